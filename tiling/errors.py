@@ -1,0 +1,45 @@
+"""Errors of the whole system grow from the two classes here; each package adds its own short subclasses."""
+
+
+class Loc2VecError(Exception):
+    """Something failed; the message is one line that says what, and what to do."""
+
+    exit_status = 1
+
+
+class UserError(Loc2VecError):
+    """The input is at fault, not the machine: a command ends with status 2."""
+
+    exit_status = 2
+
+
+class ExtractError(UserError):
+    """An OSM extract cannot be read."""
+
+
+class CatalogueError(UserError):
+    """The channel catalogue breaks its own rules."""
+
+
+class StoreError(UserError):
+    """A feature store is missing, damaged or not one of ours."""
+
+
+class DatasetError(UserError):
+    """A tile dataset is missing, damaged or made by another run."""
+
+
+class PointsError(UserError):
+    """A file of points cannot be read; the message names the row."""
+
+
+class FingerprintError(UserError):
+    """Two things made with different catalogues or tile geometries met."""
+
+
+class PlaceError(UserError):
+    """A latitude or longitude is out of range, not finite, or swapped."""
+
+
+class OutsideError(UserError):
+    """A place lies outside the area that a store covers."""

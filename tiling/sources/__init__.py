@@ -1,0 +1,1 @@
+"""Feature sources: where the features around a place come from."""

@@ -1,0 +1,184 @@
+"""The values that travel through the system: coordinates, boxes, poses, features, tiles."""
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tiling.errors import FingerprintError, PlaceError
+
+TILE_SIZE = 128  # pixels a side
+TILE_RADIUS_M = 100.0  # half the side of a tile, metres on the ground
+N_CHANNELS = 12
+
+
+class LonLat(NamedTuple):
+    """A position in degrees (EPSG:4326).
+
+    >>> LonLat(7.4246, 43.7384).lat
+    43.7384
+    """
+
+    lon: float
+    lat: float
+
+
+class Box(NamedTuple):
+    """A box in degrees; `west > east` means that it crosses the antimeridian.
+
+    >>> Box(179.9, -17.0, -179.9, -16.0).crosses_antimeridian
+    True
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @property
+    def crosses_antimeridian(self) -> bool:
+        return self.west > self.east
+
+    def contains(self, place: LonLat) -> bool:
+        """Tell whether `place` lies in the box or on its edge.
+
+        >>> Box(179.9, -17.0, -179.9, -16.0).contains(LonLat(-179.95, -16.5))
+        True
+        """
+        if not self.south <= place.lat <= self.north:
+            return False
+        if self.crosses_antimeridian:
+            return place.lon >= self.west or place.lon <= self.east
+        return self.west <= place.lon <= self.east
+
+
+def check_place(lat: float, lon: float) -> LonLat:
+    """Return the place, or raise `PlaceError` that says what is wrong with it.
+
+    >>> check_place(43.7384, 7.4246)
+    LonLat(lon=7.4246, lat=43.7384)
+    """
+    if not (math.isfinite(lat) and math.isfinite(lon)):
+        raise PlaceError(f"lat {lat}, lon {lon}: both must be finite numbers of degrees")
+    if abs(lat) > 90 and abs(lat) <= 180 and abs(lon) <= 90:
+        raise PlaceError(f"lat {lat} is out of range -90..90: are lat {lat} and lon {lon} swapped?")
+    if abs(lat) > 90:
+        raise PlaceError(f"lat {lat} is out of range -90..90")
+    if abs(lon) > 180:
+        raise PlaceError(f"lon {lon} is out of range -180..180")
+    return LonLat(float(lon), float(lat))
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How the map lies under a tile: about the place it is first turned, then shifted.
+
+    `rotation_deg` turns the map counter-clockwise; `shift_x_m` moves it to the right (east when it
+    is not turned), `shift_y_m` up, both in metres on the ground.
+    """
+
+    lat: float
+    lon: float
+    rotation_deg: float = 0.0
+    shift_x_m: float = 0.0
+    shift_y_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What a feature source returns for a box, in EPSG:4326, in the order of the store.
+
+    `channel` int8 [n]; `width_m` float32 [n]: ground width of a line, radius of a point, 0 for an
+    area; `wkb` object [n] of bytes.
+    """
+
+    channel: NDArray[np.int8]
+    width_m: NDArray[np.float32]
+    wkb: NDArray[np.object_]
+
+    def __post_init__(self) -> None:
+        if not len(self.channel) == len(self.width_m) == len(self.wkb):
+            raise ValueError(f"lengths differ: {len(self.channel)}, {len(self.width_m)}, {len(self.wkb)}")
+
+    def __len__(self) -> int:
+        return len(self.channel)
+
+
+@dataclass(frozen=True, slots=True)
+class TileGeometry:
+    """Size of a tile: `size` pixels a side, `radius_m` metres from its middle to an edge."""
+
+    size: int = TILE_SIZE
+    radius_m: float = TILE_RADIUS_M
+
+    @property
+    def metres_per_pixel(self) -> float:
+        return 2 * self.radius_m / self.size
+
+    @property
+    def pixels_per_metre(self) -> float:
+        return self.size / (2 * self.radius_m)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """The picture of a place: `pixels` uint8 [channels, size, size], north up when not turned."""
+
+    pixels: NDArray[np.uint8]
+    pose: Pose
+    channels: tuple[str, ...]
+    metres_per_pixel: float
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
+            raise ValueError(f"pixels must be uint8 [C, H, W], not {self.pixels.dtype} {self.pixels.shape}")
+        if len(self.pixels) != len(self.channels):
+            raise ValueError(f"{len(self.pixels)} channels of pixels, {len(self.channels)} channel names")
+
+    def png(self, channel: int | None = None) -> bytes:
+        """Encode one channel as a grey PNG, or all of them as one colour composite."""
+        picture = composite(self.pixels) if channel is None else self.pixels[channel]
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+# One colour a channel for people to look at, drawn from below to above in PAINT_ORDER.
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (214, 96, 60), (245, 236, 214), (190, 120, 90), (90, 90, 110), (120, 100, 95), (120, 180, 215),
+    (150, 195, 130), (226, 220, 160), (222, 216, 212), (216, 196, 214), (196, 196, 200), (240, 190, 120),
+)  # fmt: skip
+PAINT_ORDER = (8, 7, 6, 9, 11, 10, 5, 2, 1, 0, 3, 4)
+PAPER = (247, 245, 240)
+
+
+def composite(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Paint the twelve channels over each other: uint8 [12, H, W] -> uint8 [H, W, 3]."""
+    image = np.broadcast_to(np.array(PAPER, np.float32), (*pixels.shape[1:], 3)).copy()
+    for channel in PAINT_ORDER:
+        cover = pixels[channel, :, :, None].astype(np.float32) / 255
+        image += cover * (np.array(PALETTE[channel], np.float32) - image)
+    return image.round().astype(np.uint8)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash the printed form of `parts` to 16 hexadecimal digits.
+
+    >>> fingerprint("a", 1) == fingerprint("a", 1)
+    True
+    """
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def check_fingerprint(what: str, found: str, expected: str) -> None:
+    """Raise `FingerprintError` when `what` was made with another catalogue or tile geometry."""
+    if found != expected:
+        raise FingerprintError(
+            f"{what} was made with another channel catalogue or tile geometry "
+            f"(fingerprint {found}, expected {expected}): make it again with this version"
+        )
