@@ -1,0 +1,93 @@
+"""`loc2vec train`."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import get_args
+
+import click
+
+from loc2vec.encoders.registry import ENCODERS
+from loc2vec.losses import Negatives
+from loc2vec.train import TrainConfig, TrainResult, train
+from tiling.dataset import TileDataset
+
+INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
+DEFAULTS = TrainConfig()
+
+
+@click.command("train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first")
+@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to learn from.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
+@click.option("--validation", type=click.Path(path_type=Path), help="Tile dataset of other places.")
+@click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
+@click.option(
+    "--negatives", type=click.Choice(get_args(Negatives)), default=DEFAULTS.negatives, show_default=True,
+    help="Learn from all negatives of a batch, or from the nearest one of each pair.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with the same settings.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train_command(
+    tiles: Path,
+    out: Path,
+    validation: Path | None,
+    encoder: str,
+    steps: int,
+    negatives: Negatives,
+    seed: int,
+    device: str,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Train an encoder on a tile dataset.
+
+    Writes OUT/best (the model folder), OUT/last (the checkpoint) and OUT/log.jsonl. Ctrl-C saves a
+    checkpoint first; --resume goes on from it. With --validation the best model is the one that finds
+    most of the places again (recall@1), without it the one with the least loss.
+    """
+    config = TrainConfig(encoder=encoder, steps=steps, negatives=negatives, seed=seed)
+    data = TileDataset.open(tiles)
+    other = None if validation is None else TileDataset.open(validation)
+    with _stop_on_interrupt() as stop:
+        result = train(config, data, out, other, device, resume, stop)
+    click.echo(json.dumps(asdict(result), default=str) if as_json else _summary(result))
+    if not result.finished:
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for other in signals:
+            signal.signal(other, before[other])
+        click.echo("\nstopping: saving a checkpoint after this step", err=True)
+
+    for number in signals:
+        signal.signal(number, set_stop)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])
+
+
+def _summary(result: TrainResult) -> str:
+    best = "" if result.best is None else f", best {result.score} {result.best:.4f} at step {result.best_step}"
+    if not result.finished:
+        return f"stopped at step {result.step} of {result.steps}{best}: the same command with --resume goes on"
+    return f"trained {result.steps} steps{best}: the model is in {result.out / 'best'}"

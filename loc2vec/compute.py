@@ -1,0 +1,54 @@
+"""Where and how networks run: device, precision, batches of tiles."""
+
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from loc2vec.errors import DeviceError
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there, or raise `DeviceError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown name; torch built without CUDA
+        raise DeviceError(f"device {name!r} is not usable here ({_first_line(error)}): try cpu") from error
+    return device
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Tell whether the device computes bfloat16 itself; without, the CPU falls back to slow loops."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the autocast under which training runs: bfloat16 where it is fast, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
+
+
+def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Move tiles uint8 [n, 12, H, W] to the device, channels last: the layout that convolves fastest."""
+    return torch.from_numpy(tiles).to(device, non_blocking=True).to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+    """Encode tiles uint8 [n, 12, H, W] as float32 [n, D] with a model that is in eval mode."""
+    device = next(model.parameters()).device
+    chunks = [
+        model(to_device(tiles[start : start + batch_size], device)).float().cpu()
+        for start in range(0, len(tiles), batch_size)
+    ]
+    return torch.cat(chunks).numpy()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]

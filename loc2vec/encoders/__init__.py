@@ -1,0 +1,1 @@
+"""Networks that turn tiles into vectors."""

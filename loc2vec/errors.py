@@ -1,0 +1,31 @@
+"""What can go wrong between tiles and vectors."""
+
+from tiling.errors import Loc2VecError, UserError
+
+
+class EncoderError(UserError):
+    """No encoder has this name, or it has no such option."""
+
+
+class ModelError(UserError):
+    """A model folder is missing, incomplete, altered or of an unknown encoder."""
+
+
+class RunError(UserError):
+    """A run cannot be begun or resumed: its folder, its configuration or its tiles do not fit."""
+
+
+class DeviceError(UserError):
+    """The device that was asked for is not there."""
+
+
+class TrainingError(Loc2VecError):
+    """Training came to a loss that is not finite."""
+
+
+class InputError(UserError):
+    """What was handed to an encoder is neither places nor tiles that it can take."""
+
+
+class VectorsError(UserError):
+    """A file of vectors is missing, damaged or not one of ours."""

@@ -1,0 +1,108 @@
+"""Model folders: `config.json` and `model.safetensors`, all that is needed to rebuild an encoder."""
+
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from loc2vec.encoders.registry import build
+from loc2vec.errors import EncoderError, ModelError
+from tiling.errors import UserError
+from tiling.files import read_json, replacing_folder, sha256_of, write_json
+from tiling.values import TileGeometry
+
+ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
+LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is besides its weights; `training` holds facts for people to read."""
+
+    name: str
+    encoder: str
+    options: dict[str, int]
+    channels: tuple[str, ...]
+    geometry: TileGeometry
+    fingerprint: str  # of the channel catalogue and the tile geometry
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its configuration and the SHA-256 of its weights."""
+
+    config: ModelConfig
+    network: nn.Module
+    sha256: str
+
+
+def save_model(folder: Path, network: nn.Module, config: ModelConfig) -> None:
+    """Write a model folder, in place of what stood there."""
+    with replacing_folder(folder) as temporary:
+        save_weights(network, temporary / WEIGHTS)
+        about = {"sha256": sha256_of(temporary / WEIGHTS), "licence": LICENCE, "attribution": ATTRIBUTION}
+        write_json(temporary / CONFIG, asdict(config) | about)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write parameters and buffers as safetensors."""
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+
+
+def load_model(folder: Path) -> Model:
+    """Rebuild a model on the CPU, in eval mode; `ModelError` when something is missing or altered."""
+    if not folder.is_dir():
+        raise ModelError(f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}")
+    config, sha256 = _read_config(folder)
+    found = _sha256_of_weights(folder / WEIGHTS)
+    if found != sha256:
+        raise ModelError(f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})")
+    try:
+        network = build(config.encoder, **config.options)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (EncoderError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}") from error
+    return Model(config, network.eval(), sha256)
+
+
+def _read_config(folder: Path) -> tuple[ModelConfig, str]:
+    try:
+        values = read_json(folder / CONFIG)
+        config = ModelConfig(
+            name=values["name"],
+            encoder=values["encoder"],
+            options=values["options"],
+            channels=tuple(values["channels"]),
+            geometry=TileGeometry(**values["geometry"]),
+            fingerprint=values["fingerprint"],
+            training=values["training"],
+        )
+        return config, values["sha256"]
+    except (UserError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder} is no model folder: {CONFIG}: {error}") from error
+
+
+def _sha256_of_weights(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the models in the package."""
+    folder = resources.files("loc2vec") / "weights"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def model_path(model: str | Path) -> Path:
+    """Return the folder of a shipped model's name, else the path as it is."""
+    if isinstance(model, str) and model in shipped_names():
+        return Path(str(resources.files("loc2vec") / "weights" / model))
+    return Path(model)

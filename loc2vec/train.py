@@ -1,0 +1,198 @@
+"""Training: a configuration and a tile dataset become a run folder.
+
+RUN/best/      the model folder with the best score so far
+RUN/last/      the checkpoint that a resumed run goes on from
+RUN/log.jsonl  one line every few steps and one at every evaluation
+"""
+
+import math
+import threading
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from loc2vec.checkpoint import begin, load_checkpoint, save_checkpoint
+from loc2vec.compute import encode_tiles, mixed_precision, pick_device, to_device
+from loc2vec.data import Batch, Batches, Dataset
+from loc2vec.encoders.registry import build
+from loc2vec.losses import Negatives, soft_pn_of_distances, triplet_distances
+from loc2vec.model import ModelConfig, save_model
+from loc2vec.retrieval import PRIMARY, retrieval
+from loc2vec.runlog import Log, Meter
+from tiling.values import check_fingerprint
+
+VALIDATION_PLACES = 1000
+LOG_EVERY = 10  # steps; to read a number from a GPU is to wait for it
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything but the tiles that decides what a run computes."""
+
+    encoder: str = "loc2vec"
+    dim: int = 16
+    places: int = 20  # in a batch
+    pairs: int = 5  # positives of each place in a batch
+    steps: int = 10_000
+    learning_rate: float = 1e-3  # at its highest
+    warm_up: int = 100  # steps of rising learning rate
+    weight_decay: float = 1e-4
+    negatives: Negatives = "all"
+    seed: int = 0
+    eval_every: int = 500
+    checkpoint_every: int = 100
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to: it stands at `step`, less than `steps` when it was stopped.
+
+    `best` is the greatest value of `score` ("recall@1", or "-loss" without validation).
+    """
+
+    out: Path
+    step: int
+    steps: int
+    score: str
+    best: float | None
+    best_step: int | None
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.steps
+
+
+def train(
+    config: TrainConfig,
+    tiles: Dataset,
+    out: Path,
+    validation: Dataset | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    stop: threading.Event | None = None,
+) -> TrainResult:
+    """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
+
+    Keeps the model with the best recall@1 on `validation`, or without one the least training loss.
+    Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
+    """
+    if validation is not None:
+        check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
+    batches = Batches(tiles, config.seed, config.places, config.pairs)
+    where = pick_device(device)
+    torch.manual_seed(config.seed)
+    network = build(config.encoder, dim=config.dim).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
+    state = begin(out, _describe(config, tiles, validation), resume)
+    if resume:
+        load_checkpoint(out / "last", network, optimizer)
+
+    score = "-loss" if validation is None else PRIMARY
+    start, tiles_a_step = state.step, config.places * (1 + config.pairs)
+    log, meter = Log(out / "log.jsonl", start), Meter()
+    with (
+        closing(batches.prefetched(start, config.steps)) as coming,
+        tqdm(total=config.steps, initial=start, desc="train", unit="step", dynamic_ncols=True) as progress,
+    ):
+        for step in range(start, config.steps + 1):
+            final, stopping = step == config.steps, stop is not None and stop.is_set()
+            fresh = step > start or not resume  # a checkpoint was evaluated before it was saved
+            evaluating = fresh and (step % config.eval_every == 0 or final)
+            saving = fresh and (step % config.checkpoint_every == 0 or final or stopping)
+            if meter.pending and (step % LOG_EVERY == 0 or evaluating or saving):
+                metrics = meter.read(step, tiles_a_step)
+                log.write(step, {"learning_rate": learning_rate(config, step - 1)} | metrics)
+                progress.set_postfix(loss=f"{metrics['loss']:.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}")
+            if evaluating and (validation is not None or meter.losses):
+                scores = _evaluate(network, validation, meter)
+                log.write(step, scores)
+                if state.best is None or scores[score] > state.best:
+                    state = replace(state, best=scores[score], best_step=step)
+                    facts = state.run | scores | {"step": step}
+                    save_model(out / "best", network, _model_config(config, tiles, out.name, facts))
+            if saving:
+                state = replace(state, step=step)
+                save_checkpoint(out / "last", network, optimizer, state)
+            if final or stopping:
+                break
+            if not meter.pending:
+                meter.restart_clock()
+            meter.add(*train_step(network, optimizer, next(coming), config, step))
+            progress.update()
+    return TrainResult(out, state.step, config.steps, score, state.best, state.best_step)
+
+
+def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None) -> dict[str, Any]:
+    """Say what a run is made of, in values that JSON keeps as they are."""
+    return asdict(config) | {
+        "fingerprint": tiles.fingerprint,
+        "train_places": tiles.n_places,
+        "train_positives": tiles.positives,
+        "validation_places": None if validation is None else validation.n_places,
+    }
+
+
+def _model_config(config: TrainConfig, tiles: Dataset, name: str, facts: dict[str, Any]) -> ModelConfig:
+    """Describe the model at a step of a run."""
+    return ModelConfig(
+        name=name,
+        encoder=config.encoder,
+        options={"dim": config.dim},
+        channels=tuple(tiles.channels),
+        geometry=tiles.geometry,
+        fingerprint=tiles.fingerprint,
+        training=facts,
+    )
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Rise in a line to the highest rate, then fall along half a cosine to nearly 0."""
+    if step < config.warm_up:
+        return config.learning_rate * (step + 1) / config.warm_up
+    done = (step - config.warm_up) / max(config.steps - config.warm_up, 1)
+    return config.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def train_step(
+    network: nn.Module, optimizer: Optimizer, batch: Batch, config: TrainConfig, step: int
+) -> tuple[Tensor, Tensor]:
+    """Take one step; return the metrics [4] that `Meter` names and the anchors' vectors [P, D].
+
+    Dropout is seeded by the step, so that a step does the same in a resumed run.
+    """
+    torch.manual_seed(int(np.random.SeedSequence((config.seed, step)).generate_state(1, np.uint64)[0]))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    device = next(network.parameters()).device
+    pixels = to_device(np.concatenate([batch.anchors, batch.positives]), device)
+    with mixed_precision(device):
+        vectors = network(pixels).float()  # [P + P * K, D]
+    anchors, positives = vectors[: len(batch.anchors)], vectors[len(batch.anchors) :]
+    overlapping = torch.from_numpy(batch.overlapping).to(device)
+    pair, nearest = triplet_distances(
+        anchors, positives.unflatten(0, (len(anchors), -1)), overlapping, config.negatives
+    )
+    loss = soft_pn_of_distances(pair, nearest)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    metrics = [loss, pair.mean(), nearest.mean(), (pair < nearest).float().mean()]
+    return torch.stack(metrics).detach(), anchors.detach()
+
+
+def _evaluate(network: nn.Module, validation: Dataset | None, meter: Meter) -> dict[str, float]:
+    """Return the scores of the network as it is, the one that chooses the best among them."""
+    if validation is None:
+        return {"-loss": -meter.take_mean_loss()}
+    network.eval()
+    with mixed_precision(next(network.parameters()).device):
+        scores = retrieval(lambda tiles: encode_tiles(network, tiles), validation, limit=VALIDATION_PLACES)
+    network.train()
+    return scores

@@ -1,0 +1,104 @@
+"""The console command `loc2vec`: the commands of the three packages under one name."""
+
+import difflib
+import errno
+import importlib
+from typing import Any, NamedTuple
+
+import click
+
+from tiling.errors import Loc2VecError, UserError
+
+
+class Entry(NamedTuple):
+    """Where a command is defined, and its line in the list of commands.
+
+    The line stands here so that `loc2vec --help` need not import PyTorch to read it.
+    """
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS = {
+    "import": Entry("tiling.cli", "import_command", "Import OSM extracts (.osm.pbf) into one feature store."),
+    "tile": Entry("tiling.cli", "tile_command", "Draw a dataset of tiles to train on."),
+    "train": Entry("loc2vec.cli", "train_command", "Train an encoder on a tile dataset."),
+    "embed": Entry("service.commands", "embed_command", "Turn the places of a file or a grid into vectors."),
+    "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
+    "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
+    "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
+}
+MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Failure(click.ClickException):
+    """An error that ends a command: one line on standard error and an exit status."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_status
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"loc2vec: error: {self.message}", err=True)
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are needed, and the one place where their errors become text."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the way from extract to answers."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` begin with; a mistyped name brings up the nearest ones."""
+        near = difflib.get_close_matches(args[0], COMMANDS) if args[0] not in COMMANDS else []
+        if near:
+            ctx.fail(f"no command {args[0]!r}: did you mean {' or '.join(near)}?")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; whatever the user or the machine did wrong ends it with one line."""
+        try:
+            return super().invoke(ctx)
+        except Loc2VecError as error:
+            raise Failure(str(error), error.exit_status) from error
+        except KeyboardInterrupt as error:
+            raise Failure("interrupted", INTERRUPTED) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader went away, as `head` does: click ends quietly
+                raise
+            where = f": {error.filename}" if error.filename else ""
+            status = UserError.exit_status if isinstance(error, MISSING_INPUT) else Loc2VecError.exit_status
+            raise Failure(f"{error.strerror or error}{where}", status) from error
+
+
+@click.group(
+    cls=Commands,
+    epilog="Example: loc2vec demo",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="loc2vec", prog_name="loc2vec")
+def main() -> None:
+    """Any place on Earth as 16 numbers, learned from OpenStreetMap without labels."""
+
+
+if __name__ == "__main__":
+    main()

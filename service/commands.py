@@ -1,0 +1,164 @@
+"""The commands of this package: embed, index, serve, demo. Each parses, calls the library and prints.
+
+What is heavy is imported inside the commands, so that `loc2vec --help` is quick.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from tqdm import tqdm
+
+from tiling.errors import UserError
+from tiling.values import Box
+
+if TYPE_CHECKING:
+    from service.embed import Places
+
+DEFAULT_MODEL = "loc2vec-16"
+
+FolderPath = click.Path(file_okay=False, path_type=Path)
+FilePath = click.Path(dir_okay=False, path_type=Path)
+
+store_option = click.option("--store", required=True, help="Feature store, made by `loc2vec import`.")
+model_option = click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help="Name of a shipped model, or a model folder."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def _address_options(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))(command)
+    return click.option("--host", default="127.0.0.1", show_default=True)(command)
+
+
+class BoxType(click.ParamType):
+    """W,S,E,N in degrees."""
+
+    name = "W,S,E,N"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Box:
+        """Read the box; a usage error says what is wrong with it."""
+        from service.grid import parse_box
+
+        try:
+            return parse_box(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command("embed", epilog="Example: loc2vec embed --store monaco.gpkg --grid 50 --out vectors.parquet")
+@store_option
+@model_option
+@click.option("--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept.")
+@click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart.")
+@click.option("--bbox", type=BoxType(), help="Part of the store that the grid covers, degrees.")
+@click.option("--out", required=True, type=FilePath, help="GeoParquet file to write.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that draw, by default one a CPU; 0: draw in this one.",
+)
+@json_option
+def embed_command(
+    store: str,
+    model: str,
+    points: Path | None,
+    metres: float | None,
+    bbox: Box | None,
+    out: Path,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Turn the places of a file or a grid into vectors.
+
+    A place outside the store keeps its row and has a null embedding.
+    """
+    if (points is None) == (metres is None):
+        raise click.UsageError("give either --points or --grid")
+    if bbox is not None and metres is None:
+        raise click.UsageError("--bbox goes with --grid")
+    from loc2vec.encoder import LocationEncoder
+    from loc2vec.vectors import write_vectors
+    from service.embed import embed
+    from service.rendering import cpu_count
+
+    places = _places(store, points, metres, bbox)
+    encoder = LocationEncoder.load(model)
+    with tqdm(total=len(places), unit="place", desc="embed") as bar:
+        vectors = embed(store, encoder, places, cpu_count() if workers is None else workers, bar.update)
+    write_vectors(out, vectors)
+    count, outside = len(places), len(places) - int(vectors.inside.sum())
+    if outside:
+        click.echo(f"{outside} of {count} places lie outside the store: their embedding is null", err=True)
+    facts = {
+        "out": str(out),
+        "places": count,
+        "outside": outside,
+        "dim": encoder.dim,
+        "model": encoder.model_id,
+    }
+    _print(facts, as_json, f"{count} places, {encoder.dim} numbers each, in {out}")
+
+
+def _places(store: str, points: Path | None, metres: float | None, box: Box | None) -> "Places":
+    from service.embed import places_of_file, places_of_grid
+
+    if points is not None:
+        return places_of_file(points)
+    assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
+    return places_of_grid(store, metres, box)
+
+
+@click.command("index", epilog="Example: loc2vec index vectors.parquet --out monaco.index")
+@click.argument("vectors", type=FilePath)
+@click.option("--out", required=True, type=FolderPath, help="Index folder to write.")
+@json_option
+def index_command(vectors: Path, out: Path, as_json: bool) -> None:
+    """Make vectors searchable: `loc2vec serve --index` answers with the nearest of them."""
+    from loc2vec.vectors import read_vectors
+    from service.index import NeighborIndex
+
+    index = NeighborIndex.build(read_vectors(vectors), out)
+    facts = {"out": str(out), "count": len(index), "dim": index.dim, "model": index.model}
+    _print(facts, as_json, f"{len(index)} places indexed in {out}")
+
+
+@click.command("serve", epilog="Example: loc2vec serve --store monaco.gpkg --index monaco.index")
+@store_option
+@model_option
+@click.option("--index", type=FolderPath, help="Index folder, made by `loc2vec index`.")
+@_address_options
+def serve_command(store: str, model: str, index: Path | None, host: str, port: int) -> None:
+    """Answer over HTTP with embeddings, neighbours and tiles."""
+    from service.engine import Engine, EngineSettings
+    from service.server import bind, serve, url_of
+
+    with bind(host, port) as bound:
+        engine = Engine.open(EngineSettings(store, model, index))
+        serve(engine, bound, lambda: click.echo(f"Ready: {url_of(bound)}/docs"))
+
+
+@click.command("demo", epilog="Example: loc2vec demo")
+@model_option
+@click.option("--work", type=FolderPath, help="Folder for what is made, by default in the user's cache.")
+@_address_options
+def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
+    """Go the whole way with the bundled extract of Monaco: store, vectors, index, service.
+
+    What an earlier run made is used again.
+    """
+    from service.demo import default_work_folder, prepare_demo, urls_to_try
+    from service.engine import Engine, EngineSettings
+    from service.server import bind, serve, url_of
+
+    with bind(host, port) as bound:
+        paths = prepare_demo(work or default_work_folder(), model, lambda line: click.echo(line, err=True))
+        engine = Engine.open(EngineSettings(str(paths.store), model, paths.index))
+        serve(engine, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
+
+
+def _print(facts: dict[str, Any], as_json: bool, sentence: str) -> None:
+    click.echo(json.dumps(facts) if as_json else sentence)

@@ -1,0 +1,110 @@
+"""`loc2vec demo`: from the bundled extract of Monaco to a store and an index, ready to be served."""
+
+import os
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from loc2vec.encoder import LocationEncoder
+from service.embed import embed, places_of_grid
+from service.errors import SearchIndexError
+from service.index import NeighborIndex
+from service.rendering import cpu_count
+from tiling.catalogue import load_catalogue
+from tiling.errors import FingerprintError, StoreError, UserError
+from tiling.files import read_json, sha256_of, write_json
+from tiling.importer import import_extracts
+from tiling.sources.registry import open_source
+from tiling.values import TileGeometry
+
+GRID_M = 50.0
+Facts = dict[str, Any]
+
+
+class DemoPaths(NamedTuple):
+    """Where the demo keeps its store and its index."""
+
+    store: Path
+    index: Path
+
+
+def default_work_folder() -> Path:
+    """Return `loc2vec-demo` in the user's cache folder (XDG Base Directory specification)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "loc2vec-demo"
+
+
+def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPaths:
+    """Make the store and the index in `work`, each unless it is there and made of the same things.
+
+    `tell` is told each step in a line.
+    """
+    paths = DemoPaths(work / "monaco.gpkg", work / "index")
+    done = work / "demo.json"
+    with resources.as_file(resources.files("service") / "data" / "monaco.osm.pbf") as extract:
+        of_store = {"extract": sha256_of(extract), "catalogue": load_catalogue().fingerprint(TileGeometry())}
+        if _remembered(done).get("store") == of_store and _opens(paths.store):
+            tell(f"1/2 store: {paths.store} is there already")
+        else:
+            tell(f"1/2 store: importing the extract of Monaco into {paths.store}")
+            _import(extract, paths.store)
+            write_json(done, {"store": of_store})
+    encoder = LocationEncoder.load(model)
+    of_index = of_store | {"model": encoder.model_id, "grid_m": GRID_M}
+    if _remembered(done).get("index") == of_index and _is_index(paths.index):
+        tell(f"2/2 index: {paths.index} is there already")
+    else:
+        tell(f"2/2 index: embedding a grid of {GRID_M:.0f} m with {encoder.model_id} into {paths.index}")
+        _index(paths, encoder)
+        write_json(done, {"store": of_store, "index": of_index})
+    return paths
+
+
+def urls_to_try(url: str) -> list[str]:
+    """Return what to print when the service is ready."""
+    place = "lat=43.7384&lon=7.4246"
+    return [
+        f"Ready: {url}/docs",
+        f"  curl '{url}/embed?{place}'",
+        f"  curl '{url}/neighbors?{place}&k=5'",
+        f"  curl '{url}/tile.png?{place}' -o tile.png",
+        "Map data (c) OpenStreetMap contributors, ODbL. Ctrl-C ends the service.",
+    ]
+
+
+def _remembered(done: Path) -> Facts:
+    try:
+        return read_json(done)
+    except UserError:
+        return {}
+
+
+def _opens(store: Path) -> bool:
+    try:
+        open_source(store).close()
+    except (StoreError, FingerprintError):
+        return False
+    return True
+
+
+def _is_index(folder: Path) -> bool:
+    try:
+        NeighborIndex.open(folder)
+    except SearchIndexError:
+        return False
+    return True
+
+
+def _import(extract: Path, store: Path) -> None:
+    with tqdm(unit="object", unit_scale=True, desc="import") as bar:
+        import_extracts([extract], store, load_catalogue(), bar.update)
+
+
+def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
+    places = places_of_grid(str(paths.store), GRID_M)
+    with tqdm(total=len(places), unit="place", desc="embed") as bar:
+        vectors = embed(str(paths.store), encoder, places, cpu_count(), bar.update)
+    NeighborIndex.build(vectors, paths.index)

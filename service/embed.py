@@ -1,0 +1,82 @@
+"""The offline job: the vectors of many places, drawn in worker processes and encoded here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from loc2vec.encoder import LocationEncoder
+from loc2vec.vectors import Vectors
+from service.errors import EmbeddingError
+from service.grid import grid
+from service.rendering import draw_in_processes
+from tiling.points import NAMES, read_points
+from tiling.sources.registry import open_source
+from tiling.values import Box, check_fingerprint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Places in the order of their file or grid: `lon_lat` float64 [n, 2], and the file's other columns."""
+
+    lon_lat: NDArray[np.float64]
+    table: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.lon_lat)
+
+
+def places_of_file(path: Path) -> Places:
+    """Read the places of a CSV or Parquet file; `PointsError` names a bad row."""
+    points = read_points(path)
+    coordinates = [name for name in points.table.column_names if name.lower() in NAMES["lat"] + NAMES["lon"]]
+    return Places(np.stack([points.lon, points.lat], axis=1), points.table.drop_columns(coordinates))
+
+
+def places_of_grid(store: str, metres: float, box: Box | None = None) -> Places:
+    """Return a grid over what the store covers, within `box`; `GridError` when it holds no place."""
+    with open_source(store) as source:
+        return Places(grid(source.coverage, metres, box))
+
+
+def embed(
+    store: str,
+    encoder: LocationEncoder,
+    places: Places,
+    workers: int,
+    progress: Callable[[int], object] = lambda n: None,
+) -> Vectors:
+    """Return the vectors of `places`, in their order; a place outside the store gets a row of NaN.
+
+    `progress` is told how many places are done since it was told last.
+    """
+    with open_source(store) as source:
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
+        inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
+    progress(len(places) - len(inside))
+    embedding = np.full((len(places), encoder.dim), np.nan, np.float32)
+    done = 0
+    for tiles in draw_in_processes(store, places.lon_lat[inside], workers):
+        embedding[inside[done : done + len(tiles)]] = _encode(encoder, tiles)
+        done += len(tiles)
+        progress(len(tiles))
+    lon, lat = places.lon_lat.T
+    return Vectors(
+        lat=lat,
+        lon=lon,
+        embedding=embedding,
+        table=places.table,
+        model=encoder.model_id,
+        fingerprint=encoder.fingerprint,
+    )
+
+
+def _encode(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    embedding = encoder.encode(tiles)
+    if not np.isfinite(embedding).all():
+        raise EmbeddingError(f"model {encoder.model_id} gave numbers that are not finite")
+    return embedding

@@ -1,0 +1,27 @@
+"""Errors of the service; the two bases are in `tiling.errors`."""
+
+from tiling.errors import Loc2VecError, UserError
+
+
+class SearchIndexError(UserError):
+    """An index folder is missing, damaged or made with another model."""
+
+
+class NoIndexError(UserError):
+    """Neighbours were asked for, and no index is loaded."""
+
+
+class GridError(UserError):
+    """A grid or its box makes no sense, holds no place, or holds too many."""
+
+
+class AddressError(UserError):
+    """The host and port cannot be listened on."""
+
+
+class EmbeddingError(Loc2VecError):
+    """The network gave numbers that are not finite."""
+
+
+class WorkerError(Loc2VecError):
+    """A worker process was killed."""

@@ -1,0 +1,55 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tiling.values import N_CHANNELS, TILE_SIZE, TileGeometry
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@dataclass(frozen=True)
+class MemoryDataset:
+    """Places 1 km apart on a line; each has blocks of its own, turned and rolled in its positives."""
+
+    n_places: int = 8
+    positives: int = 3
+    seed: int = 0
+    fingerprint: str = "0123456789abcdef"
+    channels: tuple[str, ...] = tuple(f"channel {i}" for i in range(N_CHANNELS))
+    geometry: TileGeometry = TileGeometry()
+    spacing_m: float = 1000.0
+
+    @property
+    def lat(self) -> NDArray[np.float64]:
+        return np.arange(self.n_places) * self.spacing_m / 111_195
+
+    @property
+    def lon(self) -> NDArray[np.float64]:
+        return np.full(self.n_places, 7.0)
+
+    def tiles(self, places: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([self.tile(int(p), int(s)) for p, s in zip(places, slots, strict=True)])
+
+    def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
+        rng = np.random.default_rng((self.seed, place))
+        blocks = rng.integers(0, 256, (N_CHANNELS, 8, 8), np.uint8) * (rng.random((N_CHANNELS, 8, 8)) < 0.3)
+        pixels = np.kron(blocks, np.ones((1, TILE_SIZE // 8, TILE_SIZE // 8), np.uint8)).astype(np.uint8)
+        turned = np.rot90(pixels, slot, axes=(1, 2))
+        return np.roll(turned, (5 * slot, -7 * slot), axis=(1, 2)).copy()
+
+
+@pytest.fixture
+def make_dataset() -> Callable[..., MemoryDataset]:
+    return MemoryDataset
+
+
+@pytest.fixture
+def dataset() -> MemoryDataset:
+    return MemoryDataset()

@@ -1,0 +1,63 @@
+"""The sea, which OSM knows only by its edge: lines tagged natural=coastline, with land on the left."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from tiling.values import Box
+
+
+def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
+    """Return the parts of `box` that are sea; empty without a coastline.
+
+    The coastline and the edge of the box are cut into faces. A face is sea when more of the
+    coastline on its border has it on the right than on the left, so a gap in the data costs a
+    face at most and never turns the land into water.
+    """
+    frame = shapely.box(*box)
+    lines = shapely.line_merge(shapely.union_all(shapely.from_wkb(list(coastline))), directed=True)
+    parts = [part for part in shapely.get_parts(shapely.intersection(lines, frame)) if part.length > 0]
+    if not parts:
+        return []
+    edges = [*parts, *_bridges(parts, frame), frame.exterior]
+    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(shapely.union_all(edges))))
+    segments, lengths = _segments(parts)
+    on_right = _count(faces, _beside(segments, -1), lengths)
+    on_left = _count(faces, _beside(segments, +1), lengths)
+    return [face for face, right, left in zip(faces, on_right, on_left, strict=True) if right > left]
+
+
+def _bridges(parts: Sequence[BaseGeometry], frame: BaseGeometry) -> list[BaseGeometry]:
+    """Return a straight line from each loose end of the coastline to the nearest edge of the box."""
+    ends = np.array([end for part in parts for end in (part.coords[0], part.coords[-1])])
+    unique, count = np.unique(ends, axis=0, return_counts=True)
+    loose = shapely.points(unique[count == 1])
+    inside = loose[shapely.distance(loose, frame.exterior) > 1e-9]
+    return [shapely.shortest_line(end, frame.exterior) for end in inside]
+
+
+def _segments(parts: Sequence[BaseGeometry]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the segments, float64 [n, 2, 2], and their lengths in degrees."""
+    pairs = [np.stack([c[:-1], c[1:]], axis=1) for c in (shapely.get_coordinates(part) for part in parts)]
+    segments = np.concatenate(pairs)
+    return segments, np.hypot(*(segments[:, 1] - segments[:, 0]).T)
+
+
+def _beside(segments: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Return points a hair (1e-7 degrees, one unit of OSM) beside the middle of each segment; +1 = left."""
+    along = segments[:, 1] - segments[:, 0]
+    length = np.hypot(*along.T)[:, None]
+    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(length, 1e-12)
+    points: NDArray[np.float64] = segments.mean(axis=1) + side * 1e-7 * normal
+    return points
+
+
+def _count(
+    faces: NDArray[np.object_], points: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return for each face the summed weight of the points within it."""
+    face, point = shapely.STRtree(shapely.points(points)).query(faces, predicate="contains")
+    return np.bincount(face, weights[point], minlength=len(faces)).astype(np.float64)

@@ -1,0 +1,149 @@
+"""Reading an OSM extract: every object that the catalogue draws, with its geometry, and the coastline."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import osmium
+import shapely
+from numpy.typing import NDArray
+
+from tiling.catalogue import Catalogue
+from tiling.errors import ExtractError
+from tiling.files import require_file
+from tiling.values import Box
+
+
+@dataclass
+class Extract:
+    """What one extract holds for a catalogue; the lists run in parallel, one entry a drawn feature.
+
+    `keys` are (kind, OSM id, channel), `versions` the OSM versions, `wkb` geometries in EPSG:4326.
+    `coastline` maps way ids to WKB lines with land on their left. `skipped` counts objects without a usable geometry.
+    """
+
+    path: Path
+    header_box: Box | None = None
+    keys: list[tuple[str, int, int]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
+    wkb: list[bytes] = field(default_factory=list)
+    coastline: dict[int, bytes] = field(default_factory=dict)
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def vertices(self) -> NDArray[np.float64]:
+        """Return the coordinates of all features, float64 [n, 2] of (lon, lat)."""
+        coordinates: NDArray[np.float64] = shapely.get_coordinates(shapely.from_wkb(self.wkb))
+        return coordinates
+
+
+def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], object] = lambda n: None) -> Extract:
+    """Read a .osm.pbf (or any OSM file osmium knows); `progress` is told the number of objects read.
+
+    Areas are assembled from closed ways and multipolygon relations. Raises `ExtractError` when the
+    file is missing, not an OSM file, truncated, or holds nothing that the catalogue draws.
+    """
+    require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+    extract = Extract(path)
+    try:
+        extract.header_box = _header_box(path)
+        for count, item in enumerate(_objects(path, catalogue)):
+            _take(item, catalogue, extract)
+            if count % 4096 == 0:
+                progress(4096)
+    except RuntimeError as error:  # osmium raises nothing narrower
+        raise ExtractError(f"cannot read {path}: {error}: is it a complete .osm.pbf extract?") from error
+    if not len(extract):
+        raise ExtractError(f"{path} holds nothing that the channel catalogue draws: is it the right extract?")
+    return extract
+
+
+def _header_box(path: Path) -> Box | None:
+    reader = osmium.io.Reader(str(path))
+    box = reader.header().box()
+    reader.close()
+    if not box.valid():
+        return None
+    return Box(box.bottom_left.lon, box.bottom_left.lat, box.top_right.lon, box.top_right.lat)
+
+
+def _objects(path: Path, catalogue: Catalogue) -> Iterator[Any]:
+    wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural")  # "natural" for the coastline
+    processor = osmium.FileProcessor(str(path)).with_areas(wanted).with_filter(wanted)
+    yield from processor
+
+
+_GEOMETRY = osmium.geom.WKBFactory()
+
+
+def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
+    if item.is_relation():
+        return
+    tags = dict(item.tags)
+    if item.is_node():
+        _add(extract, "n", item.id, item, catalogue.draw("point", tags), _point)
+    elif item.is_way():
+        if tags.get("natural") == "coastline" and (line := _line(item)):
+            extract.coastline[item.id] = line
+        if not (tags.get("area") == "yes" and item.is_closed()):
+            _add(extract, "w", item.id, item, catalogue.draw("line", tags), _line)
+    else:
+        kind = "aw" if item.from_way() else "ar"
+        _add(extract, kind, item.orig_id(), item, catalogue.draw("area", tags), _area)
+
+
+def _add(
+    extract: Extract,
+    kind: str,
+    osm_id: int,
+    item: Any,
+    drawn: list[tuple[int, float]],
+    geometry: Callable[[Any], bytes | None],
+) -> None:
+    if not drawn:
+        return
+    wkb = geometry(item)
+    if wkb is None:
+        extract.skipped += 1
+        return
+    for channel, width in drawn:
+        extract.keys.append((kind, osm_id, channel))
+        extract.versions.append(item.version)
+        extract.widths.append(width)
+        extract.wkb.append(wkb)
+
+
+def _point(node: osmium.osm.Node) -> bytes:
+    return bytes.fromhex(_GEOMETRY.create_point(node))
+
+
+def _area(area: osmium.osm.Area) -> bytes | None:
+    try:
+        return bytes.fromhex(_GEOMETRY.create_multipolygon(area))
+    except RuntimeError:  # a ring could not be closed
+        return None
+
+
+def _line(way: osmium.osm.Way) -> bytes | None:
+    """Return the way as a line; where the extract lacks nodes, as the runs between the gaps."""
+    try:
+        return bytes.fromhex(_GEOMETRY.create_linestring(way))
+    except (osmium.InvalidLocationError, RuntimeError):
+        runs = _runs(way)
+        wkb: bytes | None = shapely.MultiLineString(runs).wkb if runs else None
+        return wkb
+
+
+def _runs(way: osmium.osm.Way) -> list[list[tuple[float, float]]]:
+    runs: list[list[tuple[float, float]]] = [[]]
+    for node in way.nodes:
+        if not node.location.valid():
+            runs.append([])
+        elif not runs[-1] or runs[-1][-1] != (node.lon, node.lat):
+            runs[-1].append((node.lon, node.lat))
+    return [run for run in runs if len(run) > 1]

@@ -1,0 +1,97 @@
+"""What a feature source is: anything that returns the features of a box and knows what it covers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from tiling.errors import OutsideError
+from tiling.values import Box, Features, LonLat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outline:
+    """All features of a store without their geometries, in the order of the store.
+
+    `id` int64 [n], `channel` int8 [n], `width_m` float32 [n], `middle` float64 [n, 2] of (lon, lat):
+    the middles of their boxes.
+    """
+
+    id: NDArray[np.int64]
+    channel: NDArray[np.int8]
+    width_m: NDArray[np.float32]
+    middle: NDArray[np.float64]
+
+
+class FeatureSource(Protocol):
+    """A feature store that is open for reading; it belongs to one thread."""
+
+    name: str
+    location: str
+    fingerprint: str
+
+    @property
+    def coverage(self) -> BaseGeometry:
+        """Return the area that the store holds data for, in degrees."""
+
+    @property
+    def bounds(self) -> Box:
+        """Return the box around the coverage."""
+
+    def features(self, box: Box) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store."""
+
+    def outline(self) -> Outline:
+        """Return what and where all features are."""
+
+    def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Return the WKB, object [n] of bytes, of the features with these ids."""
+
+    def covers(self, place: LonLat) -> bool:
+        """Tell whether the store holds data for `place`."""
+
+    def require(self, place: LonLat) -> None:
+        """Raise `OutsideError` unless the store covers `place`."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class Coverage:
+    """The area that a store holds data for; mixed into the sources."""
+
+    def __init__(self, areas: Sequence[BaseGeometry]) -> None:
+        self._area = shapely.union_all(list(areas))
+        shapely.prepare(self._area)
+
+    @property
+    def coverage(self) -> BaseGeometry:
+        """Return the area that the store holds data for, in degrees."""
+        return self._area
+
+    @cached_property
+    def bounds(self) -> Box:
+        """Return the box around the coverage."""
+        return Box(*(float(v) for v in self._area.bounds))
+
+    def covers(self, place: LonLat) -> bool:
+        """Tell whether the store holds data for `place`."""
+        return bool(shapely.intersects_xy(self._area, place.lon, place.lat))
+
+    def require(self, place: LonLat) -> None:
+        """Raise `OutsideError` unless the store covers `place`."""
+        if not self.covers(place):
+            west, south, east, north = (round(v, 5) for v in self.bounds)
+            raise OutsideError(
+                f"lat {place.lat}, lon {place.lon} is outside the data of this store: "
+                f"it holds lat {south}..{north}, lon {west}..{east}"
+            )

@@ -1,0 +1,142 @@
+"""The embedded feature store: one GeoPackage file, written with GDAL, read with SQLite alone.
+
+Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
+with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from tiling.errors import StoreError
+from tiling.files import require_file
+from tiling.sources.base import Coverage, Outline
+from tiling.values import Box, Features
+
+ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
+LAYER = "features"
+EXTRACTS = "extracts"
+_NO_ENVELOPE_HEADER = 8  # bytes: magic, version, flags, srs id
+_ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code in the flags
+
+_QUERY = f"""
+SELECT f.fid, f.channel, f.width_m, f.geom FROM rtree_{LAYER}_geom AS r JOIN {LAYER} AS f ON f.fid = r.id
+WHERE r.minx <= :east AND r.maxx >= :west AND r.miny <= :north AND r.maxy >= :south ORDER BY f.fid
+"""  # noqa: S608 - a constant
+_OUTLINE = f"""
+SELECT f.fid, f.channel, f.width_m, (r.minx + r.maxx) / 2, (r.miny + r.maxy) / 2
+FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
+"""  # noqa: S608 - a constant
+_ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtractRecord:
+    """What a store remembers of one extract: file name, SHA-256 and the area covered (degrees)."""
+
+    name: str
+    sha256: str
+    coverage: BaseGeometry
+
+
+def write_geopackage(path: Path, features: Features, extracts: Sequence[ExtractRecord], fingerprint: str) -> None:
+    """Write a store to `path` (a new file): `features` in their order, clustered by the caller."""
+    common = {"driver": "GPKG", "crs": "EPSG:4326"}
+    pyogrio.raw.write(
+        path, features.wkb, [features.channel.astype(np.int16), features.width_m], ["channel", "width_m"],
+        layer=LAYER, geometry_type="Unknown", **common,
+    )  # fmt: skip
+    columns = [[e.name for e in extracts], [e.sha256 for e in extracts],
+               [fingerprint] * len(extracts), [ATTRIBUTION] * len(extracts)]  # fmt: skip
+    areas = [shapely.MultiPolygon(list(shapely.get_parts(e.coverage))).wkb for e in extracts]
+    pyogrio.raw.write(
+        path, np.array(areas, object), [np.array(column, object) for column in columns],
+        ["name", "sha256", "fingerprint", "attribution"],
+        layer=EXTRACTS, geometry_type="MultiPolygon", append=True, **common,
+    )  # fmt: skip
+
+
+class GeoPackageSource(Coverage):
+    """A GeoPackage store open for reading. It belongs to one thread, as its SQLite connection does."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path)
+        self.name = path.stem
+        self._connection = _connect(path)
+        try:
+            rows = self._connection.execute(f"SELECT fingerprint, geom FROM {EXTRACTS}").fetchall()  # noqa: S608
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StoreError(f"{path} is not a feature store ({error}): make one with `loc2vec import`") from error
+        if not rows:
+            self.close()
+            raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
+        self.fingerprint = str(rows[0][0])
+        super().__init__(list(shapely.from_wkb([_wkb(blob) for _, blob in rows])))
+
+    def features(self, box: Box) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store."""
+        rows = [row for part in _halves(box) for row in self._select(_QUERY, part._asdict())]
+        return Features(
+            np.array([row[1] for row in rows], np.int8),
+            np.array([row[2] for row in rows], np.float32),
+            _objects([_wkb(row[3]) for row in rows]),
+        )
+
+    def outline(self) -> Outline:
+        """Return what and where all features are."""
+        ids, channel, width, x, y = zip(*self._select(_OUTLINE, ()), strict=True)
+        middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
+        return Outline(np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle)
+
+    def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Return the WKB, object [n] of bytes, of the features with these ids."""
+        return _objects([_wkb(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
+
+    def _select(self, query: str, values: Mapping[str, float] | tuple[int, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"cannot read {self.location}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    require_file(path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`")
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection.execute("PRAGMA mmap_size = 1073741824")
+    return connection
+
+
+def _halves(box: Box) -> tuple[Box, ...]:
+    if not box.crosses_antimeridian:
+        return (box,)
+    return box._replace(east=180.0), box._replace(west=-180.0)
+
+
+def _wkb(blob: bytes) -> bytes:
+    """Return the WKB inside a GeoPackage geometry (OGC 12-128r19, clause 2.1.3)."""
+    return blob[_NO_ENVELOPE_HEADER + _ENVELOPE_BYTES[blob[3] >> 1 & 0b111] :]
+
+
+def _objects(values: list[bytes]) -> NDArray[np.object_]:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
