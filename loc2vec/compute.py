@@ -45,7 +45,7 @@ def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int = 2
     device = next(model.parameters()).device
     chunks = [
         model(to_device(tiles[start : start + batch_size], device)).float().cpu()
-        for start in range(0, len(tiles), batch_size)
+        for start in range(0, max(len(tiles), 1), batch_size)
     ]
     return torch.cat(chunks).numpy()
 

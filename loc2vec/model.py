@@ -98,7 +98,7 @@ def _sha256_of_weights(path: Path) -> str:
 def shipped_names() -> list[str]:
     """Return the names of the models in the package."""
     folder = resources.files("loc2vec") / "weights"
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
 def model_path(model: str | Path) -> Path:

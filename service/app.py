@@ -26,8 +26,8 @@ from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_SHIFT_M = 1000.0
 
-Lat = Annotated[float, Query(description="Latitude, degrees (WGS 84)", examples=[43.7384])]
-Lon = Annotated[float, Query(description="Longitude, degrees (WGS 84)", examples=[7.4246])]
+Lat = Annotated[float, Query(description="Latitude, degrees (WGS 84)", openapi_examples={"Monaco": {"value": 43.7384}})]
+Lon = Annotated[float, Query(description="Longitude, degrees (WGS 84)", openapi_examples={"Monaco": {"value": 7.4246}})]
 Shift = Query(ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, allow_inf_nan=False, description="Shift of the map, metres")
 
 

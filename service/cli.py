@@ -3,7 +3,7 @@
 import difflib
 import errno
 import importlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
@@ -32,17 +32,6 @@ COMMANDS = {
 }
 MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-
-
-class Failure(click.ClickException):
-    """An error that ends a command: one line on standard error and an exit status."""
-
-    def __init__(self, message: str, exit_status: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_status
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"loc2vec: error: {self.message}", err=True)
 
 
 class Commands(click.Group):
@@ -79,15 +68,21 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Loc2VecError as error:
-            raise Failure(str(error), error.exit_status) from error
-        except KeyboardInterrupt as error:
-            raise Failure("interrupted", INTERRUPTED) from error
+            _end(str(error), error.exit_status)
+        except KeyboardInterrupt:
+            _end("interrupted", INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader went away, as `head` does: click ends quietly
                 raise
             where = f": {error.filename}" if error.filename else ""
-            status = UserError.exit_status if isinstance(error, MISSING_INPUT) else Loc2VecError.exit_status
-            raise Failure(f"{error.strerror or error}{where}", status) from error
+            known = UserError if isinstance(error, MISSING_INPUT) else Loc2VecError
+            _end(f"{error.strerror or error}{where}", known.exit_status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    """End the command with one line on standard error."""
+    click.echo(f"loc2vec: error: {' '.join(message.split())}", err=True)
+    raise click.exceptions.Exit(status)
 
 
 @click.group(

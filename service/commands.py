@@ -34,19 +34,14 @@ def _address_options(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--host", default="127.0.0.1", show_default=True)(command)
 
 
-class BoxType(click.ParamType):
-    """W,S,E,N in degrees."""
+def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box | None:
+    """Read --bbox; a usage error says what is wrong with it."""
+    from service.grid import parse_box
 
-    name = "W,S,E,N"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Box:
-        """Read the box; a usage error says what is wrong with it."""
-        from service.grid import parse_box
-
-        try:
-            return parse_box(value)
-        except UserError as error:
-            self.fail(str(error), param, ctx)
+    try:
+        return None if value is None else parse_box(value)
+    except UserError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command("embed", epilog="Example: loc2vec embed --store monaco.gpkg --grid 50 --out vectors.parquet")
@@ -54,7 +49,7 @@ class BoxType(click.ParamType):
 @model_option
 @click.option("--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept.")
 @click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart.")
-@click.option("--bbox", type=BoxType(), help="Part of the store that the grid covers, degrees.")
+@click.option("--bbox", callback=_box, metavar="W,S,E,N", help="Part of the store that the grid covers, degrees.")
 @click.option("--out", required=True, type=FilePath, help="GeoParquet file to write.")
 @click.option(
     "--workers",

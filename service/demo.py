@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,7 +25,8 @@ GRID_M = 50.0
 Facts = dict[str, Any]
 
 
-class DemoPaths(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DemoPaths:
     """Where the demo keeps its store and its index."""
 
     store: Path

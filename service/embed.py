@@ -14,14 +14,14 @@ from loc2vec.vectors import Vectors
 from service.errors import EmbeddingError
 from service.grid import grid
 from service.rendering import draw_in_processes
-from tiling.points import NAMES, read_points
+from tiling.points import read_points
 from tiling.sources.registry import open_source
 from tiling.values import Box, check_fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Places in the order of their file or grid: `lon_lat` float64 [n, 2], and the file's other columns."""
+    """Places in the order of their file or grid: `lon_lat` float64 [n, 2], and the table of the file."""
 
     lon_lat: NDArray[np.float64]
     table: pa.Table | None = None
@@ -33,8 +33,7 @@ class Places:
 def places_of_file(path: Path) -> Places:
     """Read the places of a CSV or Parquet file; `PointsError` names a bad row."""
     points = read_points(path)
-    coordinates = [name for name in points.table.column_names if name.lower() in NAMES["lat"] + NAMES["lon"]]
-    return Places(np.stack([points.lon, points.lat], axis=1), points.table.drop_columns(coordinates))
+    return Places(np.stack([points.lon, points.lat], axis=1), points.table)
 
 
 def places_of_grid(store: str, metres: float, box: Box | None = None) -> Places:

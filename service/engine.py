@@ -87,7 +87,8 @@ class Engine:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of the store's coverage, degrees."""
-        return tuple(self._source.bounds)
+        west, south, east, north = self._source.bounds
+        return west, south, east, north
 
     def require(self, place: LonLat) -> None:
         """Raise `OutsideError` unless the store covers `place`."""

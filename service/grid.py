@@ -64,7 +64,7 @@ def _rows(box: Box, metres: float) -> Iterator[NDArray[np.float64]]:
 
 def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
     """Return start + step/2, start + 3*step/2, ... below `end`, at least one."""
-    count = max(1, math.floor((end - start) / step))
+    count = max(1, math.ceil((end - start) / step - 0.5))
     return np.float64(start) + (np.arange(count) + 0.5) * min(step, end - start)
 
 

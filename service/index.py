@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from loc2vec.model import ATTRIBUTION
 from loc2vec.vectors import Vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
@@ -17,7 +18,6 @@ VECTORS = "vectors.parquet"
 FACTS = "index.json"
 CACHE = "index.faiss"
 FORMAT = 1
-ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL 1.0, https://www.openstreetmap.org/copyright"
 # FAISS sums float32 in an order of its own: distances closer than this may be one and the same.
 TIE = 1e-4
 
@@ -31,7 +31,7 @@ class NeighborIndex:
     index them.
     """
 
-    def __init__(self, vectors: Vectors, flat: faiss.IndexFlatL2) -> None:
+    def __init__(self, vectors: Vectors, flat: faiss.Index) -> None:
         self.lat, self.lon = vectors.lat, vectors.lon
         self.model, self.fingerprint = vectors.model, vectors.fingerprint
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising

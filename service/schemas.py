@@ -38,11 +38,14 @@ class PlaceEmbedding(BaseModel):
     embedding: list[float]
 
 
-class Embedding(PlaceEmbedding):
+class Embedding(BaseModel):
     """The answer of `GET /embed`."""
 
+    lat: float
+    lon: float
     model: str = Field(description="Name of the model and the start of its weights' SHA-256")
     dim: int = Field(description="How many numbers an embedding has")
+    embedding: list[float]
 
 
 class EmbeddingList(BaseModel):

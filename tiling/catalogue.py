@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,17 @@ def _printable(conditions: Conditions) -> list[tuple[str, list[str]]]:
     return [(key, ["*"] if values is None else sorted(values)) for key, values in conditions]
 
 
-@cache
 def load_catalogue(path: Path | None = None) -> Catalogue:
     """Read a catalogue from a TOML file, by default the one that ships; `CatalogueError` if it breaks the rules."""
-    source = resources.files("tiling").joinpath("catalogue.toml") if path is None else path
+    return _shipped() if path is None else _read(path)
+
+
+@cache
+def _shipped() -> Catalogue:
+    return _read(resources.files("tiling").joinpath("catalogue.toml"))
+
+
+def _read(source: Traversable) -> Catalogue:
     try:
         document = tomllib.loads(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -109,7 +117,12 @@ def _rule(channel: int, name: str, record: Mapping[str, Any]) -> Rule:
     where = f"channel {name!r}, rule {dict(record)!r}"
     if on not in KINDS:
         raise CatalogueError(f"{where}: `on` must be one of {', '.join(KINDS)}")
-    if not isinstance(width, int | float) or not 0 <= width <= 1000 or (width == 0) != (on == "area"):
+    if (
+        not isinstance(width, int | float)
+        or isinstance(width, bool)
+        or not 0 <= width <= 1000
+        or (width == 0) != (on == "area")
+    ):
         raise CatalogueError(f"{where}: `width_m` must be metres up to 1000, and 0 for areas alone")
     if not isinstance(tags, Mapping) or not tags:
         raise CatalogueError(f"{where}: `tags` must name at least one key")

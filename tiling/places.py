@@ -73,10 +73,10 @@ class _Pool:
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return up to `count` places, float64 [n, 2] of (lon, lat)."""
-        visited = self._choose(self._visited, round(count * VISITED_SHARE), rng)
-        ways = self._choose(self._ways, count - len(visited), rng)
-        along = self._along(ways, rng)
+        """Return `count` places, float64 [n, 2] of (lon, lat); fewer when the store has no more."""
+        wanted = count - round(count * VISITED_SHARE)
+        along = self._along(self._choose(self._ways, 2 * wanted, rng), rng)[:wanted]
+        visited = self._choose(self._visited, count - len(along), rng)
         return np.concatenate([self._outline.middle[visited], along])
 
     def _choose(self, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ class _Pool:
         return rng.choice(rows, min(count, len(rows)), replace=False, p=weight / weight.sum())
 
     def _along(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return one point at random along each way, float64 [n, 2]; ways that leave the margin there are left out."""
+        """Return one point at random along each way, float64 [n, 2], where it lies inside the margin."""
         lines = shapely.from_wkb(self._source.geometries(self._outline.id[rows]))
         lines = shapely.get_geometry(lines[shapely.get_dimensions(lines) == 1], 0)  # stops are points
         xy = shapely.get_coordinates(shapely.line_interpolate_point(lines, rng.random(len(lines)), normalized=True))

@@ -1,0 +1,104 @@
+"""Files of vectors: GeoParquet with one row a place, in the order they were asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from loc2vec.errors import VectorsError
+from loc2vec.model import ATTRIBUTION
+from tiling.files import require_file
+from tiling.geoparquet import GEOMETRY, write_points
+
+EMBEDDING = "embedding"
+OURS = ("lat", "lon", EMBEDDING, GEOMETRY)  # columns that `Vectors` itself holds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """Places and their vectors.
+
+    `lat`, `lon` float64 [n]; `embedding` float32 [n, D], NaN where a place lies outside the store;
+    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and tiles.
+    """
+
+    lat: NDArray[np.float64]
+    lon: NDArray[np.float64]
+    embedding: NDArray[np.float32]
+    table: pa.Table | None
+    model: str
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        rows = [len(self.lat), len(self.lon), len(self.embedding)]
+        rows += [] if self.table is None else [self.table.num_rows]
+        if len(set(rows)) > 1:
+            raise ValueError(f"lengths differ: {rows}")
+
+    def __len__(self) -> int:
+        return len(self.lat)
+
+    @property
+    def inside(self) -> NDArray[np.bool_]:
+        """Tell which rows have a vector: bool [n]."""
+        finite: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(self.embedding), axis=1)
+        return finite
+
+
+def write_vectors(path: Path, vectors: Vectors) -> None:
+    """Write GeoParquet, atomically: lat, lon, the user's columns, embedding (null outside), geometry.
+
+    User's columns with the names of ours are replaced.
+    """
+    columns = {"lat": pa.array(vectors.lat), "lon": pa.array(vectors.lon)}
+    if vectors.table is not None:
+        others = (name for name in vectors.table.column_names if name not in OURS)
+        columns |= {name: vectors.table[name] for name in others}
+    flat = pa.array(np.ascontiguousarray(vectors.embedding).reshape(-1), pa.float32())
+    columns[EMBEDDING] = pa.FixedSizeListArray.from_arrays(
+        flat, vectors.embedding.shape[1], mask=pa.array(~vectors.inside)
+    )
+    facts = {"model": vectors.model, "fingerprint": vectors.fingerprint, "attribution": ATTRIBUTION}
+    write_points(path, pa.table(columns), vectors.lat, vectors.lon, facts)
+
+
+def read_vectors(path: Path) -> Vectors:
+    """Read what `write_vectors` wrote, or raise `VectorsError`."""
+    table = _read_table(path)
+    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    lacking = [name for name in OURS if name not in table.column_names]
+    lacking += [name for name in ("model", "fingerprint") if name not in facts]
+    if lacking or not pa.types.is_fixed_size_list(table.schema.field(EMBEDDING).type):
+        raise VectorsError(
+            f"{path} is no file of vectors (no {', '.join(lacking) or 'fixed-size embedding'}): "
+            "make one with `loc2vec embed`"
+        )
+    others = table.drop_columns(list(OURS)).replace_schema_metadata(None)
+    return Vectors(
+        lat=table["lat"].to_numpy(),
+        lon=table["lon"].to_numpy(),
+        embedding=_embedding(table[EMBEDDING]),
+        table=others if others.num_columns else None,
+        model=facts["model"],
+        fingerprint=facts["fingerprint"],
+    )
+
+
+def _read_table(path: Path) -> pa.Table:
+    require_file(path, VectorsError, "make one with `loc2vec embed`")
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise VectorsError(f"{path} is no Parquet file, or is damaged: {error}") from error
+
+
+def _embedding(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return float32 [n, D], NaN where the column is null."""
+    embedding = np.full((len(column), column.type.list_size), np.nan, np.float32)
+    inside = column.is_valid().to_numpy()
+    embedding[inside] = pc.list_flatten(column).to_numpy().reshape(-1, column.type.list_size)
+    return embedding

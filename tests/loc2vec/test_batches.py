@@ -1,0 +1,101 @@
+import threading
+
+import numpy as np
+import pytest
+
+from loc2vec.data import CHANNEL_DROPOUT, Batches, Dataset, batch_indices, overlapping
+from loc2vec.errors import RunError
+from tiling.dataset import TileDataset
+
+
+def same(a, b) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
+
+
+def test_every_place_comes_once_an_epoch_in_another_order():
+    stream = np.concatenate([batch_indices(50, 5, 3, step, places=20)[0] for step in range(5)])
+    first, second = stream[:50], stream[50:]  # the third batch ends one epoch and begins the next
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+
+
+def test_slots_are_distinct_positives():
+    _, slots = batch_indices(50, 6, 3, step=7, places=20, pairs=5)
+    assert slots.shape == (20, 5)
+    assert all(len(set(row)) == 5 for row in slots.tolist())
+    assert set(slots.reshape(-1).tolist()) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_batch_depends_on_seed_and_step_alone(make_dataset):
+    data = make_dataset(n_places=8)
+    one, other = Batches(data, 1, 4, 2), Batches(data, 1, 4, 2)
+    other.batch(0)
+    assert same(one.batch(5), other.batch(5))
+    assert not same(one.batch(5), one.batch(6))
+    assert not same(one.batch(5), Batches(data, 2, 4, 2).batch(5))
+
+
+def test_tiles_of_a_place_lie_together(make_dataset):
+    data = make_dataset()
+    batch = Batches(data, 0, 4, 2).batch(0)
+    places, slots = batch_indices(data.n_places, data.positives, 0, 0, 4, 2)
+    assert batch.anchors.dtype == batch.positives.dtype == np.uint8
+    for i, place in enumerate(places.tolist()):
+        assert np.array_equal(batch.anchors[i], data.tile(place, 0))
+        for j, slot in enumerate(slots[i].tolist()):
+            got, drawn = batch.positives[2 * i + j], data.tile(place, slot)
+            off = ~got.any((1, 2))
+            assert np.array_equal(got[~off], drawn[~off])
+
+
+def test_channels_of_positives_are_switched_off(make_dataset):
+    batches = Batches(make_dataset(n_places=8, positives=3), 0, 8, 3)
+    off = np.mean([~batches.batch(step).positives.any((2, 3)) for step in range(10)])
+    assert off == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
+    assert batches.batch(0).anchors.any((2, 3)).all()
+
+
+def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
+    batches = Batches(make_dataset(), 0, 4, 2)
+    got = list(batches.prefetched(3, 6))
+    assert len(got) == 3
+    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 3))
+    assert list(batches.prefetched(3, 3)) == []
+
+
+def test_prefetching_ends_with_its_reader(make_dataset):
+    before = threading.active_count()
+    coming = Batches(make_dataset(), 0, 4, 2).prefetched(0, 100)
+    next(coming)
+    coming.close()
+    assert threading.active_count() == before
+
+
+def test_places_overlap_when_a_shifted_tile_may_reach_the_other():
+    reach = (200 + 80) * 2**0.5  # 396 m
+    degrees = np.array([0, reach - 1, 2 * reach + 1]) / 111_195  # of latitude
+    expected = [[True, True, False], [True, True, False], [False, False, True]]
+    assert overlapping(degrees, np.zeros(3), radius_m=100).tolist() == expected
+
+
+def test_places_overlap_across_the_antimeridian():
+    assert overlapping(np.zeros(2), np.array([179.999, -179.999]), radius_m=100).all()
+
+
+def test_too_few_places_or_positives_are_refused(make_dataset):
+    with pytest.raises(RunError, match="needs 20 places, the tiles hold 8"):
+        Batches(make_dataset(), 0)
+    with pytest.raises(RunError, match="needs 5 positives a place, the tiles hold 3"):
+        Batches(make_dataset(), 0, places=4)
+
+
+def test_tiles_of_one_spot_are_refused(make_dataset):
+    with pytest.raises(RunError, match="all 4 places of a batch overlap"):
+        Batches(make_dataset(spacing_m=10), 0, 4, 2).batch(0)
+
+
+def test_a_tile_dataset_is_what_training_reads():
+    def check(dataset: TileDataset) -> Dataset:  # for mypy: TileDataset satisfies the protocol
+        return dataset
+
+    assert callable(check)

@@ -1,0 +1,118 @@
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loc2vec.encoder import LocationEncoder
+from loc2vec.vectors import Vectors, read_vectors, write_vectors
+from service.embed import Places, embed, places_of_file, places_of_grid
+from service.errors import EmbeddingError, GridError, WorkerError
+from service.rendering import CHUNK, draw_in_processes
+from tests.service.conftest import save_fresh_model
+from tiling.errors import FingerprintError, PointsError
+from tiling.render import Renderer
+from tiling.sources.base import FeatureSource
+from tiling.values import Box
+
+
+def test_workers_change_nothing(
+    monaco_store: Path, encoder: LocationEncoder, places: Places, vectors: Vectors, tmp_path: Path
+) -> None:
+    assert len(places) > 1.5 * CHUNK
+    done: list[int] = []
+    again = embed(str(monaco_store), encoder, places, workers=2, progress=done.append)
+    for name, made in (("a", vectors), ("b", again)):
+        write_vectors(tmp_path / name, made)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sum(done) == len(places)
+
+
+def test_each_row_is_the_vector_of_its_place(
+    monaco: FeatureSource, model_folder: Path, places: Places, vectors: Vectors
+) -> None:
+    assert vectors.inside.all()
+    by_one = LocationEncoder.load(model_folder, renderer=Renderer(monaco))
+    for row in (0, 63, 64, len(places) - 1):
+        expected = by_one.encode((vectors.lat[row], vectors.lon[row]))
+        np.testing.assert_allclose(vectors.embedding[row], expected, atol=1e-4)
+    assert len(np.unique(vectors.embedding, axis=0)) > len(places) / 2
+
+
+def test_places_outside_keep_their_row_without_a_vector(monaco_store: Path, encoder: LocationEncoder) -> None:
+    inside, paris, sea = [7.4246, 43.7384], [2.3522, 48.8566], [7.4246, 43.0]
+    lon_lat = np.array([paris, inside, sea, inside])
+    table = pa.table({"name": ["Paris", "Monaco", "sea", "again"]})
+    vectors = embed(str(monaco_store), encoder, Places(lon_lat, table), workers=0)
+    assert vectors.inside.tolist() == [False, True, False, True]
+    assert np.isnan(vectors.embedding[[0, 2]]).all()
+    assert (vectors.embedding[1] == vectors.embedding[3]).all()
+    assert (vectors.lon == lon_lat[:, 0]).all()
+    assert (vectors.lat == lon_lat[:, 1]).all()
+    assert vectors.table["name"].to_pylist() == ["Paris", "Monaco", "sea", "again"]
+
+
+def test_all_places_outside_is_no_error(monaco_store: Path, encoder: LocationEncoder) -> None:
+    for workers in (0, 2):
+        vectors = embed(str(monaco_store), encoder, Places(np.array([[2.0, 48.0]])), workers)
+        assert vectors.embedding.shape == (1, 16)
+        assert not vectors.inside.any()
+
+
+def test_a_file_keeps_its_columns(tmp_path: Path, monaco_store: Path, encoder: LocationEncoder) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text("id,lat,lon,note\n7,43.7384,7.4246,casino\n8,48.8566,2.3522,far\n")
+    vectors = embed(str(monaco_store), encoder, places_of_file(file), workers=0)
+    write_vectors(tmp_path / "out.parquet", vectors)
+    table = read_vectors(tmp_path / "out.parquet").table
+    assert table.to_pydict() == {"id": [7, 8], "note": ["casino", "far"]}
+
+
+def test_a_malformed_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text("lat,lon\n43.7,7.4\n143.7,7.4\n")
+    with pytest.raises(PointsError, match="line 3"):
+        places_of_file(file)
+
+
+def test_a_grid_lies_in_its_box(monaco_store: Path) -> None:
+    box = Box(7.42, 43.735, 7.43, 43.74)
+    places = places_of_grid(str(monaco_store), 100, box)
+    assert len(places) == pytest.approx(805 * 556 / 100**2, abs=8)
+    assert all(box.west < lon < box.east and box.south < lat < box.north for lon, lat in places.lon_lat)
+    with pytest.raises(GridError):
+        places_of_grid(str(monaco_store), 100, Box(8, 43, 8.1, 43.1))
+
+
+def test_a_model_of_another_catalogue_is_refused(monaco_store: Path, tmp_path: Path) -> None:
+    model = LocationEncoder.load(save_fresh_model(tmp_path / "model", 1, fingerprint="0" * 16))
+    with pytest.raises(FingerprintError, match="fresh-1"):
+        embed(str(monaco_store), model, Places(np.array([[7.4246, 43.7384]])), workers=0)
+
+
+def test_numbers_that_are_not_finite_are_refused(
+    monaco_store: Path, encoder: LocationEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "encode", lambda tiles: np.full((len(tiles), 16), np.nan, np.float32))
+    with pytest.raises(EmbeddingError, match="not finite"):
+        embed(str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)
+
+
+def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
+    tiles = draw_in_processes(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    next(tiles)
+    victim = multiprocessing.active_children()[0].pid
+    assert victim is not None
+    os.kill(victim, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="fewer --workers"):
+        list(tiles)
+
+
+def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> None:
+    tiles = draw_in_processes(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    next(tiles)
+    tiles.close()
+    assert not multiprocessing.active_children()

@@ -1,0 +1,123 @@
+"""Tiles against an independent drawing, anywhere on Earth."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import shapely
+
+from tests.tiling.reference import iou, reference_tile
+from tiling.catalogue import load_catalogue
+from tiling.errors import FingerprintError
+from tiling.geodesy import box_around
+from tiling.render import Renderer
+from tiling.sources.base import FeatureSource
+from tiling.sources.geopackage import ExtractRecord, write_geopackage
+from tiling.sources.registry import open_source
+from tiling.values import Features, LonLat, Pose, TileGeometry
+
+CASINO = LonLat(7.4283, 43.7396)
+POSES = ((0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (0.0, 40.0, -20.0), (117.0, -60.0, 70.0), (245.0, 80.0, 80.0))
+
+
+def poses(place: LonLat) -> list[Pose]:
+    return [Pose(place.lat, place.lon, *motion) for motion in POSES]
+
+
+def worst_iou(source: FeatureSource, place: LonLat) -> float:
+    """The least IoU of a channel, each taken over all the poses together."""
+    drawn = Renderer(source).tiles(place, poses(place)) / 255
+    expected = np.stack([reference_tile(source, pose) for pose in poses(place)])
+    return min(iou(drawn[:, channel], expected[:, channel]) for channel in range(12))
+
+
+@pytest.mark.parametrize("place", [CASINO, LonLat(7.4197, 43.7312), LonLat(7.4157, 43.7277)])
+def test_tiles_equal_an_independent_drawing(monaco: FeatureSource, place: LonLat) -> None:
+    assert worst_iou(monaco, place) >= 0.99
+
+
+def test_the_reference_would_notice_a_wrong_turn_or_shift(monaco: FeatureSource) -> None:
+    expected = reference_tile(monaco, Pose(CASINO.lat, CASINO.lon, 30, 40, -20))
+    for wrong in ((-30, 40, -20), (30, -40, -20), (30, 40, 20), (30, 41, -20), (31, 40, -20)):
+        drawn = Renderer(monaco).tile(Pose(CASINO.lat, CASINO.lon, *wrong)).pixels / 255
+        assert iou(drawn[4], expected[4]) < 0.99, wrong
+
+
+@pytest.fixture
+def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], FeatureSource]:
+    """Open a store that holds the middle of Monaco, metre by metre, at another place on Earth."""
+
+    def move(place: LonLat) -> FeatureSource:
+        features = monaco.features(box_around(CASINO, 400))
+        here = pyproj.CRS(f"+proj=aeqd +lat_0={CASINO.lat} +lon_0={CASINO.lon} +ellps=WGS84")
+        there = pyproj.CRS(f"+proj=aeqd +lat_0={place.lat} +lon_0={place.lon} +ellps=WGS84")
+        out = pyproj.Transformer.from_crs("EPSG:4326", here, always_xy=True)
+        back = pyproj.Transformer.from_crs(there, "EPSG:4326", always_xy=True)
+
+        def transplant(xy: np.ndarray) -> np.ndarray:
+            return np.stack(back.transform(*out.transform(xy[:, 0], xy[:, 1])), axis=1)
+
+        geometry = shapely.transform(shapely.from_wkb(features.wkb), transplant)
+        # OSM itself never holds a way across the antimeridian: leave those that would be.
+        bounds = shapely.bounds(geometry)
+        whole = bounds[:, 2] - bounds[:, 0] < 180
+        wkb = shapely.to_wkb(geometry[whole])
+        kept = Features(features.channel[whole], features.width_m[whole], wkb)
+        area = shapely.box(place.lon - 0.1, place.lat - 0.1, place.lon + 0.1, place.lat + 0.1)
+        store = tmp_path / "moved.gpkg"
+        write_geopackage(
+            store, kept, [ExtractRecord("moved", "0" * 64, area)], load_catalogue().fingerprint(TileGeometry())
+        )
+        return open_source(store)
+
+    return move
+
+
+@pytest.mark.parametrize(
+    "place",
+    [LonLat(10, 0), LonLat(25, 60), LonLat(15, 78), LonLat(-70, -53), LonLat(180, -17), LonLat(-179.9995, 65)],
+    ids=str,
+)
+def test_200_m_are_200_m_at_any_latitude_and_across_the_antimeridian(
+    moved_to: Callable[[LonLat], FeatureSource], place: LonLat
+) -> None:
+    with moved_to(place) as source:
+        assert worst_iou(source, place) >= 0.99
+        assert Renderer(source).tile(Pose(place.lat, place.lon)).pixels[4].mean() > 10  # buildings are there
+
+
+def test_many_tiles_of_a_place_equal_single_ones(monaco: FeatureSource) -> None:
+    renderer = Renderer(monaco)
+    together = renderer.tiles(CASINO, poses(CASINO))
+    for tile, pose in zip(together, poses(CASINO), strict=True):
+        assert np.array_equal(tile, renderer.tile(pose).pixels)
+
+
+def test_nothing_of_one_place_is_left_in_the_next(monaco: FeatureSource) -> None:
+    renderer = Renderer(monaco)
+    renderer.tile(poses(CASINO)[0])
+    sea = renderer.tile(Pose(43.7262, 7.4325))
+    assert sea.pixels[5].min() == 255
+    assert not np.delete(sea.pixels, 5, axis=0).any()
+
+
+def test_poses_of_another_place_are_refused(monaco: FeatureSource) -> None:
+    with pytest.raises(ValueError, match="every pose must be about"):
+        Renderer(monaco).tiles(CASINO, [Pose(43.0, 7.0)])
+
+
+def test_a_larger_tile_shows_more_ground_at_the_same_size(monaco: FeatureSource) -> None:
+    pose = Pose(CASINO.lat, CASINO.lon)
+    wide = Renderer(monaco, TileGeometry(radius_m=200.0)).tile(pose)
+    near = Renderer(monaco).tile(pose)
+    assert wide.metres_per_pixel == 2 * near.metres_per_pixel
+    middle = wide.pixels[4, 32:96, 32:96] / 255
+    assert iou(middle, near.pixels[4].reshape(64, 2, 64, 2).mean(axis=(1, 3)) / 255) > 0.99
+
+
+def test_a_store_of_another_catalogue_is_refused(monaco: FeatureSource) -> None:
+    monaco.fingerprint = "f" * 16
+    with pytest.raises(FingerprintError, match="another channel catalogue"):
+        Renderer(monaco)
