@@ -36,7 +36,8 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
 
 def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Move tiles uint8 [n, 12, H, W] to the device, channels last: the layout that convolves fastest."""
-    return torch.from_numpy(tiles).to(device, non_blocking=True).to(memory_format=torch.channels_last)
+    writable = np.require(tiles, requirements=["C", "W"])  # torch shares no other memory
+    return torch.from_numpy(writable).to(device, non_blocking=True).to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

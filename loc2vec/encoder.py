@@ -87,7 +87,7 @@ class LocationEncoder:
     def similarity(self, a: Vector, b: Vector) -> Vector:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
         exact = "donot_use_mm_for_euclid_dist"  # the matrix product rounds small distances away
-        first, second = torch.from_numpy(np.atleast_2d(a)), torch.from_numpy(np.atleast_2d(b))
+        first, second = (torch.from_numpy(np.atleast_2d(np.array(v, np.float32))) for v in (a, b))
         if first.shape[1] != second.shape[1]:
             raise InputError(f"vectors of {first.shape[1]} and of {second.shape[1]} numbers do not compare")
         similarity: Vector = torch.cdist(first, second, compute_mode=exact).neg().numpy()

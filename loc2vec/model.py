@@ -77,14 +77,16 @@ def _read_config(folder: Path) -> tuple[ModelConfig, str]:
         config = ModelConfig(
             name=values["name"],
             encoder=values["encoder"],
-            options=values["options"],
+            options={"dim": values["options"]["dim"], **values["options"]},  # every encoder has a dim
             channels=tuple(values["channels"]),
             geometry=TileGeometry(**values["geometry"]),
             fingerprint=values["fingerprint"],
             training=values["training"],
         )
         return config, values["sha256"]
-    except (UserError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ModelError(f"{folder} is no model folder: {CONFIG} lacks {error}") from error
+    except (UserError, TypeError) as error:
         raise ModelError(f"{folder} is no model folder: {CONFIG}: {error}") from error
 
 

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import RedirectResponse, Response
+from numpy.typing import NDArray
 
 from service.engine import Engine
 from service.problems import RESPONSES, install
@@ -29,6 +31,12 @@ MAX_SHIFT_M = 1000.0
 Lat = Annotated[float, Query(description="Latitude, degrees (WGS 84)", openapi_examples={"Monaco": {"value": 43.7384}})]
 Lon = Annotated[float, Query(description="Longitude, degrees (WGS 84)", openapi_examples={"Monaco": {"value": 7.4246}})]
 Shift = Query(ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, allow_inf_nan=False, description="Shift of the map, metres")
+
+
+class PngResponse(Response):
+    """A picture."""
+
+    media_type = "image/png"
 
 
 def _engine(request: Request) -> Engine:
@@ -71,7 +79,7 @@ def _add_routes(app: FastAPI) -> None:
     app.get("/embed", **problems)(embed)
     app.post("/embed", **problems)(embed_many)
     app.get("/neighbors", **problems)(neighbors)
-    app.get("/tile.png", response_class=Response, **problems)(tile_png)
+    app.get("/tile.png", response_class=PngResponse, **problems)(tile_png)
     app.get("/info")(info)
     app.get("/healthz")(healthz)
     app.get("/", include_in_schema=False)(root)
@@ -80,7 +88,12 @@ def _add_routes(app: FastAPI) -> None:
 def embed(engine: Engines, place: Place) -> Embedding:
     """Return the embedding of a place."""
     (vector,) = engine.embed([place])
-    return Embedding(lat=place.lat, lon=place.lon, model=engine.model, dim=engine.dim, embedding=vector.tolist())
+    return Embedding(lat=place.lat, lon=place.lon, model=engine.model, dim=engine.dim, embedding=_numbers(vector))
+
+
+def _numbers(vector: NDArray[np.float32]) -> list[float]:
+    """Return the shortest decimals that give the same float32 again."""
+    return [float(text) for text in vector.astype(str)]
 
 
 def embed_many(engine: Engines, body: LocationList) -> EmbeddingList:
@@ -88,7 +101,7 @@ def embed_many(engine: Engines, body: LocationList) -> EmbeddingList:
     places = [_check_item(engine, position, i.lat, i.lon) for position, i in enumerate(body.locations)]
     vectors = engine.embed(places)
     embeddings = [
-        PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=vector.tolist())
+        PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=_numbers(vector))
         for place, vector in zip(places, vectors, strict=True)
     ]
     return EmbeddingList(model=engine.model, dim=engine.dim, embeddings=embeddings)
@@ -119,7 +132,7 @@ def tile_png(
 ) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     tile = engine.tile(Pose(place.lat, place.lon, rotation, dx, dy))
-    return Response(tile.png(channel), media_type="image/png")
+    return PngResponse(tile.png(channel))
 
 
 def info(engine: Engines) -> Info:

@@ -82,7 +82,7 @@ def embed_command(
 
     places = _places(store, points, metres, bbox)
     encoder = LocationEncoder.load(model)
-    with tqdm(total=len(places), unit="place", desc="embed") as bar:
+    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
         vectors = embed(store, encoder, places, cpu_count() if workers is None else workers, bar.update)
     write_vectors(out, vectors)
     count, outside = len(places), len(places) - int(vectors.inside.sum())

@@ -101,12 +101,12 @@ def _is_index(folder: Path) -> bool:
 
 
 def _import(extract: Path, store: Path) -> None:
-    with tqdm(unit="object", unit_scale=True, desc="import") as bar:
+    with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
         import_extracts([extract], store, load_catalogue(), bar.update)
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
     places = places_of_grid(str(paths.store), GRID_M)
-    with tqdm(total=len(places), unit="place", desc="embed") as bar:
+    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
         vectors = embed(str(paths.store), encoder, places, cpu_count(), bar.update)
     NeighborIndex.build(vectors, paths.index)

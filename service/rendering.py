@@ -18,8 +18,8 @@ from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
 from tiling.values import LonLat, Pose, Tile
 
-CHUNK = 64  # places a task: 12.6 MB of tiles
-AHEAD = 2  # chunks a worker may be ahead of the reader, so that memory stays bounded
+CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
+AHEAD = 2  # chunks more than there are workers may be under way or waiting, so that memory stays bounded
 
 Tiles = NDArray[np.uint8]
 
@@ -41,16 +41,17 @@ def draw_in_processes(location: str, lon_lat: NDArray[np.float64], workers: int)
     """
     starts = range(0, len(lon_lat), CHUNK)
     chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
-    if workers == 0:
+    if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
         with open_source(location) as source:
             renderer = Renderer(source)
             yield from (draw(renderer, chunk) for chunk in chunks)
         return
     # Ctrl-C reaches the workers too: the main process alone decides what it means.
-    workers = min(workers, len(starts)) or 1
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(
+        min(workers, len(starts)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    )
     try:
-        yield from _in_order(pool, location, chunks, workers * AHEAD)
+        yield from _in_order(pool, location, chunks, workers + AHEAD)
     except BrokenProcessPool as error:
         raise WorkerError("a worker process was killed (out of memory?): try again with fewer --workers") from error
     finally:

@@ -4,11 +4,16 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
+
+if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
+    from tiling.job import TileJob, TileSummary
+    from tiling.places import Places
 
 FILE = click.Path(path_type=Path)
 
@@ -41,7 +46,8 @@ def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> No
 
 @click.command("tile")
 @click.option("--store", "stores", required=True, multiple=True, type=FILE, help="Feature store; repeat for more.")
-@click.option("--out", required=True, type=FILE, help="Folder of the dataset; run again to resume.")
+@click.option("--out", type=FILE, help="Folder of the dataset; run again to resume.")
+@click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
 @click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
 @click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon).")
 @click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
@@ -49,30 +55,51 @@ def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> No
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
-    stores: tuple[Path, ...], out: Path, locations: int | None, points: Path | None,
-    positives: int, workers: int, seed: int, as_json: bool,
-) -> None:  # fmt: skip
+    stores: tuple[Path, ...],
+    out: Path | None,
+    preview: Path | None,
+    locations: int | None,
+    points: Path | None,
+    positives: int,
+    workers: int,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Draw a dataset of tiles: an anchor and its turned and shifted positives for each place.
 
     \b
     Example:
         loc2vec tile --store monaco.gpkg --out tiles --locations 500
+        loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
     """
-    if (locations is None) == (points is None):
-        raise click.UsageError("give --locations N or --points FILE, one of them")
-    from tiling.job import TileJob, draw, locate, run_job
-    from tiling.points import read_points
+    from tiling.job import TileJob, draw_sheet, run_job
 
     job = TileJob(tuple(str(store) for store in stores), positives, seed)
-    places = draw(job, locations) if locations else locate(job, read_points(points)) if points else None
-    if places is None:
-        raise click.UsageError("give --locations N or --points FILE")
-    with tqdm(total=len(places), unit=" places", desc="tile") as bar:
-        summary = run_job(job, places, out, workers, bar.update)
-    if as_json:
-        click.echo(json.dumps({"out": str(out), **asdict(summary)}))
-        return
-    click.echo(
+    if (out is None) == (preview is None):
+        raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
+    places = _places(job, locations, points)
+    if preview is not None:
+        draw_sheet(job, places, preview)
+        click.echo(f"{len(places)} places in {preview}")
+    elif out is not None:
+        with tqdm(total=len(places), unit=" places", desc="tile") as bar:
+            summary = run_job(job, places, out, workers, bar.update)
+        click.echo(json.dumps({"out": str(out), **asdict(summary)}) if as_json else _told(summary, out))
+
+
+def _places(job: "TileJob", locations: int | None, points: Path | None) -> "Places":
+    from tiling.job import draw, locate
+    from tiling.points import read_points
+
+    if locations is not None and points is None:
+        return draw(job, locations)
+    if points is not None and locations is None:
+        return locate(job, read_points(points))
+    raise click.UsageError("give --locations N or --points FILE, one of them")
+
+
+def _told(summary: "TileSummary", out: Path) -> str:
+    return (
         f"{summary.tiles:,} tiles of {summary.places:,} places in {out} ({summary.bytes / 1e6:.1f} MB): "
         f"{summary.shards_made} shards made, {summary.shards_found} found"
     )

@@ -17,6 +17,7 @@ from tiling.files import read_json, sha256_of, write_json
 from tiling.places import Places, draw_places
 from tiling.points import Points
 from tiling.render import Renderer
+from tiling.sheet import write_sheet
 from tiling.sources.geopackage import ATTRIBUTION
 from tiling.sources.registry import open_source
 from tiling.values import LonLat, Pose, TileGeometry, fingerprint
@@ -71,6 +72,17 @@ def locate(job: TileJob, points: Points) -> Places:
                 raise OutsideError(f"point {row} (lat {lat}, lon {lon}) is outside the data of every store")
             stores.append(store)
     return Places(np.array(stores, np.int64), points.lat, points.lon)
+
+
+def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
+    """Draw the unturned tiles of some places as one PNG for people to look at."""
+    tiles, labels = [], []
+    with ExitStack() as stack:
+        renderers = [Renderer(stack.enter_context(open_source(store)), job.geometry) for store in job.stores]
+        for store, lat, lon in zip(places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True):
+            tiles.append(renderers[store].tile(Pose(lat, lon)))
+            labels.append(f"{renderers[store].source.name}   lat {lat:.5f}, lon {lon:.5f}")
+    write_sheet(path, tiles, labels)
 
 
 def run_job(

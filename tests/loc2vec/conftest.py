@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from loc2vec.encoders.registry import ENCODERS
 from tiling.values import N_CHANNELS, TILE_SIZE, TileGeometry
+
+GEOMETRY = TileGeometry()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -23,7 +27,7 @@ class MemoryDataset:
     seed: int = 0
     fingerprint: str = "0123456789abcdef"
     channels: tuple[str, ...] = tuple(f"channel {i}" for i in range(N_CHANNELS))
-    geometry: TileGeometry = TileGeometry()
+    geometry: TileGeometry = GEOMETRY
     spacing_m: float = 1000.0
 
     @property
@@ -43,6 +47,27 @@ class MemoryDataset:
         pixels = np.kron(blocks, np.ones((1, TILE_SIZE // 8, TILE_SIZE // 8), np.uint8)).astype(np.uint8)
         turned = np.rot90(pixels, slot, axes=(1, 2))
         return np.roll(turned, (5 * slot, -7 * slot), axis=(1, 2)).copy()
+
+
+class Tiny(nn.Module):
+    """An encoder that a test can train in no time, with all that training must keep: statistics, dropout."""
+
+    def __init__(self, dim: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(N_CHANNELS, 8, 3, stride=16), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Flatten()
+        )
+        self.dense = nn.Linear(8 * 8 * 8, dim)
+
+    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.layers(tiles.float() / 255))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name under which a tiny encoder is registered."""
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    return "tiny"
 
 
 @pytest.fixture

@@ -59,7 +59,9 @@ def test_gradients_flow_and_are_finite_where_points_coincide(negatives):
     positives.requires_grad_()
     soft_pn_in_batch(anchors, positives, torch.eye(6, dtype=torch.bool), negatives).backward()
     for gradient in (anchors.grad, positives.grad):
-        assert gradient is not None and gradient.isfinite().all() and gradient.abs().sum() > 0
+        assert gradient is not None
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
 
 
 def test_following_the_gradient_lowers_the_loss():
@@ -81,7 +83,8 @@ def test_does_not_overflow(positive, negative, expected):
     loss = soft_pn(a, torch.tensor([[positive, 0.0]]), torch.tensor([[negative, 0.0]]))
     assert loss.item() == pytest.approx(expected)
     loss.backward()
-    assert a.grad is not None and a.grad.isfinite().all()
+    assert a.grad is not None
+    assert a.grad.isfinite().all()
 
 
 def naive_in_batch(anchors: Tensor, positives: Tensor, overlapping: Tensor, negatives: str) -> float:
@@ -113,7 +116,8 @@ def test_overlapping_places_do_not_repel():
     overlapping[0] = overlapping[:, 0] = True
     soft_pn_in_batch(anchors, vectors(4, 2, seed=1), overlapping).backward()
     assert anchors.grad is not None
-    assert not anchors.grad[0].any() and anchors.grad[1:].any(1).all()
+    assert not anchors.grad[0].any()
+    assert anchors.grad[1:].any(1).all()
 
 
 def test_a_batch_that_overlaps_wholly_is_refused():

@@ -56,7 +56,9 @@ def test_first_outputs_are_spread_about_zero(network):
 def test_any_batch_is_finite(network, n):
     with torch.no_grad():
         vectors = network.eval()(random_tiles(n))
-    assert vectors.shape == (n, 16) and vectors.dtype == torch.float32 and vectors.isfinite().all()
+    assert vectors.shape == (n, 16)
+    assert vectors.dtype == torch.float32
+    assert vectors.isfinite().all()
 
 
 def test_a_tile_does_not_depend_on_its_batch(network):
@@ -85,7 +87,8 @@ def test_channels_are_dropped_whole_and_in_training_alone(network):
 def test_every_parameter_learns(network):
     network(random_tiles(4)).square().sum().backward()
     for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
     assert network.features[0].weight.grad.abs().max() > 0
 
 

@@ -43,11 +43,10 @@ def test_help_lists_the_commands() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_of_a_command_ends_with_an_example(name: str) -> None:
+def test_help_of_a_command_has_an_example(name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0
-    assert f"loc2vec {name}" in result.stdout
-    assert "Example" in "\n".join(result.stdout.splitlines()[-12:])
+    assert f"loc2vec {name}" in result.stdout[result.stdout.index("Example:") :]
 
 
 def test_help_imports_nothing_heavy() -> None:

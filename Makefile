@@ -1,0 +1,42 @@
+# Two commands: `make demo` and `make test`. Both set everything up first; a second run is quick.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Another build of PyTorch: make demo TORCH="torch==2.13.0 --index-url URL-OF-A-CUDA-BUILD"
+TORCH ?= torch==2.13.0
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types unit bench clean
+
+demo: $(READY)
+	$(BIN)/loc2vec demo
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg
+	$(BIN)/python benchmarks/render.py --store build/monaco.gpkg
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/encode.py
+
+# PyTorch goes in first and pinned: asked for by another package, pip would take the newest build.
+$(READY): pyproject.toml constraints.txt Makefile
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache
