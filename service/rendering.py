@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,10 +48,7 @@ def draw_in_processes(location: str, lon_lat: NDArray[np.float64], workers: int)
             renderer = Renderer(source)
             yield from (draw(renderer, chunk) for chunk in chunks)
         return
-    # Ctrl-C reaches the workers too: the main process alone decides what it means.
-    pool = ProcessPoolExecutor(
-        min(workers, len(starts)), get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN)
-    )
+    pool = ProcessPoolExecutor(min(workers, len(starts)), get_context("spawn"), _start_worker)
     try:
         yield from _in_order(pool, location, chunks, workers + AHEAD)
     except BrokenProcessPool as error:
@@ -68,6 +67,19 @@ def _in_order(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end with it however it ends, also when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _draw_in_worker(location: str, places: Sequence[LonLat]) -> Tiles:

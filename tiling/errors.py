@@ -43,3 +43,7 @@ class PlaceError(UserError):
 
 class OutsideError(UserError):
     """A place lies outside the area that a store covers."""
+
+
+class WriteError(Loc2VecError):
+    """A file could not be written; what stood there before is untouched."""

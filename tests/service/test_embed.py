@@ -1,6 +1,3 @@
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +7,8 @@ import pytest
 from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors, read_vectors, write_vectors
 from service.embed import Places, embed, places_of_file, places_of_grid
-from service.errors import EmbeddingError, GridError, WorkerError
-from service.rendering import CHUNK, draw_in_processes
+from service.errors import EmbeddingError, GridError
+from service.rendering import CHUNK
 from tests.service.conftest import save_fresh_model
 from tiling.errors import FingerprintError, PointsError
 from tiling.render import Renderer
@@ -99,20 +96,3 @@ def test_numbers_that_are_not_finite_are_refused(
     monkeypatch.setattr(encoder, "encode", lambda tiles: np.full((len(tiles), 16), np.nan, np.float32))
     with pytest.raises(EmbeddingError, match="not finite"):
         embed(str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)
-
-
-def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
-    tiles = draw_in_processes(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
-    next(tiles)
-    victim = multiprocessing.active_children()[0].pid
-    assert victim is not None
-    os.kill(victim, signal.SIGKILL)
-    with pytest.raises(WorkerError, match="fewer --workers"):
-        list(tiles)
-
-
-def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> None:
-    tiles = draw_in_processes(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
-    next(tiles)
-    tiles.close()
-    assert not multiprocessing.active_children()

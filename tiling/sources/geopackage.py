@@ -14,9 +14,10 @@ import numpy as np
 import pyogrio
 import shapely
 from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from shapely.geometry.base import BaseGeometry
 
-from tiling.errors import StoreError
+from tiling.errors import StoreError, WriteError
 from tiling.files import require_file
 from tiling.sources.base import Coverage, Outline
 from tiling.values import Box, Features
@@ -48,20 +49,41 @@ class ExtractRecord:
 
 
 def write_geopackage(path: Path, features: Features, extracts: Sequence[ExtractRecord], fingerprint: str) -> None:
-    """Write a store to `path` (a new file): `features` in their order, clustered by the caller."""
-    common = {"driver": "GPKG", "crs": "EPSG:4326"}
-    pyogrio.raw.write(
-        path, features.wkb, [features.channel.astype(np.int16), features.width_m], ["channel", "width_m"],
-        layer=LAYER, geometry_type="Unknown", **common,
-    )  # fmt: skip
-    columns = [[e.name for e in extracts], [e.sha256 for e in extracts],
-               [fingerprint] * len(extracts), [ATTRIBUTION] * len(extracts)]  # fmt: skip
+    """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
+
+    Raises `WriteError` when the disk is full.
+    """
     areas = [shapely.MultiPolygon(list(shapely.get_parts(e.coverage))).wkb for e in extracts]
+    facts = {
+        "name": [e.name for e in extracts],
+        "sha256": [e.sha256 for e in extracts],
+        "fingerprint": [fingerprint] * len(extracts),
+        "attribution": [ATTRIBUTION] * len(extracts),
+    }
+    drawn: dict[str, NDArray[Any]] = {"channel": features.channel.astype(np.int16), "width_m": features.width_m}
+    try:
+        _write_layer(path, LAYER, "Unknown", features.wkb, drawn)
+        _write_layer(
+            path, EXTRACTS, "MultiPolygon", _objects(areas), {k: np.array(v, object) for k, v in facts.items()}
+        )
+    except (DataLayerError, DataSourceError, FeatureError) as error:
+        raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
+
+
+def _write_layer(
+    path: Path, layer: str, kind: str, wkb: NDArray[np.object_], columns: Mapping[str, NDArray[Any]]
+) -> None:
     pyogrio.raw.write(
-        path, np.array(areas, object), [np.array(column, object) for column in columns],
-        ["name", "sha256", "fingerprint", "attribution"],
-        layer=EXTRACTS, geometry_type="MultiPolygon", append=True, **common,
-    )  # fmt: skip
+        path,
+        wkb,
+        list(columns.values()),
+        list(columns),
+        driver="GPKG",
+        layer=layer,
+        geometry_type=kind,
+        crs="EPSG:4326",
+        append=path.exists(),
+    )
 
 
 class GeoPackageSource(Coverage):

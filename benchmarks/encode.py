@@ -1,0 +1,87 @@
+"""Tiles per second that become vectors in three ways, and how far their vectors are apart.
+
+The ways take turns and the best time of each counts, so that other work on the machine disturbs little.
+`difference` is the mean distance to the float32 NCHW vectors, over the spread of these.
+
+    python benchmarks/encode.py [--model FOLDER] [--rounds 3] [--device auto] [--json]
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor, nn
+
+from loc2vec.compute import pick_device
+from loc2vec.encoders.registry import build
+from loc2vec.model import load_model
+
+TILES = 128
+WAYS = (
+    ("float32, NCHW", torch.contiguous_format, False),
+    ("float32, channels last", torch.channels_last, False),  # what LocationEncoder does
+    ("bfloat16 autocast, channels last", torch.channels_last, True),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    method: str
+    tiles_per_s: float
+    ratio: float
+    difference: float
+
+
+@torch.inference_mode()
+def encode(network: nn.Module, tiles: Tensor, bfloat16: bool) -> tuple[float, Tensor]:
+    """Return the seconds that encoding took, and the vectors."""
+    start = time.perf_counter()
+    with torch.autocast(tiles.device.type, torch.bfloat16, enabled=bfloat16):
+        vectors = network(tiles).cpu()
+    return time.perf_counter() - start, vectors
+
+
+def measure(network: nn.Module, rounds: int, device: torch.device) -> list[Row]:
+    """Time every way `rounds` times, after one call to warm up."""
+    tiles = torch.randint(0, 256, (TILES, 12, 128, 128), dtype=torch.uint8).to(device)
+    times: list[list[float]] = [[] for _ in WAYS]
+    vectors: list[Tensor] = [torch.empty(0) for _ in WAYS]
+    for round_ in range(rounds + 1):
+        for way, (_, layout, bfloat16) in enumerate(WAYS):
+            network.to(memory_format=layout)
+            taken, vectors[way] = encode(network, tiles.to(memory_format=layout), bfloat16)
+            times[way] += [taken] if round_ else []
+    best = [min(column) for column in times]
+    spread = (vectors[0] - vectors[0].mean(0)).norm(dim=1).mean()
+    return [
+        Row(name, TILES / t, best[0] / t, float((v - vectors[0]).norm(dim=1).mean() / spread))
+        for (name, _, _), t, v in zip(WAYS, best, vectors, strict=True)
+    ]
+
+
+@click.command()
+@click.option("--model", type=click.Path(path_type=Path), help="Model folder; an untrained network without.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def main(model: Path | None, rounds: int, device: str, as_json: bool) -> None:
+    """Measure encoding."""
+    torch.manual_seed(0)
+    place = pick_device(device)
+    network = build("loc2vec").eval() if model is None else load_model(model).network
+    rows = measure(network.to(place), rounds, place)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
+    print(f"{'encoding':<34} {'tiles/s':>8} {'ratio':>6} {'difference':>11}")
+    for row in rows:
+        print(f"{row.method:<34} {row.tiles_per_s:>8.1f} {row.ratio:>6.2f} {row.difference:>11.2%}")
+
+
+if __name__ == "__main__":
+    main()
