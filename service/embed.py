@@ -14,7 +14,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors
 from service.errors import EmbeddingError
 from service.grid import grid
-from service.rendering import draw_in_processes
+from service.workers import draw_all
 from tiling.points import read_points
 from tiling.sources.registry import open_source
 from tiling.values import Box, check_fingerprint
@@ -60,7 +60,7 @@ def embed(
     progress(len(places) - len(inside))
     embedding = np.full((len(places), encoder.dim), np.nan, np.float32)
     done = 0
-    for tiles in draw_in_processes(store, places.lon_lat[inside], workers):
+    for tiles in draw_all(store, places.lon_lat[inside], workers):
         embedding[inside[done : done + len(tiles)]] = _encode(encoder, tiles)
         done += len(tiles)
         progress(len(tiles))

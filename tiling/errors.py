@@ -47,3 +47,7 @@ class OutsideError(UserError):
 
 class WriteError(Loc2VecError):
     """A file could not be written; what stood there before is untouched."""
+
+
+class WorkerError(Loc2VecError):
+    """A worker process was lost."""

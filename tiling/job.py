@@ -1,18 +1,24 @@
 """The tile job: places to a dataset of anchors and positives, shard by shard, on the cores of one machine."""
 
 import multiprocessing
+import os
+import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiling.dataset import MANIFEST, PlaceTiles, shard_path, shard_plan, shard_record, write_shard
-from tiling.errors import DatasetError, OutsideError
+from tiling.errors import DatasetError, OutsideError, WorkerError
 from tiling.files import read_json, sha256_of, write_json
 from tiling.places import Places, draw_places
 from tiling.points import Points
@@ -106,6 +112,8 @@ def run_job(
     shards = [shard_record(out, number) for number in numbers]
     manifest = _facts(job, places, renderer.fingerprint) | {"channels": renderer.channels, "shards": shards}
     write_json(out / MANIFEST, manifest)
+    for left_by_a_kill in out.glob(".tiles-*"):
+        shutil.rmtree(left_by_a_kill)
     return TileSummary(
         places=len(places),
         tiles=len(places) * (1 + job.positives),
@@ -152,13 +160,30 @@ def _each(task: Callable[[int], int], numbers: Sequence[int], workers: int) -> I
         yield from map(task, numbers)
         return
     # Spawned, not forked: Mapnik and SQLite keep threads and locks.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
     try:
         futures: list[Future[int]] = [pool.submit(task, number) for number in numbers]
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process was killed (out of memory?): run the same command again with fewer --workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the main process, and end with it however it ends, also when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def make_shard(job: TileJob, places: Places, out: Path, plan: str, number: int) -> int:

@@ -90,6 +90,7 @@ def test_embed_then_index(monaco_store: Path, model_folder: Path, points: Path, 
     assert "1 of 3 places lie outside the store" in result.stderr
     vectors = read_vectors(out)
     assert vectors.inside.tolist() == [True, False, True]
+    assert vectors.table is not None
     assert vectors.table["name"].to_pylist() == ["casino", "Paris", "harbour"]
     result = run("index", out, "--out", tmp_path / "index", "--json")
     assert result.exit_code == 0, result.output
@@ -230,7 +231,7 @@ def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> No
     assert second.stderr.startswith(f"loc2vec: error: cannot listen on 127.0.0.1 port {port} ")
     assert second.stderr.count("\n") == 1
     process.send_signal(signal.SIGTERM)
-    rest, log = process.communicate(timeout=10)
+    rest, log = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
     assert rest == ""
     assert "GET /neighbors?" in log
@@ -240,6 +241,6 @@ def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> No
 def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[str], str]) -> None:
     process, _ = served
     process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in log

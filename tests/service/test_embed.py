@@ -49,6 +49,7 @@ def test_places_outside_keep_their_row_without_a_vector(monaco_store: Path, enco
     assert (vectors.embedding[1] == vectors.embedding[3]).all()
     assert (vectors.lon == lon_lat[:, 0]).all()
     assert (vectors.lat == lon_lat[:, 1]).all()
+    assert vectors.table is not None
     assert vectors.table["name"].to_pylist() == ["Paris", "Monaco", "sea", "again"]
 
 
@@ -65,6 +66,7 @@ def test_a_file_keeps_its_columns(tmp_path: Path, monaco_store: Path, encoder: L
     vectors = embed(str(monaco_store), encoder, places_of_file(file), workers=0)
     write_vectors(tmp_path / "out.parquet", vectors)
     table = read_vectors(tmp_path / "out.parquet").table
+    assert table is not None
     assert table.to_pydict() == {"id": [7, 8], "note": ["casino", "far"]}
 
 

@@ -2,6 +2,10 @@
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +148,41 @@ def test_own_points_are_tiled_in_their_order_and_refused_outside(job: TileJob, t
     path.write_text("lat,lon\n43.7384,7.4246\n50,7\n")
     with pytest.raises(OutsideError, match=r"point 2 \(lat 50.0, lon 7.0\) is outside"):
         locate(job, read_points(path))
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [child for each in children for child in (int(each), *_descendants(int(each)))]
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
+def test_a_stopped_job_leaves_no_process_and_goes_on(job: TileJob, tmp_path: Path, blow: signal.Signals) -> None:
+    out = tmp_path / "tiles"
+    command = [sys.executable, "-m", "service.cli", "tile", "--store", job.stores[0], "--out", str(out)]
+    command += ["--locations", "320", "--positives", "3", "--seed", "7", "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as running:
+        while not list(out.glob("tiles-*.parquet")):
+            time.sleep(0.05)
+        processes = _descendants(running.pid)
+        running.send_signal(blow)
+        said = running.stderr.read().decode() if running.stderr else ""
+        assert running.wait(60) == (-9 if blow == signal.SIGKILL else 130)
+    assert len(processes) >= 2
+    until = time.monotonic() + 30
+    while not all(map(_gone, processes)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert all(map(_gone, processes)), "workers outlive the job"
+    assert "Traceback" not in said
+    (out / ".tiles-00002.parquet.0123abcd").mkdir()  # as a kill in the middle of a shard leaves it
+    done = {path: path.read_bytes() for path in out.glob("tiles-*.parquet")}
+    summary = run_job(job, draw(job, 320), out, workers=0)
+    assert summary.shards_found >= len(done) > 0
+    assert all(path.read_bytes() == content for path, content in done.items())
+    assert not list(out.glob(".*")), "no half-written shard is left"
