@@ -16,6 +16,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from loc2vec.compute import encode_tiles
 from loc2vec.data import Dataset, Pixels
@@ -37,13 +38,16 @@ def sample_of_anchors(dataset: Dataset, n: int) -> Pixels:
 
 
 def untrained(dataset: Dataset) -> Encode:
-    """Return the network with first weights; its batch norms learn the statistics of some anchors."""
+    """Return the network with its first weights; its batch norms take the statistics of some anchors."""
     torch.manual_seed(0)
     network = build("loc2vec").train()
-    network.input_dropout.eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches: here, of the one
+        elif isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.eval()
     with torch.no_grad():
-        for _ in range(20):  # running statistics forget their first values
-            network(torch.from_numpy(sample_of_anchors(dataset, 128)))
+        network(torch.from_numpy(sample_of_anchors(dataset, 128)))
     network.eval()
     return lambda tiles: encode_tiles(network, tiles)
 

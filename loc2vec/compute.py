@@ -1,5 +1,6 @@
 """Where and how networks run: device, precision, batches of tiles."""
 
+import ctypes
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from loc2vec.errors import DeviceError
+
+BATCH_SIZE = 64  # tiles; larger ones are no faster and take more memory, 9 MB a tile
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def pick_device(name: str) -> torch.device:
@@ -34,6 +38,17 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
 
 
+def keep_freed_memory(device: torch.device) -> None:
+    """Where networks run on the CPU, make glibc keep what is freed instead of giving it back to the system.
+
+    Large tensors are otherwise mapped afresh every time: page faults took 40 % of a training step, 50 % of encoding.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries
+    if device.type == "cpu" and mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
 def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Move tiles uint8 [n, 12, H, W] to the device, channels last: the layout that convolves fastest."""
     writable = np.require(tiles, requirements=["C", "W"])  # torch shares no other memory
@@ -41,7 +56,7 @@ def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
     """Encode tiles uint8 [n, 12, H, W] as float32 [n, D] with a model that is in eval mode."""
     device = next(model.parameters()).device
     chunks = [

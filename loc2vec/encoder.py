@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loc2vec.compute import encode_tiles, pick_device
+from loc2vec.compute import BATCH_SIZE, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.errors import InputError
 from loc2vec.model import Model, load_model, model_path
 from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
@@ -48,7 +48,9 @@ class LocationEncoder:
     ) -> None:
         if renderer is not None:
             check_fingerprint(f"model {model.config.name}", model.config.fingerprint, renderer.fingerprint)
-        self._network = model.network.to(pick_device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        where = pick_device(device)
+        keep_freed_memory(where)
+        self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._source, self._renderer = source, renderer
         self._size = model.config.geometry.size
         self.dim = model.config.options["dim"]
@@ -72,7 +74,9 @@ class LocationEncoder:
         """
         return cls(load_model(model_path(model)), source, renderer, device)
 
-    def encode(self, places_or_tiles: Pair | Sequence[Pair] | NDArray[np.generic], batch_size: int = 256) -> Vector:
+    def encode(
+        self, places_or_tiles: Pair | Sequence[Pair] | NDArray[np.generic], batch_size: int = BATCH_SIZE
+    ) -> Vector:
         """Encode one thing as float32 [D], many as float32 [n, D] in their order.
 
         A thing is a (lat, lon) pair in degrees (or a `LonLat`), or a tile uint8 [12, size, size]. Raises

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from loc2vec.checkpoint import begin, load_checkpoint, save_checkpoint
-from loc2vec.compute import encode_tiles, mixed_precision, pick_device, to_device
+from loc2vec.compute import encode_tiles, keep_freed_memory, mixed_precision, pick_device, to_device
 from loc2vec.data import Batch, Batches, Dataset
 from loc2vec.encoders.registry import build
 from loc2vec.losses import Negatives, soft_pn_of_distances, triplet_distances
@@ -87,6 +87,7 @@ def train(
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
     batches = Batches(tiles, config.seed, config.places, config.pairs)
     where = pick_device(device)
+    keep_freed_memory(where)
     torch.manual_seed(config.seed)
     network = build(config.encoder, dim=config.dim).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)

@@ -4,6 +4,7 @@ What is heavy is imported inside the commands, so that `loc2vec --help` is quick
 """
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ def embed_command(
     from service.embed import embed
     from service.rendering import cpu_count
 
+    _check_writable(out)
     places = _places(store, points, metres, bbox)
     encoder = LocationEncoder.load(model)
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
@@ -96,6 +98,13 @@ def embed_command(
         "model": encoder.model_id,
     }
     _print(facts, as_json, f"{count} places, {encoder.dim} numbers each, in {out}")
+
+
+def _check_writable(out: Path) -> None:
+    """Fail before hours of work, not after, where `out` cannot be written."""
+    nearest = next(folder for folder in out.absolute().parents if folder.exists())
+    with tempfile.TemporaryFile(dir=nearest):
+        pass
 
 
 def _places(store: str, points: Path | None, metres: float | None, box: Box | None) -> "Places":

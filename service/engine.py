@@ -48,28 +48,25 @@ class Engine:
 
     def __init__(self, source: FeatureSource, encoder: LocationEncoder, index: NeighborIndex | None) -> None:
         """Take an open source over, and open a few more like it for the rendering threads."""
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
-        if index is not None:
-            _check_index(index, encoder)
         self._source, self._encoder, self._index = source, encoder, index
         self._encoding = threading.Lock()  # PyTorch spreads one batch over the cores by itself
-        self._threads = [RenderThread(source.location) for _ in range(cpu_count())]
         self._idle: LifoQueue[RenderThread] = LifoQueue()
-        for thread in self._threads:
-            self._idle.put(thread)
-        self._try_out()
+        with contextlib.ExitStack() as opened:
+            opened.callback(source.close)
+            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
+            if index is not None:
+                _check_index(index, encoder)
+            for _ in range(cpu_count()):
+                self._idle.put(opened.enter_context(contextlib.closing(RenderThread(source.location))))
+            self._try_out()
+            self._opened = opened.pop_all()
 
     @classmethod
     def open(cls, settings: EngineSettings) -> Self:
         """Open all that `settings` name, or raise the error of the part that is missing or does not fit."""
         encoder = LocationEncoder.load(settings.model)
         index = None if settings.index is None else NeighborIndex.open(settings.index)
-        source = open_source(settings.store)
-        try:
-            return cls(source, encoder, index)
-        except BaseException:
-            source.close()
-            raise
+        return cls(open_source(settings.store), encoder, index)
 
     def _try_out(self) -> None:
         """Go the whole way once, so that what is broken shows now, and the first request is quick."""
@@ -153,9 +150,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the stores."""
-        for thread in self._threads:
-            thread.close()
-        self._source.close()
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self

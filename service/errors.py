@@ -21,7 +21,3 @@ class AddressError(UserError):
 
 class EmbeddingError(Loc2VecError):
     """The network gave numbers that are not finite."""
-
-
-class WorkerError(Loc2VecError):
-    """A worker process was killed."""

@@ -11,9 +11,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import WorkerError
 from service.rendering import CHUNK, Tiles, draw
-from tiling.errors import Loc2VecError
+from tiling.errors import Loc2VecError, WorkerError
 from tiling.render import Renderer
 from tiling.sources.registry import open_source
 from tiling.values import LonLat

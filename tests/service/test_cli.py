@@ -107,6 +107,12 @@ def test_embed_a_grid(monaco_store: Path, model_folder: Path, tmp_path: Path) ->
     check_failure(run("embed", *common, "--grid", 100, "--bbox", "8,43,8.1,43.1"), 2, "no place of the grid")
 
 
+def test_embed_finds_out_first_whether_it_can_write(points: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.embed.embed", lambda *_: pytest.fail("the work was begun"))
+    arguments = ("--store", "none.gpkg", "--grid", 100, "--out", points / "deep" / "v.parquet")
+    check_failure(run("embed", *arguments), 2, "Not a directory", "points.csv")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

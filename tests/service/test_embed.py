@@ -8,7 +8,6 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors, read_vectors, write_vectors
 from service.embed import Places, embed, places_of_file, places_of_grid
 from service.errors import EmbeddingError, GridError
-from service.rendering import CHUNK
 from tests.service.conftest import save_fresh_model
 from tiling.errors import FingerprintError, PointsError
 from tiling.render import Renderer
@@ -17,15 +16,16 @@ from tiling.values import Box
 
 
 def test_workers_change_nothing(
-    monaco_store: Path, encoder: LocationEncoder, places: Places, vectors: Vectors, tmp_path: Path
+    monaco_store: Path, encoder: LocationEncoder, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len(places) > CHUNK  # so that there is more than one task
-    done: list[int] = []
-    again = embed(str(monaco_store), encoder, places, workers=2, progress=done.append)
-    for name, made in (("a", vectors), ("b", again)):
-        write_vectors(tmp_path / name, made)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert sum(done) == len(places)
+    monkeypatch.setattr("service.workers.CHUNK", 16)
+    some = Places(places.lon_lat[:40])
+    for workers in (0, 2):
+        done: list[int] = []
+        vectors = embed(str(monaco_store), encoder, some, workers, done.append)
+        write_vectors(tmp_path / str(workers), vectors)
+        assert sum(done) == 40
+    assert (tmp_path / "0").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_each_row_is_the_vector_of_its_place(
@@ -33,7 +33,7 @@ def test_each_row_is_the_vector_of_its_place(
 ) -> None:
     assert vectors.inside.all()
     by_one = LocationEncoder.load(model_folder, renderer=Renderer(monaco))
-    for row in (0, CHUNK - 1, CHUNK, len(places) - 1):
+    for row in (0, 1, 60, len(places) - 1):
         expected = by_one.encode((vectors.lat[row], vectors.lon[row]))
         np.testing.assert_allclose(vectors.embedding[row], expected, atol=1e-4)
     assert len(np.unique(vectors.embedding, axis=0)) > len(places) / 2

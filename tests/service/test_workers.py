@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 
 from service.embed import Places
-from service.errors import WorkerError
-from service.rendering import CHUNK, draw
+from service.rendering import draw
 from service.workers import draw_all
+from tiling.errors import StoreError, WorkerError
 from tiling.render import Renderer
 from tiling.sources.base import FeatureSource
 from tiling.values import LonLat
 
 
-def test_tiles_come_in_order(monaco: FeatureSource, places: Places) -> None:
-    lon_lat = np.concatenate([places.lon_lat, places.lon_lat[::-1]])
+def test_tiles_come_in_order(monaco: FeatureSource, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.workers.CHUNK", 8)
+    lon_lat = places.lon_lat[30:80]
     alone = draw(Renderer(monaco), [LonLat(*row) for row in lon_lat.tolist()])
-    for workers in (0, 2):
-        chunks = list(draw_all(str(monaco.location), lon_lat, workers))
-        assert {len(chunk) for chunk in chunks[:-1]} == {CHUNK}
+    for workers in (0, 1, 3):
+        chunks = list(draw_all(monaco.location, lon_lat, workers))
+        assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 8, 8, 2]
         assert (np.concatenate(chunks) == alone).all()
 
 
@@ -35,6 +36,13 @@ def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
     assert victim is not None
     os.kill(victim, signal.SIGKILL)
     with pytest.raises(WorkerError, match="fewer --workers"):
+        list(tiles)
+
+
+def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) -> None:
+    tiles = draw_all(str(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
+    own_store.unlink()
+    with pytest.raises(StoreError, match=r"own\.gpkg"):
         list(tiles)
 
 
