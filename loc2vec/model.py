@@ -13,9 +13,8 @@ from loc2vec.encoders.registry import build
 from loc2vec.errors import EncoderError, ModelError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing_folder, sha256_of, write_json
-from tiling.values import TileGeometry
+from tiling.values import ATTRIBUTION, TileGeometry
 
-ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
 LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

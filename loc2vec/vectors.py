@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from loc2vec.errors import VectorsError
-from loc2vec.model import ATTRIBUTION
 from tiling.files import require_file
 from tiling.geoparquet import GEOMETRY, write_points
+from tiling.values import ATTRIBUTION
 
 EMBEDDING = "embedding"
 OURS = ("lat", "lon", EMBEDDING, GEOMETRY)  # columns that `Vectors` itself holds

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
-from loc2vec.model import ATTRIBUTION, LICENCE
+from loc2vec.model import LICENCE
 from service.errors import EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.rendering import RenderThread, chunks_of, cpu_count
@@ -21,7 +21,7 @@ from service.version import version
 from tiling.geodesy import ground_distance_m
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
-from tiling.values import LonLat, Pose, Tile, check_fingerprint
+from tiling.values import ATTRIBUTION, LonLat, Pose, Tile, check_fingerprint
 
 
 @dataclass(frozen=True, slots=True)

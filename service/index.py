@@ -8,11 +8,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.model import ATTRIBUTION
 from loc2vec.vectors import Vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing, replacing_folder, sha256_of, write_json
+from tiling.values import ATTRIBUTION
 
 VECTORS = "vectors.parquet"
 FACTS = "index.json"
@@ -94,7 +94,7 @@ class NeighborIndex:
         return self._ids[rows[order]], distances[order]
 
     def _candidates(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-        """Return enough rows that all which tie with the k-th are among them.
+        """Return enough rows that all which may tie with the k-th, as float32 has it, are among them.
 
         One query at a time: FAISS then sums squared differences, which is exact for equal vectors,
         and stays in the calling thread.

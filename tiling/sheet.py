@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tiling.files import replacing
-from tiling.sources.geopackage import ATTRIBUTION
-from tiling.values import PALETTE, PAPER, Tile, composite
+from tiling.values import ATTRIBUTION, PALETTE, PAPER, Tile, composite
 
 GAP = 6  # pixels between tiles
 HEAD = 46  # height of the channel names

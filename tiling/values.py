@@ -12,6 +12,7 @@ from PIL import Image
 
 from tiling.errors import FingerprintError, PlaceError
 
+ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"  # of the map data and of all that is made from it
 TILE_SIZE = 128  # pixels a side
 TILE_RADIUS_M = 100.0  # half the side of a tile, metres on the ground
 N_CHANNELS = 12

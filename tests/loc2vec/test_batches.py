@@ -3,9 +3,8 @@ import threading
 import numpy as np
 import pytest
 
-from loc2vec.data import CHANNEL_DROPOUT, Batches, Dataset, batch_indices, overlapping
+from loc2vec.data import CHANNEL_DROPOUT, Batches, batch_indices, overlapping
 from loc2vec.errors import RunError
-from tiling.dataset import TileDataset
 
 
 def same(a, b) -> bool:
@@ -92,10 +91,3 @@ def test_too_few_places_or_positives_are_refused(make_dataset):
 def test_tiles_of_one_spot_are_refused(make_dataset):
     with pytest.raises(RunError, match="all 4 places of a batch overlap"):
         Batches(make_dataset(spacing_m=10), 0, 4, 2).batch(0)
-
-
-def test_a_tile_dataset_is_what_training_reads():
-    def check(dataset: TileDataset) -> Dataset:  # for mypy: TileDataset satisfies the protocol
-        return dataset
-
-    assert callable(check)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from loc2vec.compute import mixed_precision
+from loc2vec.compute import encode_tiles, mixed_precision
 from loc2vec.data import Batches
 from loc2vec.encoders.registry import build
 from loc2vec.errors import EncoderError, RunError, TrainingError
 from loc2vec.model import load_model
+from loc2vec.retrieval import retrieval
 from loc2vec.train import TrainConfig, learning_rate, train, train_step
 from tiling.errors import FingerprintError
 
@@ -99,6 +100,15 @@ def test_the_best_model_is_a_model_folder_with_its_facts(tmp_path, make_dataset)
     assert model.config.training["recall@1"] == result.best
     best = max(line["recall@1"] for line in log_of(tmp_path / "first") if "recall@1" in line)
     assert result.best == pytest.approx(best, rel=1e-5)
+
+
+def test_scores_are_those_of_the_saved_model_at_rest(tmp_path, make_dataset):
+    validation = make_dataset(n_places=30, seed=1)
+    train(SMALL, make_dataset(), tmp_path / "run", validation, "cpu")
+    best = load_model(tmp_path / "run" / "best")
+    with mixed_precision(torch.device("cpu")):
+        scores = retrieval(lambda tiles: encode_tiles(best.network, tiles), validation)
+    assert scores == {name: best.config.training[name] for name in scores}
 
 
 def test_without_validation_the_least_loss_is_the_best(tmp_path, make_dataset):

@@ -59,6 +59,15 @@ def test_order_is_that_of_brute_force(folder: Path, embedding: Floats, k: int) -
         np.testing.assert_allclose(distances, expected, atol=1e-9)
 
 
+def test_distances_that_float32_cannot_tell_apart_are_told_apart(tmp_path: Path) -> None:
+    embedding = np.zeros((100, 16), np.float32)
+    embedding[:, 0] = 1000
+    embedding[:, 1] = np.linspace(2e-3, 1e-3, 100)  # 1e6 + 1e-6 is 1e6 in float32; the last row is the nearest
+    index = NeighborIndex.build(make_vectors(embedding), tmp_path / "index")
+    ids, _ = index.search(np.zeros(16, np.float32), 5)
+    assert ids.tolist() == [99, 98, 97, 96, 95]
+
+
 def test_nearest_is_itself_at_distance_zero(folder: Path, embedding: Floats) -> None:
     ids, distances = NeighborIndex.open(folder).search(embedding[42], 2)
     assert ids[0] == brute_force(embedding, embedding[42], 1)[0][0]

@@ -20,9 +20,8 @@ from shapely.geometry.base import BaseGeometry
 from tiling.errors import StoreError, WriteError
 from tiling.files import require_file
 from tiling.sources.base import Coverage, Outline
-from tiling.values import Box, Features
+from tiling.values import ATTRIBUTION, Box, Features
 
-ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
 LAYER = "features"
 EXTRACTS = "extracts"
 _NO_ENVELOPE_HEADER = 8  # bytes: magic, version, flags, srs id
