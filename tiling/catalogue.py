@@ -61,6 +61,11 @@ class Catalogue:
         return tuple(sorted({key for rule in self.rules for key, _ in rule.tags}))
 
     @cached_property
+    def reach_m(self) -> float:
+        """Return how far, in metres, anything is drawn beyond its geometry."""
+        return max(rule.width_m if rule.on == "point" else rule.width_m / 2 for rule in self.rules)
+
+    @cached_property
     def _by_key(self) -> dict[tuple[str, str], list[tuple[int, Rule]]]:
         """Numbered rules by kind and first key, so that an object meets only the few that can fit."""
         table: dict[tuple[str, str], list[tuple[int, Rule]]] = {}

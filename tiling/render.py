@@ -19,7 +19,6 @@ from tiling.values import Features, LonLat, Pose, Tile, TileGeometry, check_fing
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colour each
 DEFAULT_GEOMETRY = TileGeometry()
-MAX_WIDTH_M = 50.0  # the widest line or point: how far outside a tile something can reach into it
 QUARTER_CIRCLE_SEGMENTS = 8  # of a point drawn as a disc
 
 
@@ -38,7 +37,8 @@ class Renderer:
         self.geometry = geometry
         self.channels = catalogue.channels
         self.fingerprint = catalogue.fingerprint(geometry)
-        self._pictures = [_Picture(geometry) for _ in range(len(self.channels) // len(PRIMARIES))]
+        self._reach_m = catalogue.reach_m
+        self._pictures = [_Picture(geometry, self._reach_m) for _ in range(len(self.channels) // len(PRIMARIES))]
 
     def tile(self, pose: Pose) -> Tile:
         """Draw one tile."""
@@ -52,7 +52,7 @@ class Renderer:
         """
         if any((pose.lon, pose.lat) != place for pose in poses):
             raise ValueError(f"every pose must be about {place}")
-        self._load(place, max((math.hypot(pose.shift_x_m, pose.shift_y_m) for pose in poses), default=0.0))
+        self._load(place, max((self._extent_m(pose) for pose in poses), default=0.0))
         size = self.geometry.size
         pixels = np.zeros((len(poses), len(self._pictures), size, size, 3), np.uint8)
         for out, pose in zip(pixels, poses, strict=True):
@@ -60,9 +60,15 @@ class Renderer:
                 picture.draw(pose, layer)
         return np.ascontiguousarray(pixels.transpose(0, 1, 4, 2, 3)).reshape(len(poses), -1, size, size)
 
-    def _load(self, place: LonLat, shift_m: float) -> None:
-        reach = self.geometry.radius_m * math.sqrt(2) + shift_m + MAX_WIDTH_M
-        features = self.source.features(box_around(place, reach))
+    def _extent_m(self, pose: Pose) -> float:
+        """Return how far from the place, along an axis, something may lie that the tile shows."""
+        radius, x, y = self.geometry.radius_m, abs(pose.shift_x_m), abs(pose.shift_y_m)
+        if pose.rotation_deg == 0:
+            return radius + max(x, y) + self._reach_m
+        return radius * math.sqrt(2) + math.hypot(x, y) + self._reach_m
+
+    def _load(self, place: LonLat, extent_m: float) -> None:
+        features = self.source.features(box_around(place, extent_m))
         wkb = _local_wkb(features, place)
         for number, picture in enumerate(self._pictures):
             mine = np.flatnonzero(features.channel // len(PRIMARIES) == number)
@@ -90,9 +96,9 @@ def _local_wkb(features: Features, place: LonLat) -> NDArray[np.object_]:
 class _Picture:
     """One RGB picture of three channels: a Mapnik map whose datasource is swapped for each place."""
 
-    def __init__(self, geometry: TileGeometry) -> None:
+    def __init__(self, geometry: TileGeometry, reach_m: float) -> None:
         self._geometry = geometry
-        self._map = _map(geometry)
+        self._map = _map(geometry, reach_m)
         self._image = mapnik.Image(geometry.size, geometry.size)
         self._context = mapnik.Context()
         for name in ("c", "w"):
@@ -127,14 +133,14 @@ class _Picture:
         out[:] = np.frombuffer(self._image.to_string(), np.uint8).reshape(size, size, 4)[:, :, :3]
 
 
-def _map(geometry: TileGeometry) -> mapnik.Map:
+def _map(geometry: TileGeometry, reach_m: float) -> mapnik.Map:
     """Build a map of one layer: lines and areas of colour [c], `screen`ed so that channels do not mix."""
     srs = "+proj=merc +a=6378137 +b=6378137 +units=m +no_defs"  # any plane: map and layer share it
     built = mapnik.Map(geometry.size, geometry.size, srs)
     built.background = mapnik.Color("black")
     built.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
     corner_px = geometry.size * (math.sqrt(2) - 1) / 2
-    built.buffer_size = math.ceil(corner_px + MAX_WIDTH_M * geometry.pixels_per_metre)
+    built.buffer_size = math.ceil(corner_px + reach_m * geometry.pixels_per_metre)
     built.append_style("channels", _style(geometry))
     layer = mapnik.Layer("features", srs)
     layer.styles.append("channels")
