@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
 from tiling.geodesy import ground_distance_m
-from tiling.values import TileGeometry
+from tiling.values import MAX_SHIFT_M, TileGeometry
 
 Places = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
-MAX_SHIFT_M = 80.0  # how far a positive is shifted along each axis
 CHANNEL_DROPOUT = 0.1  # share of the channels of a positive that training switches off
 
 

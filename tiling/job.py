@@ -25,10 +25,9 @@ from tiling.points import Points
 from tiling.render import Renderer
 from tiling.sheet import write_sheet
 from tiling.sources.registry import open_source
-from tiling.values import ATTRIBUTION, LonLat, Pose, TileGeometry, fingerprint
+from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry, fingerprint
 
 PLACES_PER_SHARD = 64
-MAX_SHIFT_M = 80.0
 PLAN = "plan.json"
 
 
