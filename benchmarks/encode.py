@@ -7,13 +7,12 @@ kept, as `LocationEncoder` does on the CPU.
     python benchmarks/encode.py [--model FOLDER] [--rounds 3] [--device auto] [--json]
 """
 
-import json
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import torch
+from table import Row, rows_of, show
 from torch import Tensor, nn
 
 from loc2vec.compute import BATCH_SIZE, keep_freed_memory, pick_device
@@ -25,16 +24,6 @@ WAYS = (
     ("float32, channels last", torch.channels_last, False),  # what LocationEncoder does
     ("bfloat16, channels last", torch.channels_last, True),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    method: str
-    tiles_per_s: float
-    ratio: float
-    difference: float
 
 
 @torch.inference_mode()
@@ -64,10 +53,10 @@ def measure(network: nn.Module, rounds: int, device: torch.device) -> list[Row]:
             times[way] += [taken] if round_ else []
     best = [min(column) for column in times]
     spread = (vectors[0] - vectors[0].mean(0)).norm(dim=1).mean()
-    return [
-        Row(name, BATCH_SIZE / t, best[0] / t, float((v - vectors[0]).norm(dim=1).mean() / spread))
-        for (name, _, _), t, v in zip(WAYS, best, vectors, strict=True)
-    ]
+    names = [name for name, _, _ in WAYS]
+    apart = [{"difference": float((v - vectors[0]).norm(dim=1).mean() / spread)} for v in vectors]
+    rates = {name: BATCH_SIZE / t for name, t in zip(names, best, strict=True)}
+    return rows_of(rates, dict(zip(names, apart, strict=True)))
 
 
 @click.command()
@@ -81,13 +70,7 @@ def main(model: Path | None, rounds: int, device: str, as_json: bool) -> None:
     place = pick_device(device)
     keep_freed_memory(place)
     network = build("loc2vec").eval() if model is None else load_model(model).network
-    rows = measure(network.to(place), rounds, place)
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return
-    print(f"{'encoding':<34} {'tiles/s':>8} {'ratio':>6} {'difference':>11}")
-    for row in rows:
-        print(f"{row.method:<34} {row.tiles_per_s:>8.1f} {row.ratio:>6.2f} {row.difference:>11.2%}")
+    show("encoding", measure(network.to(place), rounds, place), as_json)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ of its own, for every tile. Ours is one query a place and four RGB pictures a ti
     python benchmarks/render.py --store region.gpkg [--json]
 """
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import mapnik
 import numpy as np
+from table import Row, rows_of, show
 
 from tiling.geodesy import box_around
 from tiling.job import TileJob, place_poses
@@ -24,15 +23,6 @@ from tiling.sources.registry import open_source
 from tiling.values import LonLat
 
 RADIUS_M, SIZE = 100.0, 128
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    method: str
-    tiles_per_s: float
-    ratio: float
 
 
 class NaiveRenderer:
@@ -107,8 +97,7 @@ def measure(store: Path, seconds: float) -> list[Row]:
             "ours: 1 tile a place": rate(ours(0), seconds),
             "ours: 21 tiles a place, turned and shifted": rate(ours(20), seconds),
         }
-    base = next(iter(rates.values()))
-    return [Row(method, round(value, 1), round(value / base, 2)) for method, value in rates.items()]
+    return rows_of(rates)
 
 
 def at(places: Places, number: int) -> LonLat:
@@ -131,13 +120,7 @@ def check(renderer: Renderer, naive: NaiveRenderer, place: LonLat) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def main(store: Path, seconds: float, as_json: bool) -> None:
     """Print tiles per second per core."""
-    rows = measure(store, seconds)
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return
-    print(f"{'method':<45}{'tiles/s/core':>14}{'ratio':>8}")
-    for row in rows:
-        print(f"{row.method:<45}{row.tiles_per_s:>14.1f}{row.ratio:>8.2f}")
+    show("one core (CPU time)", measure(store, seconds), as_json)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ last one, which cannot be undone and so comes at the end, is what `loc2vec train
     python benchmarks/train.py [--rounds 2] [--device auto] [--json]
 """
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import click
 import torch
+from table import Row, rows_of, show
 
 from loc2vec.compute import keep_freed_memory, pick_device
 from loc2vec.encoders.registry import build
@@ -26,15 +25,6 @@ WAYS = (
     ("float32, channels last", torch.channels_last, False),
     ("bfloat16, channels last", torch.channels_last, True),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    method: str
-    tiles_per_s: float
-    ratio: float
 
 
 def stepper(layout: torch.memory_format, bfloat16: bool, device: torch.device) -> Callable[[], None]:
@@ -79,7 +69,7 @@ def measure(rounds: int, device: torch.device) -> list[Row]:
     keep_freed_memory(device)
     best += best_times(steps[-1:], rounds)
     names = [*(name for name, *_ in WAYS), "the same, freed memory kept (CPU)"]
-    return [Row(name, TILES / t, best[0] / t) for name, t in zip(names, best, strict=True)]
+    return rows_of({name: TILES / t for name, t in zip(names, best, strict=True)})
 
 
 @click.command()
@@ -88,13 +78,7 @@ def measure(rounds: int, device: torch.device) -> list[Row]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(rounds: int, device: str, as_json: bool) -> None:
     """Measure the training step."""
-    rows = measure(rounds, pick_device(device))
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return
-    print(f"{'training step':<34} {'tiles/s':>8} {'ratio':>6}")
-    for row in rows:
-        print(f"{row.method:<34} {row.tiles_per_s:>8.1f} {row.ratio:>6.2f}")
+    show("training step", measure(rounds, pick_device(device)), as_json)
 
 
 if __name__ == "__main__":

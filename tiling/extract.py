@@ -57,7 +57,9 @@ def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], obj
             if count % 4096 == 0:
                 progress(4096)
     except RuntimeError as error:  # osmium raises nothing narrower
-        raise ExtractError(f"cannot read {path}: {error}: is it a complete .osm.pbf extract?") from error
+        raise ExtractError(
+            f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?"
+        ) from error
     if not len(extract):
         raise ExtractError(f"{path} holds nothing that the channel catalogue draws: is it the right extract?")
     return extract
