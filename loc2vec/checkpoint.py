@@ -1,6 +1,6 @@
 """Checkpoints of a run: a folder with the network, the optimiser and a readable `state.json`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,28 +22,36 @@ NETWORK, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state
 class State:
     """Where a run stands after `step` steps.
 
-    `run` says what the run is made of (configuration, tiles); `best` is the score of the best model.
+    `run` says what the run is made of (configuration, tiles); `best` is the score of the best model;
+    `plans` are the numbers of steps it was to have, one more each time it was made longer.
     """
 
     step: int
     run: dict[str, Any]
     best: float | None
     best_step: int | None
+    plans: list[int]
 
 
 def begin(out: Path, run: dict[str, Any], resume: bool) -> State:
-    """Make a new run folder, or read where the run in an old one stands; `RunError` as in `train`."""
+    """Make a new run folder, or read where the run in an old one stands; `RunError` as in `train`.
+
+    A run may be made longer: the learning rate then follows the new plan from the step where it stands.
+    """
     if resume:
         state = read_state(out / "last")
-        _check_same(out, state.run, run)
-        return state
+        if run["steps"] <= state.run["steps"]:
+            _check_same(out, state.run, run)
+            return state
+        _check_same(out, state.run | {"steps": run["steps"]}, run)
+        return replace(state, run=run, plans=[*state.plans, run["steps"]])
     if out.exists():
         raise RunError(f"{out} exists: go on with --resume, or choose another folder")
     try:
         out.mkdir(parents=True)
     except OSError as error:
         raise RunError(f"cannot write {out}: {error.strerror}") from error
-    return State(0, run, None, None)
+    return State(0, run, None, None, [run["steps"]])
 
 
 def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -70,7 +78,7 @@ def read_state(folder: Path) -> State:
     """Read where a checkpoint stands; `RunError` when there is none."""
     try:
         values = read_json(folder / STATE)
-        return State(values["step"], values["run"], values["best"], values["best_step"])
+        return State(values["step"], values["run"], values["best"], values["best_step"], values["plans"])
     except (UserError, KeyError) as error:
         raise RunError(f"nothing to resume at {folder.parent}: {error}") from error
 

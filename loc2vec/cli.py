@@ -34,7 +34,7 @@ DEFAULTS = TrainConfig()
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, with the same settings.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train_command(
     tiles: Path,

@@ -81,7 +81,7 @@ def train(
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
     Keeps the model with the best recall@1 on `validation`, or without one the least training loss.
-    Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
+    A resumed run may have more steps than before. Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
@@ -116,7 +116,7 @@ def train(
                 log.write(step, scores)
                 if state.best is None or scores[score] > state.best:
                     state = replace(state, best=scores[score], best_step=step)
-                    facts = state.run | scores | {"step": step}
+                    facts = state.run | scores | {"step": step, "plans": state.plans}
                     save_model(out / "best", network, _model_config(config, tiles, out.name, facts))
             if saving:
                 state = replace(state, step=step)

@@ -76,9 +76,9 @@ def test_a_second_ctrl_c_ends_at_once(run, monkeypatch):
 
 def test_resume_with_other_settings_is_refused(run):
     run("--steps", "2")
-    refused = run("--steps", "3", "--resume")
+    refused = run("--steps", "1", "--resume")
     assert isinstance(refused.exception, RunError)
-    assert "steps was 2, is 3" in str(refused.exception)
+    assert "steps was 2, is 1" in str(refused.exception)
 
 
 def test_summary_of_a_stopped_run(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from loc2vec.checkpoint import read_state
 from loc2vec.compute import encode_tiles, mixed_precision
 from loc2vec.data import Batches
 from loc2vec.encoders.registry import build
@@ -176,6 +177,20 @@ def test_only_the_same_run_is_resumed(tmp_path, make_dataset):
         train(replace(SMALL, seed=1), make_dataset(), tmp_path / "run", device="cpu", resume=True)
     with pytest.raises(RunError, match="train_places was 8, is 9"):
         train(SMALL, make_dataset(n_places=9), tmp_path / "run", device="cpu", resume=True)
+
+
+def test_a_run_is_made_longer_and_says_so(tmp_path, make_dataset):
+    out = tmp_path / "run"
+    train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu")
+    longer = replace(SMALL, steps=SMALL.steps + 2)
+    before = read_state(out / "last")
+    assert train(longer, make_dataset(), out, make_dataset(seed=1), "cpu", resume=True).finished
+    after = read_state(out / "last")
+    assert (before.plans, after.plans) == ([SMALL.steps], [SMALL.steps, longer.steps])
+    assert (before.step, after.step) == (SMALL.steps, longer.steps)
+    assert learning_rate(longer, SMALL.steps) > 0
+    with pytest.raises(RunError, match=f"steps was {longer.steps}, is {SMALL.steps}"):
+        train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu", resume=True)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
