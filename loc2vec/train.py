@@ -81,7 +81,8 @@ def train(
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
     Keeps the model with the best recall@1 on `validation`, or without one the least training loss.
-    A resumed run may have more steps than before. Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
+    Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
+    A resumed run may have more steps than before.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
