@@ -1,5 +1,6 @@
 """From extracts to a store: what is kept, cut, ordered, and refused."""
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import shapely
 
 from tiling.catalogue import load_catalogue
-from tiling.errors import ExtractError, OutsideError, StoreError, UserError
+from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
 from tiling.geodesy import box_around
 from tiling.importer import MAX_VERTICES, import_extracts
 from tiling.sources.base import FeatureSource
@@ -117,6 +118,8 @@ def test_the_store_says_what_lies_outside(monaco: FeatureSource) -> None:
     for place in (LonLat(7.30, 43.70), LonLat(-7.4246, 43.7384), LonLat(43.7384, 7.4246)):
         with pytest.raises(OutsideError, match=r"lat 43\.\d+\.\.43\.\d+, lon 7\.\d+\.\.7\.\d+"):
             monaco.require(place)
+    with pytest.raises(OutsideError, match="are lat and lon swapped"):
+        monaco.require(LonLat(43.7384, 7.4246))
 
 
 def refused(path: Path, store: Path, error: type[UserError], message: str) -> None:
@@ -164,3 +167,15 @@ def test_bad_stores_are_refused(own_store: Path, tmp_path: Path) -> None:
     own_store.write_bytes(own_store.read_bytes()[:50_000])
     with pytest.raises(StoreError):
         open_source(own_store).outline()
+
+
+def test_a_store_of_another_catalogue_is_refused(own_store: Path) -> None:
+    with sqlite3.connect(own_store) as connection:
+        # GDAL's triggers call functions of its own; they have nothing to do here.
+        triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'extracts'")
+        for (name,) in triggers.fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE extracts SET fingerprint = 'ffffffffffffffff'")
+    connection.close()
+    with pytest.raises(FingerprintError, match="make it again with this version"):
+        open_source(own_store)

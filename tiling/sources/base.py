@@ -91,7 +91,8 @@ class Coverage:
         """Raise `OutsideError` unless the store covers `place`."""
         if not self.covers(place):
             west, south, east, north = (round(v, 5) for v in self.bounds)
+            swapped = self.covers(LonLat(place.lat, place.lon))
             raise OutsideError(
                 f"lat {place.lat}, lon {place.lon} is outside the data of this store: "
-                f"it holds lat {south}..{north}, lon {west}..{east}"
+                f"it holds lat {south}..{north}, lon {west}..{east}" + (": are lat and lon swapped?" if swapped else "")
             )
