@@ -94,7 +94,7 @@ class LocationEncoder:
         first, second = (torch.from_numpy(np.atleast_2d(np.array(v, np.float32))) for v in (a, b))
         if first.shape[1] != second.shape[1]:
             raise InputError(f"vectors of {first.shape[1]} and of {second.shape[1]} numbers do not compare")
-        similarity: Vector = torch.cdist(first, second, compute_mode=exact).neg().numpy()
+        similarity: Vector = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()  # 0, not -0
         return similarity
 
     def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vector:
