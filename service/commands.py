@@ -79,7 +79,7 @@ def embed_command(
     from loc2vec.encoder import LocationEncoder
     from loc2vec.vectors import write_vectors
     from service.embed import embed
-    from service.rendering import cpu_count
+    from tiling.machine import cpu_count
 
     _check_writable(out)
     places = _places(store, points, metres, bbox)

@@ -13,11 +13,11 @@ from loc2vec.encoder import LocationEncoder
 from service.embed import embed, places_of_grid
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
-from service.rendering import cpu_count
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files import read_json, sha256_of, write_json
 from tiling.importer import import_extracts
+from tiling.machine import cpu_count
 from tiling.sources.registry import open_source
 from tiling.values import TileGeometry
 

@@ -15,10 +15,11 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.model import LICENCE
 from service.errors import EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
-from service.rendering import RenderThread, chunks_of, cpu_count
+from service.rendering import RenderThread, chunks_of
 from service.schemas import Info
 from service.version import version
 from tiling.geodesy import ground_distance_m
+from tiling.machine import cpu_count
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
 from tiling.values import ATTRIBUTION, LonLat, Pose, Tile, check_fingerprint

@@ -1,6 +1,5 @@
 """Drawing the tiles of places, also in a thread that owns what it draws with."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,11 +24,6 @@ def chunks_of(places: Sequence[LonLat]) -> Iterator[Sequence[LonLat]]:
 def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
     """Return the tiles of `places`, uint8 [n, 12, H, W], neither turned nor shifted."""
     return np.concatenate([renderer.tiles(place, [Pose(place.lat, place.lon)]) for place in places])
-
-
-def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class RenderThread:

@@ -1,7 +1,6 @@
 """The commands that make data: `loc2vec import` and `loc2vec tile`."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import click
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
+from tiling.machine import cpu_count
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
     from tiling.job import TileJob, TileSummary
@@ -51,7 +51,7 @@ def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> No
 @click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
 @click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon).")
 @click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
-@click.option("--workers", default=os.cpu_count() or 1, show_default="cores", type=click.IntRange(0))
+@click.option("--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
