@@ -92,15 +92,20 @@ class TileDataset:
     def open(cls, folder: Path) -> Self:
         """Open a dataset folder; its frames are read into memory.
 
-        Raises `DatasetError` when the job has not finished or a shard is missing or altered in
+        Raises `DatasetError` when the job has not finished or a shard is missing, damaged or of another
         length, `FingerprintError` when it was drawn with another catalogue.
         """
         if not (folder / MANIFEST).is_file():
             raise DatasetError(f"{folder} holds no {MANIFEST}: run `loc2vec tile --out {folder}` to its end")
         manifest = read_json(folder / MANIFEST)
-        geometry = TileGeometry(**manifest["geometry"])
-        check_fingerprint(str(folder), manifest["fingerprint"], load_catalogue().fingerprint(geometry))
-        return cls(manifest, pa.concat_tables([_read_shard(folder, shard) for shard in manifest["shards"]]))
+        try:
+            geometry = TileGeometry(**manifest["geometry"])
+            check_fingerprint(str(folder), manifest["fingerprint"], load_catalogue().fingerprint(geometry))
+            return cls(manifest, pa.concat_tables([_read_shard(folder, shard) for shard in manifest["shards"]]))
+        except (KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{folder / MANIFEST} is damaged ({error}): run the same `loc2vec tile` again"
+            ) from error
 
     def pose(self, place: int, slot: int) -> Pose:
         """Return the pose of one tile."""
@@ -129,7 +134,10 @@ def _read_shard(folder: Path, shard: dict[str, Any]) -> pa.Table:
         raise DatasetError(f"{path} is missing: run the same `loc2vec tile` again to make it")
     if path.stat().st_size != shard["bytes"]:
         raise DatasetError(f"{path} has another length than when it was made: delete it and run `loc2vec tile` again")
-    return pq.read_table(path, memory_map=True)
+    try:
+        return pq.read_table(path, memory_map=True)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{path} is damaged: delete it and run `loc2vec tile` again") from error
 
 
 def shard_record(folder: Path, number: int) -> dict[str, object]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tiling.catalogue import load_catalogue
 from tiling.dataset import MANIFEST, PlaceTiles, shard_path, shard_plan, shard_record, write_shard
 from tiling.errors import DatasetError, OutsideError, WorkerError
 from tiling.files import read_json, sha256_of, write_json
@@ -98,9 +99,8 @@ def run_job(
     the number of workers and however often the job was stopped. Raises `DatasetError` when `out`
     belongs to another job.
     """
-    with open_source(job.stores[0]) as source:
-        renderer = Renderer(source, job.geometry)
-    plan = _claim(out, job, places, renderer.fingerprint)
+    facts = _facts(job, places)
+    plan = _claim(out, facts, places)
     numbers = range(-(-len(places) // PLACES_PER_SHARD))
     missing = [number for number in numbers if shard_plan(shard_path(out, number)) != plan]
     found_places = len(places) - sum(len(_rows(number, len(places))) for number in missing)
@@ -108,8 +108,7 @@ def run_job(
     for made in _each(partial(make_shard, job, places, out, plan), missing, workers):
         progress(made)
     shards = [shard_record(out, number) for number in numbers]
-    manifest = _facts(job, places, renderer.fingerprint) | {"channels": renderer.channels, "shards": shards}
-    write_json(out / MANIFEST, manifest)
+    write_json(out / MANIFEST, facts | {"channels": load_catalogue().channels, "shards": shards})
     for left_by_a_kill in out.glob(".tiles-*"):
         shutil.rmtree(left_by_a_kill)
     return TileSummary(
@@ -121,9 +120,9 @@ def run_job(
     )
 
 
-def _facts(job: TileJob, places: Places, tile_fingerprint: str) -> dict[str, Any]:
+def _facts(job: TileJob, places: Places) -> dict[str, Any]:
     return {
-        "fingerprint": tile_fingerprint,
+        "fingerprint": load_catalogue().fingerprint(job.geometry),
         "geometry": asdict(job.geometry),
         "stores": [{"name": Path(store).stem, "sha256": sha256_of(Path(store))} for store in job.stores],
         "seed": job.seed,
@@ -134,9 +133,8 @@ def _facts(job: TileJob, places: Places, tile_fingerprint: str) -> dict[str, Any
     }
 
 
-def _claim(out: Path, job: TileJob, places: Places, tile_fingerprint: str) -> str:
-    """Write the plan of this job to `out`, or check that the one there is the same; return its fingerprint."""
-    facts = _facts(job, places, tile_fingerprint)
+def _claim(out: Path, facts: dict[str, Any], places: Places) -> str:
+    """Write the plan of a job to `out`, or check that the one there is the same; return its fingerprint."""
     drawn = (places.store.tolist(), places.lat.tolist(), places.lon.tolist())
     plan = {**facts, "plan": fingerprint(facts, drawn, PLACES_PER_SHARD)}
     path = out / PLAN

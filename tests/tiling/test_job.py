@@ -124,11 +124,22 @@ def test_damage_is_found(dataset: Path, tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(DatasetError, match="does not match its checksum"):
         TileDataset.open(folder).tiles(np.array([0]), np.array([0]))
+    path.write_bytes(bytes(len(whole)))
+    with pytest.raises(DatasetError, match="is damaged: delete it"):
+        TileDataset.open(folder)
     os.truncate(path, 1000)
     with pytest.raises(DatasetError, match="another length"):
         TileDataset.open(folder)
     path.unlink()
     with pytest.raises(DatasetError, match="is missing"):
+        TileDataset.open(folder)
+
+
+def test_a_manifest_without_its_facts_is_refused(dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "bare"))
+    facts = read_json(folder / "dataset.json")
+    write_json(folder / "dataset.json", {key: facts[key] for key in facts if key != "shards"})
+    with pytest.raises(DatasetError, match=r"dataset\.json is damaged \('shards'\)"):
         TileDataset.open(folder)
 
 
