@@ -69,23 +69,25 @@ class FeatureSource(Protocol):
 class Coverage:
     """The area that a store holds data for; mixed into the sources."""
 
-    def __init__(self, areas: Sequence[BaseGeometry]) -> None:
-        self._area = shapely.union_all(list(areas))
-        shapely.prepare(self._area)
+    def __init__(self, areas: Sequence[bytes]) -> None:
+        """Take the areas of the extracts, WKB in degrees; they are joined when they are first asked for."""
+        self._areas = areas
 
-    @property
+    @cached_property
     def coverage(self) -> BaseGeometry:
         """Return the area that the store holds data for, in degrees."""
-        return self._area
+        area = shapely.union_all(shapely.from_wkb(list(self._areas)))
+        shapely.prepare(area)
+        return area
 
     @cached_property
     def bounds(self) -> Box:
         """Return the box around the coverage."""
-        return Box(*(float(v) for v in self._area.bounds))
+        return Box(*(float(v) for v in self.coverage.bounds))
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""
-        return bool(shapely.intersects_xy(self._area, place.lon, place.lat))
+        return bool(shapely.intersects_xy(self.coverage, place.lon, place.lat))
 
     def require(self, place: LonLat) -> None:
         """Raise `OutsideError` unless the store covers `place`."""

@@ -101,7 +101,7 @@ class GeoPackageSource(Coverage):
             self.close()
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
-        super().__init__(list(shapely.from_wkb([_wkb(blob) for _, blob in rows])))
+        super().__init__([_wkb(blob) for _, blob in rows])
 
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""
