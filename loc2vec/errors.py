@@ -29,3 +29,11 @@ class InputError(UserError):
 
 class VectorsError(UserError):
     """A file of vectors is missing, damaged or not one of ours."""
+
+
+class LabelsError(UserError):
+    """Labels cannot be evaluated: the message names the task, the row or the column."""
+
+
+class ExtraError(UserError):
+    """An optional part is asked for and its libraries are not installed."""

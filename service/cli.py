@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": Entry("service.commands", "embed_command", "Turn the places of a file or a grid into vectors."),
     "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
     "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
+    "evaluate": Entry("service.evaluate_cli", "evaluate_command", "Measure models beside baselines on undrawn labels."),
     "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
 MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)

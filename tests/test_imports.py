@@ -17,6 +17,7 @@ ONLY_IN = {
     "faiss": {"service.index"},
     "osmium": {"tiling.extract"},
     "pyogrio": {"tiling.sources.geopackage"},
+    "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
 }
 NEVER = {
     "tiling": {"loc2vec", "service", "torch", "fastapi", "faiss", "uvicorn"},

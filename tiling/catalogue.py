@@ -75,12 +75,27 @@ class Catalogue:
 
     def draw(self, on: str, tags: Tags) -> list[tuple[int, float]]:
         """Return (channel, width_m) for each channel that an object of kind `on` falls in."""
+        first: dict[int, float] = {}
+        for rule in self._fitting(on, tags):
+            first.setdefault(rule.channel, rule.width_m)
+        return sorted(first.items())
+
+    def reasons(self, on: str, tags: Tags) -> tuple[tuple[int, str], ...]:
+        """Return (channel, tag) for each tag that draws an object of kind `on`.
+
+        >>> load_catalogue().reasons("area", {"building": "house", "amenity": "school"})
+        ((4, 'building'), (11, 'amenity=school'))
+        """
+        return tuple(
+            (rule.channel, key if values is None else f"{key}={tags[key]}")
+            for rule in self._fitting(on, tags)
+            for key, values in rule.tags
+        )
+
+    def _fitting(self, on: str, tags: Tags) -> list[Rule]:
         candidates = (entry for key in tags for entry in self._by_key.get((on, key), ()))
         fitting = {number: rule for number, rule in candidates if rule.fits(tags)}
-        first: dict[int, float] = {}
-        for number in sorted(fitting):
-            first.setdefault(fitting[number].channel, fitting[number].width_m)
-        return sorted(first.items())
+        return [fitting[number] for number in sorted(fitting)]
 
 
 def _printable(conditions: Conditions) -> list[tuple[str, list[str]]]:

@@ -1,6 +1,6 @@
 """Reading an OSM extract: every object that the catalogue draws, with its geometry, and the coastline."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError
 from tiling.files import require_file
-from tiling.values import Box
+from tiling.values import Box, OsmObject
 
 
 @dataclass
@@ -57,12 +57,39 @@ def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], obj
             if count % 4096 == 0:
                 progress(4096)
     except RuntimeError as error:  # osmium raises nothing narrower
-        raise ExtractError(
-            f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?"
-        ) from error
+        raise _unreadable(path, error) from error
     if not len(extract):
         raise ExtractError(f"{path} holds nothing that the channel catalogue draws: is it the right extract?")
     return extract
+
+
+def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Iterator[OsmObject]:
+    """Yield every object that has one of `keys` and a usable geometry, drawn or not.
+
+    A closed way comes as a line and as an area. Raises `ExtractError` as `read_extract` does.
+    """
+    require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+    wanted = osmium.filter.KeyFilter(*keys)
+    try:
+        for item in osmium.FileProcessor(str(path)).with_areas(wanted).with_filter(wanted):
+            kind, wkb = _kind_and_geometry(item)
+            if wkb is not None:
+                tags = dict(item.tags)
+                yield OsmObject(kind, tags, catalogue.reasons(kind, tags), wkb)
+    except RuntimeError as error:  # osmium raises nothing narrower
+        raise _unreadable(path, error) from error
+
+
+def _kind_and_geometry(item: Any) -> tuple[str, bytes | None]:
+    if item.is_node():
+        return "point", _point(item)
+    if item.is_way():
+        return "line", _line(item)
+    return "area", None if item.is_relation() else _area(item)  # a relation of an area comes again as the area
+
+
+def _unreadable(path: Path, error: RuntimeError) -> ExtractError:
+    return ExtractError(f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?")
 
 
 def _header_box(path: Path) -> Box | None:

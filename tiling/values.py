@@ -111,6 +111,19 @@ class Features:
         return len(self.channel)
 
 
+class OsmObject(NamedTuple):
+    """One OSM object as it stands in an extract.
+
+    `kind` is "point", "line" or "area"; `drawn` are the channels it is drawn in, each with the tag that says so;
+    `wkb` is its geometry in EPSG:4326.
+    """
+
+    kind: str
+    tags: dict[str, str]
+    drawn: tuple[tuple[int, str], ...]
+    wkb: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class TileGeometry:
     """Size of a tile: `size` pixels a side, `radius_m` metres from its middle to an edge."""

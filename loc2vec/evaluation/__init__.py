@@ -1,0 +1,1 @@
+"""Measuring embeddings: tasks, splits, probes, baselines and the report."""

@@ -1,0 +1,88 @@
+"""What an embedding has to beat: numbers that need no training, or nearly none."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import shapely
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from loc2vec.compute import encode_tiles
+from loc2vec.encoders.registry import build
+from tiling.geodesy import box_around
+from tiling.values import LonLat, OsmObject
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Encode = Callable[[Pixels], Floats]  # tiles uint8 [n, 12, H, W] -> float32 [n, D]
+
+COARSE = 16  # pixels a side of the tiles that principal components are taken of
+COMPONENTS = 16
+WAVELENGTHS_DEG = (360.0, 10.0, 0.3, 0.03)  # of the position's sines: the globe, a country, a town, a quarter
+NEAR_M = 100.0
+
+
+def histogram(parts: int) -> Encode:
+    """Return the mean cover of each channel in parts x parts squares of the tile: 12 * parts^2 numbers."""
+
+    def encode(tiles: Pixels) -> Floats:
+        n, channels, height, width = tiles.shape
+        squares = tiles.reshape(n, channels, parts, height // parts, parts, width // parts)
+        means: Floats = squares.mean((3, 5), dtype=np.float32).reshape(n, -1) / 255
+        return means
+
+    return encode
+
+
+channel_means = histogram(1)
+
+
+def pixel_components(sample: Pixels, count: int = COMPONENTS) -> Encode:
+    """Return the projection on the first principal components of a sample of tiles, at 16x16 pixels."""
+    coarse = histogram(COARSE)
+    pixels = coarse(sample)
+    mean = pixels.mean(0)
+    axes = np.linalg.svd(pixels - mean, full_matrices=False)[2][:count].T
+    return lambda tiles: np.ascontiguousarray((coarse(tiles) - mean) @ axes)
+
+
+def untrained(sample: Pixels, seed: int = 0) -> Encode:
+    """Return the network with its first weights; its batch normalisation has the statistics of a sample of tiles."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build("loc2vec").train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches: here, of the one
+        elif isinstance(module, nn.Dropout | nn.Dropout2d):
+            module.eval()
+    with torch.no_grad():
+        network(torch.from_numpy(sample))
+    network.eval()
+    return lambda tiles: encode_tiles(network, tiles)
+
+
+def position(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Floats:
+    """Return the sine and cosine of latitude and longitude at four wavelengths: float32 [n, 16]."""
+    angle = 2 * np.pi * np.stack([lat, lon], axis=1)[:, :, None] / np.array(WAVELENGTHS_DEG)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).reshape(len(lat), -1).astype(np.float32)
+
+
+def tag_counts(objects: Sequence[OsmObject], places: Sequence[LonLat], blank: Sequence[int] = ()) -> Floats:
+    """Return log(1 + n) of the objects of each drawn tag in the 200 m square about each place: float32 [n, tags].
+
+    Tags that draw in a channel of `blank` are left out; what is not drawn (shops, types of building) is no part
+    of it, because it is what is predicted.
+    """
+    drawn = [(item.wkb, tag) for item in objects for channel, tag in item.drawn if channel not in blank]
+    names = sorted({tag for _, tag in drawn})
+    counts = np.zeros((len(places), len(names)), np.float32)
+    if drawn:
+        number = {name: column for column, name in enumerate(names)}
+        column = np.array([number[tag] for _, tag in drawn])
+        tree = shapely.STRtree(shapely.from_wkb([wkb for wkb, _ in drawn]))
+        squares = np.array([shapely.box(*box_around(place, NEAR_M)) for place in places])
+        which, feature = tree.query(squares, predicate="intersects")
+        np.add.at(counts, (which, column[feature]), 1)
+    return np.log1p(counts)

@@ -1,0 +1,122 @@
+"""The evaluation put together: labels from extracts, tiles from a store, vectors of models and baselines."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from loc2vec.encoder import LocationEncoder
+from loc2vec.evaluation.baselines import (
+    Encode,
+    histogram,
+    pixel_components,
+    position,
+    tag_counts,
+    untrained,
+)
+from loc2vec.evaluation.task import Task
+from loc2vec.evaluation.tasks import KEYS, Town
+from service.workers import draw_all
+from tiling.catalogue import load_catalogue
+from tiling.extract import read_objects
+from tiling.geodesy import MetresPerDegree
+from tiling.importer import import_extracts
+from tiling.sources.registry import open_source
+from tiling.values import TILE_RADIUS_M, LonLat, check_fingerprint
+
+Floats = NDArray[np.float32]
+FIT_PLACES = 512  # whose tiles the principal components and the untrained network's statistics are taken of
+
+
+def read_towns(extracts: Sequence[Path]) -> list[Town]:
+    """Read what tasks are made of; one extract is one town, called as its file."""
+    catalogue = load_catalogue()
+    keys = sorted({*KEYS, *catalogue.keys})
+    return [Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys))) for path in extracts]
+
+
+@contextmanager
+def store_of(extracts: Sequence[Path], store: str | None) -> Iterator[str]:
+    """Give the store to draw from: the one that was named, or one made of the extracts for the time being."""
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "store.gpkg"
+        import_extracts(extracts, made, load_catalogue())
+        yield str(made)
+
+
+def covered_by(store: str) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
+    """Return a function of (lon, lat) that tells at which places a tile lies in the store as a whole."""
+    with open_source(store) as source:
+        area = source.coverage
+
+    def covered(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+        scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
+        dx, dy = (TILE_RADIUS_M / scale).T
+        corners = [shapely.intersects_xy(area, lon + i * dx, lat + j * dy) for i in (-1, 1) for j in (-1, 1)]
+        inside: NDArray[np.bool_] = np.logical_and.reduce(corners)
+        return inside
+
+    return covered
+
+
+def encode_tasks(
+    store: str,
+    tasks: Sequence[Task],
+    encoders: Mapping[str, LocationEncoder],
+    towns: Sequence[Town] = (),
+    workers: int = 1,
+    progress: Callable[[int], object] = lambda n: None,
+) -> list[dict[str, Floats]]:
+    """Return the vectors of each task's places, float32 [n, D] by method: the models, then the baselines.
+
+    Each tile is drawn once, has the channels of its task blanked, and goes through every method.
+    """
+    with open_source(store) as source:
+        for encoder in encoders.values():
+            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
+    lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
+    methods = {name: encoder.encode for name, encoder in encoders.items()} | _of_tiles(store, lon_lat, workers)
+    owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
+    order = np.lexsort((lon_lat[:, 1], lon_lat[:, 0]))  # near places one after another
+    parts: dict[str, list[Floats]] = {name: [] for name in methods}
+    done = 0
+    for tiles in draw_all(store, lon_lat[order], workers):
+        for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
+            tile[list(tasks[task].blank)] = 0
+        for name, encode in methods.items():
+            parts[name].append(encode(tiles))
+        done += len(tiles)
+        progress(len(tiles))
+    back = np.argsort(order)
+    every = {name: np.concatenate(values)[back] for name, values in parts.items()}
+    objects = [item for town in towns for item in town.objects]
+    return [
+        {name: values[owner == number] for name, values in every.items()}
+        | {"position": position(task.lat, task.lon)}
+        | ({"tag counts": tag_counts(objects, _places(task), task.blank)} if objects else {})
+        for number, task in enumerate(tasks)
+    ]
+
+
+def _of_tiles(store: str, lon_lat: NDArray[np.float64], workers: int) -> dict[str, Encode]:
+    """Return the baselines that read tiles; those that need a sample take it from these places."""
+    chosen = np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES]
+    sample = np.concatenate(list(draw_all(store, lon_lat[np.sort(chosen)], workers)))
+    return {
+        "channel means": histogram(1),
+        "means in 2x2 squares": histogram(2),
+        "means in 4x4 squares": histogram(4),
+        "pixel components": pixel_components(sample),
+        "untrained network": untrained(sample[:: max(len(sample) // 128, 1)]),
+    }
+
+
+def _places(task: Task) -> list[LonLat]:
+    return [LonLat(*row) for row in zip(task.lon.tolist(), task.lat.tolist(), strict=True)]
