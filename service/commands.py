@@ -13,6 +13,7 @@ import click
 from tqdm import tqdm
 
 from tiling.errors import UserError
+from tiling.options import without_password
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ DEFAULT_MODEL = "loc2vec-16"
 FolderPath = click.Path(file_okay=False, path_type=Path)
 FilePath = click.Path(dir_okay=False, path_type=Path)
 
-store_option = click.option("--store", required=True, help="Feature store, made by `loc2vec import`.")
+store_option = click.option(
+    "--store", required=True, callback=without_password, help="Feature store, made by `loc2vec import`."
+)
 model_option = click.option(
     "--model", default=DEFAULT_MODEL, show_default=True, help="Name of a shipped model, or a model folder."
 )

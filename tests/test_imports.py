@@ -16,6 +16,7 @@ ONLY_IN = {
     "mapnik": {"tiling.render"},
     "faiss": {"service.index"},
     "osmium": {"tiling.extract"},
+    "psycopg2": {"tiling.sources.postgis"},
     "pyogrio": {"tiling.sources.geopackage"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
 }

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
 from tiling.machine import cpu_count
+from tiling.options import without_password, without_passwords
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
     from tiling.job import TileJob, TileSummary
@@ -20,21 +21,35 @@ FILE = click.Path(path_type=Path)
 
 @click.command("import")
 @click.argument("extracts", nargs=-1, required=True, type=FILE)
-@click.option("--store", required=True, type=FILE, help="GeoPackage to write, e.g. region.gpkg.")
+@click.option(
+    "--store", required=True, callback=without_password, help="GeoPackage to write (region.gpkg), or postgresql://..."
+)
+@click.option("--slim", is_flag=True, help="PostGIS: keep the raw objects, so that `loc2vec update` works.")
+@click.option("--reader", metavar="ROLE", help="PostGIS: a role that is let in to read the store, as loc2vec_api.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> None:
+def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, as_json: bool) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
 
     \b
     Example:
         loc2vec import monaco.osm.pbf --store monaco.gpkg
+        loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    from tiling.importer import import_extracts
+    from tiling.sources.registry import is_database
 
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        summary = import_extracts(extracts, store, load_catalogue(), bar.update)
+        if is_database(store):
+            from tiling.postgis import import_extracts as import_into_database
+
+            summary = import_into_database(extracts, store, load_catalogue(), bar.update, slim, reader)
+        elif slim or reader:
+            raise click.UsageError("--slim and --reader go with --store postgresql://...")
+        else:
+            from tiling.importer import import_extracts
+
+            summary = import_extracts(extracts, Path(store), load_catalogue(), bar.update)
     if as_json:
-        click.echo(json.dumps({"store": str(store), **asdict(summary)}))
+        click.echo(json.dumps({"store": store, **asdict(summary)}))
         return
     for channel, count in summary.by_channel.items():
         click.echo(f"{count:>9,}  {channel}")
@@ -45,7 +60,14 @@ def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> No
 
 
 @click.command("tile")
-@click.option("--store", "stores", required=True, multiple=True, type=FILE, help="Feature store; repeat for more.")
+@click.option(
+    "--store",
+    "stores",
+    required=True,
+    multiple=True,
+    callback=without_passwords,
+    help="Feature store; repeat for more.",
+)
 @click.option("--out", type=FILE, help="Folder of the dataset; run again to resume.")
 @click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
 @click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
@@ -55,7 +77,7 @@ def import_command(extracts: tuple[Path, ...], store: Path, as_json: bool) -> No
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
-    stores: tuple[Path, ...],
+    stores: tuple[str, ...],
     out: Path | None,
     preview: Path | None,
     locations: int | None,
@@ -74,7 +96,7 @@ def tile_command(
     """
     from tiling.job import TileJob, draw_sheet, run_job
 
-    job = TileJob(tuple(str(store) for store in stores), positives, seed)
+    job = TileJob(stores, positives, seed)
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
     places = _places(job, locations, points)

@@ -25,6 +25,10 @@ class StoreError(UserError):
     """A feature store is missing, damaged or not one of ours."""
 
 
+class StoreUnavailableError(Loc2VecError):
+    """The database of a feature store does not answer, for now."""
+
+
 class DatasetError(UserError):
     """A tile dataset is missing, damaged or made by another run."""
 

@@ -51,7 +51,7 @@ def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], obj
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     extract = Extract(path)
     try:
-        extract.header_box = _header_box(path)
+        extract.header_box = header_box(path)
         for count, item in enumerate(_objects(path, catalogue)):
             _take(item, catalogue, extract)
             if count % 4096 == 0:
@@ -92,7 +92,8 @@ def _unreadable(path: Path, error: RuntimeError) -> ExtractError:
     return ExtractError(f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?")
 
 
-def _header_box(path: Path) -> Box | None:
+def header_box(path: Path) -> Box | None:
+    """Return the box that the file declares; osmium's `RuntimeError` when it is no OSM file."""
     reader = osmium.io.Reader(str(path))
     box = reader.header().box()
     reader.close()
@@ -123,6 +124,8 @@ def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
             _add(extract, "w", item.id, item, catalogue.draw("line", tags), _line)
     else:
         kind = "aw" if item.from_way() else "ar"
+        if kind == "ar":  # osmium keeps the tag to itself
+            tags["type"] = "boundary" if "boundary" in tags else "multipolygon"
         _add(extract, kind, item.orig_id(), item, catalogue.draw("area", tags), _area)
 
 

@@ -18,6 +18,7 @@ from tiling.sources.geopackage import ExtractRecord, write_geopackage
 from tiling.values import Box, Features, TileGeometry
 
 MAX_VERTICES = 512  # of a polygon in the store; larger ones are cut
+KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}  # of object, and whether it is an area
 OVERLAP_DEG = 1e-4  # about 10 m, some pixels: no seam shows where a polygon was cut
 
 
@@ -71,14 +72,16 @@ class _Drawn:
 
 
 def _newest(extracts: Sequence[Extract]) -> _Drawn:
-    """Keep each object once: the newest version, and of equal versions the first read."""
+    """Keep each object once: the newest version, and of equal versions the first read; in the order of their ids."""
     newest: dict[tuple[str, int, int], tuple[int, Extract, int]] = {}
     for extract in extracts:
         for row, (key, version) in enumerate(zip(extract.keys, extract.versions, strict=True)):
             held = newest.get(key)
             if held is None or version > held[0]:
                 newest[key] = (version, extract, row)
-    rows = [(key[2], extract.widths[row], extract.wkb[row]) for key, (_, extract, row) in newest.items()]
+    ordered = sorted(newest, key=lambda key: (*KINDS[key[0]][:1], key[1], *KINDS[key[0]][1:], key[2]))
+    kept = ((key[2], *newest[key][1:]) for key in ordered)
+    rows = [(channel, extract.widths[row], extract.wkb[row]) for channel, extract, row in kept]
     channel, width, wkb = zip(*rows, strict=True)
     return _Drawn(np.array(channel, np.int8), np.array(width, np.float32), shapely.from_wkb(list(wkb)))
 
@@ -100,7 +103,7 @@ def _with_sea(
 def _clustered(drawn: _Drawn) -> Features:
     """Cut large polygons and order all features along a space-filling curve."""
     large = (shapely.get_dimensions(drawn.geometry) == 2) & (shapely.get_num_coordinates(drawn.geometry) > MAX_VERTICES)
-    pieces = [_cut(polygon) for polygon in shapely.make_valid(drawn.geometry[large])]
+    pieces = [cut(polygon) for polygon in shapely.make_valid(drawn.geometry[large])]
     repeat = [len(parts) for parts in pieces]
     channel = np.append(drawn.channel[~large], np.repeat(drawn.channel[large], repeat))
     width = np.append(drawn.width_m[~large], np.repeat(drawn.width_m[large], repeat))
@@ -110,7 +113,7 @@ def _clustered(drawn: _Drawn) -> Features:
     return Features(channel[order], width[order], shapely.to_wkb(geometry[order]))
 
 
-def _cut(polygon: BaseGeometry) -> list[BaseGeometry]:
+def cut(polygon: BaseGeometry) -> list[BaseGeometry]:
     """Halve a polygon until no piece has more than `MAX_VERTICES`; the halves overlap a little."""
     if shapely.get_num_coordinates(polygon) <= MAX_VERTICES:
         return [] if polygon.is_empty else [polygon]
@@ -123,9 +126,9 @@ def _cut(polygon: BaseGeometry) -> list[BaseGeometry]:
     else:
         middle = (south + north) / 2
         halves = [(west, south, east, middle + OVERLAP_DEG), (west, middle - OVERLAP_DEG, east, north)]
-    cut = [shapely.intersection(polygon, shapely.box(*half)) for half in halves]
-    areas = [p for piece in cut for p in shapely.get_parts(piece) if p.geom_type.endswith("Polygon")]
-    return [part for area in areas for part in _cut(area)]
+    both = [shapely.intersection(polygon, shapely.box(*half)) for half in halves]
+    areas = [p for piece in both for p in shapely.get_parts(piece) if p.geom_type.endswith("Polygon")]
+    return [part for area in areas for part in cut(area)]
 
 
 def _morton(geometry: NDArray[np.object_]) -> NDArray[np.uint64]:

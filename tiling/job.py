@@ -20,12 +20,12 @@ import numpy as np
 from tiling.catalogue import load_catalogue
 from tiling.dataset import MANIFEST, PlaceTiles, shard_path, shard_plan, shard_record, write_shard
 from tiling.errors import DatasetError, OutsideError, WorkerError
-from tiling.files import read_json, sha256_of, write_json
+from tiling.files import read_json, write_json
 from tiling.places import Places, draw_places
 from tiling.points import Points
 from tiling.render import Renderer
 from tiling.sheet import write_sheet
-from tiling.sources.registry import open_source
+from tiling.sources.registry import content_hash, open_source, store_name
 from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry, fingerprint
 
 PLACES_PER_SHARD = 64
@@ -124,7 +124,7 @@ def _facts(job: TileJob, places: Places) -> dict[str, Any]:
     return {
         "fingerprint": load_catalogue().fingerprint(job.geometry),
         "geometry": asdict(job.geometry),
-        "stores": [{"name": Path(store).stem, "sha256": sha256_of(Path(store))} for store in job.stores],
+        "stores": [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores],
         "seed": job.seed,
         "places": len(places),
         "positives": job.positives,

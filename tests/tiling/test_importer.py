@@ -156,8 +156,8 @@ def test_bad_stores_are_refused(own_store: Path, tmp_path: Path) -> None:
     text.write_text("hello")
     with pytest.raises(StoreError, match="not a feature store"):
         open_source(text)
-    with pytest.raises(StoreError, match="is a GeoPackage file"):
-        open_source("postgresql://localhost/osm")
+    with pytest.raises(StoreError, match="a store is a file"):
+        open_source("mysql://localhost/osm")
     pyogrio.raw.write(
         tmp_path / "other.gpkg", np.array([shapely.Point(0, 0).wkb], object), [np.array([1])], ["n"],
         driver="GPKG", crs="EPSG:4326", geometry_type="Point",

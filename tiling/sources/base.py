@@ -28,6 +28,13 @@ class Outline:
     middle: NDArray[np.float64]
 
 
+def halves(box: Box) -> tuple[Box, ...]:
+    """Return the boxes that a store is asked for: two where `box` crosses the antimeridian."""
+    if not box.crosses_antimeridian:
+        return (box,)
+    return box._replace(east=180.0), box._replace(west=-180.0)
+
+
 class FeatureSource(Protocol):
     """A feature store that is open for reading; it belongs to one thread."""
 

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import StoreError, WriteError
 from tiling.files import require_file
-from tiling.sources.base import Coverage, Outline
+from tiling.sources.base import Coverage, Outline, halves
 from tiling.values import ATTRIBUTION, Box, Features
 
 LAYER = "features"
@@ -105,7 +105,7 @@ class GeoPackageSource(Coverage):
 
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""
-        rows = [row for part in _halves(box) for row in self._select(_QUERY, part._asdict())]
+        rows = [row for part in halves(box) for row in self._select(_QUERY, part._asdict())]
         return Features(
             np.array([row[1] for row in rows], np.int8),
             np.array([row[2] for row in rows], np.float32),
@@ -144,12 +144,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
-
-
-def _halves(box: Box) -> tuple[Box, ...]:
-    if not box.crosses_antimeridian:
-        return (box,)
-    return box._replace(east=180.0), box._replace(west=-180.0)
 
 
 def _wkb(blob: bytes) -> bytes:

@@ -1,27 +1,61 @@
-"""Opening a feature store by its location."""
+"""Opening a feature store by its location: a GeoPackage file, or the URL of a PostGIS database."""
 
 from pathlib import Path
 
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.errors import StoreError
+from tiling.files import sha256_of
 from tiling.sources.base import FeatureSource
 from tiling.sources.geopackage import GeoPackageSource
+from tiling.sources.postgis import PATIENCE_S, SCHEMES, PostgisSource, without_secrets
 from tiling.values import TileGeometry, check_fingerprint
 
 
-def open_source(location: str | Path, catalogue: Catalogue | None = None) -> FeatureSource:
-    """Open the store at `location`, a GeoPackage file.
+def is_database(location: str | Path) -> bool:
+    """Tell whether a location is the URL of a database.
 
-    Raises `StoreError` when it is missing or no store, `FingerprintError` when it was made with
-    another catalogue.
+    >>> is_database("postgresql://localhost/osm"), is_database("region.gpkg")
+    (True, False)
     """
-    if "://" in str(location):
-        raise StoreError(f"{location}: a store is a GeoPackage file, for example region.gpkg")
-    source = GeoPackageSource(Path(location))
+    return str(location).startswith(SCHEMES)
+
+
+def open_source(
+    location: str | Path, catalogue: Catalogue | None = None, patience_s: float = PATIENCE_S
+) -> FeatureSource:
+    """Open the store at `location`; a database that is away is asked again for up to `patience_s` seconds.
+
+    Raises `StoreError` when the store is missing or none of ours, `FingerprintError` when it was made
+    with another catalogue, `StoreUnavailableError` when its database does not answer.
+    """
+    source: FeatureSource
+    if is_database(location):
+        source = PostgisSource(str(location), patience_s)
+    elif "://" in str(location):
+        raise StoreError(f"{without_secrets(str(location))}: a store is a file (region.gpkg) or postgresql://...")
+    else:
+        source = GeoPackageSource(Path(location))
     expected = (catalogue or load_catalogue()).fingerprint(TileGeometry())
     try:
-        check_fingerprint(str(location), source.fingerprint, expected)
+        check_fingerprint(source.location, source.fingerprint, expected)
     except BaseException:
         source.close()
         raise
     return source
+
+
+def content_hash(location: str | Path) -> str:
+    """Return what identifies the content of a store: the hash of the file, or the one its database keeps."""
+    if is_database(location):
+        with PostgisSource(str(location)) as source:
+            return source.content_hash()
+    return sha256_of(Path(location))
+
+
+def store_name(location: str | Path) -> str:
+    """Return a short name of the store at `location`, without any password: the file's or the database's.
+
+    >>> store_name("maps/region.gpkg"), store_name("postgresql://me:secret@db/osm?sslmode=require")
+    ('region', 'osm')
+    """
+    return Path(without_secrets(str(location)).partition("?")[0] if is_database(location) else location).stem

@@ -1,0 +1,101 @@
+-- The flex style of osm2pgsql: interprets the channel catalogue, which tiling/osm2pgsql.py writes as a Lua table.
+-- What the embedded importer draws (tiling/extract.py) is drawn here, by the same rules.
+
+local settings = dofile(os.getenv('LOC2VEC_SETTINGS'))
+
+local drawn = osm2pgsql.define_table{
+    name = 'drawn', schema = settings.schema,
+    ids = { type = 'any', type_column = 'osm_type', id_column = 'osm_id' },
+    columns = {
+        { column = 'area', type = 'bool' },
+        { column = 'channel', type = 'int2' },
+        { column = 'width_m', type = 'real' },
+        { column = 'version', type = 'int4' },
+        { column = 'nodes', type = 'int4' },  -- of a way, or member ways of a relation: fewer in geom = some are missing
+        { column = 'geom', type = 'geometry', projection = 4326 },  -- null: could not be made
+    },
+    indexes = {}, cluster = 'no',
+}
+
+local coastline = osm2pgsql.define_table{
+    name = 'coastline', schema = settings.schema,
+    ids = { type = 'way', id_column = 'osm_id' },
+    columns = {
+        { column = 'nodes', type = 'int4' },
+        { column = 'geom', type = 'geometry', projection = 4326 },
+    },
+    indexes = {}, cluster = 'no',
+}
+
+-- Rules by kind and first key, so that an object meets only the few that can fit.
+local by_key = { line = {}, area = {}, point = {} }
+for number, rule in ipairs(settings.rules) do
+    rule.number = number
+    local key = rule.tags[1].key
+    local of_kind = by_key[rule.on]
+    of_kind[key] = of_kind[key] or {}
+    table.insert(of_kind[key], rule)
+end
+
+local function holds(tags, condition)
+    local value = tags[condition.key]
+    return value ~= nil and (condition.values == nil or condition.values[value] ~= nil)
+end
+
+local function fits(rule, tags)
+    for _, condition in ipairs(rule.tags) do
+        if not holds(tags, condition) then return false end
+    end
+    for _, condition in ipairs(rule.without) do
+        if holds(tags, condition) then return false end
+    end
+    return true
+end
+
+-- Insert a row for each channel that the object falls in; `make` makes its geometry, once.
+local function draw(kind, object, nodes, make)
+    local first = {}
+    for key in pairs(object.tags) do
+        for _, rule in ipairs(by_key[kind][key] or {}) do
+            local held = first[rule.channel]
+            if (held == nil or rule.number < held.number) and fits(rule, object.tags) then
+                first[rule.channel] = rule
+            end
+        end
+    end
+    if next(first) == nil then return end
+    local geom = make()
+    for channel, rule in pairs(first) do
+        drawn:insert{
+            area = kind == 'area', channel = channel, width_m = rule.width_m,
+            version = object.version or 0, nodes = nodes, geom = geom,
+        }
+    end
+end
+
+function osm2pgsql.process_node(object)
+    draw('point', object, 1, function() return object:as_point() end)
+end
+
+function osm2pgsql.process_way(object)
+    local tags, count = object.tags, #object.nodes
+    if tags.natural == 'coastline' then
+        coastline:insert{ nodes = count, geom = object:as_linestring() }
+    end
+    if not (tags.area == 'yes' and object.is_closed) then
+        draw('line', object, count, function() return object:as_linestring() end)
+    end
+    if object.is_closed and count > 3 and tags.area ~= 'no' then
+        draw('area', object, count, function() return object:as_polygon() end)
+    end
+end
+
+function osm2pgsql.process_relation(object)
+    local kind = object.tags.type
+    if kind ~= 'multipolygon' and kind ~= 'boundary' then return end
+    local ways = 0
+    for _, member in ipairs(object.members) do
+        if member.type == 'w' then ways = ways + 1 end
+    end
+    draw('area', object, ways, function() return object:as_multipolygon() end)
+end

@@ -1,0 +1,277 @@
+"""The feature store of the full stack: a schema in a PostGIS database. The only module that knows psycopg2.
+
+Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
+space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
+`updates` (what was done to it since) and `changed` (where that shows).
+
+Reading outlasts a restart of the database: connections are checked before they are used, and a
+question that finds no database is asked again for as long as the source's patience goes.
+"""
+
+import logging
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from queue import Empty, LifoQueue
+from typing import Any, Self
+from urllib.parse import unquote
+
+import numpy as np
+import psycopg2
+import psycopg2.errors
+import psycopg2.extensions
+from numpy.typing import NDArray
+
+from tiling.errors import StoreError, StoreUnavailableError
+from tiling.sources.base import Coverage, Outline, halves
+from tiling.values import Box, Features
+
+log = logging.getLogger(__name__)
+
+SCHEMES = ("postgresql://", "postgres://")
+PATIENCE_S = 30.0  # a restart takes a few seconds
+LONGEST_PAUSE_S = 1.0
+# libpq gives up a server that is silent, instead of hanging for minutes.
+LIVELY = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "tcp_user_timeout": "15000"}
+SECRETS = ("password", "sslpassword")
+ENVIRONMENT = {
+    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
+    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "service": "PGSERVICE", "options": "PGOPTIONS",
+    "sslmode": "PGSSLMODE", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslrootcert": "PGSSLROOTCERT",
+    "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT",
+    "target_session_attrs": "PGTARGETSESSIONATTRS", "channel_binding": "PGCHANNELBINDING",
+}  # fmt: skip
+# What a server says to a client that will never be let in; whatever else it says may pass.
+REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "not permitted")
+
+_SETTINGS = """
+SET jit = off;
+SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('statement_timeout') = '0'
+"""
+_QUERY = """
+SELECT channel, width_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.features
+WHERE geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326) ORDER BY id
+"""
+_OUTLINE = """
+SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
+FROM loc2vec.features ORDER BY id
+"""
+_SOME = """
+SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
+JOIN loc2vec.features USING (id) ORDER BY place
+"""
+_EXTRACTS = "SELECT fingerprint, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+_CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
+
+Rows = list[tuple[Any, ...]]
+Connection = Any  # psycopg2's, which has no types
+
+
+class Database:
+    """Where a database is: `location` is its URL without secrets, `parameters` are libpq's with them."""
+
+    def __init__(self, location: str) -> None:
+        """Take a URL apart; `StoreError` when it is malformed. What it does not say, libpq looks for itself."""
+        self.location = without_secrets(location)
+        try:
+            self.parameters: dict[str, str] = psycopg2.extensions.parse_dsn(location)
+        except psycopg2.ProgrammingError:  # whose text may hold the password
+            raise StoreError(
+                f"{self.location} is no URL of a database: write postgresql://USER@HOST:PORT/DATABASE"
+            ) from None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the database, or the location where the URL does not say it."""
+        return self.parameters.get("dbname", self.location)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell another program where the database is: a command line shows in `ps`."""
+        unknown = sorted(self.parameters.keys() - ENVIRONMENT.keys())
+        if unknown:
+            raise StoreError(f"{self.location}: cannot hand {', '.join(unknown)} to osm2pgsql: leave it out")
+        return {ENVIRONMENT[keyword]: value for keyword, value in self.parameters.items()}
+
+    def connect(self) -> Connection:
+        """Open a connection; raises what `failure` returns."""
+        try:
+            return psycopg2.connect(**{**LIVELY, **self.parameters})
+        except psycopg2.Error as error:
+            raise self.failure(error) from error
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turn psycopg2's errors into ours."""
+        try:
+            yield
+        except psycopg2.Error as error:
+            raise self.failure(error) from error
+
+    def failure(self, error: psycopg2.Error) -> StoreError | StoreUnavailableError:
+        """Return our error for one of psycopg2: unavailable when it can help to ask again."""
+        told = " ".join(str(error).split())
+        if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.InvalidSchemaName):
+            advice = f"make one with `loc2vec import REGION.osm.pbf --store {self.location}`"
+            return StoreError(f"{self.location} holds no store: {advice}")
+        if isinstance(error, psycopg2.errors.InsufficientPrivilege):
+            return StoreError(f"{self.location} does not allow it ({told}): ask its owner")
+        away = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        if away and not any(word in told for word in REFUSED):
+            return StoreUnavailableError(f"{self.location} does not answer ({told}): is the database running?")
+        return StoreError(f"{self.location}: {told}")
+
+
+def without_secrets(location: str) -> str:
+    """Return a URL without its password, to be shown and remembered.
+
+    >>> without_secrets("postgresql://me:secret@db/osm?sslmode=require&password=secret")
+    'postgresql://me@db/osm?sslmode=require'
+    """
+    scheme, _, rest = location.partition("://")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    shown = f"{scheme}://{user.partition(':')[0]}{at}{hosts}{slash}{path}"
+    kept = [item for item in query.split("&") if item and unquote(item.partition("=")[0]) not in SECRETS]
+    return f"{shown}?{'&'.join(kept)}" if kept else shown
+
+
+class Pool:
+    """Connections to one database for the threads of one process."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._idle: LifoQueue[Connection] = LifoQueue()
+
+    def ask(self, query: str, values: Any, patience_s: float) -> Rows:
+        """Return all rows of a query that only reads.
+
+        While the database is away it is asked again, up to `patience_s` seconds, then
+        `StoreUnavailableError` is raised; `StoreError` at once when asking again cannot help.
+        """
+        end, pause = time.monotonic() + patience_s, 0.0
+        while True:
+            try:
+                with self.database.failing():
+                    return self._ask_once(query, values)
+            except StoreUnavailableError as error:
+                self._forget()
+                if time.monotonic() + pause > end:
+                    raise
+                if pause:  # not for a single connection that was cut
+                    log.warning("%s; asking again for %.0f s", error, end - time.monotonic())
+            time.sleep(pause)
+            pause = min(2 * pause + 0.1, LONGEST_PAUSE_S)
+
+    def _ask_once(self, query: str, values: Any) -> Rows:
+        connection = self._take()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query, values)
+                rows: Rows = cursor.fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put(connection)
+        return rows
+
+    def _take(self) -> Connection:
+        with suppress(Empty):
+            while True:
+                connection = self._idle.get_nowait()
+                if _is_alive(connection):
+                    return connection
+                connection.close()
+        connection = self.database.connect()
+        connection.set_session(readonly=True, autocommit=True)
+        with connection.cursor() as cursor:
+            cursor.execute(_SETTINGS)
+        return connection
+
+    def _forget(self) -> None:
+        """Close what is idle: when one connection was cut, the others most likely were."""
+        with suppress(Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+
+def _is_alive(connection: Connection) -> bool:
+    """Tell whether an idle connection is still good: a server that ended it has sent something."""
+    if connection.closed:
+        return False
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return not poll.poll(0)
+
+
+_POOLS: dict[str, Pool] = {}  # by location without secrets, so that who knows a source's location may open it again
+
+
+def _pool(location: str) -> Pool:
+    database = Database(location)
+    known = _POOLS.get(database.location)
+    tells_more = location != database.location
+    if known is None or (tells_more and known.database.parameters != database.parameters):
+        known = _POOLS[database.location] = Pool(database)
+    return known
+
+
+class PostgisSource(Coverage):
+    """A PostGIS store open for reading. It holds no connection: each question takes one from the pool."""
+
+    def __init__(self, location: str, patience_s: float = PATIENCE_S) -> None:
+        """Open the store; raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers."""
+        self._pool = _pool(location)
+        self._patience_s = patience_s
+        self.location = self._pool.database.location
+        self.name = self._pool.database.name
+        extracts = self._ask(_EXTRACTS)
+        if not extracts:
+            raise StoreError(f"{self.location} holds no extract: import it again")
+        fingerprints = {fingerprint for fingerprint, _ in extracts}
+        if len(fingerprints) != 1:
+            raise StoreError(f"{self.location} holds extracts of several catalogues: import it again")
+        (self.fingerprint,) = fingerprints
+        super().__init__([bytes(area) for _, area in extracts])
+
+    def content_hash(self) -> str:
+        """Return the hash of what was imported and how it was updated since."""
+        return str(self._ask(_CONTENT)[0][0])
+
+    def features(self, box: Box) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store."""
+        rows = [row for part in halves(box) for row in self._ask(_QUERY, part._asdict())]
+        return Features(
+            np.array([row[0] for row in rows], np.int8),
+            np.array([row[1] for row in rows], np.float32),
+            _objects([row[2] for row in rows]),
+        )
+
+    def outline(self) -> Outline:
+        """Return what and where all features are."""
+        ids, channel, width, x, y = zip(*self._ask(_OUTLINE), strict=True)
+        middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
+        return Outline(np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle)
+
+    def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Return the WKB, object [n] of bytes, of the features with these ids."""
+        return _objects([row[0] for row in self._ask(_SOME, (ids.tolist(),))])
+
+    def _ask(self, query: str, values: Any = None) -> Rows:
+        return self._pool.ask(query, values, self._patience_s)
+
+    def close(self) -> None:
+        """Let go of the store; its connections stay in the pool."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _objects(values: list[memoryview]) -> NDArray[np.object_]:
+    array = np.empty(len(values), object)
+    array[:] = [bytes(value) for value in values]
+    return array
