@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit bench clean
+.PHONY: demo test lint types unit soak bench clean
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -23,6 +23,9 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/python -m pytest
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m soak
 
 bench: $(READY)
 	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg

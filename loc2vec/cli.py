@@ -13,12 +13,13 @@ from typing import get_args
 
 import click
 
+from loc2vec.distributed import World
 from loc2vec.encoders.registry import ENCODERS
 from loc2vec.losses import Negatives
 from loc2vec.train import TrainConfig, TrainResult, train
+from tiling.command import INTERRUPTED
 from tiling.dataset import TileDataset
 
-INTERRUPTED = 130  # the exit status of a program that Ctrl-C ended
 DEFAULTS = TrainConfig()
 
 
@@ -50,7 +51,7 @@ def train_command(
 ) -> None:
     """Train an encoder on a tile dataset.
 
-    Writes OUT/best (the model folder), OUT/last (the checkpoint) and OUT/log.jsonl. Ctrl-C saves a
+    Writes OUT/best (the model folder), OUT/checkpoints (the last three) and OUT/log.jsonl. Ctrl-C saves a
     checkpoint first; --resume goes on from it. With --validation the best model is the one that finds
     most of the places again (recall@1), without it the one with the least loss.
     """
@@ -59,7 +60,8 @@ def train_command(
     other = None if validation is None else TileDataset.open(validation)
     with _stop_on_interrupt() as stop:
         result = train(config, data, out, other, device, resume, stop)
-    click.echo(json.dumps(asdict(result), default=str) if as_json else _summary(result))
+    if World.of_environment().leads:
+        click.echo(json.dumps(asdict(result), default=str) if as_json else _summary(result))
     if not result.finished:
         sys.exit(INTERRUPTED)
 
@@ -75,7 +77,8 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         stop.set()
         for other in signals:
             signal.signal(other, before[other])
-        click.echo("\nstopping: saving a checkpoint after this step", err=True)
+        if World.of_environment().leads:
+            click.echo("\nstopping: saving a checkpoint first", err=True)
 
     for number in signals:
         signal.signal(number, set_stop)

@@ -1,25 +1,31 @@
 """Batches of training tiles: a pure function of (seed, step), so that a resumed run repeats nothing."""
 
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from math import sqrt
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from loc2vec.distributed import World
 from loc2vec.errors import RunError
 from tiling.geodesy import ground_distance_m
-from tiling.values import MAX_SHIFT_M, TileGeometry
+from tiling.machine import cpu_count
+from tiling.values import MAX_SHIFT_M, N_CHANNELS, TileGeometry
 
 Places = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
 CHANNEL_DROPOUT = 0.1  # share of the channels of a positive that training switches off
+AHEAD = 4  # batches that are read before they are asked for
+READ_TILES = 32  # tiles that a thread reads at a time
 
 
 class Dataset(Protocol):
@@ -42,21 +48,21 @@ class Dataset(Protocol):
     def lat(self) -> NDArray[np.float64]: ...
     @property
     def lon(self) -> NDArray[np.float64]: ...
-    def tiles(self, places: Places, slots: Places) -> Pixels:
-        """Return tiles uint8 [m, 12, H, W] of m places and slots."""
+    def tiles(self, places: Places, slots: Places, out: Pixels | None = None) -> Pixels:
+        """Return tiles uint8 [m, 12, H, W] of m places and slots, in `out` if it is given."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """P places with one anchor and K positives each.
+    """P places with one anchor (slot 0) and K positives each; of several processes each has its share of the P.
 
-    `anchors` uint8 [P, 12, H, W]; `positives` uint8 [P * K, 12, H, W], those of a place together;
-    `overlapping` bool [P, P]: the tiles of the two places may share ground.
+    `pixels` uint8 [P, 1 + K, 12, H, W] as they were drawn; `kept` bool [P, 1 + K, 12]: the channels that are not
+    switched off; `overlapping` bool [P, P], always of the whole batch: two places' tiles may share ground.
     """
 
-    anchors: Pixels
-    positives: Pixels
-    overlapping: NDArray[np.bool_]
+    pixels: Tensor
+    kept: Tensor
+    overlapping: Tensor
 
 
 def batch_indices(
@@ -92,32 +98,65 @@ def overlapping(lat: NDArray[np.float64], lon: NDArray[np.float64], radius_m: fl
 class Batches:
     """The batches of a dataset; `batch(step)` depends on the dataset, the seed and the step alone."""
 
-    def __init__(self, dataset: Dataset, seed: int, places: int = 20, pairs: int = 5) -> None:
+    def __init__(
+        self, dataset: Dataset, seed: int, places: int = 20, pairs: int = 5, world: World | None = None
+    ) -> None:
+        self.world = world or World()
         if dataset.n_places < places:
             raise RunError(f"a batch needs {places} places, the tiles hold {dataset.n_places}: draw more")
         if dataset.positives < pairs:
             raise RunError(f"a batch needs {pairs} positives a place, the tiles hold {dataset.positives}")
+        if places % self.world.size:
+            raise RunError(f"{places} places a batch cannot be shared out evenly to {self.world.size} processes")
         self.dataset, self.seed, self.places, self.pairs = dataset, seed, places, pairs
 
     def batch(self, step: int) -> Batch:
-        """Read the tiles of a step and switch channels of its positives off."""
-        data = self.dataset
+        """Read the tiles of a step."""
+        batch, reads = self._plan(step, pinned=False)
+        for read in reads:
+            read()
+        return batch
+
+    def prefetched(self, start: int, stop: int, pinned: bool = False) -> Generator[Batch]:
+        """Yield the batches of the steps start..stop-1 while threads read the next ones.
+
+        `pinned` memory can be copied to a GPU while the GPU and this process do other things.
+        """
+        planner = ThreadPoolExecutor(1)
+        readers = ThreadPoolExecutor(max(1, cpu_count() // self.world.of_host))
+
+        def begin(step: int) -> tuple[Batch, list[Future[object]]]:
+            batch, reads = self._plan(step, pinned)
+            return batch, [readers.submit(read) for read in reads]
+
+        try:
+            steps = iter(range(start, stop))
+            ahead = deque(planner.submit(begin, step) for step in islice(steps, AHEAD))
+            while ahead:
+                batch, reading = ahead.popleft().result()
+                ahead.extend(planner.submit(begin, step) for step in islice(steps, 1))
+                for part in reading:
+                    part.result()
+                yield batch
+        finally:
+            planner.shutdown(cancel_futures=True)
+            readers.shutdown(cancel_futures=True)
+
+    def _plan(self, step: int, pinned: bool) -> tuple[Batch, list[Callable[[], object]]]:
+        """Return the batch of a step, its pixels still empty, and the calls that read them."""
+        data, mine = self.dataset, self.world.part(self.places)
         places, slots = batch_indices(data.n_places, data.positives, self.seed, step, self.places, self.pairs)
         overlap = overlapping(data.lat[places], data.lon[places], data.geometry.radius_m)
         if overlap.all():
             raise RunError(f"all {self.places} places of a batch overlap: tiles of a larger area are needed")
-        anchors = data.tiles(places, np.zeros_like(places))
-        positives = data.tiles(np.repeat(places, self.pairs), slots.reshape(-1))
-        rng = np.random.default_rng((self.seed, step, 1))
-        kept = rng.random(positives.shape[:2]) >= CHANNEL_DROPOUT  # [P * K, 12]
-        return Batch(anchors, positives * kept[:, :, None, None], overlap)
-
-    def prefetched(self, start: int, stop: int) -> Generator[Batch]:
-        """Yield the batches of the steps start..stop-1, reading one ahead in a thread."""
-        with ThreadPoolExecutor(max_workers=1) as reader:
-            steps = iter(range(start, stop))
-            ahead = deque(reader.submit(self.batch, step) for step in islice(steps, 1))
-            while ahead:
-                batch = ahead.popleft().result()
-                ahead.extend(reader.submit(self.batch, step) for step in islice(steps, 1))
-                yield batch
+        kept = np.ones((self.places, 1 + self.pairs, N_CHANNELS), np.bool_)
+        kept[:, 1:] = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape) >= CHANNEL_DROPOUT
+        rows = np.repeat(places[mine], 1 + self.pairs)
+        columns = np.insert(slots[mine], 0, 0, axis=1).reshape(-1)
+        size = data.geometry.size
+        pixels = torch.empty((len(rows), N_CHANNELS, size, size), dtype=torch.uint8, pin_memory=pinned)
+        out = pixels.numpy()
+        parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
+        reads = [partial(data.tiles, rows[part], columns[part], out[part]) for part in parts]
+        shaped = pixels.view(-1, 1 + self.pairs, N_CHANNELS, size, size)
+        return Batch(shaped, torch.from_numpy(kept[mine]), torch.from_numpy(overlap)), list(reads)

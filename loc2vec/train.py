@@ -1,11 +1,12 @@
 """Training: a configuration and a tile dataset become a run folder.
 
-RUN/best/      the model folder with the best score so far
-RUN/last/      the checkpoint that a resumed run goes on from
-RUN/log.jsonl  one line every few steps and one at every evaluation
+RUN/best/         the model folder with the best score so far
+RUN/checkpoints/  the last three checkpoints; a resumed run goes on from the newest whole one
+RUN/log.jsonl     one line every few steps and one at every evaluation
 """
 
 import math
+import sys
 import threading
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +19,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from loc2vec.checkpoint import begin, load_checkpoint, save_checkpoint
-from loc2vec.compute import encode_tiles, keep_freed_memory, mixed_precision, pick_device, to_device
+from loc2vec.checkpoint import State, begin, continued, newest_checkpoint, save_checkpoint, tidy
+from loc2vec.compute import encode_tiles, keep_freed_memory, mixed_precision
 from loc2vec.data import Batch, Batches, Dataset
+from loc2vec.distributed import World, across, joined
 from loc2vec.encoders.registry import build
+from loc2vec.errors import RunError
 from loc2vec.losses import Negatives, soft_pn_of_distances, triplet_distances
 from loc2vec.model import ModelConfig, save_model
 from loc2vec.retrieval import PRIMARY, retrieval
@@ -54,7 +57,8 @@ class TrainConfig:
 class TrainResult:
     """What a run came to: it stands at `step`, less than `steps` when it was stopped.
 
-    `best` is the greatest value of `score` ("recall@1", or "-loss" without validation).
+    `best` is the greatest value of `score` ("recall@1", or "-loss" without validation); `skipped` steps changed
+    nothing, because their loss or gradient was not finite.
     """
 
     out: Path
@@ -63,6 +67,7 @@ class TrainResult:
     score: str
     best: float | None
     best_step: int | None
+    skipped: int
 
     @property
     def finished(self) -> bool:
@@ -86,49 +91,91 @@ def train(
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
-    batches = Batches(tiles, config.seed, config.places, config.pairs)
-    where = pick_device(device)
+    with joined(device) as (world, where):
+        return _train(config, tiles, out, validation, resume, stop or threading.Event(), world, where)
+
+
+def _train(
+    config: TrainConfig,
+    tiles: Dataset,
+    out: Path,
+    validation: Dataset | None,
+    resume: bool,
+    stop: threading.Event,
+    world: World,
+    where: torch.device,
+) -> TrainResult:
+    """Train in this process, one of `world`; the first one writes."""
+    batches = Batches(tiles, config.seed, config.places, config.pairs, world)
     keep_freed_memory(where)
     torch.manual_seed(config.seed)
     network = build(config.encoder, dim=config.dim).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
-    state = begin(out, _describe(config, tiles, validation), resume)
-    if resume:
-        load_checkpoint(out / "last", network, optimizer)
+    state = _stand(_describe(config, tiles, validation), out, resume, network, optimizer, world)
+    replica = across(network, world)
 
     score = "-loss" if validation is None else PRIMARY
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
-    log, meter = Log(out / "log.jsonl", start), Meter()
+    log, meter = Log(out / "log.jsonl", start) if world.leads else None, Meter(state.losses)
     with (
-        closing(batches.prefetched(start, config.steps)) as coming,
-        tqdm(total=config.steps, initial=start, desc="train", unit="step", dynamic_ncols=True) as progress,
+        closing(batches.prefetched(start, config.steps, pinned=where.type == "cuda")) as coming,
+        tqdm(
+            total=config.steps, initial=start, desc="train", unit="step", dynamic_ncols=True, disable=not world.leads
+        ) as progress,
     ):
         for step in range(start, config.steps + 1):
-            final, stopping = step == config.steps, stop is not None and stop.is_set()
-            fresh = step > start or not resume  # a checkpoint was evaluated before it was saved
-            evaluating = fresh and (step % config.eval_every == 0 or final)
-            saving = fresh and (step % config.checkpoint_every == 0 or final or stopping)
+            final = step == config.steps
+            # Several processes ask each other only now and then: on GPUs it makes them wait.
+            stopping = (world.size == 1 or step % LOG_EVERY == 0) and world.any(stop.is_set(), where)
+            evaluating = (step % config.eval_every == 0 or final) and (step > start or step == 0)
+            saving = (step % config.checkpoint_every == 0 or final or stopping) and step > start
             if meter.pending and (step % LOG_EVERY == 0 or evaluating or saving):
                 metrics = meter.read(step, tiles_a_step)
-                log.write(step, {"learning_rate": learning_rate(config, step - 1)} | metrics)
-                progress.set_postfix(loss=f"{metrics['loss']:.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}")
-            if evaluating and (validation is not None or meter.losses):
+                state = replace(state, skipped=state.skipped + int(metrics["skipped"]))
+                if log is not None:
+                    log.write(step, {"learning_rate": learning_rate(config, step - 1)} | metrics)
+                progress.set_postfix(
+                    loss=f"{metrics.get('loss', math.nan):.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}"
+                )
+            if evaluating and log is not None and (validation is not None or meter.losses[1]):
                 scores = _evaluate(network, validation, meter)
                 log.write(step, scores)
                 if state.best is None or scores[score] > state.best:
                     state = replace(state, best=scores[score], best_step=step)
                     facts = state.run | scores | {"step": step, "plans": state.plans}
                     save_model(out / "best", network, _model_config(config, tiles, out.name, facts))
-            if saving:
-                state = replace(state, step=step)
-                save_checkpoint(out / "last", network, optimizer, state)
+            if saving and (final or not meter.skipped_in_a_row):  # what a step was skipped after is under suspicion
+                state = replace(state, step=step, losses=meter.losses)
+                if world.leads:
+                    save_checkpoint(out, network, optimizer, state)
             if final or stopping:
                 break
             if not meter.pending:
                 meter.restart_clock()
-            meter.add(*train_step(network, optimizer, next(coming), config, step))
+            meter.add(*train_step(replica, optimizer, meter.next_of(coming), config, step, world))
             progress.update()
-    return TrainResult(out, state.step, config.steps, score, state.best, state.best_step)
+    return TrainResult(out, state.step, config.steps, score, state.best, state.best_step, state.skipped)
+
+
+def _stand(
+    run: dict[str, Any], out: Path, resume: bool, network: nn.Module, optimizer: Optimizer, world: World
+) -> State:
+    """Begin a run or find where it stands; put the network and the optimiser there."""
+    if resume:
+        checkpoint, complaints = newest_checkpoint(out)
+        state = continued(out, checkpoint.state, run)
+        checkpoint.restore(network, optimizer)
+    elif out.exists():
+        raise RunError(f"{out} exists: go on with --resume, or choose another folder")
+    world.wait()  # all have looked before the first one writes
+    if not world.leads:
+        return state if resume else State(0, run)
+    if not resume:
+        return begin(out, run, network, optimizer)
+    for complaint in complaints:
+        tqdm.write(f"{complaint}: going on from step {state.step}", file=sys.stderr)
+    tidy(out, state.step)
+    return state
 
 
 def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None) -> dict[str, Any]:
@@ -163,29 +210,38 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def train_step(
-    network: nn.Module, optimizer: Optimizer, batch: Batch, config: TrainConfig, step: int
+    network: nn.Module, optimizer: Optimizer, batch: Batch, config: TrainConfig, step: int, world: World
 ) -> tuple[Tensor, Tensor]:
-    """Take one step; return the metrics [4] that `Meter` names and the anchors' vectors [P, D].
+    """Take one step; return the metrics that `Meter` takes and the anchors' vectors [P, D], of the whole batch.
 
-    Dropout is seeded by the step, so that a step does the same in a resumed run.
+    Dropout is seeded by the step, so that a step does the same in a resumed run. A step whose loss or
+    gradient is not finite changes nothing. Nothing here makes this process wait for a GPU.
     """
     torch.manual_seed(int(np.random.SeedSequence((config.seed, step)).generate_state(1, np.uint64)[0]))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
     device = next(network.parameters()).device
-    pixels = to_device(np.concatenate([batch.anchors, batch.positives]), device)
-    with mixed_precision(device):
-        vectors = network(pixels).float()  # [P + P * K, D]
-    anchors, positives = vectors[: len(batch.anchors)], vectors[len(batch.anchors) :]
-    overlapping = torch.from_numpy(batch.overlapping).to(device)
-    pair, nearest = triplet_distances(
-        anchors, positives.unflatten(0, (len(anchors), -1)), overlapping, config.negatives
+    pixels, kept, overlapping = (
+        tensor.to(device, non_blocking=True) for tensor in (batch.pixels, batch.kept, batch.overlapping)
     )
+    seen = (pixels * kept[..., None, None]).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    before = [buffer.clone() for buffer in statistics]
+    with mixed_precision(device):
+        vectors = network(seen).float()  # [P * (1 + K), D]
+    vectors = world.gather(vectors.unflatten(0, kept.shape[:2]))  # [P, 1 + K, D]
+    anchors = vectors[:, 0]
+    pair, nearest = triplet_distances(anchors, vectors[:, 1:], overlapping, config.negatives)
     loss = soft_pn_of_distances(pair, nearest)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    (loss * world.size).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over the processes
+    norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+    finite = (loss + norm).isfinite()
+    optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]  # the fused update then does nothing
     optimizer.step()
-    metrics = [loss, pair.mean(), nearest.mean(), (pair < nearest).float().mean()]
+    for buffer, old in zip(statistics, before, strict=True):
+        buffer.copy_(torch.where(finite, buffer, old))
+    metrics = [loss, pair.mean(), nearest.mean(), (pair < nearest).float().mean(), norm, finite.float()]
     return torch.stack(metrics).detach(), anchors.detach()
 
 

@@ -1,13 +1,12 @@
 """The console command `loc2vec`: the commands of the three packages under one name."""
 
 import difflib
-import errno
 import importlib
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import click
 
-from tiling.errors import Loc2VecError, UserError
+from tiling.command import CommandGroup
 
 
 class Entry(NamedTuple):
@@ -31,12 +30,10 @@ COMMANDS = {
     "evaluate": Entry("service.evaluate_cli", "evaluate_command", "Measure models beside baselines on undrawn labels."),
     "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
-MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
-class Commands(click.Group):
-    """Commands that are imported when they are needed, and the one place where their errors become text."""
+class Commands(CommandGroup):
+    """Commands that are imported when they are needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the way from extract to answers."""
@@ -63,27 +60,6 @@ class Commands(click.Group):
         if near:
             ctx.fail(f"no command {args[0]!r}: did you mean {' or '.join(near)}?")
         return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; whatever the user or the machine did wrong ends it with one line."""
-        try:
-            return super().invoke(ctx)
-        except Loc2VecError as error:
-            _end(str(error), error.exit_status)
-        except KeyboardInterrupt:
-            _end("interrupted", INTERRUPTED)
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader went away, as `head` does: click ends quietly
-                raise
-            where = f": {error.filename}" if error.filename else ""
-            known = UserError if isinstance(error, MISSING_INPUT) else Loc2VecError
-            _end(f"{error.strerror or error}{where}", known.exit_status)
-
-
-def _end(message: str, status: int) -> NoReturn:
-    """End the command with one line on standard error."""
-    click.echo(f"loc2vec: error: {' '.join(message.split())}", err=True)
-    raise click.exceptions.Exit(status)
 
 
 @click.group(

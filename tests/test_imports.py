@@ -26,7 +26,7 @@ NEVER = {
     "service": set(),
 }
 LOC2VEC_MAY_USE = {"tiling.values", "tiling.errors", "tiling.files", "tiling.dataset", "tiling.geodesy"}
-LOC2VEC_MAY_USE |= {"tiling.geoparquet"}
+LOC2VEC_MAY_USE |= {"tiling.geoparquet", "tiling.machine", "tiling.command"}
 HTTP_MODULES = {"service.app", "service.engine"}
 
 

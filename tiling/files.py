@@ -1,5 +1,6 @@
 """Writing files so that nobody ever sees half of one."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tiling.errors import UserError
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
 
 
 @contextmanager
@@ -36,10 +39,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for entry in (*temporary.rglob("*"), temporary):
             _sync(entry)
-        if path.exists():
-            path.rename(folder / "previous")
-        temporary.rename(path)
+        if not (path.exists() and _exchange(temporary, path)):
+            if path.exists():
+                path.rename(folder / "previous")
+            temporary.rename(path)
         _sync(path.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap the names of two folders in one step, so that no crash leaves neither; False where that is unknown."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux, glibc 2.28
+    return renameat2 is not None and renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0
 
 
 @contextmanager

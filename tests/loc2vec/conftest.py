@@ -38,8 +38,10 @@ class MemoryDataset:
     def lon(self) -> NDArray[np.float64]:
         return np.full(self.n_places, 7.0)
 
-    def tiles(self, places: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return np.stack([self.tile(int(p), int(s)) for p, s in zip(places, slots, strict=True)])
+    def tiles(
+        self, places: NDArray[np.int64], slots: NDArray[np.int64], out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        return np.stack([self.tile(int(p), int(s)) for p, s in zip(places, slots, strict=True)], out=out)
 
     def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
         rng = np.random.default_rng((self.seed, place))

@@ -2,13 +2,16 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
-from loc2vec.data import CHANNEL_DROPOUT, Batches, batch_indices, overlapping
+from loc2vec.data import AHEAD, CHANNEL_DROPOUT, Batches, batch_indices, overlapping
+from loc2vec.distributed import World
 from loc2vec.errors import RunError
+from tiling.errors import DatasetError
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
 
 
 def test_every_place_comes_once_an_epoch_in_another_order():
@@ -34,24 +37,34 @@ def test_a_batch_depends_on_seed_and_step_alone(make_dataset):
     assert not same(one.batch(5), Batches(data, 2, 4, 2).batch(5))
 
 
-def test_tiles_of_a_place_lie_together(make_dataset):
+def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset):
     data = make_dataset()
     batch = Batches(data, 0, 4, 2).batch(0)
     places, slots = batch_indices(data.n_places, data.positives, 0, 0, 4, 2)
-    assert batch.anchors.dtype == batch.positives.dtype == np.uint8
-    for i, place in enumerate(places.tolist()):
-        assert np.array_equal(batch.anchors[i], data.tile(place, 0))
-        for j, slot in enumerate(slots[i].tolist()):
-            got, drawn = batch.positives[2 * i + j], data.tile(place, slot)
-            off = ~got.any((1, 2))
-            assert np.array_equal(got[~off], drawn[~off])
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.pixels.shape == (4, 3, 12, 128, 128)
+    for tiles, place, positives in zip(batch.pixels, places.tolist(), slots.tolist(), strict=True):
+        for got, slot in zip(tiles, [0, *positives], strict=True):
+            assert np.array_equal(got.numpy(), data.tile(place, slot))
 
 
 def test_channels_of_positives_are_switched_off(make_dataset):
     batches = Batches(make_dataset(n_places=8, positives=3), 0, 8, 3)
-    off = np.mean([~batches.batch(step).positives.any((2, 3)) for step in range(10)])
-    assert off == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
-    assert batches.batch(0).anchors.any((2, 3)).all()
+    kept = torch.stack([batches.batch(step).kept for step in range(10)])
+    assert (~kept[:, :, 1:]).float().mean().item() == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
+    assert kept[:, :, 0].all()
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_share_a_batch_out(make_dataset, size):
+    data = make_dataset()
+    whole = Batches(data, 0, 4, 2).batch(3)
+    parts = [Batches(data, 0, 4, 2, World(rank, size)).batch(3) for rank in range(size)]
+    assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
+    assert torch.equal(torch.cat([part.kept for part in parts]), whole.kept)
+    assert all(torch.equal(part.overlapping, whole.overlapping) for part in parts)
+    with pytest.raises(RunError, match="4 places a batch cannot be shared out evenly to 3 processes"):
+        Batches(data, 0, 4, 2, World(0, 3))
 
 
 def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
@@ -60,6 +73,41 @@ def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
     assert len(got) == 3
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 3))
     assert list(batches.prefetched(3, 3)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_the_number_of_threads_changes_nothing(make_dataset, monkeypatch, threads):
+    monkeypatch.setattr("loc2vec.data.cpu_count", lambda: threads)
+    monkeypatch.setattr("loc2vec.data.READ_TILES", 5)  # a batch of 12 tiles in three parts
+    batches = Batches(make_dataset(), 0, 4, 2)
+    got = list(batches.prefetched(0, 6))
+    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
+
+
+def test_several_batches_are_read_ahead(make_dataset, monkeypatch):
+    data, read = make_dataset(), threading.Semaphore(0)
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(data, name)
+
+        def tiles(self, *arguments):
+            read.release()
+            return data.tiles(*arguments)
+
+    coming = Batches(Counting(), 0, 4, 2).prefetched(0, 100)
+    next(coming)
+    assert all(read.acquire(timeout=20) for _ in range(1 + AHEAD))  # while nobody asks for the next
+    coming.close()
+
+
+def test_an_error_of_a_reading_thread_arrives(make_dataset):
+    class Damaged(type(make_dataset())):
+        def tiles(self, places, slots, out=None):
+            raise DatasetError("tile 3 does not match its checksum")
+
+    with pytest.raises(DatasetError, match="tile 3"):
+        next(Batches(Damaged(), 0, 4, 2).prefetched(0, 100))
 
 
 def test_prefetching_ends_with_its_reader(make_dataset):

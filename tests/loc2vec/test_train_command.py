@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import loc2vec.cli
+from loc2vec.checkpoint import checkpoints
 from loc2vec.cli import train_command
 from loc2vec.errors import RunError
 from loc2vec.train import TrainConfig, TrainResult
@@ -42,7 +43,7 @@ def test_json(run):
 
 def test_options_reach_the_configuration(run, tmp_path):
     run("--steps", "1", "--seed", "7", "--negatives", "hardest")
-    state = json.loads((tmp_path / "run" / "last" / "state.json").read_text())
+    state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
     assert (state["step"], state["run"]["seed"], state["run"]["negatives"]) == (1, 7, "hardest")
 
 
@@ -82,7 +83,7 @@ def test_resume_with_other_settings_is_refused(run):
 
 
 def test_summary_of_a_stopped_run(tmp_path):
-    result = TrainResult(tmp_path, 5, 9, "recall@1", 0.25, 4)
+    result = TrainResult(tmp_path, 5, 9, "recall@1", 0.25, 4, 0)
     assert loc2vec.cli._summary(result) == (
         "stopped at step 5 of 9, best recall@1 0.2500 at step 4: the same command with --resume goes on"
     )
