@@ -37,16 +37,16 @@ class MetresPerDegree(NamedTuple):
         return cls(math.radians(prime_vertical * math.cos(phi)), math.radians(meridian))
 
 
-def box_around(place: LonLat, radius_m: float) -> Box:
-    """Return the box that reaches `radius_m` metres from `place` to each side.
+def box_around(place: LonLat, x_m: float, y_m: float | None = None) -> Box:
+    """Return the box that reaches `x_m` metres from `place` to the east and west, `y_m` (or as far) north and south.
 
     >>> box_around(LonLat(179.9999, 0.0), 100).crosses_antimeridian
     True
     """
     scale = MetresPerDegree.at(place.lat)
-    dy = radius_m / scale.y
+    dy = (x_m if y_m is None else y_m) / scale.y
     # Near a pole the box holds every longitude.
-    dx = min(radius_m / max(scale.x, 1e-9), 180.0)
+    dx = min(x_m / max(scale.x, 1e-9), 180.0)
     south, north = max(place.lat - dy, -90.0), min(place.lat + dy, 90.0)
     if dx == 180.0:
         return Box(-180.0, south, 180.0, north)

@@ -1,11 +1,13 @@
 """The Mapnik renderer: from the features around a place to 12-channel tiles. The only module that knows Mapnik.
 
-One query a place; its features are moved to metres about the place and kept in memory, and each
-tile is four RGB pictures of three channels each, with the map turned by `geometry_transform`.
+One query a place; its features are handed to Mapnik in degrees, as the store holds them, because a
+window in degrees makes of them what metres would. A tile is four RGB pictures of three channels each, with
+the map turned by `geometry_transform`, and Mapnik sees only the features that the tile may show.
 """
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import mapnik
 import numpy as np
@@ -19,7 +21,8 @@ from tiling.values import Features, LonLat, Pose, Tile, TileGeometry, check_fing
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colour each
 DEFAULT_GEOMETRY = TileGeometry()
-QUARTER_CIRCLE_SEGMENTS = 8  # of a point drawn as a disc
+DISC_CORNERS = 32  # of a point drawn as a disc
+EDGE_PX = 1.0  # how far an antialiased edge may reach beyond its geometry
 
 
 class Renderer:
@@ -38,7 +41,7 @@ class Renderer:
         self.channels = catalogue.channels
         self.fingerprint = catalogue.fingerprint(geometry)
         self._reach_m = catalogue.reach_m
-        self._pictures = [_Picture(geometry, self._reach_m) for _ in range(len(self.channels) // len(PRIMARIES))]
+        self._canvas = _Canvas(geometry.size, geometry.size, geometry.pixels_per_metre, self._reach_m)
 
     def tile(self, pose: Pose) -> Tile:
         """Draw one tile."""
@@ -52,121 +55,179 @@ class Renderer:
         """
         if any((pose.lon, pose.lat) != place for pose in poses):
             raise ValueError(f"every pose must be about {place}")
-        self._load(place, max((self._extent_m(pose) for pose in poses), default=0.0))
-        size = self.geometry.size
-        pixels = np.zeros((len(poses), len(self._pictures), size, size, 3), np.uint8)
-        for out, pose in zip(pixels, poses, strict=True):
-            for layer, picture in zip(out, self._pictures, strict=True):
-                picture.draw(pose, layer)
-        return np.ascontiguousarray(pixels.transpose(0, 1, 4, 2, 3)).reshape(len(poses), -1, size, size)
+        windows = [_Window.of(pose, self.geometry.radius_m) for pose in poses]
+        return self._draw(place, windows, self._canvas)
 
-    def _extent_m(self, pose: Pose) -> float:
-        """Return how far from the place, along an axis, something may lie that the tile shows."""
-        radius, x, y = self.geometry.radius_m, abs(pose.shift_x_m), abs(pose.shift_y_m)
-        if pose.rotation_deg == 0:
-            return radius + max(x, y) + self._reach_m
-        return radius * math.sqrt(2) + math.hypot(x, y) + self._reach_m
-
-    def _load(self, place: LonLat, extent_m: float) -> None:
-        features = self.source.features(box_around(place, extent_m))
-        wkb = _local_wkb(features, place)
-        for number, picture in enumerate(self._pictures):
-            mine = np.flatnonzero(features.channel // len(PRIMARIES) == number)
-            picture.load(features.channel[mine] % len(PRIMARIES), features.width_m[mine], wkb[mine])
+    def _draw(self, place: LonLat, windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
+        """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
+        pixels = np.zeros((len(windows), len(self.channels), canvas.height, canvas.width), np.uint8)
+        if not windows:
+            return pixels
+        reach = np.max([window.extent for window in windows], axis=0) + self._reach_m
+        features = self.source.features(box_around(place, *reach.tolist()))
+        scene = _Scene(place, features, EDGE_PX * self.geometry.metres_per_pixel)
+        for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
+            canvas.draw(place, window, scene.channels(shown, len(self.channels)), out)
+        return pixels
 
 
-def _local_wkb(features: Features, place: LonLat) -> NDArray[np.object_]:
-    """Return the geometries in metres about `place`; points become discs of their radius."""
-    geometry = shapely.from_wkb(features.wkb)
-    scale = np.array(MetresPerDegree.at(place.lat))
+class _Window(NamedTuple):
+    """A rectangle of ground: its middle in metres about the place, half its sides, and how it is turned."""
 
-    def to_metres(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-        offset = degrees - np.array(place)
-        offset[:, 0] = (offset[:, 0] + 180) % 360 - 180  # across the antimeridian
-        metres: NDArray[np.float64] = offset * scale
-        return metres
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+    rotation_deg: float
 
-    local = shapely.transform(geometry, to_metres)
-    points = shapely.get_dimensions(local) == 0
-    local[points] = shapely.buffer(local[points], features.width_m[points], quad_segs=QUARTER_CIRCLE_SEGMENTS)
-    wkb: NDArray[np.object_] = shapely.to_wkb(local)
-    return wkb
-
-
-class _Picture:
-    """One RGB picture of three channels: a Mapnik map whose datasource is swapped for each place."""
-
-    def __init__(self, geometry: TileGeometry, reach_m: float) -> None:
-        self._geometry = geometry
-        self._map = _map(geometry, reach_m)
-        self._image = mapnik.Image(geometry.size, geometry.size)
-        self._context = mapnik.Context()
-        for name in ("c", "w"):
-            self._context.push(name)
-        self._empty = True
-
-    def load(self, colour: NDArray[np.int8], width_m: NDArray[np.float32], wkb: NDArray[np.object_]) -> None:
-        """Take the features of one place: colour 0..2, width in metres, WKB in metres about the place."""
-        self._empty = not len(wkb)
-        datasource = mapnik.MemoryDatasource()
-        for number, (c, w, geometry) in enumerate(zip(colour.tolist(), width_m.tolist(), wkb, strict=True)):
-            feature = mapnik.Feature(self._context, number)
-            feature["c"], feature["w"] = c, w
-            feature.geometry = mapnik.Geometry.from_wkb(geometry)
-            datasource.add_feature(feature)
-        self._map.layers[0].datasource = datasource
-
-    def draw(self, pose: Pose, out: NDArray[np.uint8]) -> None:
-        """Draw the map under `pose` into `out`, uint8 [size, size, 3]."""
-        if self._empty:
-            return
-        # The window is the tile's square, taken back through the shift and the turn.
+    @classmethod
+    def of(cls, pose: Pose, radius_m: float) -> Self:
+        """Return the square of a tile, taken back through the shift and the turn of its map."""
         angle = math.radians(pose.rotation_deg)
         cos, sin = math.cos(angle), math.sin(angle)
         x = -(cos * pose.shift_x_m + sin * pose.shift_y_m)
         y = -(-sin * pose.shift_x_m + cos * pose.shift_y_m)
-        radius = self._geometry.radius_m
-        self._map.zoom_to_box(mapnik.Box2d(x - radius, y - radius, x + radius, y + radius))
-        self._image.clear()
-        mapnik.render_with_vars(self._map, self._image, {"rot": -pose.rotation_deg})
-        size = self._geometry.size
-        out[:] = np.frombuffer(self._image.to_string(), np.uint8).reshape(size, size, 4)[:, :, :3]
+        return cls(x, y, radius_m, radius_m, pose.rotation_deg)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Return how far it reaches from the place to the east or west, and to the north or south."""
+        angle = math.radians(self.rotation_deg)
+        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+        east = cos * self.half_width + sin * self.half_height
+        north = sin * self.half_width + cos * self.half_height
+        return abs(self.x) + east, abs(self.y) + north
 
 
-def _map(geometry: TileGeometry, reach_m: float) -> mapnik.Map:
-    """Build a map of one layer: lines and areas of colour [c], `screen`ed so that channels do not mix."""
-    srs = "+proj=merc +a=6378137 +b=6378137 +units=m +no_defs"  # any plane: map and layer share it
-    built = mapnik.Map(geometry.size, geometry.size, srs)
+class _Scene:
+    """The features around a place: where they are, and what Mapnik draws of them."""
+
+    def __init__(self, place: LonLat, features: Features, edge_m: float) -> None:
+        scale = MetresPerDegree.at(place.lat)
+        geometry, self._wkb = _drawn(place, scale, features)
+        corners = (shapely.bounds(geometry).reshape(-1, 2, 2) - place) * scale
+        beyond = np.where(shapely.get_dimensions(geometry) == 1, features.width_m / 2, 0) + edge_m
+        self._middle = corners.mean(axis=1)
+        self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
+        self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
+        self._context = mapnik.Context()
+        self._context.push("w")
+        self._made: dict[int, mapnik.Feature] = {}
+
+    def shown(self, windows: Sequence[_Window]) -> NDArray[np.bool_]:
+        """Tell which features each window may show, [windows, features]: those whose box meets it.
+
+        Two rectangles are apart when they are so along a side of either (the separating axis theorem).
+        """
+        x, y, half_width, half_height, rotation = (column[:, None] for column in np.array(windows).T)
+        cos, sin = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
+        right, up = np.abs(cos), np.abs(sin)
+        dx, dy = self._middle[:, 0] - x, self._middle[:, 1] - y
+        a, b = self._half.T
+        meets: NDArray[np.bool_] = (
+            (np.abs(dx) <= a + right * half_width + up * half_height)
+            & (np.abs(dy) <= b + up * half_width + right * half_height)
+            & (np.abs(cos * dx - sin * dy) <= right * a + up * b + half_width)
+            & (np.abs(sin * dx + cos * dy) <= up * a + right * b + half_height)
+        )
+        return meets
+
+    def channels(self, shown: NDArray[np.bool_], count: int) -> list[mapnik.MemoryDatasource]:
+        """Return what is `shown`, bool [features], in the order of the store: one datasource a channel."""
+        channels = [mapnik.MemoryDatasource() for _ in range(count)]
+        for number in np.flatnonzero(shown).tolist():
+            channels[self._channel[number]].add_feature(self._made.get(number) or self._make(number))
+        return channels
+
+    def _make(self, number: int) -> mapnik.Feature:
+        feature = self._made[number] = mapnik.Feature(self._context, number)
+        feature["w"] = self._width_m[number]
+        feature.geometry = mapnik.Geometry.from_wkb(self._wkb[number])
+        return feature
+
+
+def _drawn(
+    place: LonLat, scale: MetresPerDegree, features: Features
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return what is drawn, as shapely geometries and as WKB, in degrees: points as discs, all on one side of 180."""
+    geometry, wkb = shapely.from_wkb(features.wkb), features.wkb.copy()
+    point = shapely.get_dimensions(geometry) == 0
+    angle = np.arange(DISC_CORNERS) * (2 * math.pi / DISC_CORNERS)
+    disc = np.stack([np.cos(angle), np.sin(angle)], axis=1) / scale
+    middle = shapely.get_coordinates(geometry[point])[:, None]
+    geometry[point] = shapely.polygons(middle + disc * features.width_m[point, None, None])
+    far = np.abs(shapely.bounds(geometry)[:, 0] - place.lon) > 180  # across the antimeridian
+    round_the_earth = np.array([math.copysign(360, place.lon), 0])
+    geometry[far] = shapely.transform(geometry[far], lambda degrees: degrees + round_the_earth)
+    wkb[point | far] = shapely.to_wkb(geometry[point | far])
+    return geometry, wkb
+
+
+class _Canvas:
+    """A Mapnik map of three layers, whose datasources are swapped: it draws three channels as one RGB picture."""
+
+    def __init__(self, width: int, height: int, pixels_per_metre: float, reach_m: float) -> None:
+        self.width, self.height = width, height
+        self._map = _map(width, height, pixels_per_metre)
+        # What the scene chose is drawn: no turn and no width leads further than this.
+        self._map.buffer_size = math.ceil(max(width, height) + reach_m * pixels_per_metre)
+        self._layers = [self._map.layers[number] for number in range(len(PRIMARIES))]
+        self._image = mapnik.Image(width, height)
+
+    def draw(
+        self, place: LonLat, window: _Window, channels: Sequence[mapnik.MemoryDatasource], out: NDArray[np.uint8]
+    ) -> None:
+        """Draw the channels through `window` into `out`, zeros uint8 [channels, height, width]."""
+        self._map.zoom_to_box(_degrees(place, window))
+        for first in range(0, len(channels), len(PRIMARIES)):
+            three = channels[first : first + len(PRIMARIES)]
+            if not any(channel.num_features() for channel in three):
+                continue
+            for layer, channel in zip(self._layers, three, strict=True):
+                layer.datasource = channel
+            mapnik.render_with_vars(self._map, self._image, {"rot": -window.rotation_deg})
+            rgba = np.frombuffer(self._image.to_string(), "<u4").reshape(self.height, self.width)
+            for number, picture in enumerate(out[first : first + len(PRIMARIES)]):
+                np.right_shift(rgba, 8 * number, out=picture, casting="unsafe")
+
+
+def _degrees(place: LonLat, window: _Window) -> mapnik.Box2d:
+    scale = MetresPerDegree.at(place.lat)
+    x, y = place.lon + window.x / scale.x, place.lat + window.y / scale.y
+    half_x, half_y = window.half_width / scale.x, window.half_height / scale.y
+    return mapnik.Box2d(x - half_x, y - half_y, x + half_x, y + half_y)
+
+
+def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
+    """Build the map: a layer for each primary, its lines and areas `screen`ed so that channels do not mix.
+
+    Its coordinates are degrees, but a plane that Mapnik knows by name spares it PROJ at every
+    picture, and the map and its layers share it.
+    """
+    srs = "epsg:3857"
+    built = mapnik.Map(width, height, srs)
     built.background = mapnik.Color("black")
     built.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
-    corner_px = geometry.size * (math.sqrt(2) - 1) / 2
-    built.buffer_size = math.ceil(corner_px + reach_m * geometry.pixels_per_metre)
-    built.append_style("channels", _style(geometry))
-    layer = mapnik.Layer("features", srs)
-    layer.styles.append("channels")
-    built.layers.append(layer)
+    for primary in PRIMARIES:
+        built.append_style(primary, _style(primary, pixels_per_metre, f"{width / 2},{height / 2}"))
+        layer = mapnik.Layer(primary, srs)
+        layer.maximum_extent = mapnik.Box2d(-540, -540, 540, 540)  # spares Mapnik measuring every feature
+        layer.styles.append(primary)
+        built.layers.append(layer)
     return built
 
 
-def _style(geometry: TileGeometry) -> mapnik.Style:
+def _style(primary: str, pixels_per_metre: float, middle: str) -> mapnik.Style:
+    area, line = mapnik.PolygonSymbolizer(), mapnik.LineSymbolizer()
+    area.fill = line.stroke = mapnik.Color(primary)
+    line.stroke_width = mapnik.Expression(f"[w]*{pixels_per_metre}")
+    line.stroke_linejoin, line.stroke_linecap = mapnik.stroke_linejoin.ROUND_JOIN, mapnik.stroke_linecap.ROUND_CAP
     style = mapnik.Style()
-    middle = geometry.size / 2
-    for colour, primary in enumerate(PRIMARIES):
-        area, line = mapnik.PolygonSymbolizer(), mapnik.LineSymbolizer()
-        area.fill = line.stroke = mapnik.Color(primary)
-        line.stroke_width = mapnik.Expression(f"[w]*{geometry.pixels_per_metre}")
-        line.stroke_linejoin, line.stroke_linecap = (
-            mapnik.stroke_linejoin.ROUND_JOIN,
-            mapnik.stroke_linecap.ROUND_CAP,
-        )
-        for symbolizer, test in (
-            (area, "[mapnik::geometry_type]=polygon"),
-            (line, "[mapnik::geometry_type]=linestring"),
-        ):
-            symbolizer.comp_op = mapnik.CompositeOp.screen
-            symbolizer.geometry_transform = f"rotate(@rot,{middle},{middle})"
-            rule = mapnik.Rule()
-            rule.filter = mapnik.Expression(f"[c]={colour} and {test}")
-            rule.symbolizers.append(symbolizer)
-            style.rules.append(rule)
+    for symbolizer, kind in ((area, "polygon"), (line, "linestring")):
+        symbolizer.comp_op = mapnik.CompositeOp.screen
+        symbolizer.geometry_transform = f"rotate(@rot,{middle})"
+        rule = mapnik.Rule()
+        rule.filter = mapnik.Expression(f"[mapnik::geometry_type]={kind}")
+        rule.symbolizers.append(symbolizer)
+        style.rules.append(rule)
     return style

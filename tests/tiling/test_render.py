@@ -1,6 +1,6 @@
 """Tiles against an independent drawing, anywhere on Earth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tests.tiling.reference import iou, reference_tile
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.geodesy import box_around
-from tiling.render import Renderer
+from tiling.render import Renderer, _Scene, _Window
 from tiling.sources.base import FeatureSource
 from tiling.sources.geopackage import ExtractRecord, write_geopackage
 from tiling.sources.registry import open_source
@@ -36,6 +36,18 @@ def worst_iou(source: FeatureSource, place: LonLat) -> float:
 @pytest.mark.parametrize("place", [CASINO, LonLat(7.4197, 43.7312), LonLat(7.4157, 43.7277)])
 def test_tiles_equal_an_independent_drawing(monaco: FeatureSource, place: LonLat) -> None:
     assert worst_iou(monaco, place) >= 0.99
+
+
+@pytest.mark.parametrize("channel", range(12), ids=load_catalogue().channels.__getitem__)
+def test_every_channel_is_drawn_from_real_data(monaco: FeatureSource, channel: int) -> None:
+    renderer, outline = Renderer(monaco), monaco.outline()
+    for lon, lat in outline.middle[outline.channel == channel]:
+        pose = Pose(lat, lon, 30, 10, -20)
+        drawn = renderer.tile(pose).pixels[channel] / 255
+        if drawn.mean() > 0.02:
+            assert iou(drawn, reference_tile(monaco, pose)[channel]) >= 0.98  # one tile: the samples are coarse
+            return
+    pytest.fail("no place shows the channel")
 
 
 def test_the_reference_would_notice_a_wrong_turn_or_shift(monaco: FeatureSource) -> None:
@@ -86,6 +98,17 @@ def test_200_m_are_200_m_at_any_latitude_and_across_the_antimeridian(
     with moved_to(place) as source:
         assert worst_iou(source, place) >= 0.99
         assert Renderer(source).tile(Pose(place.lat, place.lon)).pixels[4].mean() > 10  # buildings are there
+
+
+def test_what_a_tile_leaves_out_would_change_no_pixel(monaco: FeatureSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = [Pose(CASINO.lat, CASINO.lon, angle, angle - 60, 60 - angle) for angle in range(0, 120, 10)]
+    chosen = Renderer(monaco).tiles(CASINO, turns)
+
+    def everything(scene: _Scene, windows: Sequence[_Window]) -> np.ndarray:
+        return np.ones((len(windows), len(scene._channel)), bool)
+
+    monkeypatch.setattr(_Scene, "shown", everything)
+    assert np.array_equal(chosen, Renderer(monaco).tiles(CASINO, turns))
 
 
 def test_many_tiles_of_a_place_equal_single_ones(monaco: FeatureSource) -> None:
