@@ -26,8 +26,11 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--slim", is_flag=True, help="PostGIS: keep the raw objects, so that `loc2vec update` works.")
 @click.option("--reader", metavar="ROLE", help="PostGIS: a role that is let in to read the store, as loc2vec_api.")
+@click.option("--if-changed", is_flag=True, help="Do nothing when the store was made of just these extracts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, as_json: bool) -> None:
+def import_command(
+    extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, if_changed: bool, as_json: bool
+) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
 
     \b
@@ -35,8 +38,11 @@ def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: s
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    from tiling.sources.registry import is_database
+    from tiling.sources.registry import holds, is_database
 
+    if if_changed and holds(store, extracts):
+        click.echo(json.dumps({"store": store, "up_to_date": True}) if as_json else f"{store} is up to date")
+        return
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
         if is_database(store):
             from tiling.postgis import import_extracts as import_into_database

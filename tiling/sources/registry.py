@@ -1,10 +1,11 @@
 """Opening a feature store by its location: a GeoPackage file, or the URL of a PostGIS database."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tiling.catalogue import Catalogue, load_catalogue
-from tiling.errors import StoreError
-from tiling.files import sha256_of
+from tiling.errors import ExtractError, FingerprintError, StoreError
+from tiling.files import require_file, sha256_of
 from tiling.sources.base import FeatureSource
 from tiling.sources.geopackage import GeoPackageSource
 from tiling.sources.postgis import PATIENCE_S, SCHEMES, PostgisSource, without_secrets
@@ -42,6 +43,20 @@ def open_source(
         source.close()
         raise
     return source
+
+
+def holds(location: str | Path, extracts: Sequence[Path], catalogue: Catalogue | None = None) -> bool:
+    """Tell whether the store at `location` was made of just these extracts, with this catalogue.
+
+    Raises `ExtractError` when an extract is missing.
+    """
+    for path in extracts:
+        require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+    try:
+        with open_source(location, catalogue) as source:
+            return sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
+    except (StoreError, FingerprintError):
+        return False
 
 
 def content_hash(location: str | Path) -> str:
