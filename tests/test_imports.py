@@ -15,7 +15,7 @@ MODULES = {
 ONLY_IN = {
     "mapnik": {"tiling.render"},
     "faiss": {"service.index"},
-    "osmium": {"tiling.extract"},
+    "osmium": {"tiling.extract", "tiling.replication"},
     "psycopg2": {"tiling.sources.postgis"},
     "pyogrio": {"tiling.sources.geopackage"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},

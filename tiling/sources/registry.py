@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tiling.catalogue import Catalogue, load_catalogue
+from tiling.changes import Changes
 from tiling.errors import ExtractError, FingerprintError, StoreError
 from tiling.files import require_file, sha256_of
 from tiling.sources.base import FeatureSource
@@ -65,6 +66,16 @@ def content_hash(location: str | Path) -> str:
         with PostgisSource(str(location)) as source:
             return source.content_hash()
     return sha256_of(Path(location))
+
+
+def changes_since(location: str | Path, content: str) -> Changes:
+    """Return what changed in a store since it had the content hash `content`; `StoreError` when nobody knows."""
+    if not is_database(location):
+        if content == content_hash(location):
+            return Changes.of([], [])
+        raise StoreError(f"{location} is another file now, which does not say what changed: embed all places again")
+    with PostgisSource(str(location)) as source:
+        return source.changes_since(content)
 
 
 def store_name(location: str | Path) -> str:
