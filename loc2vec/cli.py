@@ -24,9 +24,11 @@ DEFAULTS = TrainConfig()
 
 
 @click.command("train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first")
-@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to learn from.")
+@click.option(
+    "--tiles", required=True, help="Tile dataset to learn from: a folder, or a URL such as s3://bucket/tiles."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
-@click.option("--validation", type=click.Path(path_type=Path), help="Tile dataset of other places.")
+@click.option("--validation", help="Tile dataset of other places.")
 @click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
@@ -38,9 +40,9 @@ DEFAULTS = TrainConfig()
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train_command(
-    tiles: Path,
+    tiles: str,
     out: Path,
-    validation: Path | None,
+    validation: str | None,
     encoder: str,
     steps: int,
     negatives: Negatives,

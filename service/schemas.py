@@ -91,7 +91,7 @@ class Info(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `GET /healthz` and `GET /readyz`."""
+    """The answer of `GET /healthz`."""
 
     status: str = "ok"
 

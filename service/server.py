@@ -56,9 +56,8 @@ class _Server(uvicorn.Server):
 
 
 def _log_config() -> dict[str, Any]:
-    """Return uvicorn's logging, all of it on standard error, with the logs of our packages."""
+    """Return uvicorn's logging, all of it on standard error, with the log of this package."""
     config = copy.deepcopy(LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
-    for package in ("tiling", "loc2vec", "service"):
-        config["loggers"][package] = {"handlers": ["default"], "level": "INFO"}
+    config["loggers"]["service"] = {"handlers": ["default"], "level": "INFO"}
     return config

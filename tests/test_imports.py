@@ -15,9 +15,11 @@ MODULES = {
 ONLY_IN = {
     "mapnik": {"tiling.render"},
     "faiss": {"service.index"},
-    "osmium": {"tiling.extract", "tiling.replication"},
+    "fsspec": {"tiling.folders"},
+    "osmium": {"tiling.extract"},
     "psycopg2": {"tiling.sources.postgis"},
     "pyogrio": {"tiling.sources.geopackage"},
+    "ray": {"tiling.ray_engine"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
 }
 NEVER = {

@@ -3,20 +3,20 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from shapely import to_geojson
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
+from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.options import without_password, without_passwords
-from tiling.values import TileGeometry
+from tiling.progress import Progress
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
-    from tiling.job import TileJob, TileSummary
-    from tiling.places import Places
+    from tiling.engines import Engine
+    from tiling.job import Done, TileSummary
 
 FILE = click.Path(path_type=Path)
 
@@ -28,11 +28,8 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--slim", is_flag=True, help="PostGIS: keep the raw objects, so that `loc2vec update` works.")
 @click.option("--reader", metavar="ROLE", help="PostGIS: a role that is let in to read the store, as loc2vec_api.")
-@click.option("--if-changed", is_flag=True, help="Do nothing when the store was made of just these extracts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def import_command(
-    extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, if_changed: bool, as_json: bool
-) -> None:
+def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, as_json: bool) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
 
     \b
@@ -40,11 +37,8 @@ def import_command(
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    from tiling.sources.registry import holds, is_database
+    from tiling.sources.registry import is_database
 
-    if if_changed and holds(store, extracts):
-        click.echo(json.dumps({"store": store, "up_to_date": True}) if as_json else f"{store} is up to date")
-        return
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
         if is_database(store):
             from tiling.postgis import import_extracts as import_into_database
@@ -67,107 +61,124 @@ def import_command(
         click.echo(f"{summary.skipped:,} objects lack nodes in the extract and were left out", err=True)
 
 
-@click.command("update")
-@click.argument("changes", required=False, type=FILE)
-@click.option("--store", required=True, callback=without_password, help="PostGIS store, imported with --slim.")
-@click.option("--replication", metavar="URL", help="Or: a replication server; all that it has and the store has not.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the summary as JSON, with the area that is to be seen anew."
-)
-def update_command(changes: Path | None, store: str, replication: str | None, as_json: bool) -> None:
-    """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
+class ShareType(click.ParamType[tuple[int, int]]):
+    """I/N, one of N parts of a job."""
 
-    `loc2vec embed --only-changed` then embeds the places again whose tiles changed.
+    name = "I/N"
 
-    \b
-    Example:
-        loc2vec update changes.osc.gz --store postgresql://loc2vec@localhost/osm
-    """
-    from tiling.sources.registry import is_database
-    from tiling.update import apply_replication, update_store
-
-    if (changes is None) == (replication is None):
-        raise click.UsageError("give either a file of changes or --replication URL")
-    if not is_database(store):
-        raise click.UsageError("a GeoPackage is not updated: import the new extract in its place")
-    if changes is not None:
-        summary = update_store(store, changes, load_catalogue())
-    else:
-        summary = apply_replication(store, str(replication), load_catalogue())
-    area = summary.changes.area(TileGeometry())
-    facts = {"store": store, "came": summary.came, "went": summary.went, "changed": len(summary.changes)}
-    if as_json:
-        click.echo(json.dumps({**facts, "area": json.loads(to_geojson(area))}))
-        return
-    click.echo(f"{summary.went:,} features went, {summary.came:,} came in {store}")
-    if len(summary.changes):
-        west, south, east, north = area.bounds
-        click.echo(f"tiles changed within lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}")
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (I, N)."""
+        if isinstance(value, tuple):
+            return value
+        part, _, parts = str(value).partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            self.fail(f"{value!r} is not one of 1/N, 2/N, ... N/N", param, ctx)
+        return int(part), int(parts)
 
 
 @click.command("tile")
-@click.option(
-    "--store",
-    "stores",
-    required=True,
-    multiple=True,
-    callback=without_passwords,
-    help="Feature store; repeat for more.",
-)
-@click.option("--out", type=FILE, help="Folder of the dataset; run again to resume.")
+@click.option("--store", "stores", multiple=True, callback=without_passwords, help="Feature store; repeat for more.")
+@click.option("--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume.")
 @click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
 @click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
-@click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon).")
+@click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).")
 @click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
-@click.option("--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0))
+@click.option(
+    "--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0), help="Processes; 0: none."
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--ray-address", help="Ray cluster, if not RAY_ADDRESS; without both, one is started here.")
+@click.option(
+    "--shard", "share", type=ShareType(), default="1/1", help="Make one of N parts, as one task of an array job."
+)
+@click.option("--verify", is_flag=True, help="Read every byte of the dataset in --out and name what is wrong.")
+@click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
     stores: tuple[str, ...],
-    out: Path | None,
+    out: str | None,
     preview: Path | None,
     locations: int | None,
     points: Path | None,
     positives: int,
     workers: int,
     seed: int,
+    engine: str,
+    ray_address: str | None,
+    share: tuple[int, int],
+    verify: bool,
+    repair: bool,
     as_json: bool,
 ) -> None:
     """Draw a dataset of tiles: an anchor and its turned and shifted positives for each place.
 
+    Stopped in any way, the same command goes on where it was.
+
     \b
-    Example:
+    Examples:
         loc2vec tile --store monaco.gpkg --out tiles --locations 500
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
+        loc2vec tile --out tiles --verify
     """
-    from tiling.job import TileJob, draw_sheet, run_job
+    from tiling.job import Share, TileJob, draw_sheet, places_of, run_job
 
-    job = TileJob(stores, positives, seed)
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
-    places = _places(job, locations, points)
+    if verify and out is not None:
+        _verify(out, as_json)
+        return
+    if not stores:
+        raise click.UsageError("give --store, once or more")
+    if (locations is None) == (points is None):
+        raise click.UsageError("give --locations N or --points FILE, one of them")
+    job = TileJob(stores, positives, seed, locations=locations, points=points)
     if preview is not None:
+        places = places_of(job)
         draw_sheet(job, places, preview)
         click.echo(f"{len(places)} places in {preview}")
     elif out is not None:
-        with tqdm(total=len(places), unit=" places", desc="tile") as bar:
-            summary = run_job(job, places, out, workers, bar.update)
-        click.echo(json.dumps({"out": str(out), **asdict(summary)}) if as_json else _told(summary, out))
+        where = _engine(engine, ray_address, workers)
+        with Progress(1 + positives) as progress:
+
+            def told(done: "Done", shards: int) -> None:
+                progress.update(done.places, done.made, shards)
+
+            try:
+                summary = run_job(job, out, where, Share(*share), repair, told)
+            except KeyboardInterrupt:
+                raise StoppedError(f"stopped at {progress}: the same command goes on from there") from None
+        click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
 
 
-def _places(job: "TileJob", locations: int | None, points: Path | None) -> "Places":
-    from tiling.job import draw, locate
-    from tiling.points import read_points
+def _engine(name: str, ray_address: str | None, workers: int) -> "Engine":
+    if name == "ray":
+        from tiling.ray_engine import RayCluster
 
-    if locations is not None and points is None:
-        return draw(job, locations)
-    if points is not None and locations is None:
-        return locate(job, read_points(points))
-    raise click.UsageError("give --locations N or --points FILE, one of them")
+        return RayCluster(ray_address, workers)
+    if ray_address is not None:
+        raise click.UsageError("--ray-address goes with --engine ray")
+    from tiling.engines import InProcess, Processes
+
+    return Processes(workers) if workers else InProcess()
 
 
-def _told(summary: "TileSummary", out: Path) -> str:
+def _verify(out: str, as_json: bool) -> None:
+    from tiling.verify import verify
+
+    faults = verify(out)
+    if as_json:
+        click.echo(json.dumps({"out": out, "faults": faults}))
+    else:
+        click.echo("\n".join(faults) if faults else f"{out} is whole")
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DamagedError(f"{count} in {out}: run the `loc2vec tile` that made it with --repair")
+
+
+def _told(summary: "TileSummary", out: str) -> str:
     return (
         f"{summary.tiles:,} tiles of {summary.places:,} places in {out} ({summary.bytes / 1e6:.1f} MB): "
         f"{summary.shards_made} shards made, {summary.shards_found} found"
+        + ("" if summary.finished else "; the dataset is finished when the other parts are done")
     )

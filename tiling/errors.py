@@ -29,10 +29,6 @@ class StoreUnavailableError(Loc2VecError):
     """The database of a feature store does not answer, for now."""
 
 
-class ReplicationError(Loc2VecError):
-    """A replication server does not answer, or does not have the changes that are asked for."""
-
-
 class DatasetError(UserError):
     """A tile dataset is missing, damaged or made by another run."""
 
@@ -59,3 +55,13 @@ class WriteError(Loc2VecError):
 
 class WorkerError(Loc2VecError):
     """A worker process was lost."""
+
+
+class DamagedError(Loc2VecError):
+    """A dataset holds other bytes than those that were made."""
+
+
+class StoppedError(Loc2VecError):
+    """The user stopped a job that can go on; a command ends with status 130, as shells have it for Ctrl-C."""
+
+    exit_status = 130

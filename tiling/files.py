@@ -1,6 +1,7 @@
 """Writing files so that nobody ever sees half of one."""
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 from tiling.errors import UserError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # what file systems without hard links say
 
 
 @contextmanager
@@ -28,6 +30,24 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file, whole and synced, unless there is one at `path`: of several writers one gets True."""
+    with _scratch(path) as folder:
+        temporary = folder / path.name
+        temporary.write_bytes(data)
+        _sync(temporary)
+        try:
+            os.link(temporary, path)  # unlike a rename it fails when the name is taken
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS or path.exists():
+                raise
+            temporary.replace(path)
+        _sync(path.parent)
+    return True
 
 
 @contextmanager
@@ -87,9 +107,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return `value` as readable JSON."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_bytes(value).decode())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -101,11 +126,17 @@ def write_text(path: Path, text: str) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; `UserError` when the file is missing or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
+
+
+def parse_json(data: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object in `data`; `UserError` about `what` when it holds something else."""
+    try:
+        value = json.loads(data.decode())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+        raise UserError(f"{what} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} does not hold a JSON object")
+        raise UserError(f"{what} does not hold a JSON object")
     return value

@@ -16,16 +16,28 @@ GEOMETRY = "geometry"
 
 
 def write_points(
-    path: Path, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str],
-    compression: str = "zstd",
-) -> None:  # fmt: skip
+    path: Path, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
+) -> None:
     """Write `table` with a point geometry column, atomically; `facts` go into the file's metadata."""
+    with replacing(path) as temporary:
+        pq.write_table(with_points(table, lat, lon, facts), temporary, compression="zstd")
+
+
+def with_points(
+    table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
+) -> pa.Table:
+    """Return `table` with a point geometry column and the metadata of GeoParquet; no point where one is not finite."""
     finite = np.isfinite(lat) & np.isfinite(lon)
     wkb = shapely.to_wkb(shapely.points(lon, lat))
     table = table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
-    metadata = {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
-    with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression=compression)
+    return table.replace_schema_metadata({"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts})
+
+
+def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
+    """Return `table` as a Parquet file, the same bytes for the same table."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=compression)
+    return bytes(sink.getvalue())
 
 
 def _geo(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> dict[str, object]:

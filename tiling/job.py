@@ -1,61 +1,126 @@
-"""The tile job: places to a dataset of anchors and positives, shard by shard, on the cores of one machine."""
+"""The tile job: places to a dataset of anchors and positives, shard by shard, on one machine or many.
 
-import multiprocessing
-import os
-import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+A dataset's folder holds `plan.json` (written first: what it is made from), `places.parquet` (one row a place), the
+shards, and `dataset.json` (written last: the facts, and the size and hash of each shard). Every file appears in
+one step, and every byte follows from the job alone, so a job may be stopped anywhere, and run again, or run
+in several parts and places at once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from multiprocessing import connection
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from tiling.catalogue import load_catalogue
-from tiling.dataset import MANIFEST, PlaceTiles, shard_path, shard_plan, shard_record, write_shard
-from tiling.errors import DatasetError, OutsideError, WorkerError
-from tiling.files import read_json, write_json
-from tiling.places import Places, draw_places
-from tiling.points import Points
+from tiling.dataset import (
+    MANIFEST,
+    PLACES,
+    PLACES_PER_SHARD,
+    PLAN,
+    ShardPlaces,
+    compress,
+    decode_table,
+    encode_shard,
+    frames_of,
+    is_share,
+    manifest_bytes,
+    plan_fingerprint,
+    read_facts,
+    shard_name,
+    shard_number,
+    shard_plan,
+    shard_record,
+)
+from tiling.engines import Engine, InProcess
+from tiling.errors import DatasetError, Loc2VecError, OutsideError
+from tiling.files import json_bytes
+from tiling.folders import Folder, absolute, open_folder
+from tiling.geoparquet import GEOMETRY, parquet_bytes, with_points
+from tiling.groups import group_places
+from tiling.places import GIVEN_PLACE, Places, draw_places
+from tiling.points import Points, hash_of_points, read_points
 from tiling.render import Renderer
 from tiling.sheet import write_sheet
 from tiling.sources.registry import content_hash, open_source, store_name
-from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry, fingerprint
-
-PLACES_PER_SHARD = 64
-PLAN = "plan.json"
+from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
 
 
 @dataclass(frozen=True, slots=True)
 class TileJob:
-    """What a tile job makes: `stores` to draw from, `positives` a place, all random numbers from `seed`."""
+    """What a dataset is made from, to the last byte.
+
+    `stores` to draw from, `positives` a place, all random numbers from `seed`; the places are `locations` drawn
+    ones, or those of the user's file `points`.
+    """
 
     stores: tuple[str, ...]
     positives: int = 20
     seed: int = 0
     geometry: TileGeometry = field(default_factory=TileGeometry)
+    locations: int | None = None
+    points: Path | None = None
 
     @property
     def margin_m(self) -> float:
-        """Return how far inside the data a place must lie for all its tiles to be full."""
+        """Return how far from its place a tile may show ground: so far inside the data a drawn place lies."""
         return float(np.sqrt(2) * (self.geometry.radius_m + MAX_SHIFT_M))
+
+
+class Share(NamedTuple):
+    """Part `part` of `parts`, from 1: every `parts`-th shard."""
+
+    part: int = 1
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class TileSummary:
-    """What a job did: places and tiles in the dataset, shards made now and found from before, bytes of all."""
+    """What a job did.
+
+    The places, tiles and bytes of its share of the dataset; shards made now, found from before, and given out again
+    because their worker was lost; the tiles made now a second; whether the dataset is `finished`, all shares of it.
+    """
 
     places: int
     tiles: int
+    bytes: int
+    shards: int
     shards_made: int
     shards_found: int
-    bytes: int
+    shards_retried: int
+    seconds: float
+    tiles_per_s: float
+    finished: bool
+
+
+class Shard(NamedTuple):
+    """The work of one shard: its number, the number of its first place, and its places."""
+
+    number: int
+    first: int
+    places: Places
+
+
+class Done(NamedTuple):
+    """A shard that is whole: what the manifest keeps of it, its number of places, whether it was `made` now."""
+
+    record: Mapping[str, Any]
+    places: int
+    made: bool
+
+
+def places_of(job: TileJob) -> Places:
+    """Return the places of a job, drawn or from the user's file."""
+    if job.points is not None:
+        return locate(job, read_points(job.points))
+    return draw(job, job.locations or 0)
 
 
 def draw(job: TileJob, count: int) -> Places:
@@ -76,7 +141,8 @@ def locate(job: TileJob, points: Points) -> Places:
             if store is None:
                 raise OutsideError(f"point {row} (lat {lat}, lon {lon}) is outside the data of every store")
             stores.append(store)
-    return Places(np.array(stores, np.int64), points.lat, points.lon)
+    kind = np.full(len(points), GIVEN_PLACE, object)
+    return Places(np.array(stores, np.int64), points.lat, points.lon, kind, points.more)
 
 
 def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
@@ -91,112 +157,234 @@ def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
 
 
 def run_job(
-    job: TileJob, places: Places, out: Path, workers: int, progress: Callable[[int], object] = lambda n: None
+    job: TileJob,
+    out: str | Path,
+    engine: Engine | None = None,
+    share: Share = Share(),  # noqa: B008 - immutable
+    repair: bool = False,
+    progress: Callable[[Done, int], object] = lambda done, shards: None,
 ) -> TileSummary:
-    """Make the shards that `out` lacks, with `workers` processes (0 = in this one), then the manifest.
+    """Make the shards that `out`, a path or an fsspec URL, lacks; with the last of all shares write the manifest.
 
-    `progress` is told the number of places done. The dataset is the same, byte for byte, whatever
-    the number of workers and however often the job was stopped. Raises `DatasetError` when `out`
-    belongs to another job.
+    `progress` is told each shard that is whole, and how many the share has. With `repair` every byte of the shards
+    that are there is checked, those that are damaged are made again, and those that the dataset has not are deleted.
+    The dataset is the same, byte for byte, whatever the engine and the shares, and however often the job was stopped.
+    Raises `DatasetError` when `out` belongs to another job, `WriteError` when the disk is full: what was made by
+    then stays.
     """
-    facts = _facts(job, places)
-    plan = _claim(out, facts, places)
-    numbers = range(-(-len(places) // PLACES_PER_SHARD))
-    missing = [number for number in numbers if shard_plan(shard_path(out, number)) != plan]
-    found_places = len(places) - sum(len(_rows(number, len(places))) for number in missing)
-    progress(found_places)
-    for made in _each(partial(make_shard, job, places, out, plan), missing, workers):
-        progress(made)
-    shards = [shard_record(out, number) for number in numbers]
-    write_json(out / MANIFEST, facts | {"channels": load_catalogue().channels, "shards": shards})
-    for left_by_a_kill in out.glob(".tiles-*"):
-        shutil.rmtree(left_by_a_kill)
+    start = time.monotonic()
+    engine = engine or InProcess()
+    job = replace(job, stores=tuple(absolute(store) for store in job.stores))
+    folder = open_folder(absolute(out))
+    for store in job.stores:
+        open_source(store).close()  # a store that is missing or foreign is named before anything else
+    places, plan = _claim(folder, job, repair)
+    shards = [shard for shard in _shards(places) if shard.number % share.parts == share.part - 1]
+    try:
+        done = list(_whole(folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))))
+        finished = _finish(folder, plan, done, share)
+        if repair:
+            _delete_surplus(folder, plan)
+    except Loc2VecError as error:
+        raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
+    made = [each for each in done if each.made]
+    seconds = time.monotonic() - start
     return TileSummary(
-        places=len(places),
-        tiles=len(places) * (1 + job.positives),
-        shards_made=len(missing),
-        shards_found=len(numbers) - len(missing),
-        bytes=sum(int(str(shard["bytes"])) for shard in shards),
+        places=sum(each.places for each in done),
+        tiles=sum(each.places for each in done) * (1 + job.positives),
+        bytes=sum(each.record["bytes"] for each in done),
+        shards=len(done),
+        shards_made=len(made),
+        shards_found=len(done) - len(made),
+        shards_retried=engine.retried,
+        seconds=round(seconds, 3),
+        tiles_per_s=round(sum(each.places for each in made) * (1 + job.positives) / seconds, 1),
+        finished=finished,
     )
 
 
-def _facts(job: TileJob, places: Places) -> dict[str, Any]:
+def _facts(job: TileJob) -> dict[str, Any]:
     return {
         "fingerprint": load_catalogue().fingerprint(job.geometry),
         "geometry": asdict(job.geometry),
+        "channels": list(load_catalogue().channels),
         "stores": [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores],
         "seed": job.seed,
-        "places": len(places),
+        "locations": job.locations,
+        "points": None if job.points is None else {"name": job.points.name, "sha256": hash_of_points(job.points)},
         "positives": job.positives,
         "max_shift_m": MAX_SHIFT_M,
         "attribution": ATTRIBUTION,
     }
 
 
-def _claim(out: Path, facts: dict[str, Any], places: Places) -> str:
-    """Write the plan of a job to `out`, or check that the one there is the same; return its fingerprint."""
-    drawn = (places.store.tolist(), places.lat.tolist(), places.lon.tolist())
-    plan = {**facts, "plan": fingerprint(facts, drawn, PLACES_PER_SHARD)}
-    path = out / PLAN
-    if path.is_file():
-        if read_json(path) != plan:
-            raise DatasetError(f"{out} belongs to another tile job: give the same options and stores, or a new --out")
-    else:
-        write_json(path, plan)
-    return str(plan["plan"])
+def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str, Any]]:
+    """Return the places and the plan of a job, written to `folder` unless they are there.
+
+    Of several jobs that start together one writes the plan, the others find it.
+    """
+    facts = _facts(job)
+    sizes = folder.sizes()
+    written = {name: read_facts(folder, name) for name in (PLAN, MANIFEST) if name in sizes}
+    if written and not any({**each, **facts} == each for each in written.values()):
+        raise DatasetError(_of_another_job(folder))
+    plan = written.get(PLAN, {})
+    if {**plan, **facts} == plan and plan.get("plan") == plan_fingerprint(plan) and PLACES in sizes:
+        table = folder.read(PLACES)
+        if sha256(table).hexdigest() == plan["places_sha256"]:
+            return _from_table(decode_table(table, PLACES)), plan
+    places = places_of(job)
+    data = parquet_bytes(_to_table(places, [store["name"] for store in facts["stores"]], 2 * job.margin_m))
+    plan = facts | {
+        "places": len(places),
+        "places_sha256": sha256(data).hexdigest(),
+        "n_shards": -(-len(places) // PLACES_PER_SHARD),
+    }
+    plan["plan"] = plan_fingerprint(plan)
+    if repair:
+        folder.put(PLAN, json_bytes(plan))
+    elif PLAN not in sizes:
+        _refuse_shards_of_others(folder, sizes, plan["plan"])
+        folder.put_new(PLAN, json_bytes(plan))
+    if read_facts(folder, PLAN) != plan:
+        raise DatasetError(_of_another_job(folder))
+    folder.put(PLACES, data)
+    return places, plan
 
 
-def _rows(number: int, count: int) -> range:
-    return range(number * PLACES_PER_SHARD, min((number + 1) * PLACES_PER_SHARD, count))
+def _refuse_shards_of_others(folder: Folder, sizes: Mapping[str, int], plan: str) -> None:
+    for name in sizes:
+        if shard_number(name) is not None and shard_plan(folder.read(name)) not in (None, plan):
+            raise DatasetError(_of_another_job(folder))
 
 
-def _each(task: Callable[[int], int], numbers: Sequence[int], workers: int) -> Iterator[int]:
-    """Run `task` for each number, in this process or in `workers` fresh ones; yield the results as they come."""
-    if workers == 0 or len(numbers) < 2:
-        yield from map(task, numbers)
-        return
-    # Spawned, not forked: Mapnik and SQLite keep threads and locks.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        futures: list[Future[int]] = [pool.submit(task, number) for number in numbers]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a worker process was killed (out of memory?): run the same command again with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _of_another_job(folder: Folder) -> str:
+    return f"{folder.location} belongs to another tile job: give the same options and stores, or a new --out"
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the main process, and end with it however it ends, also when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _to_table(places: Places, names: list[str], reach_m: float) -> pa.Table:
+    """Return one row a place, the user's columns last (as `points_NAME` where NAME is one of ours)."""
+    ours = {
+        "place": pa.array(np.arange(len(places))),
+        "store": [names[store] for store in places.store.tolist()],
+        "store_number": pa.array(places.store),
+        "lat": places.lat,
+        "lon": places.lon,
+        "kind": pa.array(places.kind, pa.string()),
+        "group": pa.array(group_places(places.lat, places.lon, reach_m)),
+    }
+    more = {} if places.more is None else dict(zip(places.more.column_names, places.more.columns, strict=True))
+    taken = {*ours, GEOMETRY}
+    columns = ours | {f"points_{name}" if name in taken else name: column for name, column in more.items()}
+    return with_points(pa.table(columns), places.lat, places.lon, {})
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _from_table(table: pa.Table) -> Places:
+    """Return the places of a table without the user's columns, which making tiles does not need."""
+    store, lat, lon = (table[name].to_numpy() for name in ("store_number", "lat", "lon"))
+    return Places(store, lat, lon, np.array(table["kind"].to_pylist(), object))
 
 
-def make_shard(job: TileJob, places: Places, out: Path, plan: str, number: int) -> int:
-    """Draw and write one shard; return its number of places."""
-    rows = _rows(number, len(places))
+def _shards(places: Places) -> Iterator[Shard]:
+    for number, first in enumerate(range(0, len(places), PLACES_PER_SHARD)):
+        rows = slice(first, first + PLACES_PER_SHARD)
+        mine = Places(places.store[rows], places.lat[rows], places.lon[rows], places.kind[rows])
+        yield Shard(number, first, mine)
+
+
+def _whole(
+    folder: Folder, job: TileJob, plan: Mapping[str, Any], shards: list[Shard], engine: Engine, repair: bool,
+    progress: Callable[[Done], object],
+) -> Iterator[Done]:  # fmt: skip
+    """Yield each of the shards when it is whole: those known to be, then those that the engine looks at or makes."""
+    known = {} if repair else _known(folder, plan)
+    unknown = []
+    for shard in shards:
+        record = known.get(shard_name(shard.number))
+        if record is None:
+            unknown.append(shard)
+        else:
+            done = Done(record, len(shard.places), made=False)
+            progress(done)
+            yield done
+    for done in engine.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown):
+        progress(done)
+        yield done
+
+
+def _known(folder: Folder, plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the records, in the manifest or a finished share, of shards that have the length recorded."""
+    sizes = folder.sizes()
+    known: dict[str, Mapping[str, Any]] = {}
+    for name in sizes:
+        if name == MANIFEST or is_share(name):
+            try:
+                written = read_facts(folder, name)
+            except FileNotFoundError:  # another run of this job has just finished
+                continue
+            if written.get("plan") == plan["plan"]:
+                records = written.get("shards", [])
+                known |= {each["file"]: each for each in records if sizes.get(each["file"]) == each["bytes"]}
+    return known
+
+
+def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
+    """Write the manifest when all shards are whole, else what is known of this share; tell which."""
+    names = [shard_name(number) for number in range(plan["n_shards"])]
+    records = {each.record["file"]: each.record for each in done}
+    if len(records) < len(names):
+        mine = {"plan": plan["plan"], "shards": [records[name] for name in sorted(records)]}
+        folder.put(f"share-{share.part}-of-{share.parts}.json", json_bytes(mine))
+        records = {**_known(folder, plan), **records}
+    if not records.keys() >= set(names):
+        return False
+    sizes = folder.sizes()
+    gone = [name for name in names if sizes.get(name) != records[name]["bytes"]]
+    if gone:
+        raise DatasetError(f"{folder.location}: {gone[0]} was changed or deleted meanwhile: run the same command again")
+    folder.put(MANIFEST, manifest_bytes(plan, [records[name] for name in names]))
+    for name in folder.sizes():
+        if is_share(name):
+            folder.delete(name)
+    folder.sweep()
+    return True
+
+
+def _delete_surplus(folder: Folder, plan: Mapping[str, Any]) -> None:
+    """Delete files that are named like shards which the dataset has not."""
+    for name in folder.sizes():
+        number = shard_number(name)
+        if number is not None and number >= plan["n_shards"]:
+            folder.delete(name)
+
+
+def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
+    """Make a shard, unless it is there and every byte of it is right."""
+    folder, name = open_folder(location), shard_name(shard.number)
+    poses = [
+        place_poses(job, lat, lon, shard.first + row)
+        for row, (lat, lon) in enumerate(zip(shard.places.lat.tolist(), shard.places.lon.tolist(), strict=True))
+    ]
+    rows = len(poses) * (1 + job.positives)
     with ExitStack() as stack:
-        renderers: dict[int, Renderer] = {}
-        drawn = []
-        for row in rows:
-            store = int(places.store[row])
-            if store not in renderers:
-                renderers[store] = Renderer(stack.enter_context(open_source(job.stores[store])), job.geometry)
-            poses = place_poses(job, float(places.lat[row]), float(places.lon[row]), row)
-            tiles = renderers[store].tiles(LonLat(poses[0].lon, poses[0].lat), poses)
-            drawn.append(PlaceTiles(row, renderers[store].source.name, poses, tiles))
-    write_shard(shard_path(out, number), drawn, plan)
-    return len(rows)
+        sources = {n: stack.enter_context(open_source(job.stores[n])) for n in np.unique(shard.places.store).tolist()}
+        stores = [sources[n].name for n in shard.places.store.tolist()]
+        values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
+        try:
+            found = folder.read(name)
+        except FileNotFoundError:
+            found = b""
+        frames = frames_of(found)
+        # Whatever the bytes are: when their own frames encode to them again, they are the shard's.
+        if frames is not None and len(frames) == rows and encode_shard(values, frames, plan) == found:
+            return Done(shard_record(shard.number, rows, found), len(poses), made=False)
+        renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
+        frames = []
+        for store, each in zip(shard.places.store.tolist(), poses, strict=True):
+            frames += compress(renderers[store].tiles(LonLat(each[0].lon, each[0].lat), each))
+    data = encode_shard(values, frames, plan)
+    folder.put(name, data)
+    return Done(shard_record(shard.number, rows, data), len(poses), made=True)
 
 
 def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:

@@ -1,9 +1,10 @@
-"""Drawing the places to learn from: two thirds where people go, one third along their ways."""
+"""The places of a dataset: drawn, two thirds where people go and one third along their ways, or the user's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from numpy.typing import NDArray
 
@@ -17,15 +18,22 @@ WAYS = (0, 1, 2, 3)  # roads, paths, rail
 VISITED_SHARE = 2 / 3
 CELL_M = 200.0
 DENSE_CELL = 10  # features; a cell with fewer is drawn less often, so empty land is thinned
+VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind of place it is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Places to tile, in drawing order: `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n]."""
+    """Places to tile, in their order.
+
+    `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n], `kind` object [n] of str ("visited",
+    "way", or "given" by the user), `more`: the further columns of the user's file, if any.
+    """
 
     store: NDArray[np.int64]
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
+    kind: NDArray[np.object_]
+    more: pa.Table | None = None
 
     def __len__(self) -> int:
         return len(self.lat)
@@ -45,11 +53,13 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
         pool.draw(share, np.random.default_rng([seed, number]))
         for number, (pool, share) in enumerate(zip(pools, _shares(count, built), strict=True))
     ]
-    store = np.repeat(np.arange(len(drawn)), [len(lonlat) for lonlat in drawn])
-    lonlat = np.concatenate(drawn)
+    store = np.repeat(np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn])
+    lonlat = np.concatenate([part for parts in drawn for part in parts])
+    lengths = [len(part) for parts in drawn for part in parts]
+    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(drawn), object), lengths)
     # Mixed over the stores, so that any run of places is a sample of all of them.
     order = np.random.default_rng([seed, len(pools)]).permutation(len(store))
-    return Places(store[order], lonlat[order, 1], lonlat[order, 0])
+    return Places(store[order], lonlat[order, 1], lonlat[order, 0], kind[order])
 
 
 def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
@@ -72,12 +82,15 @@ class _Pool:
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
 
-    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return `count` places, float64 [n, 2] of (lon, lat); fewer when the store has no more."""
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).
+
+        Fewer are returned when the store has no more.
+        """
         wanted = count - round(count * VISITED_SHARE)
         along = self._along(self._choose(self._ways, 2 * wanted, rng), rng)[:wanted]
         visited = self._choose(self._visited, count - len(along), rng)
-        return np.concatenate([self._outline.middle[visited], along])
+        return self._outline.middle[visited], along
 
     def _choose(self, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
         if not len(rows):

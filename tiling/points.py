@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tiling.errors import PlaceError, PointsError
-from tiling.files import require_file
+from tiling.files import require_file, sha256_of
 from tiling.values import check_place
 
 NAMES = {"lat": ("lat", "latitude"), "lon": ("lon", "lng", "longitude")}
@@ -27,10 +27,29 @@ class Points:
     def __len__(self) -> int:
         return len(self.lat)
 
+    @property
+    def more(self) -> pa.Table:
+        """Return the columns of the file that are not the latitude or the longitude."""
+        return self.table.select([n for n in self.table.column_names if not _is_coordinate(n)])
+
+
+def _is_coordinate(column: str) -> bool:
+    return any(column.lower() in names for names in NAMES.values())
+
+
+def hash_of_points(path: Path) -> str:
+    """Return the SHA-256 of a file of points; `PointsError` without one."""
+    _require(path)
+    return sha256_of(path)
+
+
+def _require(path: Path) -> None:
+    require_file(path, PointsError, "give a .csv or .parquet file with the columns lat and lon")
+
 
 def read_points(path: Path) -> Points:
     """Read `path`; `PointsError` names the line of a malformed row and the row of a bad place."""
-    require_file(path, PointsError, "give a .csv or .parquet file with the columns lat and lon")
+    _require(path)
     parquet = path.suffix == ".parquet"
     try:
         table = pq.read_table(path) if parquet else _read_csv(path)

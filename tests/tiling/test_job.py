@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from tiling.dataset import TileDataset, shard_path
+from tiling.dataset import PLACES_PER_SHARD, TileDataset, shard_name
+from tiling.engines import Processes
 from tiling.errors import DatasetError, FingerprintError, OutsideError
 from tiling.files import read_json, write_json
-from tiling.job import PLACES_PER_SHARD, TileJob, draw, locate, run_job
+from tiling.geodesy import ground_distance_m
+from tiling.job import Done, TileJob, locate, run_job
 from tiling.places import draw_places
 from tiling.points import read_points
 from tiling.render import Renderer
@@ -26,14 +25,16 @@ from tiling.values import LonLat, Pose
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=3, seed=7)
+    return TileJob((str(monaco_store),), positives=3, seed=7, locations=100)
 
 
 @pytest.fixture(scope="module")
 def dataset(job: TileJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiles") / "monaco"
-    summary = run_job(job, draw(job, 100), out, workers=0)
+    summary = run_job(job, out)
     assert (summary.places, summary.tiles, summary.shards_made) == (100, 400, 2)
+    assert summary.finished
+    assert summary.tiles_per_s == pytest.approx(400 / summary.seconds, rel=0.01)
     return out
 
 
@@ -80,7 +81,7 @@ def test_tiles_read_back_are_the_tiles_of_their_poses(dataset: Path, monaco: Fea
 
 
 def test_a_shard_is_geoparquet(dataset: Path) -> None:
-    table = pq.read_table(shard_path(dataset, 0))
+    table = pq.read_table(dataset / shard_name(0))
     assert b'"primary_column": "geometry"' in table.schema.metadata[b"geo"]
     point = shapely.from_wkb(table["geometry"][5].as_py())
     assert (point.x, point.y) == (table["lon"][5].as_py(), table["lat"][5].as_py())
@@ -90,34 +91,33 @@ def test_a_shard_is_geoparquet(dataset: Path) -> None:
 def test_the_dataset_is_the_same_for_any_number_of_workers_and_any_stop(
     job: TileJob, dataset: Path, tmp_path: Path
 ) -> None:
-    places = draw(job, 100)
-    done: list[int] = []
+    told: list[Done] = []
     first = tmp_path / "processes"
-    run_job(job, places, first, workers=2, progress=done.append)
-    assert sum(done) == 100
+    run_job(job, first, Processes(2), progress=lambda done, shards: told.append(done))
+    assert sum(done.places for done in told) == 100
     assert contents(first) == contents(dataset)
 
     second = Path(shutil.copytree(first, tmp_path / "resumed"))
-    shard_path(second, 0).unlink()
-    shard_path(second, 1).write_bytes(b"half a shard")
+    (second / shard_name(0)).unlink()
+    (second / shard_name(1)).write_bytes(b"half a shard")
     (second / "dataset.json").unlink()
-    with pytest.raises(DatasetError, match="to its end"):
+    with pytest.raises(DatasetError, match="is unfinished, 1 of 2 shards are there: run the same"):
         TileDataset.open(second)
-    assert run_job(job, places, second, workers=0).shards_made == 2
+    assert run_job(job, second).shards_made == 2
     assert contents(second) == contents(dataset)
-    assert run_job(job, places, second, workers=0).shards_found == 2
+    assert run_job(job, second).shards_found == 2
 
 
 def test_a_folder_of_another_job_is_left_alone(job: TileJob, dataset: Path) -> None:
     before = contents(dataset)
     with pytest.raises(DatasetError, match="belongs to another tile job"):
-        run_job(TileJob(job.stores, 3, seed=8), draw(job, 100), dataset, workers=0)
+        run_job(replace(job, seed=8), dataset)
     assert contents(dataset) == before
 
 
 def test_damage_is_found(dataset: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(dataset, tmp_path / "damaged"))
-    path = shard_path(folder, 0)
+    path = folder / shard_name(0)
     whole = bytearray(path.read_bytes())
     frame = pq.read_table(path)["frame"][0].as_py()
     whole[whole.index(frame) + 40] ^= 1
@@ -125,7 +125,7 @@ def test_damage_is_found(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not match its checksum"):
         TileDataset.open(folder).tiles(np.array([0]), np.array([0]))
     path.write_bytes(bytes(len(whole)))
-    with pytest.raises(DatasetError, match="is damaged: delete it"):
+    with pytest.raises(DatasetError, match="is damaged: run the same `loc2vec tile` with --repair"):
         TileDataset.open(folder)
     os.truncate(path, 1000)
     with pytest.raises(DatasetError, match="another length"):
@@ -152,48 +152,37 @@ def test_a_manifest_of_another_catalogue_is_refused(dataset: Path, tmp_path: Pat
 
 def test_own_points_are_tiled_in_their_order_and_refused_outside(job: TileJob, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
-    path.write_text("lat,lon\n43.7384,7.4246\n43.7396,7.4283\n")
+    path.write_text("latitude,name,lon,kind\n43.7384,Prince,7.4246,palace\n43.7396,Chance,7.4283,casino\n")
     out = tmp_path / "tiles"
-    run_job(job, locate(job, read_points(path)), out, workers=0)
-    assert TileDataset.open(out).lat.tolist() == [43.7384, 43.7396]
+    run_job(replace(job, locations=None, points=path), out)
+    tiles = TileDataset.open(out)
+    assert tiles.lat.tolist() == [43.7384, 43.7396]
+    ours = ["place", "store", "store_number", "lat", "lon", "kind", "group"]
+    assert tiles.places.column_names == [*ours, "name", "points_kind", "geometry"]
+    assert tiles.places["name"].to_pylist() == ["Prince", "Chance"]
+    assert tiles.places["points_kind"].to_pylist() == ["palace", "casino"]
+    assert tiles.places["kind"].to_pylist() == ["given", "given"]
     path.write_text("lat,lon\n43.7384,7.4246\n50,7\n")
     with pytest.raises(OutsideError, match=r"point 2 \(lat 50.0, lon 7.0\) is outside"):
         locate(job, read_points(path))
 
 
-def _descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [child for each in children for child in (int(each), *_descendants(int(each)))]
+def test_places_of_a_dataset_say_what_they_are(dataset: Path, job: TileJob) -> None:
+    places = TileDataset.open(dataset).places
+    kinds = places["kind"].to_pylist()
+    assert (kinds.count("visited"), kinds.count("way")) == (67, 33)
+    lat, lon, group = (places[name].to_numpy() for name in ("lat", "lon", "group"))
+    near = ground_distance_m(lat[:, None], lon[:, None], lat, lon) < 2 * job.margin_m
+    assert (group[:, None] == group)[near].all()
 
 
-def _gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT], ids=["killed", "ctrl-c"])
-def test_a_stopped_job_leaves_no_process_and_goes_on(job: TileJob, tmp_path: Path, blow: signal.Signals) -> None:
-    out = tmp_path / "tiles"
-    command = [sys.executable, "-m", "service.cli", "tile", "--store", job.stores[0], "--out", str(out)]
-    command += ["--locations", "320", "--positives", "3", "--seed", "7", "--workers", "2"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as running:
-        while not list(out.glob("tiles-*.parquet")):
-            time.sleep(0.05)
-        processes = _descendants(running.pid)
-        running.send_signal(blow)
-        said = running.stderr.read().decode() if running.stderr else ""
-        assert running.wait(60) == (-9 if blow == signal.SIGKILL else 130)
-    assert len(processes) >= 2
-    until = time.monotonic() + 30
-    while not all(map(_gone, processes)) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert all(map(_gone, processes)), "workers outlive the job"
-    assert "Traceback" not in said
-    (out / ".tiles-00002.parquet.0123abcd").mkdir()  # as a kill in the middle of a shard leaves it
-    done = {path: path.read_bytes() for path in out.glob("tiles-*.parquet")}
-    summary = run_job(job, draw(job, 320), out, workers=0)
-    assert summary.shards_found >= len(done) > 0
-    assert all(path.read_bytes() == content for path, content in done.items())
-    assert not list(out.glob(".*")), "no half-written shard is left"
+def test_a_dataset_of_the_first_version_still_opens(dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "old"))
+    (folder / "places.parquet").unlink()
+    facts = read_json(folder / "dataset.json")
+    for fact in ("plan", "n_shards", "places_sha256", "locations", "points"):
+        del facts[fact]
+    write_json(folder / "dataset.json", facts)
+    old, new = TileDataset.open(folder), TileDataset.open(dataset)
+    assert old.places.equals(new.places.select(["place", "store", "lat", "lon"]))
+    assert np.array_equal(old.tiles(np.array([3]), np.array([1])), new.tiles(np.array([3]), np.array([1])))

@@ -41,7 +41,6 @@ class FeatureSource(Protocol):
     name: str
     location: str
     fingerprint: str
-    extract_hashes: tuple[str, ...]
 
     @property
     def coverage(self) -> BaseGeometry:
