@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit soak bench clean
+.PHONY: demo test lint types unit soak stack-test bench clean
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -26,6 +26,10 @@ unit: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
+
+# The full stack, started for real: needs a Docker engine with Compose v2.
+stack-test: $(READY)
+	$(BIN)/python -m pytest -m stack tests/stack
 
 bench: $(READY)
 	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg

@@ -23,7 +23,8 @@ class Vectors:
     """Places and their vectors.
 
     `lat`, `lon` float64 [n]; `embedding` float32 [n, D], NaN where a place lies outside the store;
-    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and tiles.
+    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and tiles;
+    `store`: the content hash of the store they were drawn from, "" where it is not known.
     """
 
     lat: NDArray[np.float64]
@@ -32,6 +33,7 @@ class Vectors:
     table: pa.Table | None
     model: str
     fingerprint: str
+    store: str = ""
 
     def __post_init__(self) -> None:
         rows = [len(self.lat), len(self.lon), len(self.embedding)]
@@ -62,7 +64,12 @@ def write_vectors(path: Path, vectors: Vectors) -> None:
     columns[EMBEDDING] = pa.FixedSizeListArray.from_arrays(
         flat, vectors.embedding.shape[1], mask=pa.array(~vectors.inside)
     )
-    facts = {"model": vectors.model, "fingerprint": vectors.fingerprint, "attribution": ATTRIBUTION}
+    facts = {
+        "model": vectors.model,
+        "fingerprint": vectors.fingerprint,
+        "store": vectors.store,
+        "attribution": ATTRIBUTION,
+    }
     write_points(path, pa.table(columns), vectors.lat, vectors.lon, facts)
 
 
@@ -85,6 +92,7 @@ def read_vectors(path: Path) -> Vectors:
         table=others if others.num_columns else None,
         model=facts["model"],
         fingerprint=facts["fingerprint"],
+        store=facts.get("store", ""),
     )
 
 

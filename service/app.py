@@ -82,6 +82,7 @@ def _add_routes(app: FastAPI) -> None:
     app.get("/tile.png", response_class=PngResponse, **problems)(tile_png)
     app.get("/info")(info)
     app.get("/healthz")(healthz)
+    app.get("/readyz", responses={503: RESPONSES[503]})(readyz)
     app.get("/", include_in_schema=False)(root)
 
 
@@ -140,9 +141,15 @@ def info(engine: Engines) -> Info:
     return engine.info()
 
 
-def healthz(engine: Engines) -> Health:
-    """Tell that the service is up: the engine is open."""
+async def healthz() -> Health:
+    """Tell that the process answers, whatever became of the store: no thread is asked for that could be busy."""
     return Health()
+
+
+def readyz(engine: Engines) -> Health:
+    """Tell that places are answered now: draws, encodes and searches one of them."""
+    engine.try_out()
+    return Health(status="ready")
 
 
 def root() -> RedirectResponse:

@@ -54,6 +54,12 @@ def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box |
 @click.option("--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept.")
 @click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart.")
 @click.option("--bbox", callback=_box, metavar="W,S,E,N", help="Part of the store that the grid covers, degrees.")
+@click.option(
+    "--only-changed",
+    "earlier",
+    type=FilePath,
+    help="Or bring an earlier file of vectors up to date: what `loc2vec update` did not change stays as it is.",
+)
 @click.option("--out", required=True, type=FilePath, help="GeoParquet file to write.")
 @click.option(
     "--workers",
@@ -67,6 +73,7 @@ def embed_command(
     points: Path | None,
     metres: float | None,
     bbox: Box | None,
+    earlier: Path | None,
     out: Path,
     workers: int | None,
     as_json: bool,
@@ -75,27 +82,36 @@ def embed_command(
 
     A place outside the store keeps its row and has a null embedding.
     """
-    if (points is None) == (metres is None):
-        raise click.UsageError("give either --points or --grid")
+    if sum(given is not None for given in (points, metres, earlier)) != 1:
+        raise click.UsageError("give one of --points, --grid and --only-changed")
     if bbox is not None and metres is None:
         raise click.UsageError("--bbox goes with --grid")
     from loc2vec.encoder import LocationEncoder
-    from loc2vec.vectors import write_vectors
-    from service.embed import embed
+    from loc2vec.vectors import read_vectors, write_vectors
+    from service.embed import embed, embed_changed
     from tiling.machine import cpu_count
 
     _check_writable(out)
-    places = _places(store, points, metres, bbox)
     encoder = LocationEncoder.load(model)
-    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(store, encoder, places, cpu_count() if workers is None else workers, bar.update)
+    workers = cpu_count() if workers is None else workers
+    if earlier is not None:
+        before = read_vectors(earlier)
+        with tqdm(unit=" places", desc="embed") as bar:
+            vectors, embedded = embed_changed(store, encoder, before, workers, bar.update)
+        click.echo(f"{embedded} of {len(before)} places embedded again", err=True)
+    else:
+        places = _places(store, points, metres, bbox)
+        with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+            vectors = embed(store, encoder, places, workers, bar.update)
+        embedded = len(places)
     write_vectors(out, vectors)
-    count, outside = len(places), len(places) - int(vectors.inside.sum())
+    count, outside = len(vectors), len(vectors) - int(vectors.inside.sum())
     if outside:
         click.echo(f"{outside} of {count} places lie outside the store: their embedding is null", err=True)
     facts = {
         "out": str(out),
         "places": count,
+        "embedded": embedded,
         "outside": outside,
         "dim": encoder.dim,
         "model": encoder.model_id,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors
-from service.errors import EmbeddingError
+from service.errors import EarlierError, EmbeddingError
 from service.grid import grid
 from service.workers import draw_all
 from tiling.points import read_points
-from tiling.sources.registry import open_source
-from tiling.values import Box, check_fingerprint
+from tiling.sources.registry import changes_since, content_hash, open_source
+from tiling.values import Box, TileGeometry, check_fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +54,7 @@ def embed(
 
     `progress` is told how many places are done since it was told last.
     """
+    content = content_hash(store)
     with open_source(store) as source:
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
         inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
@@ -72,7 +73,32 @@ def embed(
         table=places.table,
         model=encoder.model_id,
         fingerprint=encoder.fingerprint,
+        store=content,
     )
+
+
+def embed_changed(
+    store: str,
+    encoder: LocationEncoder,
+    before: Vectors,
+    workers: int,
+    progress: Callable[[int], object] = lambda n: None,
+) -> tuple[Vectors, int]:
+    """Return `before` with the vectors of the places anew whose tiles the updates of the store changed, and how many.
+
+    All other vectors stay as they are. Raises `StoreError` when the store does not know what changed
+    since, `EarlierError` when `before` was made by another model.
+    """
+    if before.model != encoder.model_id:
+        raise EarlierError(
+            f"the vectors are of model {before.model}, not of {encoder.model_id}: embed all places again"
+        )
+    content = content_hash(store)
+    lon_lat = np.stack([before.lon, before.lat], axis=1)
+    rows = np.flatnonzero(changes_since(store, before.store).meet(lon_lat, TileGeometry()))
+    embedding = before.embedding.copy()
+    embedding[rows] = embed(store, encoder, Places(lon_lat[rows]), workers, progress).embedding
+    return replace(before, embedding=embedding, store=content), len(rows)
 
 
 def _encode(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -59,7 +59,7 @@ class Engine:
                 _check_index(index, encoder)
             for _ in range(cpu_count()):
                 self._idle.put(opened.enter_context(contextlib.closing(RenderThread(source.location))))
-            self._try_out()
+            self.try_out()
             self._opened = opened.pop_all()
 
     @classmethod
@@ -69,10 +69,12 @@ class Engine:
         index = None if settings.index is None else NeighborIndex.open(settings.index)
         return cls(open_source(settings.store), encoder, index)
 
-    def _try_out(self) -> None:
-        """Go the whole way once, so that what is broken shows now, and the first request is quick."""
+    def try_out(self) -> None:
+        """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
         inside = self._source.coverage.representative_point()
-        self.embed([LonLat(inside.x, inside.y)])
+        (embedding,) = self.embed([LonLat(inside.x, inside.y)])
+        if self._index is not None:
+            self._index.search(embedding, 1)
 
     @property
     def model(self) -> str:

@@ -11,6 +11,10 @@ class NoIndexError(UserError):
     """Neighbours were asked for, and no index is loaded."""
 
 
+class EarlierError(UserError):
+    """Vectors cannot be brought up to date with this model."""
+
+
 class GridError(UserError):
     """A grid or its box makes no sense, holds no place, or holds too many."""
 

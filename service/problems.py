@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from service.errors import NoIndexError
 from service.schemas import Problem
-from tiling.errors import Loc2VecError, OutsideError, PlaceError
+from tiling.errors import Loc2VecError, OutsideError, PlaceError, StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,13 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     NoIndexError: (503, "no-index", "No index is loaded"),
 }
 MAX_ERRORS = 10  # of a request that is wrong in many ways
+RETRY_AFTER_S = 5  # about what a database takes to come back
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": text,
         "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
     }
-    for status, text in ((404, "Outside the extract"), (422, "Not a valid request"))
+    for status, text in ((404, "Outside the extract"), (422, "Not a valid request"), (503, "Not now: try again later"))
 }
 
 
@@ -43,6 +44,7 @@ def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem document."""
     for kind in KNOWN:
         app.exception_handler(kind)(_known)
+    app.exception_handler(StoreUnavailableError)(_unavailable)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
     app.exception_handler(Exception)(_internal)
@@ -80,6 +82,16 @@ async def _http(request: Request, error: HTTPException) -> ProblemResponse:
     kind = phrase.lower().replace(" ", "-")
     answer = _problem(request, error.status_code, kind, phrase, f"{phrase}: see /docs for what there is")
     answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _unavailable(request: Request, error: StoreUnavailableError) -> ProblemResponse:
+    """Say when to ask again; where the store is, and what it said, is for the log."""
+    request_id = uuid.uuid4().hex
+    log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)
+    detail = f"The map store does not answer: try again in {RETRY_AFTER_S} seconds"
+    answer = _problem(request, 503, "store-away", "The map store is away", detail, request_id=request_id)
+    answer.headers["Retry-After"] = str(RETRY_AFTER_S)
     return answer
 
 

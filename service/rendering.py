@@ -12,6 +12,7 @@ from tiling.sources.registry import open_source
 from tiling.values import LonLat, Pose, Tile
 
 CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
+PATIENCE_S = 1.0  # with a store that is away, while a client waits
 
 Tiles = NDArray[np.uint8]
 
@@ -48,5 +49,5 @@ class RenderThread:
 
 
 def _open(location: str) -> tuple[FeatureSource, Renderer]:
-    source = open_source(location)
+    source = open_source(location, patience_s=PATIENCE_S)
     return source, Renderer(source)

@@ -91,7 +91,7 @@ class Info(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `GET /healthz`."""
+    """The answer of `GET /healthz` and `GET /readyz`."""
 
     status: str = "ok"
 

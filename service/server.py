@@ -56,8 +56,9 @@ class _Server(uvicorn.Server):
 
 
 def _log_config() -> dict[str, Any]:
-    """Return uvicorn's logging, all of it on standard error, with the log of this package."""
+    """Return uvicorn's logging, all of it on standard error, with the logs of our packages."""
     config = copy.deepcopy(LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
-    config["loggers"]["service"] = {"handlers": ["default"], "level": "INFO"}
+    for package in ("tiling", "loc2vec", "service"):
+        config["loggers"][package] = {"handlers": ["default"], "level": "INFO"}
     return config

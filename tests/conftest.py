@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import osmium
 import pytest
 
 from tests import postgres
@@ -14,6 +15,8 @@ from tiling.importer import import_extracts
 from tiling.postgis import import_extracts as import_into_database
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
+
+MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +74,49 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
     server.create("monaco")
     import_into_database([monaco_pbf], server.url("monaco"), load_catalogue(), reader="loc2vec_api")
     return server.url("monaco", "loc2vec_api")
+
+
+def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
+    """Return (id, lon, lat) of the nodes of a way, each once."""
+    for way in osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations():
+        if way.is_way() and way.id == way_id:
+            return [(n.ref, n.lon, n.lat) for n in list(way.nodes)[:-1]]
+    raise AssertionError(way_id)
+
+
+@pytest.fixture(scope="session")
+def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One building moved 40 m to the north-east, one deleted, one added."""
+    moved = "".join(
+        f'<node id="{i}" version="99" lat="{lat + 28 / 111_000:.7f}" lon="{lon + 28 / 80_000:.7f}"/>'
+        for i, lon, lat in way_nodes(monaco_pbf, MOVED)
+    )
+    corners = [(7.4190, 43.7300), (7.4192, 43.7300), (7.4192, 43.7302), (7.4190, 43.7302)]
+    added = "".join(
+        f'<node id="{10**11 + n}" version="1" lat="{lat}" lon="{lon}"/>' for n, (lon, lat) in enumerate(corners)
+    )
+    refs = "".join(f'<nd ref="{10**11 + n}"/>' for n in (0, 1, 2, 3, 0))
+    path = tmp_path_factory.mktemp("changes") / "changes.osc"
+    path.write_text(
+        f'<osmChange version="0.6"><modify>{moved}</modify>'
+        f'<create>{added}<way id="{10**11}" version="1">{refs}<tag k="building" v="yes"/></way></create>'
+        f'<delete><way id="{DELETED}" version="99"/></delete></osmChange>'
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def slim_template(server: postgres.Server, monaco_pbf: Path) -> str:
+    """Monaco as a store that can be updated; a database to be copied."""
+    server.create("slim")
+    import_into_database([monaco_pbf], server.url("slim"), load_catalogue(), slim=True, reader="loc2vec_api")
+    return "slim"
+
+
+@pytest.fixture
+def slim(server: postgres.Server, slim_template: str, tmp_path: Path) -> Iterator[str]:
+    """A store of Monaco that a test may update; its location for the owner."""
+    name = f"slim_{abs(hash(tmp_path))}"
+    server.psql(f"CREATE DATABASE {name} TEMPLATE {slim_template} OWNER loc2vec")
+    yield server.url(name)
+    server.psql(f"DROP DATABASE {name} WITH (FORCE)")

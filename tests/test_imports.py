@@ -16,7 +16,7 @@ ONLY_IN = {
     "mapnik": {"tiling.render"},
     "faiss": {"service.index"},
     "fsspec": {"tiling.folders"},
-    "osmium": {"tiling.extract"},
+    "osmium": {"tiling.extract", "tiling.replication"},
     "psycopg2": {"tiling.sources.postgis"},
     "pyogrio": {"tiling.sources.geopackage"},
     "ray": {"tiling.ray_engine"},

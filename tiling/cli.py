@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from shapely import to_geojson
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
@@ -13,6 +14,7 @@ from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.options import without_password, without_passwords
 from tiling.progress import Progress
+from tiling.values import TileGeometry
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
     from tiling.engines import Engine
@@ -28,8 +30,11 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--slim", is_flag=True, help="PostGIS: keep the raw objects, so that `loc2vec update` works.")
 @click.option("--reader", metavar="ROLE", help="PostGIS: a role that is let in to read the store, as loc2vec_api.")
+@click.option("--if-changed", is_flag=True, help="Do nothing when the store was made of just these extracts.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, as_json: bool) -> None:
+def import_command(
+    extracts: tuple[Path, ...], store: str, slim: bool, reader: str | None, if_changed: bool, as_json: bool
+) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
 
     \b
@@ -37,8 +42,11 @@ def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: s
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    from tiling.sources.registry import is_database
+    from tiling.sources.registry import holds, is_database
 
+    if if_changed and holds(store, extracts):
+        click.echo(json.dumps({"store": store, "up_to_date": True}) if as_json else f"{store} is up to date")
+        return
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
         if is_database(store):
             from tiling.postgis import import_extracts as import_into_database
@@ -59,6 +67,44 @@ def import_command(extracts: tuple[Path, ...], store: str, slim: bool, reader: s
     click.echo(f"{summary.features:>9,}  features in {store}, lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}")
     if summary.skipped:
         click.echo(f"{summary.skipped:,} objects lack nodes in the extract and were left out", err=True)
+
+
+@click.command("update")
+@click.argument("changes", required=False, type=FILE)
+@click.option("--store", required=True, callback=without_password, help="PostGIS store, imported with --slim.")
+@click.option("--replication", metavar="URL", help="Or: a replication server; all that it has and the store has not.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON, with the area that is to be seen anew."
+)
+def update_command(changes: Path | None, store: str, replication: str | None, as_json: bool) -> None:
+    """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
+
+    `loc2vec embed --only-changed` then embeds the places again whose tiles changed.
+
+    \b
+    Example:
+        loc2vec update changes.osc.gz --store postgresql://loc2vec@localhost/osm
+    """
+    from tiling.sources.registry import is_database
+    from tiling.update import apply_replication, update_store
+
+    if (changes is None) == (replication is None):
+        raise click.UsageError("give either a file of changes or --replication URL")
+    if not is_database(store):
+        raise click.UsageError("a GeoPackage is not updated: import the new extract in its place")
+    if changes is not None:
+        summary = update_store(store, changes, load_catalogue())
+    else:
+        summary = apply_replication(store, str(replication), load_catalogue())
+    area = summary.changes.area(TileGeometry())
+    facts = {"store": store, "came": summary.came, "went": summary.went, "changed": len(summary.changes)}
+    if as_json:
+        click.echo(json.dumps({**facts, "area": json.loads(to_geojson(area))}))
+        return
+    click.echo(f"{summary.went:,} features went, {summary.came:,} came in {store}")
+    if len(summary.changes):
+        west, south, east, north = area.bounds
+        click.echo(f"tiles changed within lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}")
 
 
 class ShareType(click.ParamType[tuple[int, int]]):

@@ -29,6 +29,10 @@ class StoreUnavailableError(Loc2VecError):
     """The database of a feature store does not answer, for now."""
 
 
+class ReplicationError(Loc2VecError):
+    """A replication server does not answer, or does not have the changes that are asked for."""
+
+
 class DatasetError(UserError):
     """A tile dataset is missing, damaged or made by another run."""
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
 from tiling.coast import sea_polygons
@@ -26,6 +25,7 @@ from tiling.extract import header_box
 from tiling.files import require_file, sha256_of
 from tiling.importer import MAX_VERTICES, ImportSummary, cut
 from tiling.osm2pgsql import require_osm2pgsql, run_osm2pgsql
+from tiling.replication import complete_until
 from tiling.sources.postgis import Connection, Database, Rows
 from tiling.values import ATTRIBUTION, Box, TileGeometry
 
@@ -39,21 +39,27 @@ MEMORY = "256MB"  # for each sort and index
 _TABLES = """
 CREATE TABLE extracts (
     id int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, fingerprint text NOT NULL,
-    attribution text NOT NULL, geom geometry(MultiPolygon, 4326) NOT NULL
+    attribution text NOT NULL, geom geometry(MultiPolygon, 4326) NOT NULL, frame geometry(Polygon, 4326) NOT NULL
 );
-CREATE TABLE updates (
-    number int PRIMARY KEY, content text NOT NULL, source text NOT NULL, applied timestamptz NOT NULL DEFAULT now()
+CREATE TABLE updates (  -- row 0 is the import
+    number int PRIMARY KEY, content text NOT NULL, source text NOT NULL, data_until timestamptz,
+    applied timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE changed (number int NOT NULL REFERENCES updates, width_m real NOT NULL, wkb bytea NOT NULL);
+CREATE TABLE changed (
+    number int NOT NULL REFERENCES updates, reach_m real NOT NULL, geom geometry(Geometry, 4326) NOT NULL
+);
 CREATE TABLE features (
     id bigint GENERATED ALWAYS AS IDENTITY, channel smallint NOT NULL, width_m real NOT NULL,
     osm_type char(1) NOT NULL, osm_id bigint NOT NULL, geom geometry(Geometry, 4326) NOT NULL
 );
-CREATE UNLOGGED TABLE gathered (
+"""
+# What is on its way to become features: whole objects, and the pieces of the large ones.
+GATHERED = """
+CREATE {kind} TABLE gathered (
     part int NOT NULL, osm_type char(1) NOT NULL, area boolean NOT NULL, osm_id bigint NOT NULL, version int NOT NULL,
     channel smallint NOT NULL, width_m real NOT NULL, geom geometry(Geometry, 4326) NOT NULL
 );
-CREATE UNLOGGED TABLE pieces (
+CREATE {kind} TABLE pieces (
     part int NOT NULL, osm_type char(1) NOT NULL, area boolean NOT NULL, osm_id bigint NOT NULL,
     channel smallint NOT NULL, width_m real NOT NULL, piece int NOT NULL, geom geometry(Geometry, 4326) NOT NULL
 );
@@ -96,9 +102,14 @@ DROP TABLE gappy;
 _GATHER = """
 INSERT INTO gathered SELECT %(part)s, osm_type, area, osm_id, version, channel, width_m,
     CASE WHEN area THEN ST_Multi(geom) ELSE geom END
-FROM drawn WHERE geom IS NOT NULL
+FROM touched WHERE geom IS NOT NULL
 """
-_SKIPPED = "SELECT count(DISTINCT (osm_type, area, osm_id)) FROM drawn WHERE geom IS NULL"
+_SKIPPED = "SELECT count(DISTINCT (osm_type, area, osm_id)) FROM touched WHERE geom IS NULL"
+
+_RECORD = """
+INSERT INTO extracts
+VALUES (%s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), ST_MakeEnvelope(%s, %s, %s, %s, 4326))
+"""
 
 # Of an object in several extracts the newest version counts, and of equal versions the first extract's.
 _NEWEST = """
@@ -131,17 +142,36 @@ CREATE FUNCTION pg_temp.morton(g geometry) RETURNS bigint LANGUAGE plpgsql IMMUT
 END $$;
 """
 _FEATURES = f"""
-INSERT INTO features (channel, width_m, osm_type, osm_id, geom)
-SELECT channel, width_m, osm_type, osm_id, geom FROM (
+SELECT channel, width_m, osm_type, CASE osm_type WHEN 'S' THEN 0 ELSE osm_id END AS osm_id, geom FROM (
     SELECT part, osm_type, area, osm_id, channel, width_m, 0 AS piece, geom FROM gathered WHERE NOT ({_IS_LARGE})
     UNION ALL SELECT * FROM pieces
 ) AS everything
-ORDER BY pg_temp.morton(geom), piece > 0, strpos('NWRS', osm_type), osm_id, area, channel, piece;
+ORDER BY pg_temp.morton(geom), piece > 0, strpos('NWRS', osm_type), osm_id, area, channel, piece
+"""  # noqa: S608 - constants
+_FINISH = """
 DROP TABLE gathered, pieces;
 ALTER TABLE features ADD PRIMARY KEY (id);
 CREATE INDEX ON features USING gist (geom);
 ANALYZE features, extracts;
-"""  # noqa: S608 - constants
+"""
+# Updates find the features of an object, and osm2pgsql notes which objects it touched ('S' is the sea).
+_WATCH = """
+CREATE INDEX ON loc2vec.features (osm_id, osm_type);
+CREATE TABLE loc2vec_raw.log (osm_type char(1), osm_id bigint, PRIMARY KEY (osm_type, osm_id));
+CREATE FUNCTION loc2vec_raw.note_drawn() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE object record; BEGIN
+    IF TG_OP = 'DELETE' THEN object := OLD; ELSE object := NEW; END IF;
+    INSERT INTO loc2vec_raw.log VALUES (object.osm_type, object.osm_id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION loc2vec_raw.note_coastline() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO loc2vec_raw.log VALUES ('S', 0) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.drawn
+    FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_drawn();
+CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.coastline
+    FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_coastline();
+"""
 
 
 def import_extracts(
@@ -162,12 +192,12 @@ def import_extracts(
     require_osm2pgsql()
     for path in paths:
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
-    with _opened(location) as (database, connection), _fresh_schemas(connection) as (store, raw):
-        _execute(connection, _TABLES)
+    with opened(location) as (database, connection), _fresh_schemas(connection) as (store, raw):
+        execute(connection, _TABLES + GATHERED.format(kind="UNLOGGED"))
         skipped = 0
         for part, path in enumerate(paths):
             if part:
-                _execute(connection, f"DROP SCHEMA {raw} CASCADE; CREATE SCHEMA {raw}")
+                execute(connection, f"DROP SCHEMA {raw} CASCADE; CREATE SCHEMA {raw}")
             connection.commit()  # osm2pgsql sees only what is committed
             options = ["--create", *(["--extra-attributes"] if len(paths) > 1 else [])]
             run_osm2pgsql(path, catalogue, raw, database.environment(), options)
@@ -175,7 +205,8 @@ def import_extracts(
         summary = _order(connection, catalogue, len(paths), skipped)
         content = hashlib.sha256(repr([catalogue.fingerprint(TileGeometry()), *_hashes(connection)]).encode())
         names = ", ".join(path.name for path in paths)
-        _execute(connection, "INSERT INTO updates VALUES (0, %s, %s)", (content.hexdigest(), names))
+        until = complete_until(paths[0]) if slim else None
+        execute(connection, "INSERT INTO updates VALUES (0, %s, %s, %s)", (content.hexdigest(), names, until))
         _put_in_use(connection, store, raw, slim)
         if reader is not None:
             grant(connection, reader)
@@ -184,13 +215,13 @@ def import_extracts(
 
 
 @contextmanager
-def _opened(location: str) -> Iterator[tuple[Database, Connection]]:
+def opened(location: str) -> Iterator[tuple[Database, Connection]]:
     """Connect as the owner of the store, alone."""
     database = Database(location)
     connection = database.connect()
     try:
         with database.failing():
-            if not _rows(connection, "SELECT pg_try_advisory_lock(%s)", (LOCK,))[0][0]:
+            if not rows(connection, "SELECT pg_try_advisory_lock(%s)", (LOCK,))[0][0]:
                 raise StoreError(f"another import or update of {database.location} is running: wait for it")
             yield database, connection
     finally:
@@ -200,12 +231,12 @@ def _opened(location: str) -> Iterator[tuple[Database, Connection]]:
 @contextmanager
 def _fresh_schemas(connection: Connection) -> Iterator[tuple[str, str]]:
     """Give two empty schemas; what is left of imports that were killed goes, and these go on any error."""
-    _execute(connection, "CREATE EXTENSION IF NOT EXISTS postgis")
+    execute(connection, "CREATE EXTENSION IF NOT EXISTS postgis")
     _drop_fresh(connection)
     token = secrets.token_hex(4)  # of its own: an osm2pgsql that outlived its import must not write here
     store, raw = f"{FRESH}{token}", f"{FRESH}{token}_raw"
-    _execute(connection, f"CREATE SCHEMA {store}; CREATE SCHEMA {raw}")
-    _use(connection, store, raw)
+    execute(connection, f"CREATE SCHEMA {store}; CREATE SCHEMA {raw}")
+    use(connection, store, raw)
     try:
         yield store, raw
     except BaseException:
@@ -218,13 +249,13 @@ def _fresh_schemas(connection: Connection) -> Iterator[tuple[str, str]]:
 
 def _drop_fresh(connection: Connection) -> None:
     query = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
-    for (name,) in _rows(connection, query, (FRESH,)):
-        _execute(connection, f"DROP SCHEMA {name} CASCADE")
+    for (name,) in rows(connection, query, (FRESH,)):
+        execute(connection, f"DROP SCHEMA {name} CASCADE")
 
 
-def _use(connection: Connection, store: str, raw: str) -> None:
+def use(connection: Connection, store: str, raw: str) -> None:
     """Let the names of tables mean those of two schemas; the database's own search path finds PostGIS."""
-    _execute(
+    execute(
         connection,
         "SELECT set_config('search_path', %s || ', ' || current_setting('search_path'), false), "
         "set_config('maintenance_work_mem', %s, false), set_config('work_mem', %s, false)",
@@ -236,14 +267,13 @@ def _take_part(
     connection: Connection, part: int, path: Path, catalogue: Catalogue, progress: Callable[[int], object]
 ) -> int:
     """Gather what osm2pgsql read of one extract, its sea and its record; return the number of objects left out."""
-    _execute(connection, "CREATE TEMP VIEW touched AS SELECT * FROM drawn")
-    _execute(connection, "ANALYZE drawn; ANALYZE planet_osm_ways; ANALYZE planet_osm_nodes")
-    _execute(connection, _COMPLETE)
-    _execute(connection, "DROP VIEW touched")
-    _execute(connection, _GATHER, {"part": part})
+    execute(connection, "ANALYZE drawn, planet_osm_ways, planet_osm_nodes")
+    execute(connection, "CREATE TEMP VIEW touched AS SELECT * FROM drawn")
+    skipped = gather(connection, part)
+    execute(connection, "DROP VIEW touched")
     query = "SELECT ST_AsBinary(geom, 'NDR') FROM gathered WHERE part = %s"
     vertices = []
-    for (wkb,) in _columns(connection, query, (part,)):
+    for (wkb,) in columns(connection, query, (part,)):
         vertices.append(shapely.get_coordinates(shapely.from_wkb(wkb)))
         progress(len(wkb))
     if not vertices:
@@ -252,36 +282,36 @@ def _take_part(
     area = coverage(np.concatenate(vertices), declared)
     outline = shapely.MultiPolygon(list(shapely.get_parts(area)))
     record = (part, path.name.split(".")[0], sha256_of(path), catalogue.fingerprint(TileGeometry()), ATTRIBUTION)
-    _execute(
-        connection,
-        "INSERT INTO extracts VALUES (%s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326))",
-        (*record, outline.wkb),
-    )
-    sea = _sea(connection, declared or Box(*area.bounds))
-    first = part * 1_000_000  # the faces of the sea have no id of OSM
-    rows = ((part, "S", True, first + n, 0, catalogue.sea_channel, 0.0, face) for n, face in enumerate(sea))
-    _copy(connection, "gathered", rows)
-    return int(_rows(connection, _SKIPPED)[0][0])
+    frame = declared or Box(*area.bounds)
+    execute(connection, _RECORD, (*record, outline.wkb, *frame))
+    gather_sea(connection, part, frame, catalogue)
+    return skipped
 
 
-def _sea(connection: Connection, box: Box) -> list[BaseGeometry]:
+def gather(connection: Connection, part: int) -> int:
+    """Complete and gather the objects of the view `touched`; return the number of those without a geometry."""
+    execute(connection, _COMPLETE)
+    execute(connection, _GATHER, {"part": part})
+    return int(rows(connection, _SKIPPED)[0][0])
+
+
+def gather_sea(connection: Connection, part: int, frame: Box, catalogue: Catalogue) -> None:
+    """Gather the parts of `frame` that are sea by the coastline that osm2pgsql read."""
     query = "SELECT ST_AsBinary(geom, 'NDR') FROM coastline WHERE geom IS NOT NULL ORDER BY osm_id"
-    return sea_polygons([bytes(wkb) for (wkb,) in _rows(connection, query)], box)
+    sea = sea_polygons([bytes(wkb) for (wkb,) in rows(connection, query)], frame)
+    first = part * 1_000_000  # its faces have no id of OSM
+    faces = ((part, "S", True, first + n, 0, catalogue.sea_channel, 0.0, face) for n, face in enumerate(sea))
+    copy_into(connection, "gathered", faces)
 
 
 def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: int) -> ImportSummary:
     """Make the features of all that was gathered: the newest, cut, along the curve, with their index."""
     if parts > 1:
-        _execute(connection, _NEWEST)
-    _execute(connection, "ANALYZE gathered")
-    _execute(connection, _MORTON)
-    for *key, geometry in _columns(connection, _LARGE, {"max_vertices": MAX_VERTICES}):
-        whole = shapely.make_valid(shapely.from_wkb(geometry))
-        rows = ((*of, n, piece) for *of, g in zip(*key, whole, strict=True) for n, piece in enumerate(cut(g), 1))
-        _copy(connection, "pieces", rows)
-    _execute(connection, _FEATURES, {"max_vertices": MAX_VERTICES})
-    counts: dict[int, int] = dict(_rows(connection, "SELECT channel, count(*) FROM features GROUP BY channel"))
-    ((bounds,),) = _rows(connection, "SELECT ST_AsBinary(ST_Extent(geom)::geometry, 'NDR') FROM extracts")
+        execute(connection, _NEWEST)
+    make_features(connection, "features (channel, width_m, osm_type, osm_id, geom)")
+    execute(connection, _FINISH)
+    counts: dict[int, int] = dict(rows(connection, "SELECT channel, count(*) FROM features GROUP BY channel"))
+    ((bounds,),) = rows(connection, "SELECT ST_AsBinary(ST_Extent(geom)::geometry, 'NDR') FROM extracts")
     return ImportSummary(
         sum(counts.values()),
         {name: counts.get(channel, 0) for channel, name in enumerate(catalogue.channels)},
@@ -290,50 +320,65 @@ def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: in
     )
 
 
+def make_features(connection: Connection, target: str) -> None:
+    """Fill a table with what was gathered, the large polygons cut, along the curve."""
+    execute(connection, "ANALYZE gathered")
+    execute(connection, _MORTON)
+    for *key, wkb in columns(connection, _LARGE, {"max_vertices": MAX_VERTICES}):
+        whole = shapely.make_valid(shapely.from_wkb(wkb))
+        pieces = ((*of, n, piece) for *of, g in zip(*key, whole, strict=True) for n, piece in enumerate(cut(g), 1))
+        copy_into(connection, "pieces", pieces)
+    execute(connection, f"INSERT INTO {target} {_FEATURES}", {"max_vertices": MAX_VERTICES})
+
+
 def _hashes(connection: Connection) -> list[str]:
-    return [row[0] for row in _rows(connection, "SELECT sha256 FROM extracts ORDER BY id")]
+    return [row[0] for row in rows(connection, "SELECT sha256 FROM extracts ORDER BY id")]
 
 
 def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> None:
     """Put the fresh schemas in the place of the store before; seen by others when the transaction ends."""
-    _execute(connection, f"DROP SCHEMA IF EXISTS {STORE} CASCADE; DROP SCHEMA IF EXISTS {RAW} CASCADE")
-    _execute(connection, f"ALTER SCHEMA {store} RENAME TO {STORE}")
-    _execute(connection, f"ALTER SCHEMA {raw} RENAME TO {RAW}" if slim else f"DROP SCHEMA {raw} CASCADE")
+    execute(connection, f"DROP SCHEMA IF EXISTS {STORE} CASCADE; DROP SCHEMA IF EXISTS {RAW} CASCADE")
+    execute(connection, f"ALTER SCHEMA {store} RENAME TO {STORE}")
+    if slim:
+        execute(connection, f"ALTER SCHEMA {raw} RENAME TO {RAW}")
+        execute(connection, _WATCH)
+    else:
+        execute(connection, f"DROP SCHEMA {raw} CASCADE")
 
 
 def grant(connection: Connection, reader: str) -> None:
     """Let a role read the tables of the store, and nothing else; `StoreError` when there is no such role."""
-    if not _rows(connection, "SELECT FROM pg_roles WHERE rolname = %s", (reader,)):
+    if not rows(connection, "SELECT FROM pg_roles WHERE rolname = %s", (reader,)):
         raise StoreError(f"there is no role {reader!r}: make it with tiling/roles.sql")
-    ((role,),) = _rows(connection, "SELECT quote_ident(%s)", (reader,))
-    _execute(connection, f"GRANT USAGE ON SCHEMA {STORE} TO {role}")
-    _execute(connection, f"GRANT SELECT ON ALL TABLES IN SCHEMA {STORE} TO {role}")
+    ((role,),) = rows(connection, "SELECT quote_ident(%s)", (reader,))
+    execute(connection, f"GRANT USAGE ON SCHEMA {STORE} TO {role}")
+    execute(connection, f"GRANT SELECT ON ALL TABLES IN SCHEMA {STORE} TO {role}")
 
 
-def _execute(connection: Connection, query: str, values: object = None) -> None:
+def execute(connection: Connection, query: str, values: object = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
 
 
-def _rows(connection: Connection, query: str, values: object = None) -> Rows:
+def rows(connection: Connection, query: str, values: object = None) -> Rows:
     with connection.cursor() as cursor:
         cursor.execute(query, values)
-        rows: Rows = cursor.fetchall()
-    return rows
+        found: Rows = cursor.fetchall()
+    return found
 
 
-def _columns(connection: Connection, query: str, values: object) -> Iterator[list[list[Any]]]:
+def columns(connection: Connection, query: str, values: object) -> Iterator[list[list[Any]]]:
     """Yield the columns of some rows at a time; the last one is WKB."""
     with connection.cursor(f"columns_{secrets.token_hex(4)}") as cursor:
         cursor.execute(query, values)
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            *others, wkb = (list(column) for column in zip(*rows, strict=True))
+        while some := cursor.fetchmany(ROWS_AT_ONCE):
+            *others, wkb = (list(column) for column in zip(*some, strict=True))
             yield [*others, [bytes(geometry) for geometry in wkb]]
 
 
-def _copy(connection: Connection, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+def copy_into(connection: Connection, table: str, records: Iterable[tuple[Any, ...]]) -> None:
     """Append rows of plain values, the last one a geometry."""
-    lines = ["\t".join((*map(str, plain), shapely.to_wkb(geometry, hex=True))) for *plain, geometry in rows]
+    lines = ["\t".join((*map(str, plain), shapely.to_wkb(geometry, hex=True))) for *plain, geometry in records]
     if lines:
         with connection.cursor() as cursor:
             cursor.copy_expert(f"COPY {table} FROM STDIN", StringIO("\n".join(lines)))

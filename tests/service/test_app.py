@@ -13,7 +13,10 @@ from PIL import Image
 from loc2vec.vectors import Vectors
 from service.app import create_app
 from service.engine import Engine, EngineSettings
+from service.index import NeighborIndex
+from tiling.errors import StoreError, StoreUnavailableError
 from tiling.geodesy import ground_distance_m
+from tiling.sources.geopackage import GeoPackageSource
 from tiling.values import TileGeometry
 
 MONACO = {"lat": 43.7384, "lon": 7.4246}
@@ -136,6 +139,40 @@ def test_health_docs_and_root(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/docs").status_code == 200
     assert str(client.get("/").url).endswith("/docs")
+
+
+def test_ready_goes_the_whole_way(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+    def broken(*_: object) -> None:
+        raise StoreError("the disk at /srv/maps is gone")
+
+    for part, method in ((GeoPackageSource, "features"), (NeighborIndex, "search")):
+        with monkeypatch.context() as patch:
+            patch.setattr(part, method, broken)
+            problem = check_problem(client.get("/readyz"), 500)
+            assert "/srv/maps" not in str(problem)
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/embed", "/neighbors", "/tile.png", "/readyz"])
+def test_a_store_that_is_away_is_a_503_until_it_is_back(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("postgresql://reader@db-7/osm does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GeoPackageSource, "features", away)
+        response = client.get(path, params=MONACO)
+        problem = check_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
+        assert problem["type"] == "urn:loc2vec:problem:store-away"
+        assert "db-7" not in response.text
+        assert problem["request_id"] in caplog.text
+        assert "db-7" in caplog.text
+        assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get(path, params=MONACO).status_code == 200
 
 
 def test_openapi_shows_a_place_in_monaco_and_the_problems(client: TestClient) -> None:

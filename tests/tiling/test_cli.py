@@ -33,6 +33,20 @@ def test_import_prints_what_it_drew(monaco_pbf: Path, tmp_path: Path) -> None:
     assert "1,270  buildings" in result.stdout
 
 
+def test_import_if_changed_leaves_a_store_of_the_same_extracts_alone(
+    monaco_pbf: Path, own_store: Path, tmp_path: Path
+) -> None:
+    same = tmp_path / "other-name.osm.pbf"
+    same.write_bytes(monaco_pbf.read_bytes())
+    made = own_store.stat()
+    assert "is up to date" in run("import", same, "--store", own_store, "--if-changed").stdout
+    assert own_store.stat() == made
+    fails(2, "none.osm.pbf", "import", tmp_path / "none.osm.pbf", "--store", own_store, "--if-changed")
+    both = ("import", same, monaco_pbf, "--store", own_store, "--if-changed")
+    assert "features in" in run(*both).stdout
+    assert json.loads(run(*both, "--json").stdout)["up_to_date"] is True
+
+
 def test_tile_draws_a_dataset_and_finds_it_again(monaco_store: Path, tmp_path: Path) -> None:
     command = ("tile", "--store", monaco_store, "--out", tmp_path / "t", "--locations", "10", "--positives", "2")
     assert "30 tiles of 10 places" in run(*command, "--workers", "0").stdout

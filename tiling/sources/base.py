@@ -41,6 +41,7 @@ class FeatureSource(Protocol):
     name: str
     location: str
     fingerprint: str
+    extract_hashes: tuple[str, ...]
 
     @property
     def coverage(self) -> BaseGeometry:

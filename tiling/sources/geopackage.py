@@ -93,7 +93,7 @@ class GeoPackageSource(Coverage):
         self.name = path.stem
         self._connection = _connect(path)
         try:
-            rows = self._connection.execute(f"SELECT fingerprint, geom FROM {EXTRACTS}").fetchall()  # noqa: S608
+            rows = self._connection.execute(f"SELECT fingerprint, sha256, geom FROM {EXTRACTS}").fetchall()  # noqa: S608
         except sqlite3.DatabaseError as error:
             self.close()
             raise StoreError(f"{path} is not a feature store ({error}): make one with `loc2vec import`") from error
@@ -101,7 +101,8 @@ class GeoPackageSource(Coverage):
             self.close()
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
-        super().__init__([_wkb(blob) for _, blob in rows])
+        self.extract_hashes = tuple(str(sha256) for _, sha256, _ in rows)
+        super().__init__([_wkb(blob) for _, _, blob in rows])
 
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""

@@ -23,9 +23,10 @@ import psycopg2.errors
 import psycopg2.extensions
 from numpy.typing import NDArray
 
+from tiling.changes import Changes
 from tiling.errors import StoreError, StoreUnavailableError
 from tiling.sources.base import Coverage, Outline, halves
-from tiling.values import Box, Features
+from tiling.values import Box, Features, check_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,12 @@ _SETTINGS = """
 SET jit = off;
 SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('statement_timeout') = '0'
 """
+# Also where there are no features there is one row: it says by which catalogue the store was made, in the
+# same breath, because the whole store may be replaced while it is open.
 _QUERY = """
-SELECT channel, width_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.features
-WHERE geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326) ORDER BY id
+SELECT made.fingerprint, channel, width_m, ST_AsBinary(geom, 'NDR')
+FROM (SELECT min(fingerprint) AS fingerprint FROM loc2vec.extracts) AS made
+LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326) ORDER BY id
 """
 _OUTLINE = """
 SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
@@ -61,8 +65,12 @@ _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
-_EXTRACTS = "SELECT fingerprint, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+_EXTRACTS = "SELECT fingerprint, sha256, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
+_CHANGED = """
+SELECT reach_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.updates AS past
+LEFT JOIN loc2vec.changed ON changed.number > past.number WHERE past.content = %s
+"""
 
 Rows = list[tuple[Any, ...]]
 Connection = Any  # psycopg2's, which has no types
@@ -229,11 +237,12 @@ class PostgisSource(Coverage):
         extracts = self._ask(_EXTRACTS)
         if not extracts:
             raise StoreError(f"{self.location} holds no extract: import it again")
-        fingerprints = {fingerprint for fingerprint, _ in extracts}
+        fingerprints = {fingerprint for fingerprint, _, _ in extracts}
         if len(fingerprints) != 1:
             raise StoreError(f"{self.location} holds extracts of several catalogues: import it again")
         (self.fingerprint,) = fingerprints
-        super().__init__([bytes(area) for _, area in extracts])
+        self.extract_hashes = tuple(sha256 for _, sha256, _ in extracts)
+        super().__init__([bytes(area) for _, _, area in extracts])
 
     def content_hash(self) -> str:
         """Return the hash of what was imported and how it was updated since."""
@@ -241,11 +250,14 @@ class PostgisSource(Coverage):
 
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""
-        rows = [row for part in halves(box) for row in self._ask(_QUERY, part._asdict())]
+        answer = [row for part in halves(box) for row in self._ask(_QUERY, part._asdict())]
+        for made_by in {row[0] for row in answer}:
+            check_fingerprint(self.location, made_by, self.fingerprint)
+        rows = [row for row in answer if row[1] is not None]
         return Features(
-            np.array([row[0] for row in rows], np.int8),
-            np.array([row[1] for row in rows], np.float32),
-            _objects([row[2] for row in rows]),
+            np.array([row[1] for row in rows], np.int8),
+            np.array([row[2] for row in rows], np.float32),
+            _objects([row[3] for row in rows]),
         )
 
     def outline(self) -> Outline:
@@ -257,6 +269,14 @@ class PostgisSource(Coverage):
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
         return _objects([row[0] for row in self._ask(_SOME, (ids.tolist(),))])
+
+    def changes_since(self, content: str) -> Changes:
+        """Return what updates changed since the store had this content hash; `StoreError` when it never had."""
+        rows = self._ask(_CHANGED, (content,))
+        if not rows:
+            raise StoreError(f"{self.location} was imported anew since, or is another store: embed all places again")
+        changed = [row for row in rows if row[1] is not None]
+        return Changes.of([row[0] for row in changed], [bytes(row[1]) for row in changed])
 
     def _ask(self, query: str, values: Any = None) -> Rows:
         return self._pool.ask(query, values, self._patience_s)
