@@ -13,9 +13,11 @@ from typing import get_args
 
 import click
 
+from loc2vec.board import TensorBoard
 from loc2vec.distributed import World
 from loc2vec.encoders.registry import ENCODERS
 from loc2vec.losses import Negatives
+from loc2vec.report import Scores, table, write_report
 from loc2vec.train import TrainConfig, TrainResult, train
 from tiling.command import INTERRUPTED
 from tiling.dataset import TileDataset
@@ -38,6 +40,7 @@ DEFAULTS = TrainConfig()
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
+@click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (extra `tensorboard`).")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train_command(
     tiles: str,
@@ -49,21 +52,24 @@ def train_command(
     seed: int,
     device: str,
     resume: bool,
+    tensorboard: bool,
     as_json: bool,
 ) -> None:
     """Train an encoder on a tile dataset.
 
-    Writes OUT/best (the model folder), OUT/checkpoints (the last three) and OUT/log.jsonl. Ctrl-C saves a
-    checkpoint first; --resume goes on from it. With --validation the best model is the one that finds
-    most of the places again (recall@1), without it the one with the least loss.
+    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the end
+    OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
+    model is the one that finds most of the places again (recall@1), without it the one with the least loss.
     """
     config = TrainConfig(encoder=encoder, steps=steps, negatives=negatives, seed=seed)
     data = TileDataset.open(tiles)
     other = None if validation is None else TileDataset.open(validation)
+    board = TensorBoard(out / "tensorboard") if tensorboard else None
     with _stop_on_interrupt() as stop:
-        result = train(config, data, out, other, device, resume, stop)
+        result = train(config, data, out, other, device, resume, stop, board)
     if World.of_environment().leads:
-        click.echo(json.dumps(asdict(result), default=str) if as_json else _summary(result))
+        scores = write_report(out, other or data, other is not None, device) if result.finished else None
+        click.echo(_as_json(result, scores) if as_json else _summary(result, scores))
     if not result.finished:
         sys.exit(INTERRUPTED)
 
@@ -91,8 +97,15 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
             signal.signal(number, before[number])
 
 
-def _summary(result: TrainResult) -> str:
+def _as_json(result: TrainResult, scores: Scores | None) -> str:
+    return json.dumps(asdict(result) | {"retrieval": scores}, default=str)
+
+
+def _summary(result: TrainResult, scores: Scores | None) -> str:
     best = "" if result.best is None else f", best {result.score} {result.best:.4f} at step {result.best_step}"
-    if not result.finished:
+    if scores is None:
         return f"stopped at step {result.step} of {result.steps}{best}: the same command with --resume goes on"
-    return f"trained {result.steps} steps{best}: the model is in {result.out / 'best'}"
+    return (
+        f"trained {result.steps} steps{best}: the model is in {result.out / 'best'}\n"
+        f"{table(scores)}\nsee {result.out / 'report.html'}"
+    )

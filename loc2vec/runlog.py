@@ -12,16 +12,26 @@ from torch import Tensor
 from loc2vec.data import Batch
 from loc2vec.errors import TrainingError
 from loc2vec.retrieval import effective_rank
+from loc2vec.triplets import Sample, Triplet
 from tiling.files import replacing
 
 MOST_SKIPPED = 5  # steps in a row without a finite loss and gradient; then the run ends
 
 
 class Board(Protocol):
-    """Where scalars are shown while a run goes on (`loc2vec.board.TensorBoard` is one)."""
+    """Where a run is shown while it goes on (`loc2vec.board.TensorBoard` is one)."""
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Show these values at a step."""
+    def begin(self, step: int) -> None:
+        """Go on from this step; what was shown of later ones goes."""
+
+    def look(self, step: int, seen: Sample, triplets: list[Triplet]) -> None:
+        """Show the vectors of some places, and the triplets that were hardest."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+    def scalars(self, step: int, group: str, values: dict[str, float]) -> None:
+        """Show values at a step, those of a group side by side."""
 
 
 class Log:
@@ -32,14 +42,21 @@ class Log:
         lines = read_log(path) if step else []  # step 0 is saved before it is evaluated
         with replacing(path) as temporary:
             temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines if line["step"] <= step))
+        if board is not None:
+            board.begin(step)
 
-    def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Append one line."""
+    def write(self, step: int, group: str, metrics: dict[str, float]) -> None:
+        """Append one line; on the board its values stand in this group."""
         rounded = {name: float(f"{value:.6g}") for name, value in metrics.items()}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step} | rounded) + "\n")
         if self.board is not None:
-            self.board.scalars(step, rounded)
+            self.board.scalars(step, group, rounded)
+
+    def close(self) -> None:
+        """Close the board; the file is whole after every line."""
+        if self.board is not None:
+            self.board.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

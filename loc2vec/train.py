@@ -8,7 +8,8 @@ RUN/log.jsonl     one line every few steps and one at every evaluation
 import math
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ from loc2vec.encoders.registry import build
 from loc2vec.errors import RunError
 from loc2vec.losses import Negatives, soft_pn_of_distances, triplet_distances
 from loc2vec.model import ModelConfig, save_model
-from loc2vec.retrieval import PRIMARY, retrieval
-from loc2vec.runlog import Log, Meter
+from loc2vec.retrieval import PRIMARY, Encode, retrieval
+from loc2vec.runlog import Board, Log, Meter
+from loc2vec.triplets import hardest, sample
 from tiling.values import check_fingerprint
 
 VALIDATION_PLACES = 1000
+SHOWN_PLACES, SHOWN_TRIPLETS = 200, 8
 LOG_EVERY = 10  # steps; to read a number from a GPU is to wait for it
 
 
@@ -82,17 +85,18 @@ def train(
     device: str = "auto",
     resume: bool = False,
     stop: threading.Event | None = None,
+    board: Board | None = None,
 ) -> TrainResult:
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
     Keeps the model with the best recall@1 on `validation`, or without one the least training loss.
     Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
-    A resumed run may have more steps than before.
+    A resumed run may have more steps than before. `board` is shown how the run goes.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
     with joined(device) as (world, where):
-        return _train(config, tiles, out, validation, resume, stop or threading.Event(), world, where)
+        return _train(config, tiles, out, validation, resume, stop or threading.Event(), board, world, where)
 
 
 def _train(
@@ -102,6 +106,7 @@ def _train(
     validation: Dataset | None,
     resume: bool,
     stop: threading.Event,
+    board: Board | None,
     world: World,
     where: torch.device,
 ) -> TrainResult:
@@ -116,8 +121,9 @@ def _train(
 
     score = "-loss" if validation is None else PRIMARY
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
-    log, meter = Log(out / "log.jsonl", start) if world.leads else None, Meter(state.losses)
+    meter = Meter(state.losses)
     with (
+        closing(Log(out / "log.jsonl", start, board)) if world.leads else nullcontext() as log,
         closing(batches.prefetched(start, config.steps, pinned=where.type == "cuda")) as coming,
         tqdm(
             total=config.steps, initial=start, desc="train", unit="step", dynamic_ncols=True, disable=not world.leads
@@ -133,13 +139,15 @@ def _train(
                 metrics = meter.read(step, tiles_a_step)
                 state = replace(state, skipped=state.skipped + int(metrics["skipped"]))
                 if log is not None:
-                    log.write(step, {"learning_rate": learning_rate(config, step - 1)} | metrics)
+                    log.write(step, "training", {"learning_rate": learning_rate(config, step - 1)} | metrics)
                 progress.set_postfix(
                     loss=f"{metrics.get('loss', math.nan):.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}"
                 )
             if evaluating and log is not None and (validation is not None or meter.losses[1]):
                 scores = _evaluate(network, validation, meter)
-                log.write(step, scores)
+                log.write(step, "validation", scores)
+                if board is not None:
+                    _show(board, step, network, tiles if validation is None else validation)
                 if state.best is None or scores[score] > state.best:
                     state = replace(state, best=scores[score], best_step=step)
                     facts = state.run | scores | {"step": step, "plans": state.plans}
@@ -249,8 +257,21 @@ def _evaluate(network: nn.Module, validation: Dataset | None, meter: Meter) -> d
     """Return the scores of the network as it is, the one that chooses the best among them."""
     if validation is None:
         return {"-loss": -meter.take_mean_loss()}
+    with _at_rest(network) as encode:
+        return retrieval(encode, validation, limit=VALIDATION_PLACES)
+
+
+def _show(board: Board, step: int, network: nn.Module, dataset: Dataset) -> None:
+    """Show on the board what the network makes of some places."""
+    with _at_rest(network) as encode:
+        seen = sample(encode, dataset, SHOWN_PLACES)
+    board.look(step, seen, hardest(seen, dataset, SHOWN_TRIPLETS))
+
+
+@contextmanager
+def _at_rest(network: nn.Module) -> Iterator[Encode]:
+    """Give the network as an encoder of tiles, without dropout, between two steps of training."""
     network.eval()
     with mixed_precision(next(network.parameters()).device):
-        scores = retrieval(lambda tiles: encode_tiles(network, tiles), validation, limit=VALIDATION_PLACES)
+        yield lambda tiles: encode_tiles(network, tiles)
     network.train()
-    return scores

@@ -31,7 +31,8 @@ def test_results_on_standard_output_and_progress_on_standard_error(run, tmp_path
     result = run("--steps", "2", "--validation", "v")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("trained 2 steps, best recall@1 ")
-    assert result.stdout.strip().endswith(str(tmp_path / "run" / "best"))
+    assert f"the model is in {tmp_path / 'run' / 'best'}" in result.stdout
+    assert result.stdout.strip().endswith(str(tmp_path / "run" / "report.html"))
     assert "train:" in result.stderr
     assert (tmp_path / "run" / "best" / "model.safetensors").is_file()
 
@@ -84,6 +85,6 @@ def test_resume_with_other_settings_is_refused(run):
 
 def test_summary_of_a_stopped_run(tmp_path):
     result = TrainResult(tmp_path, 5, 9, "recall@1", 0.25, 4, 0)
-    assert loc2vec.cli._summary(result) == (
+    assert loc2vec.cli._summary(result, None) == (
         "stopped at step 5 of 9, best recall@1 0.2500 at step 4: the same command with --resume goes on"
     )
