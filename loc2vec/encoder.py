@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from loc2vec.compute import BATCH_SIZE, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.errors import InputError
 from loc2vec.model import Model, load_model, model_path
+from tiling.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
 
 DEFAULT_MODEL = "loc2vec-16"
 
 Vector = NDArray[np.float32]
 Pair = tuple[float, float]  # (lat, lon) in degrees
+Place = Pair | str  # or an H3 cell
 
 
 class TileRenderer(Protocol):
@@ -75,12 +77,13 @@ class LocationEncoder:
         return cls(load_model(model_path(model)), source, renderer, device)
 
     def encode(
-        self, places_or_tiles: Pair | Sequence[Pair] | NDArray[np.generic], batch_size: int = BATCH_SIZE
+        self, places_or_tiles: Place | Sequence[Place] | NDArray[np.generic], batch_size: int = BATCH_SIZE
     ) -> Vector:
         """Encode one thing as float32 [D], many as float32 [n, D] in their order.
 
-        A thing is a (lat, lon) pair in degrees (or a `LonLat`), or a tile uint8 [12, size, size]. Raises
-        `InputError`, and `PlaceError` for coordinates out of range.
+        A thing is a (lat, lon) pair in degrees (or a `LonLat`), the name of an H3 cell, whose middle is
+        meant, or a tile uint8 [12, size, size]. Raises `InputError`, and `PlaceError` for coordinates out
+        of range.
         """
         if isinstance(places_or_tiles, np.ndarray) and places_or_tiles.ndim >= 3:
             return self._encode_tiles(places_or_tiles, batch_size)
@@ -124,8 +127,8 @@ class LocationEncoder:
 
 
 def _is_place(value: object) -> bool:
-    """Tell a pair of numbers from a sequence of pairs."""
-    return (
+    """Tell a pair of numbers or a cell from a sequence of such."""
+    return isinstance(value, str) or (
         isinstance(value, Sequence | np.ndarray)
         and len(value) == 2
         and all(isinstance(number, Real) for number in value)
@@ -133,7 +136,9 @@ def _is_place(value: object) -> bool:
 
 
 def _place(pair: Any) -> LonLat:
-    """Check a (lat, lon) pair; a `LonLat` keeps its own order."""
+    """Check a (lat, lon) pair or a cell; a `LonLat` keeps its own order."""
+    if isinstance(pair, str):
+        return place_of_cell(pair)
     if isinstance(pair, LonLat):
         return check_place(pair.lat, pair.lon)
     if not _is_place(pair):

@@ -96,6 +96,37 @@ def read_vectors(path: Path) -> Vectors:
     )
 
 
+def join_vectors(first: Vectors, second: Vectors) -> Vectors:
+    """Return the rows of both; `VectorsError` when another model made them. A column that one lacks is null there."""
+    if (first.model, first.fingerprint) != (second.model, second.fingerprint):
+        raise VectorsError(
+            f"vectors of {first.model} and of {second.model} do not go together: embed them with one model"
+        )
+    return Vectors(
+        lat=np.concatenate([first.lat, second.lat]),
+        lon=np.concatenate([first.lon, second.lon]),
+        embedding=np.concatenate([first.embedding, second.embedding]),
+        table=_join_tables(first, second),
+        model=first.model,
+        fingerprint=first.fingerprint,
+    )
+
+
+def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
+    known = [vectors.table for vectors in (first, second) if vectors.table is not None]
+    if not known:
+        return None
+    schema = known[0].schema  # of both, where one has no table
+    tables = [
+        pa.table([pa.nulls(len(v), field.type) for field in schema], schema) if v.table is None else v.table
+        for v in (first, second)
+    ]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise VectorsError(f"the columns do not go together: {error}") from error
+
+
 def _read_table(path: Path) -> pa.Table:
     require_file(path, VectorsError, "make one with `loc2vec embed`")
     try:

@@ -138,30 +138,40 @@ def _places(store: str, points: Path | None, metres: float | None, box: Box | No
 @click.command("index", epilog="Example: loc2vec index vectors.parquet --out monaco.index")
 @click.argument("vectors", type=FilePath)
 @click.option("--out", required=True, type=FolderPath, help="Index folder to write.")
+@click.option("--add", is_flag=True, help="Put the vectors behind those that are in the index already.")
 @json_option
-def index_command(vectors: Path, out: Path, as_json: bool) -> None:
-    """Make vectors searchable: `loc2vec serve --index` answers with the nearest of them."""
+def index_command(vectors: Path, out: Path, add: bool, as_json: bool) -> None:
+    """Make vectors searchable: `loc2vec serve --index` answers with the nearest of them.
+
+    A service that is running takes the new index into use by itself.
+    """
     from loc2vec.vectors import read_vectors
     from service.index import NeighborIndex
 
-    index = NeighborIndex.build(read_vectors(vectors), out)
-    facts = {"out": str(out), "count": len(index), "dim": index.dim, "model": index.model}
+    index = (NeighborIndex.add if add else NeighborIndex.build)(read_vectors(vectors), out)
+    facts = {"out": str(out), "count": len(index), "dim": index.dim, "model": index.model, "index": index.name}
     _print(facts, as_json, f"{len(index)} places indexed in {out}")
 
 
 @click.command("serve", epilog="Example: loc2vec serve --store monaco.gpkg --index monaco.index")
-@store_option
-@model_option
+@click.option("--store", callback=without_password, help="Feature store, made by `loc2vec import`.")
+@click.option("--model", help="Name of a shipped model, or a model folder.")
 @click.option("--index", type=FolderPath, help="Index folder, made by `loc2vec index`.")
-@_address_options
-def serve_command(store: str, model: str, index: Path | None, host: str, port: int) -> None:
-    """Answer over HTTP with embeddings, neighbours and tiles."""
-    from service.engine import Engine, EngineSettings
-    from service.server import bind, serve, url_of
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.")
+def serve_command(**options: Any) -> None:
+    """Answer over HTTP with embeddings, neighbours and tiles.
 
-    with bind(host, port) as bound:
-        engine = Engine.open(EngineSettings(store, model, index))
-        serve(engine, bound, lambda: click.echo(f"Ready: {url_of(bound)}/docs"))
+    What is not given here is looked up in the environment (LOC2VEC_STORE, LOC2VEC_API_KEYS, ...), then
+    in the TOML file that LOC2VEC_SETTINGS names; docs/service.md lists all settings.
+    """
+    from service.server import bind, serve, url_of
+    from service.settings import load_settings
+
+    settings = load_settings(options)
+    with bind(settings.host, settings.port) as bound:
+        serve(settings, bound, lambda: click.echo(f"Ready: {url_of(bound)}/docs"))
 
 
 @click.command("demo", epilog="Example: loc2vec demo")
@@ -174,13 +184,13 @@ def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
     What an earlier run made is used again.
     """
     from service.demo import default_work_folder, prepare_demo, urls_to_try
-    from service.engine import Engine, EngineSettings
     from service.server import bind, serve, url_of
+    from service.settings import load_settings
 
     with bind(host, port) as bound:
         paths = prepare_demo(work or default_work_folder(), model, lambda line: click.echo(line, err=True))
-        engine = Engine.open(EngineSettings(str(paths.store), model, paths.index))
-        serve(engine, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
+        settings = load_settings({"store": str(paths.store), "model": model, "index": paths.index})
+        serve(settings, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
 
 
 def _print(facts: dict[str, Any], as_json: bool, sentence: str) -> None:

@@ -3,62 +3,72 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import LifoQueue
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
+from cachetools import TTLCache
 from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
-from loc2vec.model import LICENCE
+from service.batcher import Batcher
+from service.drawing import RenderProcess
 from service.errors import EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
-from service.rendering import RenderThread, chunks_of
-from service.schemas import Info
-from service.version import version
-from tiling.geodesy import ground_distance_m
+from service.metrics import INDEX_SIZE, VECTORS, timed
+from service.rendering import RenderThread
+from service.search import Search
 from tiling.machine import cpu_count
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
-from tiling.values import ATTRIBUTION, LonLat, Pose, Tile, check_fingerprint
+from tiling.values import LonLat, Pose, Tile, check_fingerprint
+
+AT_ONCE = 16  # places a render task: short, so that a long batch shares the processes with single places
+
+Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What an engine opens."""
+    """What an engine opens, and how much it may use.
+
+    `render_processes`: processes that draw; 0 draws in threads of this process. `cache_places`: vectors
+    that are remembered, for `cache_s` seconds, because the map may change under them.
+    """
 
     store: str
     model: str | Path
     index: Path | None = None
-
-
-class Neighbor(NamedTuple):
-    """An indexed place: its id, its distance in the embedding and on the ground."""
-
-    id: int
-    lat: float
-    lon: float
-    distance: float
-    ground_distance_m: float
+    render_processes: int = 0
+    cache_places: int = 100_000
+    cache_s: float = 600.0
 
 
 class Engine:
     """Embeddings, neighbours and tiles of places. Every method may be called from any thread."""
 
-    def __init__(self, source: FeatureSource, encoder: LocationEncoder, index: NeighborIndex | None) -> None:
-        """Take an open source over, and open a few more like it for the rendering threads."""
-        self._source, self._encoder, self._index = source, encoder, index
-        self._encoding = threading.Lock()  # PyTorch spreads one batch over the cores by itself
-        self._idle: LifoQueue[RenderThread] = LifoQueue()
+    def __init__(self, source: FeatureSource, encoder: LocationEncoder, settings: EngineSettings) -> None:
+        """Take an open source over, and open more like it for drawing."""
+        self.source, self._encoder, self._settings = source, encoder, settings
+        self._search: Search | None = None
+        self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
+        self._knowing = threading.Lock()
+        self._drawing, self._counting = 0, threading.Lock()
+        self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
             opened.callback(source.close)
             check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
-            if index is not None:
-                _check_index(index, encoder)
-            for _ in range(cpu_count()):
-                self._idle.put(opened.enter_context(contextlib.closing(RenderThread(source.location))))
+            if settings.index is not None:
+                self.use(NeighborIndex.open(settings.index))
+            drawers = self._drawers()
+            for drawer in drawers:
+                self._idle.put(opened.enter_context(contextlib.closing(drawer)))
+            batcher = Batcher(encoder.encode, lambda: self._drawing > 0)
+            self._batcher = opened.enter_context(contextlib.closing(batcher))
+            self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
             self.try_out()
             self._opened = opened.pop_all()
 
@@ -66,15 +76,21 @@ class Engine:
     def open(cls, settings: EngineSettings) -> Self:
         """Open all that `settings` name, or raise the error of the part that is missing or does not fit."""
         encoder = LocationEncoder.load(settings.model)
-        index = None if settings.index is None else NeighborIndex.open(settings.index)
-        return cls(open_source(settings.store), encoder, index)
+        return cls(open_source(settings.store), encoder, settings)
+
+    def _drawers(self) -> Sequence[RenderThread | RenderProcess]:
+        location, count = self._settings.store, self._settings.render_processes
+        if not count:
+            return [RenderThread(location) for _ in range(cpu_count())]
+        with ThreadPoolExecutor(count) as starting:
+            return list(starting.map(RenderProcess, [location] * count))
 
     def try_out(self) -> None:
         """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
-        inside = self._source.coverage.representative_point()
-        (embedding,) = self.embed([LonLat(inside.x, inside.y)])
-        if self._index is not None:
-            self._index.search(embedding, 1)
+        inside = self.source.coverage.representative_point()
+        embedding = self._embed_new([LonLat(inside.x, inside.y)])[0]
+        if self._search is not None:
+            self._search.nearest(embedding, 1)
 
     @property
     def model(self) -> str:
@@ -87,69 +103,111 @@ class Engine:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north of the store's coverage, degrees."""
-        west, south, east, north = self._source.bounds
+        west, south, east, north = self.source.bounds
         return west, south, east, north
 
-    def require(self, place: LonLat) -> None:
-        """Raise `OutsideError` unless the store covers `place`."""
-        self._source.require(place)
-
-    def embed(self, places: Sequence[LonLat]) -> NDArray[np.float32]:
-        """Return the embeddings [n, D] of places that the store covers, else raise `OutsideError`."""
-        for place in places:
-            self.require(place)
-        return np.concatenate([self._embed_chunk(chunk) for chunk in chunks_of(places)])
-
-    def _embed_chunk(self, places: Sequence[LonLat]) -> NDArray[np.float32]:
-        with self._render_thread() as thread:
-            tiles = thread.draw(places)
-        with self._encoding:
-            embedding = self._encoder.encode(tiles)
-        if not np.isfinite(embedding).all():
-            raise EmbeddingError(f"model {self.model} gave numbers that are not finite near {places[0]}")
-        return embedding
-
-    def neighbors(self, place: LonLat, k: int) -> list[Neighbor]:
-        """Return the `k` indexed places nearest in the embedding, nearest first."""
-        if self._index is None:
+    @property
+    def search(self) -> Search:
+        """The index in use; whoever asks it twice for one answer keeps it, because it may be changed for another."""
+        if self._search is None:
             raise NoIndexError(
                 "no index is loaded: make one with `loc2vec embed` and `loc2vec index`, "
                 "then start the service with --index"
             )
-        (embedding,) = self.embed([place])
-        ids, distances = self._index.search(embedding, k)
-        lat, lon = self._index.lat[ids], self._index.lon[ids]
-        ground = ground_distance_m(place.lat, place.lon, lat, lon)
-        columns = (column.tolist() for column in (ids, lat, lon, distances, ground))
-        return [Neighbor(*row) for row in zip(*columns, strict=True)]
+        return self._search
+
+    @property
+    def index(self) -> NeighborIndex | None:
+        return None if self._search is None else self._search.index
+
+    @property
+    def index_name(self) -> str | None:
+        return None if self._search is None else self._search.index.name
+
+    def use(self, index: NeighborIndex) -> None:
+        """Take an index into use; `SearchIndexError` or `FingerprintError` when it is of another model."""
+        check_fingerprint("the index", index.fingerprint, self._encoder.fingerprint)
+        if index.model != self.model:
+            raise SearchIndexError(
+                f"the index was made with model {index.model}, not with {self.model}: "
+                "make it again with `loc2vec embed` and `loc2vec index`"
+            )
+        self._search = Search(index, self.source.regions)
+        INDEX_SIZE.set(len(index))
+
+    def require(self, place: LonLat) -> None:
+        """Raise `OutsideError` unless the store covers `place`."""
+        self.source.require(place)
+
+    def known(self, place: LonLat) -> Vector | None:
+        """Return the embedding [D] of a place if it need not be made: it was asked for lately, or is in the index."""
+        with self._knowing:
+            vector = self._known.get(place)
+        if vector is not None:
+            VECTORS.labels("cache").inc()
+            return vector
+        search = self._search
+        vector = None if search is None else search.index.vector(place)
+        if vector is not None:
+            VECTORS.labels("index").inc()
+        return vector
+
+    def forget(self) -> None:
+        """Forget the embeddings that were asked for: the map has changed."""
+        with self._knowing:
+            self._known.clear()
+
+    def embed(self, places: Sequence[LonLat]) -> Vector:
+        """Return the embeddings [n, D] of places that the store covers, else raise `OutsideError`."""
+        for place in places:
+            self.require(place)
+        vectors = [self.known(place) for place in places]
+        new = list(dict.fromkeys(place for place, vector in zip(places, vectors, strict=True) if vector is None))
+        made = dict(zip(new, self._embed_new(new), strict=True))
+        with self._knowing:
+            self._known.update(made)
+        VECTORS.labels("made").inc(len(new))
+        return np.stack([made[place] if v is None else v for place, v in zip(places, vectors, strict=True)])
+
+    def _embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
+        """Draw and encode places, a few at a time, on all that is idle."""
+        if len(places) <= AT_ONCE:
+            return list(self._embed_few(places)) if places else []
+        parts = [places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)]
+        return [vector for part in self._pool.map(self._embed_few, parts) for vector in part]
+
+    def _embed_few(self, places: Sequence[LonLat]) -> Vector:
+        with self._counted(), self._drawer() as drawer, timed("render"):
+            tiles = drawer.draw(places)
+        vectors = self._batcher.encode(tiles)
+        if not np.isfinite(vectors).all():
+            raise EmbeddingError(f"model {self.model} gave numbers that are not finite near {places[0]}")
+        return vectors
 
     def tile(self, pose: Pose) -> Tile:
         """Return the tile of a pose whose place the store covers, else raise `OutsideError`."""
         self.require(LonLat(pose.lon, pose.lat))
-        with self._render_thread() as thread:
-            return thread.tile(pose)
-
-    def info(self) -> Info:
-        """Return what is being served."""
-        return Info(
-            version=version(),
-            model=self.model,
-            dim=self.dim,
-            store=self._source.name,
-            bounds=self.bounds,
-            index_count=None if self._index is None else len(self._index),
-            fingerprint=self._source.fingerprint,
-            attribution=ATTRIBUTION,
-            licence=LICENCE,
-        )
+        with self._drawer() as drawer, timed("render"):
+            return drawer.tile(pose)
 
     @contextlib.contextmanager
-    def _render_thread(self) -> Iterator[RenderThread]:
-        thread = self._idle.get()
+    def _counted(self) -> Iterator[None]:
+        """Count the block among those that will soon have tiles to encode."""
+        with self._counting:
+            self._drawing += 1
         try:
-            yield thread
+            yield
         finally:
-            self._idle.put(thread)
+            with self._counting:
+                self._drawing -= 1
+
+    @contextlib.contextmanager
+    def _drawer(self) -> Iterator[RenderThread | RenderProcess]:
+        drawer = self._idle.get()
+        try:
+            yield drawer
+        finally:
+            self._idle.put(drawer)
 
     def close(self) -> None:
         """Let go of the stores."""
@@ -160,12 +218,3 @@ class Engine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _check_index(index: NeighborIndex, encoder: LocationEncoder) -> None:
-    check_fingerprint("the index", index.fingerprint, encoder.fingerprint)
-    if index.model != encoder.model_id:
-        raise SearchIndexError(
-            f"the index was made with model {index.model}, not with {encoder.model_id}: "
-            "make it again with `loc2vec embed` and `loc2vec index`"
-        )

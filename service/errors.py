@@ -25,3 +25,19 @@ class AddressError(UserError):
 
 class EmbeddingError(Loc2VecError):
     """The network gave numbers that are not finite."""
+
+
+class RegionError(UserError):
+    """A region was named that the store does not hold."""
+
+
+class BusyError(Loc2VecError):
+    """The queue is full; it is worth asking again in a moment."""
+
+
+class SlowError(Loc2VecError):
+    """An answer took longer than the service allows itself."""
+
+
+class SettingsError(UserError):
+    """A setting is unknown, missing or makes no sense."""

@@ -25,10 +25,15 @@ def parse_box(text: str) -> Box:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError as error:
         raise GridError(f"box {text!r}: give four numbers W,S,E,N, for example 7.40,43.72,7.44,43.76") from error
+    return check_box(west, south, east, north)
+
+
+def check_box(west: float, south: float, east: float, north: float) -> Box:
+    """Return the box, or raise `GridError` or `PlaceError`; west > east crosses the antimeridian."""
     check_place(south, west)
     check_place(north, east)
     if south >= north or west == east:
-        raise GridError(f"box {text!r} is empty: the order is W,S,E,N")
+        raise GridError(f"box {west},{south},{east},{north} is empty: the order is W,S,E,N")
     return Box(west, south, east, north)
 
 

@@ -8,11 +8,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.vectors import Vectors, read_vectors, write_vectors
+from loc2vec.errors import VectorsError
+from loc2vec.vectors import Vectors, join_vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing, replacing_folder, sha256_of, write_json
-from tiling.values import ATTRIBUTION
+from tiling.values import ATTRIBUTION, LonLat
 
 VECTORS = "vectors.parquet"
 FACTS = "index.json"
@@ -20,29 +21,36 @@ CACHE = "index.faiss"
 FORMAT = 1
 # FAISS sums float32 in an order of its own: distances closer than this may be one and the same.
 TIE = 1e-4
+FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to leave out
+HNSW_ABOVE = 1_000_000  # vectors; up to here every search looks at all of them
+LINKS = 32  # of a vector in the graph of a large index
+BREADTH = 256  # how many candidates a search of the graph keeps
 
 log = logging.getLogger(__name__)
 
 
 class NeighborIndex:
-    """Nearest vectors by Euclidean distance, exactly. An id is a row of `vectors.parquet`.
+    """Nearest vectors by Euclidean distance. An id is a row of `vectors.parquet`.
 
     Rows without an embedding are left out. `lat`, `lon` float64 [rows] hold every row, so that ids
-    index them.
+    index them. `name` is the start of the hash of the vectors: answers of another index say so.
     """
 
-    def __init__(self, vectors: Vectors, flat: faiss.Index) -> None:
+    def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str) -> None:
         self.lat, self.lon = vectors.lat, vectors.lon
-        self.model, self.fingerprint = vectors.model, vectors.fingerprint
+        self.model, self.fingerprint, self.name = vectors.model, vectors.fingerprint, sha256[:12]
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
-        self._flat = flat
+        self._faiss = found
+        places = _key(vectors.lat[self._ids], vectors.lon[self._ids])
+        self._by_place = np.argsort(places, kind="stable")
+        self._places = places[self._by_place]
 
     def __len__(self) -> int:
         return len(self._ids)
 
     @property
     def dim(self) -> int:
-        return int(self._flat.d)
+        return int(self._faiss.d)
 
     @classmethod
     def build(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
@@ -50,18 +58,36 @@ class NeighborIndex:
         if not vectors.inside.any():
             raise SearchIndexError("no row of the vectors has an embedding: there is nothing to search")
         _check_replaceable(folder)
-        flat = _flat_index(vectors)
-        with replacing_folder(folder) as temporary:
-            write_vectors(temporary / VECTORS, vectors)
-            faiss.write_index(flat, str(temporary / CACHE))
-            write_json(temporary / FACTS, _facts(vectors, temporary))
-        return cls(vectors, flat)
+        return cls._write(vectors, _faiss_index(vectors), folder)
 
     @classmethod
-    def open(cls, folder: Path) -> "NeighborIndex":
+    def add(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
+        """Put more vectors behind those of an index, whose ids stay, and return the longer index."""
+        try:
+            joined = join_vectors(read_vectors(folder / VECTORS), vectors)
+        except VectorsError as error:
+            raise SearchIndexError(f"cannot add to {folder}: {error}") from error
+        old = cls.open(folder)
+        if isinstance(old._faiss, faiss.IndexHNSW) != _is_large(joined):
+            return cls._write(joined, _faiss_index(joined), folder)
+        old._faiss.add(_embedding(vectors))
+        return cls._write(joined, old._faiss, folder)
+
+    @classmethod
+    def _write(cls, vectors: Vectors, found: faiss.Index, folder: Path) -> "NeighborIndex":
+        with replacing_folder(folder) as temporary:
+            write_vectors(temporary / VECTORS, vectors)
+            faiss.write_index(found, str(temporary / CACHE))
+            facts = _facts(vectors, temporary)
+            write_json(temporary / FACTS, facts)
+        return cls(vectors, found, facts["vectors_sha256"])
+
+    @classmethod
+    def open(cls, folder: Path, keep_cache: bool = True) -> "NeighborIndex":
         """Open an index folder and make its cache again when it is not as it was written.
 
-        Raises `SearchIndexError` when the folder is not an index or its vectors were altered.
+        `keep_cache`: write the cache, too, when it was made again. Raises `SearchIndexError` when the
+        folder is not an index or its vectors were altered.
         """
         facts = _read_facts(folder)
         path = folder / VECTORS
@@ -69,49 +95,117 @@ class NeighborIndex:
             raise SearchIndexError(f"{path} is missing or not as `loc2vec index` wrote it: make the index again")
         vectors = read_vectors(path)
         if (folder / CACHE).is_file() and sha256_of(folder / CACHE) == facts["cache_sha256"]:
-            return cls(vectors, faiss.read_index(str(folder / CACHE)))
-        return cls(vectors, _rebuild_cache(vectors, folder, facts))
+            found = faiss.read_index(str(folder / CACHE))
+        else:
+            found = _faiss_index(vectors)
+            log.warning("%s is missing or altered: made again from %s", folder / CACHE, VECTORS)
+            if keep_cache:
+                _keep_cache(found, folder, facts)
+        return cls(vectors, found, facts["vectors_sha256"])
 
-    def search(self, embedding: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def vector(self, place: LonLat) -> NDArray[np.float32] | None:
+        """Return the vector [D] of exactly this place, if it is in the index."""
+        key = _key(np.float64(place.lat), np.float64(place.lon))
+        position = int(np.searchsorted(self._places, key))
+        if position == len(self._places) or self._places[position] != key:
+            return None
+        vector: NDArray[np.float32] = self._faiss.reconstruct(int(self._by_place[position]))
+        return vector
+
+    def vector_of(self, row: int) -> NDArray[np.float32]:
+        """Return the vector [D] of an id that a search gave."""
+        vector: NDArray[np.float32] = self._faiss.reconstruct(int(np.searchsorted(self._ids, row)))
+        return vector
+
+    def search(
+        self, embedding: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the ids and Euclidean distances of the `k` nearest, nearest first, ties by id.
 
-        `embedding` [D] gives [k], [m, D] gives [m, k]; `k` is cut to the size of the index.
+        `embedding` [D] gives [k], [m, D] gives [m, k]. `allowed` bool [rows] leaves the other rows out;
+        `k` is cut to how many there are.
         """
         queries = np.ascontiguousarray(np.atleast_2d(embedding), np.float32)
         if queries.shape[1] != self.dim:
             raise SearchIndexError(f"the embedding has {queries.shape[1]} numbers, the index {self.dim}")
         if k < 1:
             raise SearchIndexError(f"k = {k}: ask for at least one neighbour")
-        found = [self._search_one(query, min(k, len(self))) for query in queries]
+        choice = _Choice(len(self), None if allowed is None else allowed[self._ids])
+        found = [self._search_one(query, min(k, choice.count), choice) for query in queries]
         ids, distances = np.stack([ids for ids, _ in found]), np.stack([d for _, d in found])
         return (ids[0], distances[0]) if np.ndim(embedding) == 1 else (ids, distances)
 
-    def _search_one(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _search_one(
+        self, query: NDArray[np.float32], k: int, choice: "_Choice"
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Let FAISS find the candidates, then measure and order them in float64."""
-        rows = self._candidates(query, k)
-        distances = np.linalg.norm(self._flat.reconstruct_batch(rows).astype(np.float64) - query, axis=1)
+        rows = self._candidates(query, k, choice)
+        distances = np.linalg.norm(self._faiss.reconstruct_batch(rows).astype(np.float64) - query, axis=1)
         order = np.lexsort((rows, distances))[:k]
         return self._ids[rows[order]], distances[order]
 
-    def _candidates(self, query: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    def _candidates(self, query: NDArray[np.float32], k: int, choice: "_Choice") -> NDArray[np.int64]:
         """Return enough rows that all which may tie with the k-th, as float32 has it, are among them.
 
         One query at a time: FAISS then sums squared differences, which is exact for equal vectors,
         and stays in the calling thread.
         """
-        count = min(k + 8, len(self))
+        large = isinstance(self._faiss, faiss.IndexHNSW)
+        if choice.count <= (max(FEW, len(self) // 50) if large else FEW):
+            return choice.rows()
+        count = min(k + 8, choice.count)
         while True:
-            squared, rows = (found[0] for found in self._flat.search(query[None], count))
-            if count == len(self) or squared[-1] > squared[k - 1] * (1 + TIE):
+            how = self._how(count, choice)
+            squared, rows = (found[0] for found in self._faiss.search(query[None], count, params=how))
+            if rows[-1] < 0:  # the graph of a large index led to fewer than there are
+                return choice.rows()
+            if count == choice.count or squared[-1] > squared[k - 1] * (1 + TIE):
                 return np.asarray(rows, np.int64)
-            count = min(count * 4, len(self))
+            count = min(count * 4, choice.count)
+
+    def _how(self, count: int, choice: "_Choice") -> faiss.SearchParameters:
+        """Return how FAISS is to search: among which rows, and how widely in the graph of a large index."""
+        if isinstance(self._faiss, faiss.IndexHNSW):
+            breadth = max(BREADTH, 2 * count) * len(self) // choice.count
+            return faiss.SearchParametersHNSW(efSearch=breadth, sel=choice.selector)
+        return faiss.SearchParameters(sel=choice.selector)
 
 
-def _flat_index(vectors: Vectors) -> faiss.IndexFlatL2:
-    embedding = np.ascontiguousarray(vectors.embedding[vectors.inside], np.float32)
-    flat = faiss.IndexFlatL2(embedding.shape[1])
-    flat.add(embedding)
-    return flat
+class _Choice:
+    """The rows among which is searched: `mask` bool [total], or all of them."""
+
+    def __init__(self, total: int, mask: NDArray[np.bool_] | None) -> None:
+        self.count = total if mask is None else int(np.count_nonzero(mask))
+        self._total = total
+        self._mask = None if self.count == total else mask
+        self._bits = None if self._mask is None else np.packbits(self._mask, bitorder="little")
+        self.selector = None if self._bits is None else faiss.IDSelectorBitmap(self._bits)
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return all of them."""
+        return np.arange(self._total) if self._mask is None else np.flatnonzero(self._mask)
+
+
+def _key(lat: Any, lon: Any) -> Any:
+    """Return places as numbers that sort: complex128 sorts by its real, then its imaginary part."""
+    return lat + 1j * lon
+
+
+def _is_large(vectors: Vectors) -> bool:
+    return bool(np.count_nonzero(vectors.inside) > HNSW_ABOVE)
+
+
+def _embedding(vectors: Vectors) -> NDArray[np.float32]:
+    return np.ascontiguousarray(vectors.embedding[vectors.inside], np.float32)
+
+
+def _faiss_index(vectors: Vectors) -> faiss.Index:
+    """Return a flat index, which is exact, or the graph of a large one (Malkov and Yashunin, arXiv 1603.09320)."""
+    embedding = _embedding(vectors)
+    dim = embedding.shape[1]
+    found = faiss.IndexHNSWFlat(dim, LINKS) if _is_large(vectors) else faiss.IndexFlatL2(dim)
+    found.add(embedding)
+    return found
 
 
 def _facts(vectors: Vectors, folder: Path) -> dict[str, Any]:
@@ -145,13 +239,10 @@ def _check_replaceable(folder: Path) -> None:
         raise SearchIndexError(f"{folder} exists and is not an index folder: choose another name")
 
 
-def _rebuild_cache(vectors: Vectors, folder: Path, facts: dict[str, Any]) -> faiss.IndexFlatL2:
-    flat = _flat_index(vectors)
-    log.warning("%s is missing or altered: made again from %s", folder / CACHE, VECTORS)
+def _keep_cache(found: faiss.Index, folder: Path, facts: dict[str, Any]) -> None:
     try:
         with replacing(folder / CACHE) as temporary:
-            faiss.write_index(flat, str(temporary))
+            faiss.write_index(found, str(temporary))
         write_json(folder / FACTS, {**facts, "cache_sha256": sha256_of(folder / CACHE)})
     except (UserError, OSError) as error:  # a cache that cannot be kept is no reason not to answer
         log.warning("the new %s was not kept: %s", CACHE, error)
-    return flat

@@ -1,7 +1,6 @@
 """Errors as RFC 9457 problem documents: the one place where the service turns an exception into an answer."""
 
 import logging
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.errors import NoIndexError
+from service.errors import BusyError, GridError, NoIndexError, RegionError, SlowError
+from service.logs import REQUEST_ID
 from service.schemas import Problem
 from tiling.errors import Loc2VecError, OutsideError, PlaceError, StoreUnavailableError
 
@@ -20,17 +20,32 @@ log = logging.getLogger(__name__)
 # Status, kind and title of each error that says to the client what to do; every other error is a 500.
 KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
+    GridError: (422, "not-a-box", "This is not a box"),
+    RegionError: (422, "no-region", "There is no such region"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),
     NoIndexError: (503, "no-index", "No index is loaded"),
+    BusyError: (503, "busy", "The service is busy"),
+    SlowError: (503, "slow", "The answer took too long"),
+    StoreUnavailableError: (503, "store-away", "The map store is away"),
 }
+RETRY_AFTER_S = {BusyError: 1, SlowError: 5, StoreUnavailableError: 5}  # the last: about a database's restart
 MAX_ERRORS = 10  # of a request that is wrong in many ways
-RETRY_AFTER_S = 5  # about what a database takes to come back
+DESCRIPTIONS = {
+    401: "No valid key",
+    404: "Outside the extract",
+    406: "Not in a format that the client takes",
+    413: "The body is too long",
+    415: "The body is compressed",
+    422: "Not a valid request",
+    429: "Too many requests",
+    503: "Not now: try again later",
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": text,
         "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
     }
-    for status, text in ((404, "Outside the extract"), (422, "Not a valid request"), (503, "Not now: try again later"))
+    for status, text in DESCRIPTIONS.items()
 }
 
 
@@ -41,13 +56,23 @@ class ProblemResponse(JSONResponse):
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` with a problem document."""
+    """Answer every error of `app` that is expected with a problem document."""
     for kind in KNOWN:
         app.exception_handler(kind)(_known)
-    app.exception_handler(StoreUnavailableError)(_unavailable)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
-    app.exception_handler(Exception)(_internal)
+
+
+def internal(request: Request, request_id: str) -> ProblemResponse:
+    """Return the answer to a request that failed for a reason of ours, which is for the log."""
+    detail = f"The request failed on our side; the server's log says why under request id {request_id}"
+    return _problem(request, 500, "internal", "Internal server error", detail, request_id=request_id)
+
+
+def refused(request: Request, status: int, detail: str) -> ProblemResponse:
+    """Return the answer to a request that was refused before it was looked at."""
+    phrase = HTTPStatus(status).phrase
+    return _problem(request, status, phrase.lower().replace(" ", "-"), phrase, detail)
 
 
 def _problem(request: Request, status: int, kind: str, title: str, detail: str, **more: Any) -> ProblemResponse:
@@ -64,39 +89,35 @@ def _problem(request: Request, status: int, kind: str, title: str, detail: str, 
 
 
 async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
-    status, kind, title = next(KNOWN[c] for c in type(error).__mro__ if c in KNOWN)
-    more = {"bounds": request.app.state.engine.bounds} if isinstance(error, OutsideError) else {}
-    return _problem(request, status, kind, title, str(error), **more)
+    found = next(c for c in type(error).__mro__ if c in KNOWN)
+    status, kind, title = KNOWN[found]
+    more: dict[str, Any] = {"bounds": request.app.state.engine.bounds} if isinstance(error, OutsideError) else {}
+    detail = str(error)
+    if isinstance(error, StoreUnavailableError):  # where the store is, and what it said, is for the log
+        request_id = REQUEST_ID.get()
+        log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)
+        more["request_id"] = request_id
+        detail = "The map store does not answer: try again in a few seconds"
+    answer = _problem(request, status, kind, title, detail, **more)
+    if found in RETRY_AFTER_S:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_S[found])
+    return answer
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> ProblemResponse:
     # The offending input is left out: it may be NaN, which JSON cannot say, or very long.
-    errors = [{"where": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()[:MAX_ERRORS]]
+    errors = [
+        {"where": ".".join(map(str, e["loc"])), "message": e["msg"].removeprefix("Value error, ")}
+        for e in error.errors()[:MAX_ERRORS]
+    ]
     detail = "; ".join(f"{e['where']}: {e['message']}" for e in errors)
     return _problem(request, 422, "invalid-request", "The request is not valid", detail, errors=errors)
 
 
 async def _http(request: Request, error: HTTPException) -> ProblemResponse:
-    """Answer what the framework itself refuses: an unknown path, a wrong method, a body that is no JSON."""
+    """Answer what is refused by its headers or its path: an unknown path, a wrong method, a missing key."""
     phrase = HTTPStatus(error.status_code).phrase
-    kind = phrase.lower().replace(" ", "-")
-    answer = _problem(request, error.status_code, kind, phrase, f"{phrase}: see /docs for what there is")
+    own = error.detail if error.detail != phrase else f"{phrase}: see /docs for what there is"
+    answer = refused(request, error.status_code, own)
     answer.headers.update(error.headers or {})
     return answer
-
-
-async def _unavailable(request: Request, error: StoreUnavailableError) -> ProblemResponse:
-    """Say when to ask again; where the store is, and what it said, is for the log."""
-    request_id = uuid.uuid4().hex
-    log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)
-    detail = f"The map store does not answer: try again in {RETRY_AFTER_S} seconds"
-    answer = _problem(request, 503, "store-away", "The map store is away", detail, request_id=request_id)
-    answer.headers["Retry-After"] = str(RETRY_AFTER_S)
-    return answer
-
-
-async def _internal(request: Request, error: Exception) -> ProblemResponse:
-    request_id = uuid.uuid4().hex
-    log.error("request %s failed: %s %s", request_id, request.method, request.url.path, exc_info=error)
-    detail = f"The request failed on our side; the server's log says why under request id {request_id}"
-    return _problem(request, 500, "internal", "Internal server error", detail, request_id=request_id)

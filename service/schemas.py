@@ -1,33 +1,219 @@
 """What the service takes and answers, as pydantic models; the examples are places in Monaco."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from service.grid import check_box, parse_box
+from service.search import Filters, Neighbor
+from tiling.cells import place_of_cell
+from tiling.errors import PlaceError
+from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
 MAX_NEIGHBORS = 1000
+MAX_DIM = 4096
+MAX_STEPS = 100
+MAX_SHIFT_M = 1000.0
+LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
+CELL = "Or an H3 cell, whose middle is meant"
 
 # Whether the numbers are a place is for `tiling.values.check_place` to say, in one voice for HTTP and files.
 Degrees = Annotated[float, Field(strict=True)]
+Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
+Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]  # from further off all places look alike in float32
+Vector = list[float]
 
 
-class Location(BaseModel):
-    """A place in degrees, WGS 84."""
-
-    lat: Degrees
-    lon: Degrees
+def numbers(vector: NDArray[np.float32]) -> Vector:
+    """Return the shortest decimals that give the same float32 again."""
+    return [float(text) for text in vector.astype(str)]
 
 
-class LocationList(BaseModel):
+# --- what is asked -----------------------------------------------------------------------------
+
+
+class Query(BaseModel):
+    """The parameters of a GET; one that is not known is refused, because it is most likely a slip of the pen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PlaceQuery(Query):
+    """A place, as coordinates or as an H3 cell."""
+
+    lat: float | None = Field(None, description=LAT, examples=[43.7384])
+    lon: float | None = Field(None, description=LON, examples=[7.4246])
+    h3: str | None = Field(None, description=CELL, examples=["8a3969a41d37fff"])
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _check_one_way(self.lat, self.lon, self.h3)
+        return self
+
+    def place(self) -> LonLat:
+        """Return the place, or raise `PlaceError`."""
+        return _place(self.lat, self.lon, self.h3)
+
+
+def _check_one_way(lat: float | None, lon: float | None, cell: str | None, prefix: str = "") -> None:
+    if (lat is None) != (lon is None) or (cell is None) == (lat is None):
+        raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3")
+
+
+def _place(lat: float | None, lon: float | None, cell: str | None) -> LonLat:
+    if cell is not None:
+        return place_of_cell(cell)
+    if lat is None or lon is None:
+        raise PlaceError("give lat and lon")  # never: the validators see to it
+    return check_place(lat, lon)
+
+
+class FilterQuery(Query):
+    """Where neighbours may lie."""
+
+    bbox: str | None = Field(
+        None, max_length=200, description="Only in this box: W,S,E,N in degrees", examples=["7.41,43.73,7.43,43.75"]
+    )
+    within: list[Name] = Field([], max_length=20, description="Only in this region of the store; may be repeated")
+    not_within: list[Name] = Field([], max_length=20, description="Not in this region of the store; may be repeated")
+
+    def filters(self, min_distance_m: float = 0.0) -> Filters:
+        """Return the filters, or raise the error of a malformed box."""
+        box = None if self.bbox is None else parse_box(self.bbox)
+        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
+
+
+class NeighborQuery(PlaceQuery, FilterQuery):
+    """The parameters of `GET /neighbors`."""
+
+    k: Count = 10
+    min_distance_m: Metres = Field(0.0, description="At least so far away on the ground, metres")
+
+
+class InterpolationQuery(PlaceQuery, FilterQuery):
+    """The parameters of `GET /interpolate`."""
+
+    to_lat: float | None = Field(None, description=LAT, examples=[43.7277])
+    to_lon: float | None = Field(None, description=LON, examples=[7.4157])
+    to_h3: str | None = Field(None, description=CELL)
+    steps: int = Field(5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them")
+    k: Count = 1
+
+    @model_validator(mode="after")
+    def _one_way_to(self) -> Self:
+        _check_one_way(self.to_lat, self.to_lon, self.to_h3, "to_")
+        return self
+
+    def destination(self) -> LonLat:
+        """Return the place where it ends, or raise `PlaceError`."""
+        return _place(self.to_lat, self.to_lon, self.to_h3)
+
+
+class WalkQuery(PlaceQuery, FilterQuery):
+    """The parameters of `GET /walk`."""
+
+    steps: int = Field(10, ge=1, le=MAX_STEPS, description="How many places to come to")
+    k: int = Field(10, ge=1, le=100, description="Each step goes to one of so many nearest that are new")
+    seed: int = Field(0, ge=0, lt=2**32, description="The same seed walks the same way")
+
+
+class TileQuery(PlaceQuery):
+    """The parameters of `GET /tile.png`."""
+
+    rotation: float = Field(0.0, ge=-360, le=360, description="Turn of the map, degrees counter-clockwise")
+    dx: float = Field(0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map to the right, metres")
+    dy: float = Field(0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map upwards, metres")
+    channel: int | None = Field(None, ge=0, lt=N_CHANNELS, description="One channel in grey")
+
+    def pose(self) -> Pose:
+        """Return the pose, or raise `PlaceError`."""
+        place = self.place()
+        return Pose(place.lat, place.lon, self.rotation, self.dx, self.dy)
+
+
+class Body(BaseModel):
+    """The body of a POST."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Location(Body):
+    """A place in degrees, WGS 84, or an H3 cell."""
+
+    lat: Degrees | None = None
+    lon: Degrees | None = None
+    h3: str | None = Field(None, description=CELL)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _check_one_way(self.lat, self.lon, self.h3)
+        return self
+
+    def place(self) -> LonLat:
+        """Return the place, or raise `PlaceError`."""
+        return _place(self.lat, self.lon, self.h3)
+
+
+MONACO: JsonDict = {"lat": 43.7384, "lon": 7.4246}
+HARBOUR: JsonDict = {"lat": 43.7347, "lon": 7.4213}
+STADIUM: JsonDict = {"lat": 43.7277, "lon": 7.4157}
+
+
+class LocationList(Body):
     """The body of `POST /embed`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"locations": [{"lat": 43.7384, "lon": 7.4246}, {"lat": 43.7310, "lon": 7.4197}]}]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"locations": [MONACO, HARBOUR]}]})
 
     locations: list[Location] = Field(min_length=1, max_length=MAX_LOCATIONS)
+
+
+class FilterBody(Body):
+    """Where neighbours may lie."""
+
+    k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
+    bbox: tuple[Degrees, Degrees, Degrees, Degrees] | None = Field(
+        None, description="Only in this box: west, south, east, north, degrees"
+    )
+    within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
+    not_within: list[Name] = Field([], max_length=20, description="Not in these regions of the store")
+
+    def filters(self, min_distance_m: float = 0.0) -> Filters:
+        """Return the filters, or raise the error of a malformed box."""
+        box = None if self.bbox is None else check_box(*self.bbox)
+        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
+
+
+class VectorQuestion(FilterBody):
+    """The body of `POST /neighbors`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"embedding": [0.5] * 16, "k": 3}]})
+
+    embedding: list[Number] = Field(min_length=1, max_length=MAX_DIM)
+
+
+class Arithmetic(FilterBody):
+    """The body of `POST /arithmetic`: the embeddings of `plus`, less those of `minus`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"plus": [MONACO, STADIUM], "minus": [HARBOUR], "k": 3}]})
+
+    plus: list[Location] = Field(min_length=1, max_length=16)
+    minus: list[Location] = Field([], max_length=16)
+    min_distance_m: Metres = Field(0.0, description="At least so far from each place given, metres")
+
+
+# --- what is answered --------------------------------------------------------------------------
+
+ModelName = Annotated[str, Field(description="Name of the model and the start of its weights' SHA-256")]
+IndexName = Annotated[
+    str | None, Field(description="Start of the SHA-256 of the index's vectors; null where no index had a part")
+]
 
 
 class PlaceEmbedding(BaseModel):
@@ -35,7 +221,7 @@ class PlaceEmbedding(BaseModel):
 
     lat: float
     lon: float
-    embedding: list[float]
+    embedding: Vector
 
 
 class Embedding(BaseModel):
@@ -43,27 +229,31 @@ class Embedding(BaseModel):
 
     lat: float
     lon: float
-    model: str = Field(description="Name of the model and the start of its weights' SHA-256")
+    model: ModelName
+    index: IndexName
     dim: int = Field(description="How many numbers an embedding has")
-    embedding: list[float]
+    embedding: Vector
 
 
 class EmbeddingList(BaseModel):
     """The answer of `POST /embed`, in the order of the request."""
 
-    model: str
+    model: ModelName
+    index: IndexName
     dim: int
     embeddings: list[PlaceEmbedding]
 
 
-class Neighbor(BaseModel):
+class Near(BaseModel):
     """An indexed place."""
 
     id: int = Field(description="Row of the vectors file that the index was made of")
     lat: float
     lon: float
     distance: float = Field(description="Euclidean distance between the two embeddings")
-    ground_distance_m: float = Field(description="Great-circle distance on the ground, metres")
+    ground_distance_m: float | None = Field(
+        description="Great-circle distance on the ground from the first place given, metres; null when none was"
+    )
 
 
 class NeighborList(BaseModel):
@@ -72,20 +262,98 @@ class NeighborList(BaseModel):
     lat: float
     lon: float
     k: int
-    model: str
-    neighbors: list[Neighbor]
+    model: ModelName
+    index: IndexName
+    neighbors: list[Near]
+
+
+class VectorNeighbors(BaseModel):
+    """The answer of `POST /neighbors`, nearest first."""
+
+    k: int
+    model: ModelName
+    index: IndexName
+    neighbors: list[Near]
+
+
+class ArithmeticAnswer(BaseModel):
+    """The answer of `POST /arithmetic`: the sum, and the places nearest to it."""
+
+    k: int
+    model: ModelName
+    index: IndexName
+    embedding: Vector
+    neighbors: list[Near]
+
+
+class InterpolationStep(BaseModel):
+    """A share of the way between two embeddings, and the places nearest to it."""
+
+    share: float = Field(description="0 at the start, 1 at the end")
+    neighbors: list[Near]
+
+
+class Interpolation(BaseModel):
+    """The answer of `GET /interpolate`."""
+
+    model: ModelName
+    index: IndexName
+    steps: list[InterpolationStep]
+
+
+class Walk(BaseModel):
+    """The answer of `GET /walk`: the places in the order of the way; distances are those of each step."""
+
+    model: ModelName
+    index: IndexName
+    seed: int
+    steps: list[Near]
+
+
+class GeoPoint(BaseModel):
+    """A point of GeoJSON."""
+
+    type: Literal["Point"] = "Point"
+    coordinates: tuple[float, float] = Field(description="Longitude, latitude")
+
+
+class GeoNear(BaseModel):
+    """A neighbour as a feature of GeoJSON."""
+
+    type: Literal["Feature"] = "Feature"
+    id: int
+    geometry: GeoPoint
+    properties: Near
+
+
+class GeoNeighbors(BaseModel):
+    """Neighbours as GeoJSON (RFC 7946)."""
+
+    type: Literal["FeatureCollection"] = "FeatureCollection"
+    model: ModelName
+    index: IndexName
+    features: list[GeoNear]
+
+    @classmethod
+    def of(cls, model: str, index: str, neighbors: Sequence[Near]) -> Self:
+        """Return the neighbours in their order."""
+        features = [GeoNear(id=n.id, geometry=GeoPoint(coordinates=(n.lon, n.lat)), properties=n) for n in neighbors]
+        return cls(model=model, index=index, features=features)
 
 
 class Info(BaseModel):
     """What is being served."""
 
     version: str
-    model: str
+    model: ModelName
+    index: IndexName
     dim: int
     store: str
     bounds: tuple[float, float, float, float] = Field(description="West, south, east, north, degrees")
+    regions: list[str] = Field(description="Names for `within` and `not_within`")
     index_count: int | None = Field(description="How many places the index holds; null without an index")
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
+    channels: list[str] = Field(description="Names of the channels of a tile")
     attribution: str
     licence: str
 
@@ -104,3 +372,8 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+
+
+def near(neighbors: Sequence[Neighbor]) -> list[Near]:
+    """Return neighbours as they are answered."""
+    return [Near(**neighbor._asdict()) for neighbor in neighbors]

@@ -1,16 +1,22 @@
 """Listening on an address and serving the application there."""
 
-import copy
+import os
 import socket
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
-from service.engine import Engine
+from service.engine import Engine, EngineSettings
 from service.errors import AddressError
+from service.logs import log_config
+from service.metrics import SHARED
+from service.settings import Settings
+
+START_S = 120.0  # for a process to load its model and index
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -38,13 +44,53 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if bound.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
-def serve(engine: Engine, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until a signal ends it, and close the engine; `ready` is called when requests are answered."""
-    config = uvicorn.Config(create_app(lambda: engine), log_config=_log_config())
-    _Server(config, ready).run(sockets=[bound])
+def open_engine(settings: Settings) -> Engine:
+    """Open all that the settings name, or raise the error of the part that is missing or does not fit."""
+    return Engine.open(
+        EngineSettings(
+            settings.store,
+            settings.model,
+            settings.index,
+            render_processes=settings.render_processes,
+            cache_places=settings.cache_places,
+            cache_s=settings.cache_s,
+        )
+    )
+
+
+def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until a signal ends it; `ready` is called when requests are answered.
+
+    What is missing or damaged is found before anything listens, and raised.
+    """
+    engine = open_engine(settings)
+    if settings.workers == 1:
+        _Server(_config(settings, lambda _: engine), ready).run(sockets=[bound])
+        return
+    engine.close()
+    with tempfile.TemporaryDirectory(prefix="loc2vec-metrics-") as shared:
+        os.environ[SHARED] = shared  # for the processes that follow
+        try:
+            _Supervisor(_config(settings, open_engine), [bound], ready).run()
+        finally:
+            del os.environ[SHARED]
+
+
+def _config(settings: Settings, opener: Callable[[Settings], Engine]) -> uvicorn.Config:
+    return uvicorn.Config(
+        partial(create_app, settings, opener),
+        factory=True,
+        workers=settings.workers,
+        log_config=log_config(settings.log_format),
+        access_log=False,  # `service.http.middleware` writes it
+        server_header=False,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
 
 
 class _Server(uvicorn.Server):
+    """One process."""
+
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
@@ -55,10 +101,14 @@ class _Server(uvicorn.Server):
             self._ready()
 
 
-def _log_config() -> dict[str, Any]:
-    """Return uvicorn's logging, all of it on standard error, with the logs of our packages."""
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
-    for package in ("tiling", "loc2vec", "service"):
-        config["loggers"][package] = {"handlers": ["default"], "level": "INFO"}
-    return config
+class _Supervisor(Multiprocess):
+    """Several processes on one socket; one that dies is started again."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
+        super().__init__(config, sockets)
+        self._ready = ready
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(START_S, self.should_exit) for process in self.processes):
+            self._ready()

@@ -18,6 +18,7 @@ ONLY_IN = {
     "fsspec": {"tiling.folders"},
     "osmium": {"tiling.extract", "tiling.replication"},
     "psycopg2": {"tiling.sources.postgis"},
+    "h3": {"tiling.cells"},
     "pyogrio": {"tiling.sources.geopackage"},
     "ray": {"tiling.ray_engine"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
@@ -28,7 +29,7 @@ NEVER = {
     "service": set(),
 }
 LOC2VEC_MAY_USE = {"tiling.values", "tiling.errors", "tiling.files", "tiling.dataset", "tiling.geodesy"}
-LOC2VEC_MAY_USE |= {"tiling.geoparquet", "tiling.machine", "tiling.command"}
+LOC2VEC_MAY_USE |= {"tiling.cells", "tiling.geoparquet", "tiling.machine", "tiling.command"}
 HTTP_MODULES = {"service.app", "service.engine"}
 
 

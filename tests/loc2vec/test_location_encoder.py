@@ -136,7 +136,6 @@ def test_places_outside_the_source_are_refused(folder):
         np.zeros((12, 128, 128), np.float32),
         np.zeros((1, 1, 12, 128, 128), np.uint8),
         [(1.0, 2.0, 3.0)],
-        ["43.7,7.4"],
         [43.7],
         [None],
     ],
@@ -185,3 +184,14 @@ def test_gpu_agrees_with_the_cpu(folder, tiles):
         pytest.skip("no CUDA device")
     on_cpu, on_gpu = (LocationEncoder.load(folder, device=name).encode(tiles) for name in ("cpu", "cuda"))
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)
+
+
+def test_a_cell_is_its_middle(encoder):
+    cell = "8a3969a41d37fff"
+    middle = encoder.encode((43.738373201300114, 7.424489829673448))
+    assert (encoder.encode(cell) == middle).all()
+    two = encoder.encode([cell, (43.738373201300114, 7.424489829673448)])
+    assert (two[0] == two[1]).all()
+    for wrong in ("8a3969a41d37ff0", "43.7,7.4", [cell, ""]):
+        with pytest.raises(PlaceError, match="no H3 cell"):
+            encoder.encode(wrong)

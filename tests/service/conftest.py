@@ -1,5 +1,7 @@
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from loc2vec.model import ModelConfig, save_model
 from loc2vec.vectors import Vectors
 from service.app import create_app
 from service.embed import Places, embed, places_of_grid
-from service.engine import Engine, EngineSettings
+from service.engine import Engine
 from service.index import NeighborIndex
+from service.server import open_engine
+from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.values import TileGeometry
 
@@ -68,12 +72,36 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory, vectors: Vectors) -> 
     return folder
 
 
-@pytest.fixture
-def settings(monaco_store: Path, model_folder: Path, index_folder: Path) -> EngineSettings:
-    return EngineSettings(str(monaco_store), model_folder, index_folder)
+@pytest.fixture(scope="session")
+def settings(monaco_store: Path, model_folder: Path, index_folder: Path) -> Settings:
+    """Of a service that draws in threads: processes take a second to start."""
+    return Settings(store=str(monaco_store), model=str(model_folder), index=index_folder, render_processes=0)
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestClient]:
+    """A client of a service with these settings, and with an engine that stays open when one is given."""
+
+    @contextlib.contextmanager
+    def opened(_: Settings) -> Iterator[Engine]:
+        assert engine is not None
+        yield engine
+
+    opener: Any = open_engine if engine is None else opened
+    with TestClient(create_app(settings, opener), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings) -> Iterator[Engine]:
+    """An engine over Monaco, for tests that do not spoil it."""
+    with open_engine(settings) as engine:
+        yield engine
 
 
 @pytest.fixture
-def client(settings: EngineSettings) -> Iterator[TestClient]:
-    with TestClient(create_app(lambda: Engine.open(settings)), raise_server_exceptions=False) as client:
+def client(settings: Settings, engine: Engine) -> Iterator[TestClient]:
+    """A client of a service over that engine, which has forgotten what it was asked before."""
+    engine.forget()
+    with serving(settings, engine) as client:
         yield client

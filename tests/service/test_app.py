@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loc2vec.vectors import Vectors
-from service.app import create_app
-from service.engine import Engine, EngineSettings
+from service.engine import Engine
 from service.index import NeighborIndex
+from service.settings import Settings
+from tests.service.conftest import serving
 from tiling.errors import StoreError, StoreUnavailableError
 from tiling.geodesy import ground_distance_m
 from tiling.sources.geopackage import GeoPackageSource
@@ -44,7 +45,7 @@ def pixels(client: TestClient, **query: float) -> NDArray[np.uint8]:
 
 def test_embed_gives_finite_numbers(client: TestClient) -> None:
     answer = client.get("/embed", params=MONACO).json()
-    assert list(answer) == ["lat", "lon", "model", "dim", "embedding"]
+    assert list(answer) == ["lat", "lon", "model", "index", "dim", "embedding"]
     assert (answer["lat"], answer["lon"], answer["dim"]) == (43.7384, 7.4246, 16)
     assert answer["model"].startswith("fresh-0@")
     assert len(answer["embedding"]) == 16
@@ -178,7 +179,7 @@ def test_a_store_that_is_away_is_a_503_until_it_is_back(
 def test_openapi_shows_a_place_in_monaco_and_the_problems(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     lat = next(p for p in paths["/embed"]["get"]["parameters"] if p["name"] == "lat")
-    assert lat["examples"]["Monaco"]["value"] == 43.7384
+    assert lat["schema"]["examples"] == [43.7384]
     for path, method in (("/embed", "get"), ("/embed", "post"), ("/neighbors", "get"), ("/tile.png", "get")):
         answers = paths[path][method]["responses"]
         assert list(answers["422"]["content"]) == list(answers["404"]["content"]) == ["application/problem+json"]
@@ -188,8 +189,8 @@ def test_openapi_shows_a_place_in_monaco_and_the_problems(client: TestClient) ->
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("", "query.lat: Field required; query.lon: Field required"),
-        ("lat=43.7", "query.lon"),
+        ("", "query: give lat and lon, or h3"),
+        ("lat=43.7", "query: give lat and lon, or h3"),
         ("lat=north&lon=7.4", "query.lat"),
         ("lat=nan&lon=7.4", "finite"),
         ("lat=43.7&lon=inf", "finite"),
@@ -265,9 +266,8 @@ def test_paths_and_methods_that_are_not_there(client: TestClient) -> None:
     assert response.headers["allow"] == "GET"
 
 
-def test_without_an_index_all_but_neighbors_works(settings: EngineSettings) -> None:
-    bare = EngineSettings(settings.store, settings.model)
-    with TestClient(create_app(lambda: Engine.open(bare))) as client:
+def test_without_an_index_all_but_neighbors_works(settings: Settings) -> None:
+    with serving(settings.model_copy(update={"index": None})) as client:
         assert client.get("/info").json()["index_count"] is None
         assert client.get("/embed", params=MONACO).status_code == 200
         problem = check_problem(client.get("/neighbors", params=MONACO), 503)
@@ -297,7 +297,7 @@ def test_numbers_that_are_not_finite_never_leave(client: TestClient, monkeypatch
     def broken(self: object, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.full((len(tiles), 16), np.nan, np.float32)
 
-    monkeypatch.setattr("loc2vec.encoder.LocationEncoder.encode", broken)
+    monkeypatch.setattr("service.batcher.Batcher.encode", broken)
     check_problem(client.get("/embed", params=MONACO), 500)
 
 

@@ -240,7 +240,8 @@ def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> No
     rest, log = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGTERM
     assert rest == ""
-    assert "GET /neighbors?" in log
+    assert "GET /neighbors 200 " in log
+    assert "43.7384" not in log, "the log says where somebody was"
     assert "Traceback" not in log
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from loc2vec.vectors import Vectors
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
+from tiling.values import LonLat
 
 Floats = NDArray[np.float32]
 
@@ -192,3 +193,73 @@ def test_facts_say_what_the_index_is(folder: Path) -> None:
     facts = json.loads((folder / "index.json").read_text())
     assert (facts["model"], facts["dim"], facts["count"], facts["fingerprint"]) == ("m@0", 16, 297, "0123456789abcdef")
     assert "OpenStreetMap contributors" in facts["attribution"]
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a graph of what is otherwise searched one and all."""
+    monkeypatch.setattr("service.index.HNSW_ABOVE", 1000)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_allowed_rows_alone_are_found_and_all_that_are_asked(
+    tmp_path: Path, request: pytest.FixtureRequest, graph: bool
+) -> None:
+    if graph:
+        request.getfixturevalue("large")
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((20_000, 16)).astype(np.float32)
+    values[::7] = np.nan
+    index = NeighborIndex.build(make_vectors(values), tmp_path / "index")
+    for share in (1.0, 0.5, 0.15, 0.01, 0.0003, 0.0):
+        allowed = rng.random(len(values)) < share
+        hits = total = 0
+        for query in rng.standard_normal((10, 16)).astype(np.float32):
+            ids, distances = index.search(query, 10, allowed)
+            expected, _ = brute_force(np.where(allowed[:, None], values, np.nan), query, 10)
+            assert len(ids) == len(expected)
+            assert allowed[ids].all()
+            assert (np.diff(distances) >= 0).all()
+            hits, total = hits + len(set(ids) & set(expected)), total + len(expected)
+        assert hits >= (0.99 if graph else 1) * total
+
+
+def test_vectors_are_added_behind_those_that_are_there(folder: Path, embedding: Floats) -> None:
+    before = NeighborIndex.open(folder)
+    longer = NeighborIndex.add(make_vectors(embedding[:50] + 9), folder)
+    again = NeighborIndex.open(folder)
+    assert (len(longer), len(again)) == (297 + 48, 297 + 48)
+    assert longer.name == again.name != before.name
+    both = np.concatenate([embedding, embedding[:50] + 9])
+    for query in (embedding[1], embedding[1] + 9):
+        expected, _ = brute_force(both, query, 20)
+        assert longer.search(query, 20)[0].tolist() == again.search(query, 20)[0].tolist() == expected.tolist()
+
+
+def test_an_index_that_grows_large_becomes_a_graph(folder: Path, embedding: Floats, large: None) -> None:
+    more = np.random.default_rng(2).standard_normal((1500, 16)).astype(np.float32)
+    index = NeighborIndex.add(make_vectors(more), folder)
+    assert isinstance(index._faiss, faiss.IndexHNSW)
+    index = NeighborIndex.add(make_vectors(more[:100] + 5), folder)
+    assert isinstance(index._faiss, faiss.IndexHNSW)
+    assert index.search(more[7] + 5, 1)[0] == [300 + 1500 + 7]
+
+
+def test_vectors_of_another_model_are_not_added(folder: Path, embedding: Floats) -> None:
+    with pytest.raises(SearchIndexError, match=r"m@0 and of m@1"):
+        NeighborIndex.add(make_vectors(embedding, model="m@1"), folder)
+    with pytest.raises(SearchIndexError, match="cannot add"):
+        NeighborIndex.add(make_vectors(embedding), folder / "nothing")
+    assert len(NeighborIndex.open(folder)) == 297
+
+
+def test_the_vector_of_an_indexed_place_is_known(folder: Path, embedding: Floats) -> None:
+    index = NeighborIndex.open(folder)
+    for row in (0, 1, 4, 150, 299):
+        vector = index.vector(LonLat(index.lon[row], index.lat[row]))
+        assert vector is not None
+        assert (vector == embedding[row]).all()
+        assert (index.vector_of(row) == embedding[row]).all()
+    assert index.vector(LonLat(index.lon[5], index.lat[5])) is None  # in no index: it is null
+    assert index.vector(LonLat(7.5, 43.7384)) is None
+    assert index.vector(LonLat(180.0, 90.0)) is None

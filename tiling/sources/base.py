@@ -1,6 +1,6 @@
 """What a feature source is: anything that returns the features of a box and knows what it covers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self
@@ -51,6 +51,10 @@ class FeatureSource(Protocol):
     def bounds(self) -> Box:
         """Return the box around the coverage."""
 
+    @property
+    def regions(self) -> Mapping[str, BaseGeometry]:
+        """Return the areas of the extracts by their names, in degrees."""
+
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""
 
@@ -77,9 +81,9 @@ class FeatureSource(Protocol):
 class Coverage:
     """The area that a store holds data for; mixed into the sources."""
 
-    def __init__(self, areas: Sequence[bytes]) -> None:
-        """Take the areas of the extracts, WKB in degrees; they are joined when they are first asked for."""
-        self._areas = areas
+    def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
+        """Take the areas of the extracts, WKB in degrees, and their names; areas are joined when first asked for."""
+        self._areas, self._names = areas, names
 
     @cached_property
     def coverage(self) -> BaseGeometry:
@@ -92,6 +96,16 @@ class Coverage:
     def bounds(self) -> Box:
         """Return the box around the coverage."""
         return Box(*(float(v) for v in self.coverage.bounds))
+
+    @cached_property
+    def regions(self) -> Mapping[str, BaseGeometry]:
+        """Return the areas of the extracts by their names, in degrees; extracts of one name are one region."""
+        parts: dict[str, list[BaseGeometry]] = {}
+        for name, area in zip(self._names, shapely.from_wkb(list(self._areas)), strict=True):
+            parts.setdefault(name, []).append(area)
+        joined = {name: shapely.union_all(areas) for name, areas in parts.items()}
+        shapely.prepare(list(joined.values()))
+        return joined
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""

@@ -93,7 +93,8 @@ class GeoPackageSource(Coverage):
         self.name = path.stem
         self._connection = _connect(path)
         try:
-            rows = self._connection.execute(f"SELECT fingerprint, sha256, geom FROM {EXTRACTS}").fetchall()  # noqa: S608
+            query = f"SELECT fingerprint, sha256, name, geom FROM {EXTRACTS}"  # noqa: S608 - a constant
+            rows = self._connection.execute(query).fetchall()
         except sqlite3.DatabaseError as error:
             self.close()
             raise StoreError(f"{path} is not a feature store ({error}): make one with `loc2vec import`") from error
@@ -101,8 +102,8 @@ class GeoPackageSource(Coverage):
             self.close()
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
-        self.extract_hashes = tuple(str(sha256) for _, sha256, _ in rows)
-        super().__init__([_wkb(blob) for _, _, blob in rows])
+        self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
+        super().__init__([_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows])
 
     def features(self, box: Box) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store."""

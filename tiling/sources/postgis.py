@@ -65,7 +65,7 @@ _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
-_EXTRACTS = "SELECT fingerprint, sha256, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+_EXTRACTS = "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
 _CHANGED = """
 SELECT reach_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.updates AS past
@@ -237,12 +237,12 @@ class PostgisSource(Coverage):
         extracts = self._ask(_EXTRACTS)
         if not extracts:
             raise StoreError(f"{self.location} holds no extract: import it again")
-        fingerprints = {fingerprint for fingerprint, _, _ in extracts}
+        fingerprints = {fingerprint for fingerprint, _, _, _ in extracts}
         if len(fingerprints) != 1:
             raise StoreError(f"{self.location} holds extracts of several catalogues: import it again")
         (self.fingerprint,) = fingerprints
-        self.extract_hashes = tuple(sha256 for _, sha256, _ in extracts)
-        super().__init__([bytes(area) for _, _, area in extracts])
+        self.extract_hashes = tuple(sha256 for _, sha256, _, _ in extracts)
+        super().__init__([bytes(area) for _, _, _, area in extracts], [name for _, _, name, _ in extracts])
 
     def content_hash(self) -> str:
         """Return the hash of what was imported and how it was updated since."""

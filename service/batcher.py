@@ -1,0 +1,84 @@
+"""Encoding the tiles of several requests together."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.metrics import BATCH, timed
+
+WINDOW_S = 0.002
+MOST = 128  # tiles together: more are no quicker each
+
+Tiles = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+
+class _Job(NamedTuple):
+    tiles: Tiles
+    vectors: Future[Vectors]
+
+
+class Batcher:
+    """A thread that encodes what arrives within 2 ms of each other in one batch.
+
+    It waits only while `more_coming` says that others are on their way.
+    """
+
+    def __init__(self, encode: Callable[[Tiles], Vectors], more_coming: Callable[[], bool]) -> None:
+        self._encode, self._more_coming = encode, more_coming
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
+        self._thread.start()
+
+    def encode(self, tiles: Tiles) -> Vectors:
+        """Return the vectors [n, D] of tiles [n, 12, H, W]; called from any thread."""
+        job = _Job(tiles, Future())
+        self._jobs.put(job)
+        return job.vectors.result()
+
+    def close(self) -> None:
+        """Encode what was asked for, and end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            jobs, last = self._collect(first)
+            self._answer(jobs)
+            if last:
+                return
+
+    def _collect(self, first: _Job) -> tuple[list[_Job], bool]:
+        """Return the jobs of a batch, and whether the thread is to end after it."""
+        jobs, count, end = [first], len(first.tiles), time.monotonic() + WINDOW_S
+        while count < MOST:
+            wait = end - time.monotonic() if self._more_coming() else 0.0
+            try:
+                job = self._jobs.get(timeout=wait) if wait > 0 else self._jobs.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+            count += len(job.tiles)
+        return jobs, False
+
+    def _answer(self, jobs: list[_Job]) -> None:
+        try:
+            tiles = jobs[0].tiles if len(jobs) == 1 else np.concatenate([job.tiles for job in jobs])
+            BATCH.observe(len(tiles))
+            with timed("encode"):
+                vectors = self._encode(tiles)
+        except BaseException as error:  # belongs to those who wait for it
+            for job in jobs:
+                job.vectors.set_exception(error)
+            return
+        ends = np.cumsum([len(job.tiles) for job in jobs])
+        for job, own in zip(jobs, np.split(vectors, ends[:-1]), strict=True):
+            job.vectors.set_result(own)

@@ -1,0 +1,100 @@
+"""A process that draws tiles for the service, so that drawing does not hold up the process that answers."""
+
+import contextlib
+import logging
+import signal
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from service.rendering import PATIENCE_S, Tiles, draw
+from tiling.errors import Loc2VecError, WorkerError
+from tiling.render import Renderer
+from tiling.sources.registry import open_source
+from tiling.values import LonLat, Pose, Tile
+
+GONE = (EOFError, OSError)  # what a pipe says when the other end is
+
+log = logging.getLogger(__name__)
+Order = tuple[Literal["draw", "tile"], Any]
+
+
+class RenderProcess:
+    """A process that holds an open store and a renderer, at the other end of a pipe.
+
+    It is started again when it was killed. One thread at a time may ask it.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(self._location, theirs), name="render", daemon=True)
+        self._process.start()
+        theirs.close()  # so that the process holds the only other end
+        self._receive()
+
+    def draw(self, places: Sequence[LonLat]) -> Tiles:
+        """Return the tiles of `places`, uint8 [n, 12, H, W]."""
+        tiles: Tiles = self._ask(("draw", places))
+        return tiles
+
+    def tile(self, pose: Pose) -> Tile:
+        """Return one tile."""
+        tile: Tile = self._ask(("tile", pose))
+        return tile
+
+    def _ask(self, order: Order) -> Any:
+        try:
+            self._pipe.send(order)
+            return self._receive()
+        except GONE:
+            log.warning("render process %s was killed: starting another", self._process.pid)
+        self.close()
+        self._start()
+        try:
+            self._pipe.send(order)
+            return self._receive()
+        except GONE as error:
+            raise WorkerError("a render process was killed twice (out of memory?)") from error
+
+    def _receive(self) -> Any:
+        answer = self._pipe.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process, whatever it is doing: it only reads."""
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _work(location: str, pipe: Connection) -> None:
+    """Draw what is asked for until the main process closes the pipe, or is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(*GONE):
+        try:
+            source = open_source(location, patience_s=PATIENCE_S)
+        except Loc2VecError as error:
+            pipe.send(error)
+            return
+        with source:
+            renderer = Renderer(source)
+            pipe.send(None)
+            while True:
+                pipe.send(_do(renderer, pipe.recv()))
+
+
+def _do(renderer: Renderer, order: Order) -> Any:
+    what, argument = order
+    try:
+        return draw(renderer, argument) if what == "draw" else renderer.tile(argument)
+    except Exception as error:  # raised again in the main process
+        return error

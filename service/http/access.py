@@ -1,0 +1,75 @@
+"""Who may ask, and how often: a dependency of the routes, so that no spelling of a path gets around it."""
+
+import hashlib
+import hmac
+import ipaddress
+import math
+import time
+from typing import NoReturn
+
+from fastapi import Request
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.exceptions import HTTPException
+
+from service.metrics import REFUSED
+from service.settings import Settings
+
+BEARER = "bearer "
+
+
+class Access:
+    """The keys and rates of one process; keys are kept and compared as SHA-256."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = [key.encode() for key in settings.api_keys]
+        self._per_key, self._per_address = (
+            parse(rate) if rate else None for rate in (settings.rate_per_key, settings.rate_per_address)
+        )
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request pass, or raise 401 or 429. Guessing keys counts against the address, too."""
+        self._count(self._per_address, "address", _network(request))
+        if self._keys:
+            key = self._known(_key(request))
+            if key is None:
+                REFUSED.labels("key").inc()
+                raise HTTPException(
+                    401, "give a valid key: Authorization: Bearer KEY, or X-API-Key", {"WWW-Authenticate": "Bearer"}
+                )
+            self._count(self._per_key, "key", key.decode())
+
+    def _known(self, key: str) -> bytes | None:
+        """Return the hash of a valid key. Every one is compared, in constant time."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest().encode()
+        same = [known for known in self._keys if hmac.compare_digest(known, digest)]
+        return same[0] if same else None
+
+    def _count(self, rate: RateLimitItem | None, kind: str, who: str) -> None:
+        if rate is not None and not self._limiter.hit(rate, kind, who):
+            _refuse(self._limiter.get_window_stats(rate, kind, who).reset_time - time.time(), rate)
+
+
+def _refuse(wait_s: float, rate: RateLimitItem) -> NoReturn:
+    REFUSED.labels("rate").inc()
+    seconds = max(1, math.ceil(wait_s))
+    raise HTTPException(429, f"more than {rate}: try again in {seconds} s", {"Retry-After": str(seconds)})
+
+
+def _key(request: Request) -> str:
+    bearer = request.headers.get("authorization", "")
+    if bearer.lower().startswith(BEARER):
+        return bearer[len(BEARER) :].strip()
+    return request.headers.get("x-api-key", "")
+
+
+def _network(request: Request) -> str:
+    """Return the client's address; of IPv6 the /64, which one customer has."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False))

@@ -1,0 +1,92 @@
+"""Routes: embeddings and tiles of places."""
+
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from service.engine import Engine
+from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
+from service.http.parts import Engines, Gates
+from service.problems import RESPONSES
+from service.schemas import (
+    Embedding,
+    EmbeddingList,
+    LocationList,
+    PlaceEmbedding,
+    PlaceQuery,
+    TileQuery,
+    numbers,
+)
+from tiling.errors import OutsideError, PlaceError
+from tiling.values import ATTRIBUTION, LonLat
+
+router = APIRouter(tags=["places"])
+TABLE = {"schema": {"type": "string", "format": "binary"}}
+MANY: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {ARROW: TABLE, PARQUET: TABLE}}}
+
+
+class PngResponse(Response):
+    """A picture."""
+
+    media_type = PNG
+
+
+@router.get("/embed", response_model=Embedding, responses=RESPONSES)
+async def embed(request: Request, engine: Engines, gate: Gates, asked: Annotated[PlaceQuery, Query()]) -> Response:
+    """Return the embedding of a place."""
+    choose(request, [JSON])
+    place = asked.place()
+    engine.require(place)
+    vector, index = engine.known(place), engine.index_name
+    if vector is None:
+        (vector,) = await gate.run(1, engine.embed, [place])
+    return answer(
+        request,
+        Embedding(
+            lat=place.lat, lon=place.lon, model=engine.model, index=index, dim=engine.dim, embedding=numbers(vector)
+        ),
+    )
+
+
+@router.post("/embed", response_model=EmbeddingList, responses=MANY)
+async def embed_many(request: Request, engine: Engines, gate: Gates, body: LocationList) -> Response:
+    """Return the embeddings of up to 1,000 places, in their order; one bad place refuses them all.
+
+    As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
+    """
+    kind = choose(request, [JSON, ARROW, PARQUET])
+    places = [_check_item(engine, position, item) for position, item in enumerate(body.locations)]
+    index = engine.index_name
+    vectors = await gate.run(len(places), engine.embed, places)
+    if kind == JSON:
+        embeddings = [
+            PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=numbers(vector))
+            for place, vector in zip(places, vectors, strict=True)
+        ]
+        return answer(request, EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings))
+    lon, lat = np.array(places, np.float64).T
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, engine.dim)
+    facts = {"model": engine.model, "index": index or "", "attribution": ATTRIBUTION}
+    table = pa.table({"lat": np.ascontiguousarray(lat), "lon": np.ascontiguousarray(lon), "embedding": embedding})
+    return answer(request, table_bytes(table, kind, facts), kind)
+
+
+def _check_item(engine: Engine, position: int, item: Any) -> LonLat:
+    try:
+        place: LonLat = item.place()
+        engine.require(place)
+    except (PlaceError, OutsideError) as error:
+        raise type(error)(f"locations[{position}]: {error}") from error
+    return place
+
+
+@router.get("/tile.png", response_class=PngResponse, responses=RESPONSES)
+async def tile_png(request: Request, engine: Engines, gate: Gates, asked: Annotated[TileQuery, Query()]) -> Response:
+    """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
+    choose(request, [PNG])
+    pose = asked.pose()
+    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(asked.channel)), PNG)

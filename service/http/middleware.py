@@ -1,0 +1,122 @@
+"""What is around every request: its id, its line in the log, its figures, the headers of safety, its body's limits."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import REQUEST_ID
+from service.metrics import LATENCY, REQUESTS
+from service.problems import internal, refused
+
+GIVEN_ID = re.compile("[A-Za-z0-9._-]{1,64}")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Swagger UI sets styles of elements and has pictures in its style sheet as data.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+}
+
+access = logging.getLogger("service.access")
+log = logging.getLogger(__name__)
+
+
+class Around:
+    """The outermost layer. What nobody expected becomes a 500 here, which says only its request's id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
+        REQUEST_ID.set(request_id)
+        start, status = time.perf_counter(), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if status:  # too late to say so: the connection is cut
+                raise
+            log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
+            await internal(Request(scope), request_id)(scope, receive, sending)
+        finally:
+            _tell(scope, status, time.perf_counter() - start)
+        return None
+
+
+def _tell(scope: Scope, status: int, seconds: float) -> None:
+    """Log and count a request; coordinates are not logged, because they may say where somebody was."""
+    route = getattr(scope.get("route"), "path", "none")
+    REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", route, str(status)).inc()
+    LATENCY.labels(route).observe(seconds)
+    facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(1000 * seconds, 2)}
+    access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds, extra=facts)
+
+
+METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
+
+
+class BodyGuard:
+    """Refuses bodies that are too long (413), compressed (415), or too slow (408)."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+        self._app, self._max_bytes, self._timeout_s = app, max_bytes, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            return await refused(Request(scope), 415, "send the body as it is, not compressed")(scope, receive, send)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_bytes):
+            return await refused(Request(scope), 413, self._too_long)(scope, receive, send)
+        end, size, done = time.monotonic() + self._timeout_s, 0, False
+
+        async def receiving() -> Message:
+            nonlocal size, done
+            if done:  # whoever asks now waits for the client to go away
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, "the body did not come in time") from error
+            size += len(message.get("body", b""))
+            done = not message.get("more_body", False)
+            if size > self._max_bytes:
+                raise HTTPException(413, self._too_long)
+            return message
+
+        return await self._app(scope, receiving, send)
+
+    @property
+    def _too_long(self) -> str:
+        return f"the body may have {self._max_bytes} bytes: ask for less at once"

@@ -1,0 +1,147 @@
+"""Routes: neighbours of places and of vectors, and ways through the space of embeddings."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+
+from service.explore import between, combine, walk
+from service.http.formats import GEOJSON, JSON, answer, choose
+from service.http.parts import Engines, Gates
+from service.metrics import timed
+from service.problems import RESPONSES
+from service.schemas import (
+    Arithmetic,
+    ArithmeticAnswer,
+    GeoNeighbors,
+    Interpolation,
+    InterpolationQuery,
+    InterpolationStep,
+    Near,
+    NeighborList,
+    NeighborQuery,
+    VectorNeighbors,
+    VectorQuestion,
+    Walk,
+    WalkQuery,
+    near,
+    numbers,
+)
+
+router = APIRouter(tags=["neighbours"])
+SEARCH_WEIGHT = 1  # a search of a million vectors costs about as much as a place
+FOUND: dict[int | str, dict[str, Any]] = {
+    **RESPONSES,
+    200: {
+        "content": {GEOJSON: {"schema": GeoNeighbors.model_json_schema(ref_template="#/components/schemas/{model}")}}
+    },
+}
+
+
+@router.get("/neighbors", response_model=NeighborList, responses=FOUND)
+async def neighbors(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[NeighborQuery, Query()]
+) -> Response:
+    """Return the `k` indexed places whose embeddings are nearest, nearest first.
+
+    The filters leave places out before they are counted: there are `k` as long as `k` places pass. As
+    JSON, or with `Accept` as GeoJSON.
+    """
+    kind, place, filters, search = (
+        choose(request, [JSON, GEOJSON]), asked.place(), asked.filters(asked.min_distance_m), engine.search,
+    )  # fmt: skip
+    engine.require(place)
+
+    def find() -> list[Near]:
+        (embedding,) = engine.embed([place])
+        with timed("search"):
+            return near(search.nearest(embedding, asked.k, [place], filters))
+
+    found, name = await gate.run(SEARCH_WEIGHT, find), search.index.name
+    if kind == GEOJSON:
+        return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
+    return answer(
+        request,
+        NeighborList(lat=place.lat, lon=place.lon, k=asked.k, model=engine.model, index=name, neighbors=found),
+    )
+
+
+@router.post("/neighbors", response_model=VectorNeighbors, responses=FOUND)
+async def neighbors_of_vector(request: Request, engine: Engines, gate: Gates, body: VectorQuestion) -> Response:
+    """Return the `k` indexed places whose embeddings are nearest to a vector."""
+    kind, filters, search = choose(request, [JSON, GEOJSON]), body.filters(), engine.search
+    if len(body.embedding) != engine.dim:
+        message = f"{len(body.embedding)} numbers: the model's embeddings have {engine.dim}"
+        raise RequestValidationError([{"loc": ("body", "embedding"), "msg": message}])
+    embedding = np.array(body.embedding, np.float32)
+
+    def find() -> list[Near]:
+        with timed("search"):
+            return near(search.nearest(embedding, body.k, filters=filters))
+
+    found, name = await gate.run(SEARCH_WEIGHT, find), search.index.name
+    if kind == GEOJSON:
+        return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
+    return answer(request, VectorNeighbors(k=body.k, model=engine.model, index=name, neighbors=found))
+
+
+@router.post("/arithmetic", response_model=ArithmeticAnswer, responses=RESPONSES)
+async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arithmetic) -> Response:
+    """Add the embeddings of places, take others away, and return the indexed places nearest to the result."""
+    choose(request, [JSON])
+    plus, minus = ([item.place() for item in items] for items in (body.plus, body.minus))
+    places, search, filters = plus + minus, engine.search, body.filters(body.min_distance_m)
+    for place in places:
+        engine.require(place)
+
+    def find() -> ArithmeticAnswer:
+        vectors = engine.embed(places)
+        embedding = combine(vectors[: len(plus)], vectors[len(plus) :])
+        with timed("search"):
+            found = near(search.nearest(embedding, body.k, places, filters))
+        return ArithmeticAnswer(
+            k=body.k, model=engine.model, index=search.index.name, embedding=numbers(embedding), neighbors=found
+        )
+
+    return answer(request, await gate.run(len(places), find))
+
+
+@router.get("/interpolate", response_model=Interpolation, responses=RESPONSES)
+async def interpolate(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[InterpolationQuery, Query()]
+) -> Response:
+    """Go from one embedding to another in equal steps, and return the indexed places nearest to each step."""
+    choose(request, [JSON])
+    ends, search, filters = [asked.place(), asked.destination()], engine.search, asked.filters()
+    for place in ends:
+        engine.require(place)
+
+    def find() -> Interpolation:
+        start, end = engine.embed(ends)
+        shares, way = between(start, end, asked.steps)
+        with timed("search"):
+            steps = [
+                InterpolationStep(share=share, neighbors=near(search.nearest(at, asked.k, ends, filters)))
+                for share, at in zip(shares.tolist(), way, strict=True)
+            ]
+        return Interpolation(model=engine.model, index=search.index.name, steps=steps)
+
+    return answer(request, await gate.run(asked.steps, find))
+
+
+@router.get("/walk", response_model=Walk, responses=RESPONSES)
+async def random_walk(request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]) -> Response:
+    """Walk at random from place to place, each among the nearest in the embedding that are new."""
+    choose(request, [JSON])
+    place, search, filters = asked.place(), engine.search, asked.filters()
+    engine.require(place)
+
+    def find() -> Walk:
+        (start,) = engine.embed([place])
+        with timed("search"):
+            way = walk(search, start, asked.steps, asked.k, asked.seed, filters)
+        return Walk(model=engine.model, index=search.index.name, seed=asked.seed, steps=near(way))
+
+    return answer(request, await gate.run(asked.steps, find))

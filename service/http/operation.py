@@ -1,0 +1,64 @@
+"""Routes: what is served, how it is, and its figures."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from loc2vec.model import LICENCE
+from service.http.formats import answer
+from service.http.parts import Engines
+from service.metrics import exposition
+from service.problems import RESPONSES
+from service.schemas import Health, Info
+from service.version import version
+from tiling.catalogue import load_catalogue
+from tiling.values import ATTRIBUTION
+
+NOT_KEPT = {"Cache-Control": "no-store"}
+
+public = APIRouter(tags=["operation"])  # without a key: a load balancer has none
+private = APIRouter(tags=["operation"])
+
+
+@private.get("/info", response_model=Info, responses={k: RESPONSES[k] for k in (401, 406, 429)})
+async def info(request: Request, engine: Engines) -> Response:
+    """Return what is being served."""
+    index, source = engine.index, engine.source
+    return answer(
+        request,
+        Info(
+            version=version(),
+            model=engine.model,
+            index=None if index is None else index.name,
+            dim=engine.dim,
+            store=source.name,
+            bounds=engine.bounds,
+            regions=sorted(source.regions),
+            index_count=None if index is None else len(index),
+            fingerprint=source.fingerprint,
+            channels=list(load_catalogue().channels),
+            attribution=ATTRIBUTION,
+            licence=LICENCE,
+        ),
+    )
+
+
+@public.get("/healthz", response_model=Health)
+async def healthz() -> Response:
+    """Tell that the process answers, whatever became of the store: no thread is asked for that could be busy."""
+    return Response(Health().model_dump_json(), media_type="application/json", headers=NOT_KEPT)
+
+
+@public.get("/readyz", response_model=Health, responses={503: RESPONSES[503]})
+async def readyz(engine: Engines) -> Response:
+    """Tell that places are answered now: draws, encodes and searches one of them."""
+    await asyncio.to_thread(engine.try_out)
+    return Response(Health(status="ready").model_dump_json(), media_type="application/json", headers=NOT_KEPT)
+
+
+@private.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics() -> Response:
+    """Return the figures of operation, for Prometheus."""
+    return Response(exposition(), media_type=CONTENT_TYPE_LATEST, headers=NOT_KEPT)

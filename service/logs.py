@@ -1,0 +1,41 @@
+"""How the service logs, always to standard error: lines for people, or JSON for programs."""
+
+import logging
+from contextvars import ContextVar
+from typing import Any, Literal
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
+
+class WithRequestId(logging.Filter):
+    """Adds the id of the request that a line belongs to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        record.request_id = REQUEST_ID.get()
+        return True
+
+
+def log_config(log_format: Literal["text", "json"]) -> dict[str, Any]:
+    """Return a configuration for `logging.config.dictConfig`."""
+    formatters = {
+        "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",
+            "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+        },
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"chosen": formatters[log_format]},
+        "filters": {"request_id": {"()": WithRequestId}},
+        "handlers": {
+            "chosen": {"class": "logging.StreamHandler", "formatter": "chosen", "filters": ["request_id"]},
+        },
+        "loggers": {name: {"handlers": ["chosen"], "level": "INFO", "propagate": False} for name in LOGGERS},
+    }
+
+
+LOGGERS = ("uvicorn", "service", "tiling", "loc2vec")

@@ -1,0 +1,41 @@
+"""What Prometheus is told; with several server processes, the sum of them all."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.registry import REGISTRY
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where the processes put their figures together
+
+REQUESTS = Counter("loc2vec_requests", "Requests answered", ["method", "route", "status"])
+LATENCY = Histogram("loc2vec_request_seconds", "Time to answer a request", ["route"], buckets=SECONDS)
+STAGE = Histogram("loc2vec_stage_seconds", "Time in a stage, by batch", ["stage"], buckets=SECONDS)
+BATCH = Histogram("loc2vec_encoded_tiles", "Tiles encoded together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
+VECTORS = Counter("loc2vec_vectors", "Vectors answered, by where they came from", ["source"])
+QUEUE = Gauge("loc2vec_queued_places", "Places that are waited for", multiprocess_mode="livesum")
+REFUSED = Counter("loc2vec_refused", "Requests refused before any work", ["reason"])
+INDEX_SIZE = Gauge("loc2vec_index_places", "Places in the index", multiprocess_mode="livemax")
+SWAPS = Counter("loc2vec_index_swaps", "Attempts to take a new index into use", ["outcome"])
+
+
+@contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Count the time of the block as that of a stage."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        STAGE.labels(stage).observe(time.perf_counter() - start)
+
+
+def exposition() -> bytes:
+    """Return all figures in the text format of Prometheus."""
+    if SHARED not in os.environ:
+        return generate_latest(REGISTRY)
+    together = CollectorRegistry()
+    multiprocess.MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    return generate_latest(together)

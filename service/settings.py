@@ -1,0 +1,107 @@
+"""What the service can be told: `LOC2VEC_*` in the environment, a TOML file, and the options of `loc2vec serve`."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import limits
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from loc2vec.encoder import DEFAULT_MODEL
+from service.errors import SettingsError
+from tiling.machine import cpu_count
+
+PREFIX = "LOC2VEC_"
+FILE = PREFIX + "SETTINGS"  # names the TOML file
+SHA256 = re.compile("[0-9a-f]{64}")
+
+Texts = Annotated[tuple[str, ...], NoDecode]  # in the environment: separated by commas
+
+
+class Settings(BaseSettings):
+    """The settings, each with its reason; the options of the command win over the environment, that over the file."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    store: str = Field(description="Feature store, made by `loc2vec import`")
+    model: str = Field(DEFAULT_MODEL, description="Name of a shipped model, or a model folder")
+    index: Path | None = Field(None, description="Index folder, made by `loc2vec index`")
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any")
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes that answer, each with a model and an index of its own"
+    )
+    render_processes: int = Field(
+        default_factory=cpu_count, ge=0, le=256, description="Processes that draw, for each that answers; 0: threads"
+    )
+    queue_places: int = Field(1000, ge=1, description="Places that may wait; more are refused with 503")
+    cache_places: int = Field(100_000, ge=0, description="Vectors that are remembered")
+    cache_s: int = Field(
+        300, ge=0, description="How long an answer may be kept, by the service and by clients, seconds"
+    )
+    timeout_s: float = Field(30.0, gt=0, description="How long an answer, and a request's body, may take, seconds")
+    drain_s: int = Field(10, ge=0, description="How long a stop waits for answers, seconds")
+    reload_s: float = Field(1.0, gt=0, description="How often the service looks for a new index, seconds")
+    max_body_bytes: int = Field(1_000_000, ge=1, description="Longer bodies get 413")
+    api_keys: Texts = Field((), description="SHA-256 of the keys that may ask; without any, everybody may")
+    rate_per_key: str = Field("", description="For example 600/minute; empty: no limit")
+    rate_per_address: str = Field("", description="For example 60/minute; empty: no limit")
+    cors_origins: Texts = Field((), description="Origins of the pages that may ask, or *")
+    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or for programs")
+    telemetry: bool = Field(False, description="Send spans as OTEL_* say; needs the extra `telemetry`")
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _hashes(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(SHA256.fullmatch(key) for key in keys):
+            raise ValueError("give the SHA-256 of each key: printf %s KEY | sha256sum")
+        return keys
+
+    @field_validator("rate_per_key", "rate_per_address")
+    @classmethod
+    def _rate(cls, text: str) -> str:
+        if text:
+            limits.parse(text)
+        return text
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Look at the options, then the environment, then the file."""
+        file = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE))
+        return init_settings, env_settings, file
+
+
+def load_settings(options: Mapping[str, Any]) -> Settings:
+    """Return the settings, or raise `SettingsError` that names what is wrong. Options that are None are not given."""
+    file = os.environ.get(FILE)
+    if file and not Path(file).is_file():
+        raise SettingsError(f"{FILE}={file} is not a file")
+    known = {FILE, *(PREFIX + name.upper() for name in Settings.model_fields)}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; there is {', '.join(sorted(known))}")
+    try:
+        return Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise SettingsError(f"settings: {'; '.join(faults)}") from error
+    except ValueError as error:  # a file that is no TOML
+        raise SettingsError(f"settings: {error}") from error

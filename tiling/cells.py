@@ -1,0 +1,22 @@
+"""H3 cells (https://h3geo.org) as places. The only module that knows H3."""
+
+import re
+
+import h3
+
+from tiling.errors import PlaceError
+from tiling.values import LonLat, check_place
+
+CELL = re.compile("[0-9a-fA-F]{15}")
+
+
+def place_of_cell(cell: str) -> LonLat:
+    """Return the middle of an H3 cell, or raise `PlaceError`.
+
+    >>> round(place_of_cell("8a3969a41d37fff").lat, 4)
+    43.7384
+    """
+    if not CELL.fullmatch(cell) or not h3.is_valid_cell(cell):
+        raise PlaceError(f"{cell[:40]!r} is no H3 cell: write its 15 hexadecimal digits, for example 8a3969a41d37fff")
+    lat, lon = h3.cell_to_latlng(cell)
+    return check_place(lat, lon)
