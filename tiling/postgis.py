@@ -193,6 +193,7 @@ def import_extracts(
     for path in paths:
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     with opened(location) as (database, connection), _fresh_schemas(connection) as (store, raw):
+        _require_postgis(database, connection)
         execute(connection, _TABLES + GATHERED.format(kind="UNLOGGED"))
         skipped = 0
         for part, path in enumerate(paths):
@@ -228,10 +229,20 @@ def opened(location: str) -> Iterator[tuple[Database, Connection]]:
         connection.close()
 
 
+def _require_postgis(database: Database, connection: Connection) -> None:
+    if rows(connection, "SELECT FROM pg_extension WHERE extname = 'postgis'"):
+        return
+    try:
+        with database.failing():
+            execute(connection, "CREATE EXTENSION postgis")
+    except StoreError as error:
+        advice = "let a superuser run CREATE EXTENSION postgis in it, or all of tiling/roles.sql"
+        raise StoreError(f"{error}: {advice}") from error
+
+
 @contextmanager
 def _fresh_schemas(connection: Connection) -> Iterator[tuple[str, str]]:
     """Give two empty schemas; what is left of imports that were killed goes, and these go on any error."""
-    execute(connection, "CREATE EXTENSION IF NOT EXISTS postgis")
     _drop_fresh(connection)
     token = secrets.token_hex(4)  # of its own: an osm2pgsql that outlived its import must not write here
     store, raw = f"{FRESH}{token}", f"{FRESH}{token}_raw"
@@ -311,12 +322,12 @@ def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: in
     make_features(connection, "features (channel, width_m, osm_type, osm_id, geom)")
     execute(connection, _FINISH)
     counts: dict[int, int] = dict(rows(connection, "SELECT channel, count(*) FROM features GROUP BY channel"))
-    ((bounds,),) = rows(connection, "SELECT ST_AsBinary(ST_Extent(geom)::geometry, 'NDR') FROM extracts")
+    areas = [bytes(wkb) for (wkb,) in rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")]
     return ImportSummary(
         sum(counts.values()),
         {name: counts.get(channel, 0) for channel, name in enumerate(catalogue.channels)},
         skipped,
-        Box(*shapely.from_wkb(bytes(bounds)).bounds),
+        Box(*shapely.total_bounds(shapely.from_wkb(areas)).tolist()),
     )
 
 
