@@ -192,8 +192,7 @@ def import_extracts(
     require_osm2pgsql()
     for path in paths:
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
-    with opened(location) as (database, connection), _fresh_schemas(connection) as (store, raw):
-        _require_postgis(database, connection)
+    with opened(location) as (database, connection), _fresh_schemas(database, connection) as (store, raw):
         execute(connection, _TABLES + GATHERED.format(kind="UNLOGGED"))
         skipped = 0
         for part, path in enumerate(paths):
@@ -241,8 +240,9 @@ def _require_postgis(database: Database, connection: Connection) -> None:
 
 
 @contextmanager
-def _fresh_schemas(connection: Connection) -> Iterator[tuple[str, str]]:
+def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple[str, str]]:
     """Give two empty schemas; what is left of imports that were killed goes, and these go on any error."""
+    _require_postgis(database, connection)  # before the search path is ours: it goes where it always goes
     _drop_fresh(connection)
     token = secrets.token_hex(4)  # of its own: an osm2pgsql that outlived its import must not write here
     store, raw = f"{FRESH}{token}", f"{FRESH}{token}_raw"
