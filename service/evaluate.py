@@ -3,13 +3,16 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from loc2vec.encoder import LocationEncoder
+from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
     Encode,
     histogram,
@@ -18,8 +21,11 @@ from loc2vec.evaluation.baselines import (
     tag_counts,
     untrained,
 )
+from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import KEYS, Town
+from loc2vec.vectors import read_foreign
+from service.labels import read_labels, task_of
 from service.workers import draw_all
 from tiling.catalogue import load_catalogue
 from tiling.extract import read_objects
@@ -29,6 +35,7 @@ from tiling.sources.registry import open_source
 from tiling.values import TILE_RADIUS_M, LonLat, check_fingerprint
 
 Floats = NDArray[np.float32]
+NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
 FIT_PLACES = 512  # whose tiles the principal components and the untrained network's statistics are taken of
 
 
@@ -51,8 +58,10 @@ def store_of(extracts: Sequence[Path], store: str | None) -> Iterator[str]:
         yield str(made)
 
 
-def covered_by(store: str) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
-    """Return a function of (lon, lat) that tells at which places a tile lies in the store as a whole."""
+def covered_by(
+    store: str, lookups: Sequence["Lookup"] = ()
+) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
+    """Return a function of (lon, lat) that tells where a tile lies in the store as a whole, with all vectors near."""
     with open_source(store) as source:
         area = source.coverage
 
@@ -60,21 +69,83 @@ def covered_by(store: str) -> Callable[[NDArray[np.float64], NDArray[np.float64]
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
         dx, dy = (TILE_RADIUS_M / scale).T
         corners = [shapely.intersects_xy(area, lon + i * dx, lat + j * dy) for i in (-1, 1) for j in (-1, 1)]
-        inside: NDArray[np.bool_] = np.logical_and.reduce(corners)
+        near = [lookup.nearest(lat, lon) >= 0 for lookup in lookups]
+        inside: NDArray[np.bool_] = np.logical_and.reduce([*corners, *near])
         return inside
 
     return covered
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Vectors of somebody else, found by the place that is nearest, at most `NEAREST_M` away."""
+
+    name: str
+    embedding: Floats  # [n, D]
+    tree: cKDTree  # of positions on the globe, metres
+
+    @classmethod
+    def read(cls, path: Path) -> "Lookup":
+        """Read a file of vectors; `VectorsError` names the row or column at fault."""
+        vectors = read_foreign(path)
+        return cls(path.name, vectors.embedding, cKDTree(on_the_globe(vectors.lat, vectors.lon)))
+
+    def nearest(self, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the row of each place's vector, int64 [n], -1 where none is near enough."""
+        distance, row = self.tree.query(on_the_globe(lat, lon), distance_upper_bound=NEAREST_M)
+        return np.where(np.isinf(distance), -1, row)
+
+
+def labels_task(path: Path, target: str, store: str, warn: Callable[[str], object]) -> Task:
+    """Make a task of a user's labels; those that the store does not cover are left out, and told to `warn`.
+
+    Each connected part of what the store covers is a town.
+    """
+    labels = read_labels(path, target)
+    with open_source(store) as source:
+        parts = shapely.get_parts(source.coverage)
+    place = np.full(len(labels.lat), -1)
+    row, part = shapely.STRtree(parts).query(shapely.points(labels.lon, labels.lat), predicate="intersects")
+    place[row] = part
+    outside = np.flatnonzero(place < 0)
+    if len(outside):
+        first = f"{labels.where[outside[0]]} (lat {labels.lat[outside[0]]}, lon {labels.lon[outside[0]]})"
+        if len(outside) == len(place):
+            raise LabelsError(
+                f"{path}: no place lies in the store {store}, the first is {first}: give the store of that area"
+            )
+        warn(f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; the first is {first}")
+    names = tuple(f"part {number}" for number in range(1, len(parts) + 1))
+    return task_of(labels, target, place, names).at(np.flatnonzero(place >= 0))
+
+
+def where_vectors_are(task: Task, lookups: Sequence[Lookup], warn: Callable[[str], object]) -> Task:
+    """Return the task at the places that have a vector in every file, so that all methods have the same ones."""
+    kept = np.ones(len(task), bool)
+    for lookup in lookups:
+        found = lookup.nearest(task.lat, task.lon) >= 0
+        if not found.any():
+            raise LabelsError(
+                f"task {task.name}: none of its places has a vector of {lookup.name} within {NEAREST_M:.0f} m"
+            )
+        kept &= found
+    if not kept.all():
+        warn(
+            f"task {task.name}: {(~kept).sum()} of {len(task)} places have no vector and are left out, for every method"
+        )
+    return task.at(np.flatnonzero(kept))
 
 
 def encode_tasks(
     store: str,
     tasks: Sequence[Task],
     encoders: Mapping[str, LocationEncoder],
+    lookups: Sequence[Lookup] = (),
     towns: Sequence[Town] = (),
     workers: int = 1,
     progress: Callable[[int], object] = lambda n: None,
 ) -> list[dict[str, Floats]]:
-    """Return the vectors of each task's places, float32 [n, D] by method: the models, then the baselines.
+    """Return the vectors of each task's places, float32 [n, D] by method: models, files of vectors, baselines.
 
     Each tile is drawn once, has the channels of its task blanked, and goes through every method.
     """
@@ -99,6 +170,7 @@ def encode_tasks(
     objects = [item for town in towns for item in town.objects]
     return [
         {name: values[owner == number] for name, values in every.items()}
+        | {lookup.name: lookup.embedding[lookup.nearest(task.lat, task.lon)] for lookup in lookups}
         | {"position": position(task.lat, task.lon)}
         | ({"tag counts": tag_counts(objects, _places(task), task.blank)} if objects else {})
         for number, task in enumerate(tasks)

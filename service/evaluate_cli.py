@@ -2,34 +2,45 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
 from loc2vec.errors import ExtraError
-from service.commands import FolderPath, json_option
+from service.commands import DEFAULT_MODEL, FilePath, FolderPath, json_option
 
-LIBRARIES = ("sklearn", "scipy", "threadpoolctl")
-DEFAULT_MODEL = "loc2vec-16"
+if TYPE_CHECKING:
+    from loc2vec.evaluation.measure import Outcome
+    from loc2vec.evaluation.task import Task
+    from loc2vec.evaluation.tasks import Town
+    from service.evaluate import Floats, Lookup
+
+LIBRARIES = ("sklearn", "scipy", "matplotlib")
 
 
-@click.command(
-    "evaluate",
-    epilog="Example: loc2vec evaluate service/data/monaco.osm.pbf --task 'building type'",
-)
-@click.argument("extracts", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--store", help="Feature store that covers the extracts; by default one is made for the time being.")
+@click.command("evaluate", epilog="Example: loc2vec evaluate monaco.osm.pbf andorra.osm.pbf --out report")
+@click.argument("extracts", nargs=-1, type=FilePath)
+@click.option("--store", help="Feature store to draw from; by default one is made of EXTRACTS for the time being.")
 @click.option(
     "--model", "models", multiple=True, default=[DEFAULT_MODEL], show_default=True,
     help="Name of a shipped model, or a model folder; may be given several times.",
 )  # fmt: skip
-@click.option("--task", "names", multiple=True, help="Task to measure, by default all; may be given several times.")
 @click.option(
-    "--per-class", type=click.IntRange(min=10), default=300, show_default=True, help="Places of each class at most."
-)
+    "--vectors", "files", multiple=True, type=FilePath,
+    help="Parquet of other vectors (lat, lon, embedding), on the same places; may be given several times.",
+)  # fmt: skip
+@click.option("--task", "names", multiple=True, help="Task to measure, by default all; may be given several times.")
+@click.option("--labels", type=FilePath, help="Or labels of your own: CSV, GeoJSON or Parquet of points or areas.")
+@click.option("--target", help="The column of --labels to predict: text is classes, numbers are a regression.")
+@click.option(
+    "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
+    help="Places of each class at most; six times as many for a regression.",
+)  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Repetitions of each split.")
-@click.option("--out", type=FolderPath, help="Folder for the tables (table.md) and all values (results.json).")
+@click.option("--out", type=FolderPath, help="Folder for report.html, results.json, table.md and the places.")
 @click.option(
     "--workers", type=click.IntRange(min=0), default=1, show_default=True, help="Processes that draw; 0: none."
 )
@@ -38,45 +49,49 @@ def evaluate_command(
     extracts: tuple[Path, ...],
     store: str | None,
     models: tuple[str, ...],
+    files: tuple[Path, ...],
     names: tuple[str, ...],
+    labels: Path | None,
+    target: str | None,
     per_class: int,
     seeds: int,
     out: Path | None,
     workers: int,
     as_json: bool,
 ) -> None:
-    """Measure models and baselines on what EXTRACTS say and the tiles do not show.
+    """Measure models, other vectors and baselines on what EXTRACTS say and the tiles do not show.
 
-    Each extract is one town. Probes are trained on some towns or blocks of 1 km and tested on others.
+    Each extract is one town. Probes are trained on some towns, or squares of 1 km, and tested on others.
     """
+    if not extracts and store is None:
+        raise click.UsageError("give at least one extract (.osm.pbf), or --store with --labels")
+    if (labels is None) != (target is None):
+        raise click.UsageError("--labels and --target go together")
+    if labels is None and not extracts:
+        raise click.UsageError("tasks are made of extracts: give at least one, or --labels")
+    if labels is not None and names:
+        raise click.UsageError("--task chooses among the tasks of extracts: leave it out with --labels")
     require_extra()
     from loc2vec.encoder import LocationEncoder
-    from loc2vec.evaluation.measure import measure
-    from loc2vec.evaluation.splits import splits_of
+    from loc2vec.evaluation.report import write_report
     from loc2vec.evaluation.table import as_values, table
-    from loc2vec.evaluation.tasks import RECIPES, make_task
-    from service.evaluate import covered_by, encode_tasks, read_towns, store_of
-    from tiling.files import write_json, write_text
+    from service.evaluate import Lookup, encode_tasks, read_towns, store_of
 
-    unknown = sorted(set(names) - set(RECIPES))
-    if unknown:
-        raise click.UsageError(f"no task {unknown[0]!r}: choose from {', '.join(RECIPES)}")
+    _check_names(names)
     loaded = [LocationEncoder.load(model) for model in models]
     encoders = {encoder.model_id: encoder for encoder in loaded}
+    lookups = [Lookup.read(file) for file in files]
     towns = read_towns(list(extracts))
     with store_of(extracts, store) as drawn_from:
-        covered = covered_by(drawn_from)
-        tasks = [make_task(name, towns, covered, per_class) for name in names or RECIPES]
+        if labels is not None and target is not None:
+            tasks = [_own_task(labels, target, drawn_from, lookups)]
+        else:
+            tasks = _tasks(names, towns, drawn_from, lookups, per_class)
         with tqdm(total=sum(map(len, tasks)), unit=" tiles", desc="draw, encode") as bar:
-            vectors = encode_tasks(drawn_from, tasks, encoders, towns, workers, bar.update)
-    rounds = sum(len(splits_of(task)) * len(values) for task, values in zip(tasks, vectors, strict=True))
-    with tqdm(total=rounds, unit=" fits", desc="probe") as bar:
-        outcomes = [
-            measure(task, values, seeds, progress=bar.update) for task, values in zip(tasks, vectors, strict=True)
-        ]
+            vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
+    outcomes = _measure(tasks, vectors, seeds)
     if out is not None:
-        write_json(out / "results.json", as_values(outcomes))
-        write_text(out / "table.md", table(outcomes) + "\n")
+        write_report(out, outcomes, loaded[0].model_id)
     click.echo(json.dumps(as_values(outcomes)) if as_json else table(outcomes))
 
 
@@ -85,3 +100,48 @@ def require_extra() -> None:
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise ExtraError(f"evaluation needs {', '.join(missing)}: pip install 'loc2vec[evaluate]'")
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    from loc2vec.evaluation.tasks import RECIPES
+
+    unknown = sorted(set(names) - set(RECIPES))
+    if unknown:
+        raise click.UsageError(f"no task {unknown[0]!r}: choose from {', '.join(RECIPES)}")
+
+
+def _warn(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _own_task(labels: Path, target: str, store: str, lookups: list["Lookup"]) -> "Task":
+    from loc2vec.evaluation.splits import FOLDS
+    from service.evaluate import labels_task, where_vectors_are
+
+    task = where_vectors_are(labels_task(labels, target, store, _warn), lookups, _warn)
+    task.require(FOLDS)  # before hours of drawing
+    return task
+
+
+def _tasks(
+    names: tuple[str, ...], towns: list["Town"], store: str, lookups: list["Lookup"], per_class: int
+) -> list["Task"]:
+    from loc2vec.evaluation.splits import FOLDS
+    from loc2vec.evaluation.tasks import RECIPES, make_task
+    from service.evaluate import covered_by
+
+    covered = covered_by(store, lookups)
+    tasks = [make_task(name, towns, covered, per_class) for name in names or RECIPES]
+    for task in tasks:
+        task.require(FOLDS)
+    return tasks
+
+
+def _measure(tasks: list["Task"], vectors: list[dict[str, "Floats"]], seeds: int) -> list["Outcome"]:
+    from loc2vec.evaluation.measure import measure
+    from loc2vec.evaluation.splits import splits_of
+
+    rounds = sum(len(splits_of(task)) * len(values) for task, values in zip(tasks, vectors, strict=True))
+    with tqdm(total=rounds, unit=" fits", desc="probe") as bar:
+        update: Callable[[int], object] = bar.update
+        return [measure(task, values, seeds, update) for task, values in zip(tasks, vectors, strict=True)]

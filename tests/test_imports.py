@@ -21,6 +21,7 @@ ONLY_IN = {
     "h3": {"tiling.cells"},
     "pyogrio": {"tiling.sources.geopackage"},
     "ray": {"tiling.ray_engine"},
+    "matplotlib": {"loc2vec.evaluation.report"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
 }
 NEVER = {

@@ -1,5 +1,6 @@
 """Reading an OSM extract: every object that the catalogue draws, with its geometry, and the coastline."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], obj
 
 
 def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Iterator[OsmObject]:
-    """Yield every object that has one of `keys` and a usable geometry, drawn or not.
+    """Yield every object that has one of `keys` and a usable geometry, drawn or not, with these of its tags.
 
     A closed way comes as a line and as an area. Raises `ExtractError` as `read_extract` does.
     """
@@ -75,7 +76,9 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
             kind, wkb = _kind_and_geometry(item)
             if wkb is not None:
                 tags = dict(item.tags)
-                yield OsmObject(kind, tags, catalogue.reasons(kind, tags), wkb)
+                # Interned: the same few thousand words come a million times.
+                kept = {sys.intern(key): sys.intern(tags[key]) for key in keys if key in tags}
+                yield OsmObject(kind, kept, catalogue.reasons(kind, tags), wkb)
     except RuntimeError as error:  # osmium raises nothing narrower
         raise _unreadable(path, error) from error
 

@@ -68,6 +68,15 @@ def read_points(path: Path) -> Points:
     return Points(lat, lon, table)
 
 
+def has_columns(path: Path) -> bool:
+    """Tell whether a Parquet file has columns for latitude and longitude, or `PointsError` if it is none."""
+    try:
+        names = {name.lower() for name in pq.read_schema(path).names}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PointsError(f"cannot read {path}: {error}") from error
+    return all(names & set(NAMES[column]) for column in NAMES)
+
+
 def _read_csv(path: Path) -> pa.Table:
     broken: list[str] = []
 

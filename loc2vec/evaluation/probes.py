@@ -22,7 +22,7 @@ PROBES: tuple[Probe, ...] = ("linear", "knn")
 STRENGTHS = (0.01, 0.1, 1.0)  # C of the logistic regression, chosen within the training places
 PENALTIES = tuple(10.0**power for power in range(-2, 6))  # alpha of the ridge regression, chosen likewise
 NEIGHBOURS = 15
-INNER_FOLDS = 3
+INNER_FOLDS = 2
 TOP = 5
 
 
@@ -31,7 +31,7 @@ def predict(probe: Probe, task: Task, vectors: Floats, train: Rows, test: Rows, 
 
     `vectors` float32 [N, D] of all places, `group` int64 [N]. Returns the probability of each class [n, K], or
     the number itself [n]. Vectors are standardised by the training rows; the strength of the logistic
-    regression is chosen by three inner folds of whole groups.
+    regression is chosen by two inner folds of whole groups.
     """
     if not task.classes:
         number: NDArray[np.float64] = (
@@ -60,9 +60,10 @@ def _classifier(probe: Probe, task: Task, train: Rows, group: Rows) -> Pipeline 
         [("scale", StandardScaler()), ("fit", LogisticRegression(class_weight="balanced", max_iter=2000))]
     )
     inner = min(INNER_FOLDS, len(np.unique(group[train])))
-    if inner < INNER_FOLDS:
+    splits = list(GroupKFold(inner).split(train, groups=group[train])) if inner > 1 else []
+    splits = [split for split in splits if len(np.unique(task.target[train[split[0]]])) > 1]
+    if not splits:
         return logistic
-    splits = list(GroupKFold(inner).split(train, groups=group[train]))
     return GridSearchCV(logistic, {"fit__C": STRENGTHS}, scoring="f1_macro", cv=splits)
 
 

@@ -68,13 +68,13 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
 
 def _apart(task: Task, train: Rows, test: Rows) -> NDArray[np.bool_]:
     """Tell which training places are further than `APART_M` from every test place."""
-    xyz = _on_the_globe(task.lat, task.lon)
+    xyz = on_the_globe(task.lat, task.lon)
     distance, _ = cKDTree(xyz[test]).query(xyz[train], distance_upper_bound=APART_M)
     apart: NDArray[np.bool_] = np.isinf(distance)
     return apart
 
 
-def _on_the_globe(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
+def on_the_globe(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return positions in metres, float64 [n, 3]: straight lines between them are as long as the ground here."""
     phi, lam = np.radians(lat), np.radians(lon)
     unit = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)

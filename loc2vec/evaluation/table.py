@@ -4,71 +4,69 @@ from collections.abc import Sequence
 from typing import Any
 
 from loc2vec.evaluation.measure import Outcome, Score
-from loc2vec.evaluation.probes import Probe, primary
+from loc2vec.evaluation.probes import NEIGHBOURS, Probe, primary
 from loc2vec.evaluation.splits import Split
 from tiling.values import ATTRIBUTION
 
+COMPACT = 16  # numbers; methods of so few or fewer compete with each other
+WORTHLESS = -1.0  # of an R2: how far below the mean alone it lies says nothing more
 TITLES: dict[Split, str] = {
     "towns": "Across towns: probes are trained on some towns and tested on others",
     "blocks": "Across blocks: probes are trained on some squares of 1 km and tested on others",
     "random": "Diagnostic only, it flatters every method: places mixed at random, neighbours on both sides",
 }
+PROBES: dict[Probe, str] = {"linear": "logistic or ridge regression", "knn": f"{NEIGHBOURS} nearest neighbours"}
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return the primary metrics: a table for each split and probe, one row a method, one column a task."""
-    pieces = ["\n".join(_facts(outcome) for outcome in outcomes)]
+    pieces = ["\n".join(f"- {facts(outcome)}" for outcome in outcomes)]
     for split, title in TITLES.items():
-        for probe in ("linear", "knn"):
-            chosen = [o for o in outcomes if any(s.split == split and s.probe == probe for s in o.scores)]
-            if chosen:
-                pieces.append(f"{title} ({_PROBES[probe]})\n\n{_grid(chosen, split, probe)}")
+        for probe, name in PROBES.items():
+            rows = grid(outcomes, split, probe)
+            if rows:
+                rows.insert(1, ["---", *("---:" for _ in rows[0][1:])])
+                pieces.append(f"{title} ({name})\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join([*pieces, ATTRIBUTION])
 
 
-_PROBES: dict[Probe, str] = {"linear": "logistic or ridge regression", "knn": "15 nearest neighbours"}
-
-
-def _facts(outcome: Outcome) -> str:
+def facts(outcome: Outcome) -> str:
+    """Say in a line what a task is and how many places it has."""
     task = outcome.task
-    counts = "" if task.geolocation else ", ".join(f"{name} {count}" for name, count in task.counts.items())
     towns = len(set(task.place.tolist()))
-    return f"- {task.name}: {task.about}; {len(task)} places in {towns} town{'s' * (towns != 1)}" + (
-        f" ({counts})" if counts else ""
-    )
+    text = f"{task.name}: {task.about}; {len(task)} places in {towns} town{'s' * (towns != 1)}"
+    counts = "" if task.geolocation else ", ".join(f"{name} {count}" for name, count in task.counts.items())
+    return f"{text} ({counts})" if counts else text
 
 
-def _grid(outcomes: Sequence[Outcome], split: Split, probe: Probe) -> str:
-    methods = list(dict.fromkeys(score.method for outcome in outcomes for score in outcome.scores))
-    found = {(s.method, s.task): s for o in outcomes for s in o.scores if s.split == split and s.probe == probe}
-    metric = {o.task.name: primary(o.task) for o in outcomes}
+def grid(outcomes: Sequence[Outcome], split: Split, probe: Probe) -> list[list[str]]:
+    """Return the cells of a table, its head first; empty when nothing was measured so."""
+    found = {(s.method, s.task): s for o in outcomes for s in o.scores if (s.split, s.probe) == (split, probe)}
+    if not found:
+        return []
+    metric = {o.task.name: primary(o.task) for o in outcomes if any(task == o.task.name for _, task in found)}
     best = {
-        (kind, task): max(
-            found[name, task].mean(metric[task])
-            for name in methods
-            if (name, task) in found and _kind(found[name, task]) == kind
-        )
-        for kind in {_kind(score) for score in found.values()}
-        for task in metric
-        if any(key[1] == task and _kind(score) == kind for key, score in found.items())
+        task: _best([score for (_, other), score in found.items() if other == task], metric[task]) for task in metric
     }
-    head = ["method", "numbers", *(f"{name}, {metric[name]}" for name in metric)]
-    lines = [head, ["---", "---:", *("---:" for _ in metric)]]
-    for name in methods:
-        scores = {task: found[name, task] for task in metric if (name, task) in found}
-        cells = [_cell(scores[task], metric[task], best) if task in scores else "" for task in metric]
-        lines.append([name, _numbers([score.numbers for score in scores.values()]), *cells])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [["method", "numbers", *(f"{task}, {metric[task]}" for task in metric)]]
+    for method in dict.fromkeys(name for name, _ in found):
+        scores = {task: found[method, task] for task in metric if (method, task) in found}
+        cells = [_cell(scores[task], metric[task], best[task]) if task in scores else "" for task in metric]
+        lines.append([method, _numbers([score.numbers for score in scores.values()]), *cells])
+    return lines
 
 
-def _kind(score: Score) -> bool:
-    """Methods of 16 numbers or fewer compete with each other."""
-    return score.numbers <= 16
+def _best(scores: Sequence[Score], metric: str) -> float | None:
+    """Return the best mean of the compact methods."""
+    return max((score.mean(metric) for score in scores if score.numbers <= COMPACT), default=None)
 
 
-def _cell(score: Score, metric: str, best: dict[tuple[bool, str], float]) -> str:
-    text = f"{score.mean(metric):.3f}" + (f" ± {score.spread(metric):.3f}" if len(score.metrics[metric]) > 1 else "")
-    return f"**{text}**" if _kind(score) and score.mean(metric) == best[True, score.task] else text
+def _cell(score: Score, metric: str, best: float | None) -> str:
+    if score.mean(metric) < WORTHLESS:
+        return f"< {WORTHLESS:.0f}"
+    spread = f" ± {score.spread(metric):.3f}" if len(score.metrics[metric]) > 1 else ""
+    text = f"{score.mean(metric):.3f}{spread}"
+    return f"**{text}**" if score.numbers <= COMPACT and score.mean(metric) == best else text
 
 
 def _numbers(found: Sequence[int]) -> str:
@@ -83,21 +81,6 @@ def as_values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _values(outcome: Outcome) -> dict[str, Any]:
     task = outcome.task
-    scores = [
-        {
-            "method": score.method,
-            "numbers": score.numbers,
-            "split": score.split,
-            "probe": score.probe,
-            "diagnostic": score.split == "random",
-            "metrics": {
-                name: {"mean": score.mean(name), "spread": score.spread(name), "seeds": values}
-                for name, values in score.metrics.items()
-            },
-            "by_town": score.by_town,
-        }
-        for score in outcome.scores
-    ]
     return {
         "task": task.name,
         "about": task.about,
@@ -105,7 +88,22 @@ def _values(outcome: Outcome) -> dict[str, Any]:
         "primary": primary(task),
         "places": len(task),
         "classes": task.counts,
-        "scores": scores,
+        "scores": [_score(score) for score in outcome.scores],
         "few_shot": outcome.few,
         "confusion": {name: outcome.confusion(name).tolist() for name in outcome.predicted} if task.classes else {},
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "method": score.method,
+        "numbers": score.numbers,
+        "split": score.split,
+        "probe": score.probe,
+        "diagnostic": score.split == "random",
+        "metrics": {
+            name: {"mean": score.mean(name), "spread": score.spread(name), "seeds": values}
+            for name, values in score.metrics.items()
+        },
+        "by_town": score.by_town,
     }

@@ -1,6 +1,6 @@
 """What is predicted: places with a label each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,16 @@ class Task:
     def counts(self) -> dict[str, int]:
         """Return the number of places of each class."""
         return {name: int((self.target == number).sum()) for number, name in enumerate(self.classes)}
+
+    def at(self, rows: NDArray[np.int64]) -> "Task":
+        """Return the task at these places alone; classes that are left with none go."""
+        target, classes = self.target[rows], self.classes
+        if classes:
+            present, target = np.unique(target, return_inverse=True)
+            classes = tuple(classes[number] for number in present.tolist())
+        return replace(
+            self, lat=self.lat[rows], lon=self.lon[rows], place=self.place[rows], target=target, classes=classes
+        )
 
     def require(self, folds: int) -> None:
         """Raise `LabelsError` when this cannot be learned and tested in so many folds."""

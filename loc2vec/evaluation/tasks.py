@@ -83,6 +83,8 @@ KEYS = (
     "leisure",
     "railway",
     "highway",
+    "building:levels",
+    "tunnel",
 )
 
 Rows = list[tuple[LonLat, float]]  # places with their target

@@ -90,7 +90,6 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf):
         (["{pbf}", "--task", "bulding type"], "no task 'bulding type': choose from building type"),
         (["{pbf}", "--model", "no-model"], "no model folder"),
         (["{pbf}", "--store", "nowhere.gpkg"], "nowhere.gpkg is not a file"),
-        ([], "Missing argument"),
     ],
 )
 def test_what_the_user_did_wrong_is_said(monaco_pbf, arguments, message):
