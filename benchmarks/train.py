@@ -16,7 +16,7 @@ from table import Row, rows_of, show
 
 from loc2vec.compute import keep_freed_memory, pick_device
 from loc2vec.encoders.registry import build
-from loc2vec.losses import soft_pn_in_batch
+from loc2vec.losses import pairs_of, soft_pn
 
 PLACES, PAIRS = 20, 5
 TILES = PLACES * (1 + PAIRS)
@@ -39,8 +39,7 @@ def stepper(layout: torch.memory_format, bfloat16: bool, device: torch.device) -
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             vectors = network(tiles)
-        positives = vectors[PLACES:].unflatten(0, (PLACES, PAIRS))
-        loss = soft_pn_in_batch(vectors[:PLACES], positives, overlapping)
+        loss = soft_pn(pairs_of(vectors.unflatten(0, (PLACES, 1 + PAIRS)), overlapping))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

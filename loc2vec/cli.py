@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import get_args
 
 import click
 
 from loc2vec.board import TensorBoard
 from loc2vec.distributed import World
 from loc2vec.encoders.registry import ENCODERS
-from loc2vec.losses import Negatives
+from loc2vec.losses import LOSSES
+from loc2vec.model import load_model, model_path
 from loc2vec.report import Scores, table, write_report
 from loc2vec.train import TrainConfig, TrainResult, train
 from tiling.command import INTERRUPTED
@@ -34,9 +34,10 @@ DEFAULTS = TrainConfig()
 @click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
-    "--negatives", type=click.Choice(get_args(Negatives)), default=DEFAULTS.negatives, show_default=True,
-    help="Learn from all negatives of a batch, or from the nearest one of each pair.",
+    "--loss", type=click.Choice(sorted(LOSSES)), default=DEFAULTS.loss, show_default=True,
+    help="SoftPN over triplets, or the cross-entropy of finding a place among the others of a batch.",
 )  # fmt: skip
+@click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
@@ -48,7 +49,8 @@ def train_command(
     validation: str | None,
     encoder: str,
     steps: int,
-    negatives: Negatives,
+    loss: str,
+    init: str | None,
     seed: int,
     device: str,
     resume: bool,
@@ -61,12 +63,13 @@ def train_command(
     OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
     model is the one that finds most of the places again (recall@1), without it the one with the least loss.
     """
-    config = TrainConfig(encoder=encoder, steps=steps, negatives=negatives, seed=seed)
+    config = TrainConfig(encoder=encoder, steps=steps, loss=loss, seed=seed)
     data = TileDataset.open(tiles)
     other = None if validation is None else TileDataset.open(validation)
     board = TensorBoard(out / "tensorboard") if tensorboard else None
+    model = None if init is None else load_model(model_path(init))
     with _stop_on_interrupt() as stop:
-        result = train(config, data, out, other, device, resume, stop, board)
+        result = train(config, data, out, other, device, resume, stop, board, model)
     if World.of_environment().leads:
         scores = write_report(out, other or data, other is not None, device) if result.finished else None
         click.echo(_as_json(result, scores) if as_json else _summary(result, scores))

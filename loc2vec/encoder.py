@@ -58,7 +58,7 @@ class LocationEncoder:
         self.dim = model.config.options["dim"]
         self.name = model.config.name
         self.fingerprint = model.config.fingerprint  # of the tiles it was trained on
-        self.model_id = f"{self.name}@{model.sha256[:12]}"
+        self.model_id = model.model_id
 
     @classmethod
     def load(

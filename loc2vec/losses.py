@@ -1,22 +1,32 @@
-"""SoftPN: the loss that pulls the pictures of one place together and pushes other places away.
+"""The losses that pull the pictures of one place together and push other places away: SoftPN and NCE.
 
-Balntas, Johns, Tang, Mikolajczyk: PN-Net: Conjoined Triple Deep Network for Learning Local Image
-Descriptors, arXiv 1601.05030. With D the Euclidean distance and D* = min(D(a, n), D(p, n)),
+A batch is P places with V views each, the anchor and its positives. Any two views of a place are a pair
+(a, p), every view of another place is a negative n, and D is the Euclidean distance.
+
+SoftPN is the loss of Balntas, Johns, Tang, Mikolajczyk: PN-Net: Conjoined Triple Deep Network for Learning
+Local Image Descriptors, arXiv 1601.05030. With D* = min(D(a, n), D(p, n)),
 
     d+ = e^D(a,p) / (e^D(a,p) + e^D*),   d- = e^D* / (e^D(a,p) + e^D*),
     loss = d+^2 + (1 - d-)^2 = 2 sigmoid(D(a,p) - D*)^2,
 
-and the last form does not overflow.
+and the last form does not overflow. In a batch D* is the soft minimum over all negatives of both views,
+-log(mean(e^-D)): the least of many distances alone makes all of them shrink together.
+
+NCE is the cross-entropy of choosing p among p and the negatives of a by e^(-2 D(a, .)); van den Oord, Li,
+Vinyals: Representation Learning with Contrastive Predictive Coding, arXiv 1807.03748.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from math import log
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-Negatives = Literal["all", "hardest"]
-
 EPSILON = 1e-12  # keeps the gradient of the square root finite between equal points
+NCE_SHARPNESS = 2.0
+FAR = 1e9  # the distance at which a view counts for nothing
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -25,39 +35,57 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def soft_pn_of_distances(positive: Tensor, nearest_negative: Tensor) -> Tensor:
-    """Mean of 2 sigmoid(D(a, p) - D*)^2 over distances of any one shape."""
-    return 2 * torch.sigmoid(positive - nearest_negative).square().mean()
+    """SoftPN of D(a, p) and D*, tensors of any one shape."""
+    return 2 * torch.sigmoid(positive - nearest_negative).square()
 
 
-def soft_pn(anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Mean SoftPN of triplets, each [n, D]."""
-    nearest = torch.minimum(distance(anchor, negative), distance(positive, negative))
-    return soft_pn_of_distances(distance(anchor, positive), nearest)
+class Pairs(NamedTuple):
+    """The pairs of a batch: all V (V - 1) / 2 of each place, Q in number.
 
-
-def triplet_distances(
-    anchors: Tensor, positives: Tensor, overlapping: Tensor, negatives: Negatives
-) -> tuple[Tensor, Tensor]:
-    """Return D(a, p) and D* of every triplet of a batch, each [triplets].
-
-    `anchors` [P, D], `positives` [P, K, D]; the anchors of the other places are the negatives, except
-    where `overlapping` bool [P, P] is true (it is on the diagonal). "all" makes a triplet of every
-    allowed negative; "hardest" makes one triplet a pair, with D* the least over the allowed negatives.
-    Raises `ValueError` when no place has an allowed negative.
+    `positive` [P, Q]: D(a, p); `negative` [P, V, P * V]: the distance of each view to every view of the batch,
+    `FAR` where it is no negative; `first`, `second` int64 [Q]: the views of a pair; `weight` [P]: 1, or 0
+    for a place without any negative.
     """
-    allowed = ~overlapping[:, None, :].expand(-1, positives.shape[1], -1)  # [P, K, P]
-    if not allowed.any():
-        raise ValueError(f"none of the {len(anchors)} places of the batch has a negative: all overlap")
-    to_anchor = distance(anchors[:, None], anchors)[:, None, :]  # [P, 1, P]
-    to_positive = distance(positives[:, :, None], anchors)  # [P, K, P]
-    nearest = torch.minimum(to_anchor, to_positive)
-    if negatives == "hardest":
-        nearest = nearest.masked_fill(~allowed, torch.inf).amin(-1, keepdim=True)  # [P, K, 1]
-        allowed = allowed.any(-1, keepdim=True)
-    pairs = distance(anchors[:, None], positives)[:, :, None].expand_as(nearest)
-    return pairs[allowed], nearest[allowed]
+
+    positive: Tensor
+    negative: Tensor
+    first: Tensor
+    second: Tensor
+    weight: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of values [P, Q] over the pairs that have negatives; NaN when none has."""
+        return (values.mean(1) * self.weight).sum() / self.weight.sum()
 
 
-def soft_pn_in_batch(anchors: Tensor, positives: Tensor, overlapping: Tensor, negatives: Negatives = "all") -> Tensor:
-    """Mean SoftPN over the triplets of a batch; arguments as in `triplet_distances`."""
-    return soft_pn_of_distances(*triplet_distances(anchors, positives, overlapping, negatives))
+def pairs_of(views: Tensor, overlapping: Tensor) -> Pairs:
+    """Compare the views [P, V, D] of a batch.
+
+    Places where `overlapping` bool [P, P] is true (it is on the diagonal) are not each other's negatives.
+    """
+    places, per_place, _ = views.shape
+    flat = views.flatten(0, 1)
+    among = distance(flat[:, None], flat).view(places, per_place, places, per_place)
+    negative = among.masked_fill(overlapping[:, None, :, None], FAR).flatten(2)
+    own = among.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [P, V, V]
+    first, second = torch.triu_indices(per_place, per_place, 1, device=views.device)
+    weight = (~overlapping).any(1).to(views.dtype)
+    return Pairs(own[:, first, second], negative, first, second, weight)
+
+
+def soft_pn(pairs: Pairs) -> Tensor:
+    """Mean SoftPN of the pairs of a batch, with the soft minimum over their negatives as D*."""
+    many = (pairs.negative < FAR).sum(-1).clamp(min=1).to(pairs.negative.dtype)
+    near = torch.logsumexp(-pairs.negative, -1) - many.log()  # [P, V]
+    nearest = log(2) - torch.logaddexp(near[:, pairs.first], near[:, pairs.second])  # [P, Q]
+    return pairs.mean(soft_pn_of_distances(pairs.positive, nearest))
+
+
+def nce(pairs: Pairs) -> Tensor:
+    """Mean NCE of the pairs of a batch, each view in turn the one that looks for the other."""
+    among = torch.logsumexp(-NCE_SHARPNESS * pairs.negative, -1)  # [P, V]
+    apart = NCE_SHARPNESS * pairs.positive
+    return pairs.mean((F.softplus(apart + among[:, pairs.first]) + F.softplus(apart + among[:, pairs.second])) / 2)
+
+
+LOSSES: dict[str, Callable[[Pairs], Tensor]] = {"softpn": soft_pn, "nce": nce}

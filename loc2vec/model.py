@@ -40,6 +40,10 @@ class Model:
     network: nn.Module
     sha256: str
 
+    @property
+    def model_id(self) -> str:
+        return f"{self.config.name}@{self.sha256[:12]}"
+
 
 def save_model(folder: Path, network: nn.Module, config: ModelConfig) -> None:
     """Write a model folder, in place of what stood there."""

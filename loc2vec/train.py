@@ -26,8 +26,8 @@ from loc2vec.data import Batch, Batches, Dataset
 from loc2vec.distributed import World, across, joined
 from loc2vec.encoders.registry import build
 from loc2vec.errors import RunError
-from loc2vec.losses import Negatives, soft_pn_of_distances, triplet_distances
-from loc2vec.model import ModelConfig, save_model
+from loc2vec.losses import LOSSES, pairs_of
+from loc2vec.model import Model, ModelConfig, save_model
 from loc2vec.retrieval import PRIMARY, Encode, retrieval
 from loc2vec.runlog import Board, Log, Meter
 from loc2vec.triplets import hardest, sample
@@ -50,7 +50,7 @@ class TrainConfig:
     learning_rate: float = 1e-3  # at its highest
     warm_up: int = 100  # steps of rising learning rate
     weight_decay: float = 1e-4
-    negatives: Negatives = "all"
+    loss: str = "softpn"
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 100
@@ -86,17 +86,30 @@ def train(
     resume: bool = False,
     stop: threading.Event | None = None,
     board: Board | None = None,
+    init: Model | None = None,
 ) -> TrainResult:
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
-    Keeps the model with the best recall@1 on `validation`, or without one the least training loss.
+    Starts from random weights, or from those of `init`, a model of the same encoder and tiles. Keeps the
+    model with the best recall@1 on `validation`, or without one the least training loss.
     Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
     A resumed run may have more steps than before. `board` is shown how the run goes.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
+    if init is not None:
+        _check_init(init, config, tiles)
     with joined(device) as (world, where):
-        return _train(config, tiles, out, validation, resume, stop or threading.Event(), board, world, where)
+        return _train(config, tiles, out, validation, resume, stop or threading.Event(), board, init, world, where)
+
+
+def _check_init(init: Model, config: TrainConfig, tiles: Dataset) -> None:
+    check_fingerprint(f"model {init.config.name}", init.config.fingerprint, tiles.fingerprint)
+    ours, theirs = (config.encoder, {"dim": config.dim}), (init.config.encoder, init.config.options)
+    if ours != theirs:
+        raise RunError(
+            f"model {init.config.name} is of encoder {theirs[0]} {theirs[1]}, the run of {ours[0]} {ours[1]}"
+        )
 
 
 def _train(
@@ -107,6 +120,7 @@ def _train(
     resume: bool,
     stop: threading.Event,
     board: Board | None,
+    init: Model | None,
     world: World,
     where: torch.device,
 ) -> TrainResult:
@@ -114,9 +128,12 @@ def _train(
     batches = Batches(tiles, config.seed, config.places, config.pairs, world)
     keep_freed_memory(where)
     torch.manual_seed(config.seed)
-    network = build(config.encoder, dim=config.dim).to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(config.encoder, dim=config.dim)
+    if init is not None:
+        network.load_state_dict(init.network.state_dict())
+    network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
-    state = _stand(_describe(config, tiles, validation), out, resume, network, optimizer, world)
+    state = _stand(_describe(config, tiles, validation, init), out, resume, network, optimizer, world)
     replica = across(network, world)
 
     score = "-loss" if validation is None else PRIMARY
@@ -186,12 +203,13 @@ def _stand(
     return state
 
 
-def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None) -> dict[str, Any]:
+def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None, init: Model | None) -> dict[str, Any]:
     """Say what a run is made of, in values that JSON keeps as they are."""
     return asdict(config) | {
         "fingerprint": tiles.fingerprint,
         "train_places": tiles.n_places,
         "train_positives": tiles.positives,
+        "init": None if init is None else init.model_id,
         "validation_places": None if validation is None else validation.n_places,
     }
 
@@ -238,9 +256,8 @@ def train_step(
     with mixed_precision(device):
         vectors = network(seen).float()  # [P * (1 + K), D]
     vectors = world.gather(vectors.unflatten(0, kept.shape[:2]))  # [P, 1 + K, D]
-    anchors = vectors[:, 0]
-    pair, nearest = triplet_distances(anchors, vectors[:, 1:], overlapping, config.negatives)
-    loss = soft_pn_of_distances(pair, nearest)
+    pairs = pairs_of(vectors, overlapping)
+    loss = LOSSES[config.loss](pairs)
     optimizer.zero_grad()
     (loss * world.size).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over the processes
     norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
@@ -249,8 +266,10 @@ def train_step(
     optimizer.step()
     for buffer, old in zip(statistics, before, strict=True):
         buffer.copy_(torch.where(finite, buffer, old))
-    metrics = [loss, pair.mean(), nearest.mean(), (pair < nearest).float().mean(), norm, finite.float()]
-    return torch.stack(metrics).detach(), anchors.detach()
+    nearest = pairs.negative.amin(-1)[:, pairs.first]  # [P, Q]
+    easy = (pairs.positive < nearest).float()
+    metrics = [loss, *map(pairs.mean, (pairs.positive, nearest, easy)), norm, finite.float()]
+    return torch.stack(metrics).detach(), vectors[:, 0].detach()
 
 
 def _evaluate(network: nn.Module, validation: Dataset | None, meter: Meter) -> dict[str, float]:

@@ -43,9 +43,9 @@ def test_json(run):
 
 
 def test_options_reach_the_configuration(run, tmp_path):
-    run("--steps", "1", "--seed", "7", "--negatives", "hardest")
+    run("--steps", "1", "--seed", "7", "--loss", "nce")
     state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
-    assert (state["step"], state["run"]["seed"], state["run"]["negatives"]) == (1, 7, "hardest")
+    assert (state["step"], state["run"]["seed"], state["run"]["loss"]) == (1, 7, "nce")
 
 
 def test_ctrl_c_saves_and_resume_goes_on(run, monkeypatch):

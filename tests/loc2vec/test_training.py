@@ -333,10 +333,31 @@ def test_an_unknown_encoder_leaves_no_folder(tmp_path, make_dataset):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_hardest_negatives_and_another_size_train(tmp_path, make_dataset):
-    config = replace(SMALL, dim=4, negatives="hardest")
+def test_the_other_loss_and_another_size_train(tmp_path, make_dataset):
+    config = replace(SMALL, dim=4, loss="nce")
     assert train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu").finished
     assert load_model(tmp_path / "run" / "best").network.dense.out_features == 4
+
+
+def test_a_run_starts_from_a_model(tmp_path, make_dataset):
+    train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
+    model = load_model(tmp_path / "first" / "best")
+    train(replace(SMALL, steps=1, warm_up=10**9), make_dataset(), tmp_path / "second", device="cpu", init=model)
+    state = model.network.state_dict()
+    second = load_model(tmp_path / "second" / "best")
+    assert second.config.training["init"] == model.model_id
+    weights = [(second.network.state_dict()[name], state[name]) for name, _ in model.network.named_parameters()]
+    assert all(torch.allclose(now, before, atol=1e-6) for now, before in weights)
+
+
+def test_a_model_of_another_size_or_other_tiles_starts_no_run(tmp_path, make_dataset):
+    train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
+    model = load_model(tmp_path / "first" / "best")
+    with pytest.raises(RunError, match="'dim': 16"):
+        train(replace(SMALL, dim=4), make_dataset(), tmp_path / "run", device="cpu", init=model)
+    with pytest.raises(FingerprintError, match="other"):
+        train(SMALL, make_dataset(fingerprint="other"), tmp_path / "run", device="cpu", init=model)
+    assert not (tmp_path / "run").exists()
 
 
 def test_bfloat16_steps_follow_float32_steps(make_dataset):
