@@ -36,7 +36,7 @@ class RenderProcess:
         self._process = context.Process(target=_work, args=(self._location, theirs), name="render", daemon=True)
         self._process.start()
         theirs.close()  # so that the process holds the only other end
-        self._receive()
+        _unless_error(self._pipe.recv())
 
     def draw(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, uint8 [n, 12, H, W]."""
@@ -49,30 +49,34 @@ class RenderProcess:
         return tile
 
     def _ask(self, order: Order) -> Any:
+        """Return what the process answers, or raise the error it had."""
         try:
-            self._pipe.send(order)
-            return self._receive()
+            answer = self._exchange(order)
         except GONE:
             log.warning("render process %s was killed: starting another", self._process.pid)
-        self.close()
-        self._start()
-        try:
-            self._pipe.send(order)
-            return self._receive()
-        except GONE as error:
-            raise WorkerError("a render process was killed twice (out of memory?)") from error
+            self.close()
+            self._start()
+            try:
+                answer = self._exchange(order)
+            except GONE as error:
+                raise WorkerError("a render process was killed twice (out of memory?)") from error
+        return _unless_error(answer)
 
-    def _receive(self) -> Any:
-        answer = self._pipe.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def _exchange(self, order: Order) -> Any:
+        self._pipe.send(order)
+        return self._pipe.recv()
 
     def close(self) -> None:
         """End the process, whatever it is doing: it only reads."""
         self._pipe.close()
         self._process.kill()
         self._process.join()
+
+
+def _unless_error(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _work(location: str, pipe: Connection) -> None:

@@ -1,0 +1,71 @@
+"""Processes that draw for the service."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.drawing import RenderProcess
+from service.embed import Places
+from service.engine import Engine, EngineSettings
+from service.rendering import RenderThread
+from tiling.errors import StoreError
+from tiling.values import LonLat, Pose
+
+
+def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(monaco_store: Path, places: Places) -> None:
+    asked = [LonLat(*row) for row in places.lon_lat[:20].tolist()]
+    pose = Pose(asked[3].lat, asked[3].lon, 30.0, 5.0, -7.0)
+    thread, process = RenderThread(str(monaco_store)), RenderProcess(str(monaco_store))
+    expected, tile = thread.draw(asked), thread.tile(pose)
+    for _ in range(2):
+        assert (process.draw(asked) == expected).all()
+        assert (process.tile(pose).pixels == tile.pixels).all()
+        assert process.tile(pose).channels == tile.channels
+        for child in multiprocessing.active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+    thread.close()
+    process.close()
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_of_the_store_comes_out_here_and_the_process_goes_on(own_store: Path) -> None:
+    process = RenderProcess(str(own_store))
+    pose = Pose(43.7384, 7.4246)
+    before = process.tile(pose).pixels
+    with pytest.raises(AttributeError):
+        process.tile(None)  # type: ignore[arg-type]
+    assert (process.tile(pose).pixels == before).all()
+    process.close()
+    own_store.unlink()
+    with pytest.raises(StoreError, match=r"own\.gpkg"):
+        RenderProcess(str(own_store))
+
+
+def test_signals_are_for_the_main_process_to_answer(monaco_store: Path) -> None:
+    process = RenderProcess(str(monaco_store))
+    (child,) = multiprocessing.active_children()
+    assert child.pid is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(child.pid, number)
+    time.sleep(0.1)
+    assert process.tile(Pose(43.7384, 7.4246)).pixels.any()
+    assert multiprocessing.active_children() == [child]
+    process.close()
+
+
+def test_an_engine_with_processes_gives_the_same_vectors(
+    monaco_store: Path, model_folder: Path, places: Places, engine: Engine
+) -> None:
+    asked = [LonLat(*row) for row in places.lon_lat[:40].tolist()]
+    with Engine.open(EngineSettings(str(monaco_store), model_folder, render_processes=2)) as other:
+        vectors = other.embed([*asked, *asked[:5]])
+        assert other.known(asked[0]) is not None
+    assert not multiprocessing.active_children()
+    np.testing.assert_allclose(vectors[:40], engine.embed(asked), atol=1e-4)
+    assert (vectors[40:] == vectors[:5]).all()

@@ -1,0 +1,113 @@
+"""Taking a new index into use under load."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loc2vec.vectors import Vectors, write_vectors
+from service.engine import Engine
+from service.index import FACTS, VECTORS, NeighborIndex
+from service.reload import stamp, swap
+from service.server import open_engine
+from service.settings import Settings
+from tests.service.conftest import serving
+from tests.service.test_access import changed
+from tests.service.test_app import MONACO
+
+
+def moved(vectors: Vectors, by: float) -> Vectors:
+    """The same places, all their vectors moved: an answer says by its distances which index it is of."""
+    return Vectors(
+        vectors.lat, vectors.lon, vectors.embedding + np.float32(by), None, vectors.model, vectors.fingerprint
+    )
+
+
+@pytest.mark.parametrize("swaps", [40, pytest.param(1000, marks=pytest.mark.soak)])
+def test_no_answer_is_lost_or_mixed_while_the_index_changes(
+    settings: Settings, vectors: Vectors, tmp_path: Path, swaps: int
+) -> None:
+    kinds = [moved(vectors, by) for by in (0.0, 100.0)]
+    folder = tmp_path / "index"
+    names = {NeighborIndex.build(kind, folder).name: by for kind, by in zip(kinds, (0.0, 100.0), strict=True)}
+    done = threading.Event()
+    zero = {"embedding": vectors.embedding[0].astype(float).tolist(), "k": 5}
+    expected = {
+        name: np.sort(np.linalg.norm(vectors.embedding + by - vectors.embedding[0], axis=1))[:5].tolist()
+        for name, by in names.items()
+    }
+    seen: dict[str, int] = dict.fromkeys(names, 0)
+
+    def ask() -> int:
+        count = 0
+        while not done.is_set():
+            answer = client.post("/neighbors", json=zero)
+            assert answer.status_code == 200
+            found = answer.json()
+            distances = [near["distance"] for near in found["neighbors"]]
+            assert distances == pytest.approx(expected[found["index"]], abs=1e-3)
+            seen[found["index"]] += 1
+            count += 1
+        return count
+
+    with (
+        open_engine(changed(settings, index=folder)) as engine,
+        serving(settings, engine) as client,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        askers = [pool.submit(ask) for _ in range(3)]
+        try:
+            for number in range(swaps):
+                NeighborIndex.build(kinds[number % 2], folder)
+                assert swap(engine, folder)
+        finally:
+            done.set()
+        assert sum(asker.result() for asker in askers) > swaps / 2
+    assert all(seen.values()), seen
+
+
+def test_a_bad_index_leaves_the_old_one(settings: Settings, engine: Engine, vectors: Vectors, tmp_path: Path) -> None:
+    before = engine.index_name
+    folder = tmp_path / "index"
+    assert not swap(engine, folder)
+    other = Vectors(vectors.lat, vectors.lon, vectors.embedding, None, "other@1", vectors.fingerprint)
+    NeighborIndex.build(other, folder)
+    assert not swap(engine, folder)
+    NeighborIndex.build(vectors, folder)
+    write_vectors(folder / VECTORS, moved(vectors, 1))
+    assert not swap(engine, folder)
+    (folder / FACTS).write_text("{")
+    assert not swap(engine, folder)
+    assert engine.index_name == before
+
+
+def test_a_new_index_is_found_by_itself(settings: Settings, vectors: Vectors, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    first = NeighborIndex.build(vectors, folder)
+    with serving(changed(settings, index=folder, reload_s=0.05)) as client:
+        assert client.get("/info").json()["index"] == first.name
+        longer = NeighborIndex.add(moved(vectors, 1), folder)
+        for _ in range(200):
+            info = client.get("/info").json()
+            if info["index"] == longer.name:
+                break
+            threading.Event().wait(0.05)
+        assert (info["index"], info["index_count"]) == (longer.name, 2 * len(first))
+        assert client.get("/neighbors", params=MONACO).json()["index"] == longer.name
+
+
+def test_a_folder_that_is_being_replaced_has_no_stamp(tmp_path: Path, vectors: Vectors) -> None:
+    assert stamp(tmp_path) is None
+    NeighborIndex.build(vectors, tmp_path / "index")
+    before = stamp(tmp_path / "index")
+    NeighborIndex.build(vectors, tmp_path / "index")
+    assert before != stamp(tmp_path / "index") is not None
+
+
+def test_a_cache_is_not_written_while_serving(tmp_path: Path, vectors: Vectors) -> None:
+    NeighborIndex.build(vectors, tmp_path / "index")
+    (tmp_path / "index" / "index.faiss").unlink()
+    assert len(NeighborIndex.open(tmp_path / "index", keep_cache=False)) == len(vectors)
+    assert not (tmp_path / "index" / "index.faiss").exists()
