@@ -18,8 +18,10 @@ import mapnik
 import numpy as np
 from table import Row, rows_of, show
 
+from service.grid import grid
+from service.rendering import chunks_of
 from tiling.catalogue import load_catalogue
-from tiling.geodesy import MetresPerDegree
+from tiling.geodesy import MetresPerDegree, box_around
 from tiling.job import TileJob, place_poses
 from tiling.places import Places, draw_places
 from tiling.render import Renderer
@@ -55,6 +57,9 @@ STYLE = f"""
     </Datasource>
   </Layer>
 </Map>"""  # noqa: S608 - an int
+GRID_STEPS_M = (100, 50, 25)
+GRID_RADIUS_M = 1000.0
+Draw = Callable[[int], int]  # draws number n, returns how many tiles that was
 ALIKE = 1.0  # of 255, the mean difference that antialiasing and the shape of drawn points may make
 
 
@@ -95,7 +100,7 @@ def _box(pose: Pose) -> mapnik.Box2d:
     return mapnik.Box2d(x - dx, y - dy, x + dx, y + dy)
 
 
-def rate(draw: Callable[[int], int], seconds: float) -> float:
+def rate(draw: Draw, seconds: float) -> float:
     """Call draw(0), draw(1), ... for some seconds; return the tiles per CPU second."""
     start, tiles, number = time.process_time(), 0, 0
     while time.process_time() - start < seconds:
@@ -111,10 +116,10 @@ def measure(store: Path, seconds: float) -> list[Row]:
         renderer, naive = Renderer(source), NaiveRenderer(store, load_catalogue().reach_m)
         check(renderer, naive, [poses_at(places, number, positives=4) for number in range(10)])
 
-        def one_by_one(positives: int) -> Callable[[int], int]:
+        def one_by_one(positives: int) -> Draw:
             return lambda number: len([naive.tile(pose) for pose in poses_at(places, number, positives)])
 
-        def together(positives: int) -> Callable[[int], int]:
+        def together(positives: int) -> Draw:
             def draw(number: int) -> int:
                 poses = poses_at(places, number, positives)
                 return len(renderer.tiles(LonLat(poses[0].lon, poses[0].lat), poses))
@@ -127,7 +132,23 @@ def measure(store: Path, seconds: float) -> list[Row]:
             "ours: 21 tiles a place": rate(together(20), seconds),
             "ours: 1 tile a place, not turned": rate(together(0), seconds),
         }
+        for step in GRID_STEPS_M:
+            singly, in_rows = grid_ways(renderer, places, step)
+            rates[f"ours: grid of {step} m, one by one"] = rate(singly, seconds)
+            rates[f"ours: grid of {step} m, rows as pictures"] = rate(in_rows, seconds)
     return rows_of(rates)
+
+
+def grid_ways(renderer: Renderer, places: Places, step_m: float) -> tuple[Draw, Draw]:
+    """Return two ways to draw a grid about the middle of the places, in chunks as `loc2vec embed --grid` does."""
+    middle = LonLat(float(np.median(places.lon)), float(np.median(places.lat)))
+    lon_lat = grid(renderer.source.coverage, step_m, box_around(middle, GRID_RADIUS_M)).tolist()
+    chunks = list(chunks_of([LonLat(*row) for row in lon_lat]))
+
+    def singly(number: int) -> int:
+        return len([renderer.tile(Pose(p.lat, p.lon)) for p in chunks[number % len(chunks)]])
+
+    return singly, lambda number: len(renderer.north_up(chunks[number % len(chunks)]))
 
 
 def poses_at(places: Places, number: int, positives: int) -> list[Pose]:

@@ -24,7 +24,7 @@ def chunks_of(places: Sequence[LonLat]) -> Iterator[Sequence[LonLat]]:
 
 def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
     """Return the tiles of `places`, uint8 [n, 12, H, W], neither turned nor shifted."""
-    return np.concatenate([renderer.tiles(place, [Pose(place.lat, place.lon)]) for place in places])
+    return renderer.north_up(places)
 
 
 class RenderThread:

@@ -6,7 +6,7 @@ the map turned by `geometry_transform`, and Mapnik sees only the features that t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
 import mapnik
@@ -23,6 +23,8 @@ PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colo
 DEFAULT_GEOMETRY = TileGeometry()
 DISC_CORNERS = 32  # of a point drawn as a disc
 EDGE_PX = 1.0  # how far an antialiased edge may reach beyond its geometry
+ROW_PX = 2048  # of a picture that tiles share
+SAME_PX = 1e-6  # a four-thousandth of the step that AGG rounds corners to
 
 
 class Renderer:
@@ -41,7 +43,7 @@ class Renderer:
         self.channels = catalogue.channels
         self.fingerprint = catalogue.fingerprint(geometry)
         self._reach_m = catalogue.reach_m
-        self._canvas = _Canvas(geometry.size, geometry.size, geometry.pixels_per_metre, self._reach_m)
+        self._canvas = self._new_canvas(geometry.size)
 
     def tile(self, pose: Pose) -> Tile:
         """Draw one tile."""
@@ -58,6 +60,24 @@ class Renderer:
         windows = [_Window.of(pose, self.geometry.radius_m) for pose in poses]
         return self._draw(place, windows, self._canvas)
 
+    def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), 12, size, size].
+
+        Neighbours on one row of a grid share one long picture, which is cut between pixels.
+        """
+        size, radius = self.geometry.size, self.geometry.radius_m
+        pixels = np.empty((len(places), len(self.channels), size, size), np.uint8)
+        for first, columns in _rows(places, self.geometry):
+            place, half = places[first], columns[-1] / 2 / self.geometry.pixels_per_metre
+            canvas = self._canvas if len(columns) == 1 else self._new_canvas(size + columns[-1])
+            (row,) = self._draw(place, [_Window(half, 0.0, half + radius, radius, 0.0)], canvas)
+            for number, column in enumerate(columns, first):
+                pixels[number] = row[:, :, column : column + size]
+        return pixels
+
+    def _new_canvas(self, width: int) -> "_Canvas":
+        return _Canvas(width, self.geometry.size, self.geometry.pixels_per_metre, self._reach_m)
+
     def _draw(self, place: LonLat, windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
         """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
         pixels = np.zeros((len(windows), len(self.channels), canvas.height, canvas.width), np.uint8)
@@ -69,6 +89,29 @@ class Renderer:
         for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
             canvas.draw(place, window, scene.channels(shown, len(self.channels)), out)
         return pixels
+
+
+def _rows(places: Sequence[LonLat], geometry: TileGeometry) -> Iterator[tuple[int, list[int]]]:
+    """Cut places into runs that share a picture: the number of the first, and how many pixels east of it each lies.
+
+    They share one when they lie on one latitude, whose scale is theirs, a whole number of pixels
+    apart, and their tiles touch. Others are alone.
+    """
+    first, columns = 0, [0]
+    for number, place in enumerate(places[1:], 1):
+        x_m = ((place.lon - places[first].lon + 540) % 360 - 180) * MetresPerDegree.at(place.lat).x
+        column = round(x_m * geometry.pixels_per_metre)
+        if (
+            place.lat == places[first].lat
+            and abs(x_m * geometry.pixels_per_metre - column) < SAME_PX
+            and 0 < column - columns[-1] <= geometry.size <= ROW_PX - column
+        ):
+            columns.append(column)
+            continue
+        yield first, columns
+        first, columns = number, [0]
+    if places:
+        yield first, columns
 
 
 class _Window(NamedTuple):

@@ -11,12 +11,12 @@ import shapely
 from tests.tiling.reference import iou, reference_tile
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
-from tiling.geodesy import box_around
+from tiling.geodesy import MetresPerDegree, box_around
 from tiling.render import Renderer, _Scene, _Window
 from tiling.sources.base import FeatureSource
 from tiling.sources.geopackage import ExtractRecord, write_geopackage
 from tiling.sources.registry import open_source
-from tiling.values import Features, LonLat, Pose, TileGeometry
+from tiling.values import Box, Features, LonLat, Pose, TileGeometry
 
 CASINO = LonLat(7.4283, 43.7396)
 POSES = ((0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (0.0, 40.0, -20.0), (117.0, -60.0, 70.0), (245.0, 80.0, 80.0))
@@ -109,6 +109,72 @@ def test_what_a_tile_leaves_out_would_change_no_pixel(monaco: FeatureSource, mon
 
     monkeypatch.setattr(_Scene, "shown", everything)
     assert np.array_equal(chosen, Renderer(monaco).tiles(CASINO, turns))
+
+
+def row_of(place: LonLat, step_m: float, count: int) -> list[LonLat]:
+    step = step_m / MetresPerDegree.at(place.lat).x
+    return [LonLat((place.lon + number * step + 180) % 360 - 180, place.lat) for number in range(count)]
+
+
+def singles(renderer: Renderer, places: Sequence[LonLat]) -> np.ndarray:
+    return np.concatenate([renderer.tiles(place, [Pose(place.lat, place.lon)]) for place in places])
+
+
+def boxes_asked_for(source: FeatureSource, monkeypatch: pytest.MonkeyPatch) -> list[Box]:
+    """Return a list that grows with each query."""
+    boxes: list[Box] = []
+    query = source.features
+    monkeypatch.setattr(source, "features", lambda box: (boxes.append(box), query(box))[1])
+    return boxes
+
+
+def assert_alike(pixels: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for the rounding of an edge that the one picture ends at its border, the other does not."""
+    difference = np.abs(pixels.astype(int) - expected)
+    assert difference.max() <= 3
+    assert (difference > 0).mean() < 1e-3
+    assert (expected > 0).mean() > 0.03
+
+
+@pytest.mark.parametrize("step_m", [25, 75, 200])
+def test_a_row_of_a_grid_is_one_picture_cut(
+    monaco: FeatureSource, step_m: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = row_of(LonLat(7.418, 43.7345), step_m, 6)
+    expected = singles(Renderer(monaco), places)
+    boxes = boxes_asked_for(monaco, monkeypatch)
+    assert_alike(Renderer(monaco).north_up(places), expected)
+    assert len(boxes) == 1
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        row_of(CASINO, 30, 3),  # 19.2 pixels apart
+        row_of(CASINO, 250, 3),  # their tiles do not touch
+        row_of(CASINO, 100, 3)[::-1],  # from east to west
+        [row_of(CASINO._replace(lat=CASINO.lat + 0.0002 * row), 100, 3)[row] for row in range(3)],  # a staircase
+        [],
+    ],
+)
+def test_places_that_share_no_pixels_are_drawn_alone(monaco: FeatureSource, places: list[LonLat]) -> None:
+    drawn = Renderer(monaco).north_up(places)
+    assert len(drawn) == len(places)
+    for tile, place in zip(drawn, places, strict=True):
+        assert np.array_equal(tile, Renderer(monaco).tile(Pose(place.lat, place.lon)).pixels)
+
+
+def test_a_row_may_cross_the_antimeridian(
+    moved_to: Callable[[LonLat], FeatureSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with moved_to(LonLat(180, 65)) as source:
+        places = row_of(LonLat(179.9985, 65), 25, 6)
+        assert places[0].lon > 0 > places[-1].lon
+        renderer = Renderer(source)
+        expected = singles(renderer, places)
+        boxes = boxes_asked_for(source, monkeypatch)
+        assert_alike(renderer.north_up(places), expected)
+        assert len(boxes) == 1
 
 
 def test_many_tiles_of_a_place_equal_single_ones(monaco: FeatureSource) -> None:
