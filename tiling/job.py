@@ -179,7 +179,7 @@ def run_job(
     for store in job.stores:
         open_source(store).close()  # a store that is missing or foreign is named before anything else
     places, plan = _claim(folder, job, repair)
-    shards = [shard for shard in _shards(places) if shard.number % share.parts == share.part - 1]
+    shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
     try:
         done = list(_whole(folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))))
         finished = _finish(folder, plan, done, share)
@@ -285,7 +285,8 @@ def _from_table(table: pa.Table) -> Places:
     return Places(store, lat, lon, np.array(table["kind"].to_pylist(), object))
 
 
-def _shards(places: Places) -> Iterator[Shard]:
+def shards_of(places: Places) -> Iterator[Shard]:
+    """Cut the places into shards, in their order."""
     for number, first in enumerate(range(0, len(places), PLACES_PER_SHARD)):
         rows = slice(first, first + PLACES_PER_SHARD)
         mine = Places(places.store[rows], places.lat[rows], places.lon[rows], places.kind[rows])

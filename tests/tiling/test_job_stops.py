@@ -1,5 +1,6 @@
 """Jobs that are killed, interrupted, run out of disk or lose their store or a worker, and go on."""
 
+import itertools
 import json
 import logging
 import os
@@ -8,9 +9,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +25,7 @@ from tests.tiling.processes import all_gone, contents, descendants, start, tile,
 from tiling.dataset import TileDataset, shard_name
 from tiling.engines import MAX_LOSSES, Processes
 from tiling.errors import DatasetError, StoreError, WorkerError
-from tiling.job import Done, TileJob, run_job
+from tiling.job import Done, Share, TileJob, run_job
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
 
@@ -43,21 +48,23 @@ def command(job: TileJob, out: Path, *more: str) -> list[str]:
     return tile("--store", job.stores[0], *options, "--workers", "2", *more, out=out)
 
 
-def kill_and_start_again(
-    job: TileJob, out: Path, undisturbed: dict[str, bytes], kills: int, seed: int
-) -> tuple[int, int]:
-    """SIGKILL runs at random moments until `kills` have hit; return how many and how many datasets were finished.
+def kill_and_start_again(job: TileJob, out: Path, undisturbed: dict[str, bytes], kills: int, seed: int) -> Counter[int]:
+    """SIGKILL runs at random moments until `kills` have hit; return how many hit when so many shards were there.
 
     Half of the blows hit the whole group of processes, half the first alone. Whenever a run comes to its end the
     dataset must be the undisturbed one, and the next run begins another.
     """
     moments = random.Random(seed)
-    hits = finished = 0
-    longest = 3.0
-    while hits < kills or not finished:
+    struck: Counter[int] = Counter()
+    finished = 0
+    began = time.monotonic()
+    subprocess.run(command(job, out), check=True, capture_output=True)
+    longest = 1.2 * (time.monotonic() - began)
+    shutil.rmtree(out)
+    while struck.total() < kills or out.exists() or not finished:
         running = start(command(job, out))
         try:
-            running.wait(moments.uniform(0, longest) if hits < kills else None)
+            running.wait(moments.uniform(0, longest) if struck.total() < kills else None)
         except subprocess.TimeoutExpired:
             processes = descendants(running.pid)
             if moments.random() < 0.5:
@@ -66,7 +73,7 @@ def kill_and_start_again(
                 running.kill()
             running.communicate()
             assert all_gone(processes), "workers outlive the job"
-            hits += 1
+            struck[len(list(out.glob("tiles-*")))] += 1
             continue
         _, said = running.communicate()
         assert running.returncode == 0, said
@@ -74,20 +81,63 @@ def kill_and_start_again(
         assert not [path for path in out.iterdir() if path.is_dir()], "temporary folders are left"
         shutil.rmtree(out)
         finished += 1
-    return hits, finished
+    logging.getLogger(__name__).info("%d datasets finished", finished)
+    return struck
 
 
 def test_killed_at_random_moments_it_makes_the_same_bytes(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
-    assert kill_and_start_again(job, tmp_path / "tiles", undisturbed, kills=4, seed=1)[0] == 4
+    assert kill_and_start_again(job, tmp_path / "tiles", undisturbed, kills=4, seed=1).total() == 4
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_killed_200_times_it_makes_the_same_bytes(job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    hits, finished = kill_and_start_again(job, tmp_path / "tiles", undisturbed, kills=200, seed=2)
-    logging.getLogger(__name__).info("%d kills, %d datasets, each byte-identical", hits, finished)
+    struck = kill_and_start_again(job, tmp_path / "tiles", undisturbed, kills=200, seed=2)
+    logging.getLogger(__name__).info("kills by the number of shards that were there: %s", sorted(struck.items()))
+    assert min(struck[shards] for shards in range(6)) > 0, struck
+
+
+KILLED_AT = """
+import os, pathlib, runpy, shutil, signal, sys, tempfile
+left = int(sys.argv.pop(1))
+def deadly(function):
+    def run(*arguments, **options):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments, **options)
+    return run
+for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"), (pathlib.Path, "unlink"),
+                    (pathlib.Path, "write_bytes"), (tempfile, "mkdtemp"), (shutil, "rmtree")):
+    setattr(owner, name, deadly(getattr(owner, name)))
+sys.argv[0] = "loc2vec"
+runpy.run_module("service.cli", run_name="__main__")
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("share", [Share(2, 2), Share()], ids=["share", "all"])
+def test_killed_before_any_step_of_writing_it_makes_the_same_bytes(job: TileJob, tmp_path: Path, share: Share) -> None:
+    two = replace(job, locations=65, positives=0)
+    run_job(two, tmp_path / "whole")
+    for step in itertools.count(1):
+        out = tmp_path / f"killed-{step}"
+        if share == Share():
+            run_job(two, out, share=Share(1, 2))  # so that there is a share's file to delete at the end
+        options = command(two, out, "--workers", "0", "--shard", f"{share.part}/{share.parts}")[3:]
+        run = subprocess.run([sys.executable, "-c", KILLED_AT, str(step), *options], capture_output=True, check=False)
+        assert run.returncode in (0, -signal.SIGKILL), run.stderr
+        run_job(two, out)
+        assert contents(out) == contents(tmp_path / "whole"), step
+        assert not [path for path in out.iterdir() if path.is_dir()], step
+        if run.returncode == 0:
+            break
+    assert step > 10
+    logging.getLogger(__name__).info("killed before each of %d steps", step - 1)
 
 
 def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(
@@ -135,6 +185,7 @@ def test_a_lost_worker_is_replaced(job: TileJob, undisturbed: dict[str, bytes], 
     printed, said = running.communicate(timeout=60)
     assert running.returncode == 0, said
     assert json.loads(printed)["shards_retried"] > 0
+    assert re.search(r"^tile: 6 of 6 shards, \d+ tiles/s, 00:00 left$", said, re.M), said
     assert contents(out) == undisturbed
 
 
@@ -167,6 +218,20 @@ def test_a_store_that_vanishes_ends_the_job_and_the_next_goes_on(
     away.rename(store)
     run_job(mine, out)
     assert contents(out) == undisturbed
+
+
+def test_a_terminal_gets_a_bar(job: TileJob, tmp_path: Path) -> None:
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (24, 100))
+    running = subprocess.Popen(command(replace(job, locations=65), tmp_path / "tiles"), stderr=end)
+    os.close(end)
+    said = b""
+    with suppress(OSError):  # Linux ends a terminal that nobody writes to any more with an error
+        while more := os.read(terminal, 1 << 16):
+            said += more
+    os.close(terminal)
+    assert running.wait() == 0
+    assert re.search(rb"tile: 100%.* 2/2 .*tiles/s", said), said
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""The tile job: what more processes bring, and the memory of one worker over many tiles.
+
+    python benchmarks/job.py processes --store region.gpkg [--locations 640] [--most 2] [--json]
+    python benchmarks/job.py memory --store region.gpkg [--tiles 100000] [--chart memory.svg] [--json]
+
+`processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock, from when each
+process has done a shard, so other work on the machine counts; CPU ms a tile are of the processes, their start too.
+`memory` makes shard after shard in this process, on the same places again when the store has no more, and
+reads the resident memory after each.
+"""
+
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import click
+
+from tiling.engines import Processes
+from tiling.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
+from tiling.values import ATTRIBUTION
+
+PRINTED = 25  # points of the curve
+WIDTH, HEIGHT, LEFT, FOOT = 720, 260, 64, 40  # of the chart, pixels
+
+
+@click.group()
+def main() -> None:
+    """Measure the tile job."""
+
+
+@main.command()
+@click.option("--store", required=True)
+@click.option("--locations", default=640, show_default=True)
+@click.option("--most", default=2, show_default=True, help="Processes at the most.")
+@click.option("--json", "as_json", is_flag=True)
+def processes(store: str, locations: int, most: int, as_json: bool) -> None:
+    """Compare 1, 2, ... processes."""
+    rows = [
+        {"processes": count, **measure(TileJob((store,), locations=locations), count)} for count in range(1, most + 1)
+    ]
+    for row in rows:
+        row["ratio"] = row["tiles_per_s"] / rows[0]["tiles_per_s"]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    print(f"{'processes':>9}{'tiles/s':>10}{'ratio':>8}{'CPU ms/tile':>14}{'bytes/tile':>12}")
+    for row in rows:
+        print("{processes:>9}{tiles_per_s:>10.1f}{ratio:>8.2f}{cpu_ms:>14.2f}{bytes:>12.0f}".format(**row))
+
+
+def measure(job: TileJob, count: int) -> dict[str, float]:
+    """Make the dataset with `count` processes."""
+    moments: list[tuple[float, int]] = []  # when a shard was whole, and its tiles
+
+    def told(done: Done, shards: int) -> None:
+        moments.append((time.perf_counter(), done.places * (1 + job.positives)))
+
+    with tempfile.TemporaryDirectory() as folder:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        summary = run_job(job, folder, Processes(count), progress=told)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (start, _), *rest = moments[count - 1 :]
+    return {
+        "tiles_per_s": sum(tiles for _, tiles in rest) / (rest[-1][0] - start),
+        "cpu_ms": 1000 * cpu_s / summary.tiles,
+        "bytes": summary.bytes / summary.tiles,
+    }
+
+
+@main.command()
+@click.option("--store", required=True)
+@click.option("--tiles", default=100_000, show_default=True)
+@click.option("--chart", type=click.Path(path_type=Path), help="SVG to draw.")
+@click.option("--json", "as_json", is_flag=True)
+def memory(store: str, tiles: int, chart: Path | None, as_json: bool) -> None:
+    """Follow the memory of one worker."""
+    start = time.process_time()
+    curve = list(follow(TileJob((store,), locations=tiles // 21), tiles))
+    if chart is not None:
+        chart.write_text(drawn(curve), encoding="utf-8")
+    if as_json:
+        print(json.dumps([{"tiles": made, "mb": mb} for made, mb in curve]))
+        return
+    for made, mb in [*curve[:-1][:: max(1, len(curve) // PRINTED)], curve[-1]]:
+        print(f"{made:>9,} tiles {mb:>7.1f} MB")
+    print(f"{curve[-1][0] / (time.process_time() - start):.0f} tiles a CPU second, shards written and all")
+
+
+def follow(job: TileJob, tiles: int) -> Iterator[tuple[int, float]]:
+    """Yield how many tiles are made and the resident memory in MB, shard after shard."""
+    shards = cycle(shards_of(places_of(job)))
+    made = 0
+    yield made, resident_mb()
+    while made < tiles:
+        with tempfile.TemporaryDirectory() as folder:
+            made += ensure_shard(job, folder, "benchmark", next(shards)).places * (1 + job.positives)
+        yield made, resident_mb()
+
+
+def resident_mb() -> float:
+    """Return the memory of this process that is in RAM, as Linux tells."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def drawn(curve: list[tuple[int, float]]) -> str:
+    """Draw the curve as SVG."""
+    last, top = curve[-1][0], 1.25 * max(mb for _, mb in curve)
+    line = " ".join(
+        f"{LEFT + made / last * (WIDTH - LEFT - 24):.1f},{(HEIGHT - FOOT) * (1 - mb / top):.1f}" for made, mb in curve
+    )
+    marks = [0.25, 0.5, 0.75]
+    rules = "".join(
+        f'<path d="M{LEFT} {(HEIGHT - FOOT) * (1 - m):.1f}H{WIDTH - 24}" stroke="#ddd"/>'
+        f'<text x="{LEFT - 8}" y="{(HEIGHT - FOOT) * (1 - m) + 4:.1f}" text-anchor="end">{m * top:.0f} MB</text>'
+        for m in marks
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
+        f' font-size="12">'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{rules}'
+        f'<path d="M{LEFT} 0V{HEIGHT - FOOT}H{WIDTH - 24}" fill="none" stroke="#888"/>'
+        f'<polyline points="{line}" fill="none" stroke="#2a6f97" stroke-width="2"/>'
+        f'<text x="{LEFT}" y="{HEIGHT - FOOT + 16}">0</text>'
+        f'<text x="{WIDTH - 24}" y="{HEIGHT - FOOT + 16}" text-anchor="end">{last:,} tiles by one worker</text>'
+        f'<text x="{LEFT}" y="{HEIGHT - 6}" fill="#666">resident memory; tiles {ATTRIBUTION}</text></svg>\n'
+    )
+
+
+if __name__ == "__main__":
+    main()
