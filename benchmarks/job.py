@@ -1,12 +1,13 @@
-"""The tile job: what more processes bring, and the memory of one worker over many tiles.
+"""The tile job: what more processes bring, the memory of one worker over many tiles, and what drawing places costs.
 
-    python benchmarks/job.py processes --store region.gpkg [--locations 640] [--most 2] [--json]
+    python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...] [--locations 640] [--most 2] [--json]
     python benchmarks/job.py memory --store region.gpkg [--tiles 100000] [--chart memory.svg] [--json]
+    python benchmarks/job.py draw --store region.gpkg [--store more.gpkg ...]
 
 `processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock, from when each
 process has done a shard, so other work on the machine counts; CPU ms a tile are of the processes, their start too.
-`memory` makes shard after shard in this process, on the same places again when the store has no more, and
-reads the resident memory after each.
+`memory` makes shard after shard in this process, on the same places again when the store has no more, and reads
+the resident memory after each. `draw` counts the cells of ground where people go, as the drawing of places does.
 """
 
 import json
@@ -21,6 +22,8 @@ import click
 
 from tiling.engines import Processes
 from tiling.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
+from tiling.places import CELL_M, Pool
+from tiling.sources.registry import open_source
 from tiling.values import ATTRIBUTION
 
 PRINTED = 25  # points of the curve
@@ -33,15 +36,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--store", required=True)
+@click.option("--store", "stores", required=True, multiple=True)
 @click.option("--locations", default=640, show_default=True)
 @click.option("--most", default=2, show_default=True, help="Processes at the most.")
 @click.option("--json", "as_json", is_flag=True)
-def processes(store: str, locations: int, most: int, as_json: bool) -> None:
+def processes(stores: tuple[str, ...], locations: int, most: int, as_json: bool) -> None:
     """Compare 1, 2, ... processes."""
-    rows = [
-        {"processes": count, **measure(TileJob((store,), locations=locations), count)} for count in range(1, most + 1)
-    ]
+    job = TileJob(stores, locations=locations)
+    rows = [{"processes": count, **measure(job, count)} for count in range(1, most + 1)]
     for row in rows:
         row["ratio"] = row["tiles_per_s"] / rows[0]["tiles_per_s"]
     if as_json:
@@ -89,6 +91,26 @@ def memory(store: str, tiles: int, chart: Path | None, as_json: bool) -> None:
     for made, mb in [*curve[:-1][:: max(1, len(curve) // PRINTED)], curve[-1]]:
         print(f"{made:>9,} tiles {mb:>7.1f} MB")
     print(f"{curve[-1][0] / (time.process_time() - start):.0f} tiles a CPU second, shards written and all")
+
+
+@main.command()
+@click.option("--store", "stores", required=True, multiple=True)
+def draw(stores: tuple[str, ...]) -> None:
+    """Count the cells of 200 m where people go, and what counting takes."""
+    job, start, before = TileJob(stores), time.process_time(), peak_mb()
+    cells = features = 0
+    for store in stores:
+        with open_source(store) as source:
+            pool = Pool(source, job.margin_m)
+            cells, features = cells + pool.built_cells, features + len(source.outline().id)
+    cpu_s = time.process_time() - start
+    print(f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2")
+    print(f"{cpu_s:.1f} CPU s, {peak_mb() - before:.0f} MB more memory at the most")
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has had, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def follow(job: TileJob, tiles: int) -> Iterator[tuple[int, float]]:

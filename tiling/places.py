@@ -45,7 +45,7 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
     Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
     fewer distinct ones; `DatasetError` when they hold none.
     """
-    pools = [_Pool(source, margin_m) for source in sources]
+    pools = [Pool(source, margin_m) for source in sources]
     built = np.array([pool.built_cells for pool in pools], np.float64)
     if not built.sum():
         raise DatasetError(f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts")
@@ -68,7 +68,7 @@ def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
     return [int(share) for share in np.diff(edges, prepend=0)]
 
 
-class _Pool:
+class Pool:
     """The candidates of one store: visited places and ways, inside the margin."""
 
     def __init__(self, source: FeatureSource, margin_m: float) -> None:
