@@ -1,6 +1,6 @@
 """Retrieval: how often a turned and shifted tile finds the anchor of its own place among many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from loc2vec.data import Dataset, Pixels, Places
 from tiling.geodesy import ground_distance_m
+from tiling.values import N_CHANNELS
 
 Encode = Callable[[Pixels], NDArray[np.float32]]  # tiles uint8 [n, 12, H, W] -> float32 [n, D]
 
 PRIMARY = "recall@1"
+METRES_PER_DEGREE = 110_500  # of latitude, at least
 READ_TILES = 256  # tiles decoded at once: 50 MB
 
 
@@ -21,54 +23,92 @@ def retrieval(
     queries_seed: int = 0,
     limit: int | None = None,
     min_separation_m: float = 250.0,
-    distractors: Dataset | None = None,
+    distractors: Sequence[Dataset] = (),
+    gallery: int | None = None,
+    channels_off: int = 0,
 ) -> dict[str, float]:
     """Search the anchor of each place by one of its positives.
 
-    Takes at most `limit` places of which no two are nearer than `min_separation_m`; the anchors of
-    `distractors` (places elsewhere) join the gallery. Returns recall@1, recall@10, mrr (mean reciprocal
-    rank), effective_rank of the gallery's vectors, gallery and queries (sizes).
+    Takes at most `limit` places; the anchors of `distractors` (places elsewhere) join the gallery, up to
+    `gallery` anchors in all, no two of them nearer than `min_separation_m`. Returns recall@1, recall@10, mrr
+    (mean reciprocal rank), effective_rank of the gallery's vectors, gallery and queries (sizes); with
+    `channels_off` also "recall@1 off" and "recall@10 off", of queries with so many random channels empty.
     """
     rng = np.random.default_rng(queries_seed)
-    places = thinned(dataset, rng.permutation(dataset.n_places), min_separation_m, limit)
+    order = rng.permutation(dataset.n_places)
+    places = order[thinned(dataset.lat[order], dataset.lon[order], min_separation_m, limit)]
     slots = rng.integers(1, dataset.positives + 1, len(places))
-    gallery = encode_slots(encode, dataset, places, np.zeros_like(places))
-    queries = encode_slots(encode, dataset, places, slots)
-    if distractors is not None:
-        others = np.arange(distractors.n_places)
-        more = encode_slots(encode, distractors, others, np.zeros_like(others))
-        gallery = np.concatenate([gallery, more])
-    ranks = ranks_of_own(queries, gallery)
+    known = [(dataset, places), *_apart(dataset, places, distractors, min_separation_m, gallery)]
+    anchors = np.concatenate([encode_slots(encode, data, rows, np.zeros_like(rows)) for data, rows in known])
+    scores = _recalls(encode_slots(encode, dataset, places, slots), anchors)
+    if channels_off:
+        off = rng.permuted(np.tile(np.arange(N_CHANNELS), (len(places), 1)), axis=1) < channels_off
+        found = _recalls(encode_slots(encode, dataset, places, slots, off), anchors)
+        scores |= {f"{name} off": found[name] for name in ("recall@1", "recall@10")}
+    return scores | {
+        "effective_rank": effective_rank(anchors),
+        "gallery": len(anchors),
+        "queries": len(places),
+    }
+
+
+def _apart(
+    dataset: Dataset, places: Places, others: Sequence[Dataset], min_separation_m: float, gallery: int | None
+) -> list[tuple[Dataset, Places]]:
+    """Return, of each other dataset, the places that are far from all before; mixed if not all are wanted."""
+    number = np.repeat(np.arange(len(others)), [data.n_places for data in others])
+    row = np.concatenate([np.empty(0, np.int64), *(np.arange(data.n_places) for data in others)])
+    mixed = np.random.default_rng(0).permutation(len(row))
+    lat, lon = (
+        np.concatenate([getattr(dataset, name)[places], *(getattr(data, name) for data in others)])
+        for name in ("lat", "lon")
+    )
+    order = np.concatenate([np.arange(len(places)), len(places) + mixed])
+    kept = order[thinned(lat[order], lon[order], min_separation_m, gallery)]
+    more = kept[kept >= len(places)] - len(places)
+    return [(data, row[more[number[more] == n]]) for n, data in enumerate(others)]
+
+
+def _recalls(queries: NDArray[np.float32], anchors: NDArray[np.float32]) -> dict[str, float]:
+    ranks = ranks_of_own(queries, anchors)
     return {
         "recall@1": float((ranks == 1).mean()),
         "recall@10": float((ranks <= 10).mean()),
         "mrr": float((1 / ranks).mean()),
-        "effective_rank": effective_rank(gallery),
-        "gallery": len(gallery),
-        "queries": len(queries),
     }
 
 
-def thinned(dataset: Dataset, order: Places, min_separation_m: float, limit: int | None = None) -> Places:
-    """Go through places in this order and keep those far enough from all kept before: int64 [n]."""
-    kept = np.empty(len(order), np.int64)
+def thinned(
+    lat: NDArray[np.float64], lon: NDArray[np.float64], min_separation_m: float, limit: int | None = None
+) -> Places:
+    """Go through places in their order and keep those far enough from all kept before: int64 [n]."""
+    kept = np.empty(len(lat), np.int64)
     n = 0
-    for place in order:
+    for place in range(len(lat)):
         if n == limit:
             break
-        lat, lon = dataset.lat[kept[:n]], dataset.lon[kept[:n]]
-        distances = ground_distance_m(dataset.lat[place], dataset.lon[place], lat, lon)
-        if not (distances < min_separation_m).any():
+        before = kept[:n]
+        # Degrees of latitude alone rule most places out, which saves their sines.
+        before = before[np.abs(lat[before] - lat[place]) * METRES_PER_DEGREE < min_separation_m]
+        if not (ground_distance_m(lat[place], lon[place], lat[before], lon[before]) < min_separation_m).any():
             kept[n] = place
             n += 1
     return kept[:n]
 
 
-def encode_slots(encode: Encode, dataset: Dataset, places: Places, slots: Places) -> NDArray[np.float32]:
-    """Encode these tiles of a dataset, reading a few at a time: float32 [n, D]."""
-    starts = range(0, len(places), READ_TILES)
-    parts = [slice(start, start + READ_TILES) for start in starts]
-    return np.concatenate([encode(dataset.tiles(places[part], slots[part])) for part in parts])
+def encode_slots(
+    encode: Encode, dataset: Dataset, places: Places, slots: Places, off: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Encode these tiles of a dataset, reading a few at a time: float32 [n, D]; channels `off` [n, 12] are empty."""
+    parts = [slice(start, start + READ_TILES) for start in range(0, len(places), READ_TILES)]
+
+    def read(part: slice) -> Pixels:
+        tiles = dataset.tiles(places[part], slots[part])
+        if off is not None:
+            tiles[off[part]] = 0
+        return tiles
+
+    return np.concatenate([encode(read(part)) for part in parts])
 
 
 def ranks_of_own(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -42,7 +42,8 @@ class Triplet(NamedTuple):
 def sample(encode: Encode, dataset: Dataset, limit: int) -> Sample:
     """Encode two tiles of at most `limit` places, the same ones at every call."""
     rng = np.random.default_rng(0)
-    places = thinned(dataset, rng.permutation(dataset.n_places), APART_M, limit)
+    order = rng.permutation(dataset.n_places)
+    places = order[thinned(dataset.lat[order], dataset.lon[order], APART_M, limit)]
     slots = rng.integers(1, dataset.positives + 1, len(places))
     anchors = encode_slots(encode, dataset, places, np.zeros_like(places))
     return Sample(places, slots, anchors, encode_slots(encode, dataset, places, slots))

@@ -29,10 +29,11 @@ class MemoryDataset:
     channels: tuple[str, ...] = tuple(f"channel {i}" for i in range(N_CHANNELS))
     geometry: TileGeometry = GEOMETRY
     spacing_m: float = 1000.0
+    south: float = 0.0  # latitude of the first place
 
     @property
     def lat(self) -> NDArray[np.float64]:
-        return np.arange(self.n_places) * self.spacing_m / 111_195
+        return self.south + np.arange(self.n_places) * self.spacing_m / 111_195
 
     @property
     def lon(self) -> NDArray[np.float64]:

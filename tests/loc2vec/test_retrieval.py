@@ -43,17 +43,55 @@ def test_vectors_that_are_not_finite_find_nothing():
 
 def test_distractors_make_it_harder(make_dataset):
     data = make_dataset(n_places=10)
-    result = retrieval(channel_means, data, distractors=make_dataset(n_places=10))  # the same tiles again
+    again = make_dataset(n_places=10, south=5.0)  # the same tiles elsewhere
+    result = retrieval(channel_means, data, distractors=[again])
     assert (result["gallery"], result["queries"], result["recall@1"]) == (20, 10, 0)
-    other = retrieval(channel_means, data, distractors=make_dataset(n_places=10, seed=1))
+    other = retrieval(channel_means, data, distractors=[make_dataset(n_places=10, seed=1, south=5.0)])
     assert (other["gallery"], other["recall@1"]) == (20, 1)
+
+
+def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(make_dataset):
+    data, drawn = make_dataset(n_places=10, spacing_m=100), []
+
+    class Watched(type(data)):
+        def tile(self, place, slot):
+            if slot == 0:
+                drawn.append(self.lat[place])
+            return super().tile(place, slot)
+
+    others = [Watched(n_places=20, spacing_m=100, south=south) for south in (0.0, 0.02, 5.0)]
+    found = retrieval(channel_means, data, distractors=others)
+    own = retrieval(channel_means, data)["gallery"]
+    assert found["queries"] == own
+    assert found["gallery"] == own + len(drawn)
+    assert np.diff(sorted(drawn)).min() * 111_195 >= 250
+    assert 9 <= len(drawn) <= 21  # the first lies where the queries are, but for its end
+    drawn.clear()
+    assert retrieval(channel_means, data, distractors=others, gallery=own + 4)["gallery"] == own + 4
+    assert len(drawn) == 4
+
+
+def test_channels_of_the_queries_are_switched_off(make_dataset):
+    data, empty = make_dataset(n_places=20), []
+
+    def watch(tiles):
+        empty.append((~tiles.any((2, 3))).sum(1))
+        return channel_means(tiles)
+
+    found = retrieval(watch, data, channels_off=3)
+    anchors, queries, switched_off = empty
+    assert not anchors.any()
+    assert not queries.any()
+    assert (switched_off == 3).all()
+    assert found["recall@1"] == 1 > found["recall@1 off"]
+    assert found["recall@1 off"] <= found["recall@10 off"]
 
 
 def test_places_are_thinned_to_their_separation(make_dataset):
     data = make_dataset(n_places=20, spacing_m=100)
-    assert thinned(data, np.arange(20), 250).tolist() == [0, 3, 6, 9, 12, 15, 18]
-    assert thinned(data, np.arange(20)[::-1], 250)[:2].tolist() == [19, 16]
-    assert thinned(data, np.arange(20), 250, limit=2).tolist() == [0, 3]
+    assert thinned(data.lat, data.lon, 250).tolist() == [0, 3, 6, 9, 12, 15, 18]
+    assert thinned(data.lon - 7, data.lat, 250).tolist() == [0, 3, 6, 9, 12, 15, 18]  # along the equator
+    assert thinned(data.lat, data.lon, 250, limit=2).tolist() == [0, 3]
 
 
 def test_limit_draws_by_seed(make_dataset):
