@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit soak stack-test bench clean
+.PHONY: train-small demo test lint types unit soak stack-test bench clean
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -31,10 +31,21 @@ soak: $(READY)
 stack-test: $(READY)
 	$(BIN)/python -m pytest -m stack tests/stack
 
+SMALL := build/train-small
+
+# The whole recipe in minutes: store, tiles, training with its page, on the bundled extract of Monaco.
+train-small: $(READY)
+	rm -rf $(SMALL)/run
+	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store $(SMALL)/monaco.gpkg
+	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/tiles --locations 500 --positives 10
+	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/validation --locations 200 --positives 2 --seed 1
+	$(BIN)/loc2vec train --tiles $(SMALL)/tiles --validation $(SMALL)/validation --out $(SMALL)/run --steps 200
+
 bench: $(READY)
 	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg
 	$(BIN)/python benchmarks/render.py --store build/monaco.gpkg
-	$(BIN)/python benchmarks/train.py
+	$(BIN)/loc2vec tile --store build/monaco.gpkg --out build/bench-tiles --locations 100 --positives 5
+	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles
 	$(BIN)/python benchmarks/encode.py
 
 # PyTorch goes in first and pinned: asked for by another package, pip would take the newest build.

@@ -32,6 +32,8 @@ DEFAULTS = TrainConfig()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option("--validation", help="Tile dataset of other places.")
 @click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
+@click.option("--places", type=click.IntRange(min=2), default=DEFAULTS.places, show_default=True, help="In a batch.")
+@click.option("--pairs", type=click.IntRange(min=1), default=DEFAULTS.pairs, show_default=True, help="Of each place.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
     "--loss", type=click.Choice(sorted(LOSSES)), default=DEFAULTS.loss, show_default=True,
@@ -48,6 +50,8 @@ def train_command(
     out: Path,
     validation: str | None,
     encoder: str,
+    places: int,
+    pairs: int,
     steps: int,
     loss: str,
     init: str | None,
@@ -63,7 +67,7 @@ def train_command(
     OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
     model is the one that finds most of the places again (recall@1), without it the one with the least loss.
     """
-    config = TrainConfig(encoder=encoder, steps=steps, loss=loss, seed=seed)
+    config = TrainConfig(encoder=encoder, places=places, pairs=pairs, steps=steps, loss=loss, seed=seed)
     data = TileDataset.open(tiles)
     other = None if validation is None else TileDataset.open(validation)
     board = TensorBoard(out / "tensorboard") if tensorboard else None

@@ -9,19 +9,18 @@ import loc2vec.cli
 from loc2vec.checkpoint import checkpoints
 from loc2vec.cli import train_command
 from loc2vec.errors import RunError
-from loc2vec.train import TrainConfig, TrainResult
+from loc2vec.train import TrainResult
 
 
 @pytest.fixture
 def run(monkeypatch, make_dataset, tiny, tmp_path):
     """Run the command in this process with datasets in memory; return its result."""
-    small = TrainConfig(places=4, pairs=2, steps=2)
     monkeypatch.setattr(loc2vec.cli.TileDataset, "open", lambda path: make_dataset())
-    monkeypatch.setattr(loc2vec.cli, "TrainConfig", lambda **values: TrainConfig(**(small.__dict__ | values)))
     monkeypatch.setattr(train_command.params[3], "type", type(train_command.params[3].type)(["tiny"]))
 
     def invoke(*arguments):
         base = ["--tiles", "t", "--out", str(tmp_path / "run"), "--encoder", "tiny", "--device", "cpu"]
+        base += ["--places", "4", "--pairs", "2"]
         return CliRunner().invoke(train_command, [*base, *arguments])
 
     return invoke
@@ -43,9 +42,11 @@ def test_json(run):
 
 
 def test_options_reach_the_configuration(run, tmp_path):
-    run("--steps", "1", "--seed", "7", "--loss", "nce")
+    run("--steps", "1", "--seed", "7", "--loss", "nce", "--places", "6", "--pairs", "3")
     state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
-    assert (state["step"], state["run"]["seed"], state["run"]["loss"]) == (1, 7, "nce")
+    wanted = {"seed": 7, "loss": "nce", "places": 6, "pairs": 3}
+    assert state["step"] == 1
+    assert {name: state["run"][name] for name in wanted} == wanted
 
 
 def test_ctrl_c_saves_and_resume_goes_on(run, monkeypatch):
