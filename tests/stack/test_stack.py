@@ -1,5 +1,6 @@
 """The full stack, started for real: `make stack-test`. The tests go on from one another, in this order."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -23,16 +24,26 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 PLACE = "lat=43.7384&lon=7.4246"
 LASTING = ("db", "api")
 ONE_SHOT = ("secrets", "import", "index")
+STEPS = itertools.count()
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def anew() -> str:
+    """Return the place, a tenth of a millimetre off each time: its embedding is not in the service's cache."""
+    return f"lat={43.7384 + next(STEPS) * 1e-9:.9f}&lon=7.4246"
+
+
 def vector(stack: Stack) -> Any:
-    answer = stack.get(f"/embed?{PLACE}")
+    answer = stack.get(f"/embed?{anew()}")
     assert answer.status == 200, answer
     return np.array(answer.body["embedding"])
+
+
+def check_equal(one: Any, other: Any) -> None:
+    np.testing.assert_allclose(one, other, atol=0.1)
 
 
 def wait_until(stack: Stack, path: str, status: int, seconds: float) -> float:
@@ -149,7 +160,7 @@ def test_down_and_up_keeps_the_data_and_makes_nothing_again(stack: Stack) -> Non
         stack.compose("up", "--detach", "--wait")
     assert "up to date" in stack.log_since("import", moment)
     assert "up to date" in stack.log_since("index", moment)
-    np.testing.assert_array_equal(vector(stack), before)
+    check_equal(vector(stack), before)
     assert stack.sql("SELECT count(*) FROM loc2vec.features") == features
 
 
@@ -161,7 +172,7 @@ def test_a_killed_database_is_a_503_and_the_service_recovers_by_itself(stack: St
 
     def ask() -> None:
         while not over.is_set():
-            answers.append(stack.get(f"/embed?{PLACE}"))
+            answers.append(stack.get(f"/embed?{anew()}"))
 
     def ask_health() -> None:
         while not over.is_set():
@@ -177,11 +188,11 @@ def test_a_killed_database_is_a_503_and_the_service_recovers_by_itself(stack: St
         docker("kill", stack.container("db"))
         with stack.timed("database killed, to the first 503"):
             wait_until(stack, "/readyz", 503, 30)
-        away = stack.get(f"/neighbors?{PLACE}")
+        away = stack.get(f"/neighbors?{anew()}")
         time.sleep(2)
         docker("start", stack.container("db"))
         with stack.timed("database started, to the next answer"):
-            wait_until(stack, f"/embed?{PLACE}", 200, 60)
+            wait_until(stack, "/readyz", 200, 60)
     finally:
         over.set()
         for thread in threads:
@@ -194,7 +205,7 @@ def test_a_killed_database_is_a_503_and_the_service_recovers_by_itself(stack: St
         assert "loc2vec_api" not in json.dumps(answer.body)
     assert {status for status, _ in health} == {200}
     assert max(seconds for _, seconds in health) < 2
-    np.testing.assert_array_equal(vector(stack), before)
+    check_equal(vector(stack), before)
     assert stack.inspect("api")["State"]["StartedAt"] == started, "the service itself was restarted"
 
 
@@ -240,7 +251,7 @@ def test_an_unreadable_extract_fails_the_import_and_the_store_before_serves(
     assert extract.name in log
     assert "Traceback" not in log
     assert stack.sql(schemas) == held
-    np.testing.assert_array_equal(vector(stack), before)
+    check_equal(vector(stack), before)
 
 
 def test_a_mistyped_extract_is_named_and_nothing_is_lost(stack: Stack, extract: Path) -> None:
@@ -253,7 +264,7 @@ def test_a_mistyped_extract_is_named_and_nothing_is_lost(stack: Stack, extract: 
     stack.settings["EXTRACT"], moment = right, now()
     stack.compose("up", "--detach", "--wait")
     assert "up to date" in stack.log_since("import", moment)
-    np.testing.assert_array_equal(vector(stack), before)
+    check_equal(vector(stack), before)
 
 
 def test_a_newer_extract_takes_the_place_of_the_one_before(stack: Stack, extract: Path, monaco_pbf: Path) -> None:
@@ -267,7 +278,7 @@ def test_a_newer_extract_takes_the_place_of_the_one_before(stack: Stack, extract
         stack.compose("down", "--timeout", "20")
         stack.compose("up", "--detach", "--wait")
     assert int(stack.sql(buildings)) == 0
-    assert np.abs(vector(stack) - before).max() > 0.1
+    assert np.abs(vector(stack) - before).max() > 0.5
 
 
 def test_a_model_is_trained_in_the_stack(stack: Stack) -> None:

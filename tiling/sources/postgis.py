@@ -65,6 +65,7 @@ _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
+_IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
 _EXTRACTS = "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
 _CHANGED = """
@@ -120,14 +121,18 @@ class Database:
         """Return our error for one of psycopg2: unavailable when it can help to ask again."""
         told = " ".join(str(error).split())
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.InvalidSchemaName):
-            advice = f"make one with `loc2vec import REGION.osm.pbf --store {self.location}`"
-            return StoreError(f"{self.location} holds no store: {advice}")
+            return self.holds_no_store()
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
             return StoreError(f"{self.location} does not allow it ({told}): ask its owner")
         away = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
         if away and not any(word in told for word in REFUSED):
             return StoreUnavailableError(f"{self.location} does not answer ({told}): is the database running?")
         return StoreError(f"{self.location}: {told}")
+
+    def holds_no_store(self) -> StoreError:
+        """Return the error of a database that nothing was imported into."""
+        advice = f"make one with `loc2vec import REGION.osm.pbf --store {self.location}`"
+        return StoreError(f"{self.location} holds no store: {advice}")
 
 
 def without_secrets(location: str) -> str:
@@ -234,6 +239,8 @@ class PostgisSource(Coverage):
         self._patience_s = patience_s
         self.location = self._pool.database.location
         self.name = self._pool.database.name
+        if not self._ask(_IS_THERE)[0][0]:  # asked first, so that the server's log shows no error
+            raise self._pool.database.holds_no_store()
         extracts = self._ask(_EXTRACTS)
         if not extracts:
             raise StoreError(f"{self.location} holds no extract: import it again")
