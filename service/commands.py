@@ -18,6 +18,7 @@ from tiling.values import Box
 
 if TYPE_CHECKING:
     from service.embed import Places
+    from service.raster import RasterGrid
 
 DEFAULT_MODEL = "loc2vec-16"
 
@@ -60,7 +61,11 @@ def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box |
     type=FilePath,
     help="Or bring an earlier file of vectors up to date: what `loc2vec update` did not change stays as it is.",
 )
-@click.option("--out", required=True, type=FilePath, help="GeoParquet file to write.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["parquet", "geotiff"]), default="parquet", show_default=True,
+    help="GeoTIFF: a raster of the --grid, one band a number.",
+)  # fmt: skip
+@click.option("--out", required=True, type=FilePath, help="File to write.")
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
@@ -74,6 +79,7 @@ def embed_command(
     metres: float | None,
     bbox: Box | None,
     earlier: Path | None,
+    file_format: str,
     out: Path,
     workers: int | None,
     as_json: bool,
@@ -86,25 +92,32 @@ def embed_command(
         raise click.UsageError("give one of --points, --grid and --only-changed")
     if bbox is not None and metres is None:
         raise click.UsageError("--bbox goes with --grid")
+    if file_format == "geotiff" and metres is None:
+        raise click.UsageError("--format geotiff goes with --grid")
     from loc2vec.encoder import LocationEncoder
     from loc2vec.vectors import read_vectors, write_vectors
-    from service.embed import embed, embed_changed
+    from service.embed import Places, embed, embed_changed
+    from service.raster import write_geotiff
     from tiling.machine import cpu_count
 
     _check_writable(out)
     encoder = LocationEncoder.load(model)
     workers = cpu_count() if workers is None else workers
+    raster = _raster(store, metres, bbox) if file_format == "geotiff" else None
     if earlier is not None:
         before = read_vectors(earlier)
         with tqdm(unit=" places", desc="embed") as bar:
             vectors, embedded = embed_changed(store, encoder, before, workers, bar.update)
         click.echo(f"{embedded} of {len(before)} places embedded again", err=True)
     else:
-        places = _places(store, points, metres, bbox)
+        places = _places(store, points, metres, bbox) if raster is None else Places(raster.lon_lat)
         with tqdm(total=len(places), unit=" places", desc="embed") as bar:
             vectors = embed(store, encoder, places, workers, bar.update)
         embedded = len(places)
-    write_vectors(out, vectors)
+    if raster is None:
+        write_vectors(out, vectors)
+    else:
+        write_geotiff(out, raster, vectors)
     count, outside = len(vectors), len(vectors) - int(vectors.inside.sum())
     if outside:
         click.echo(f"{outside} of {count} places lie outside the store: their embedding is null", err=True)
@@ -133,6 +146,16 @@ def _places(store: str, points: Path | None, metres: float | None, box: Box | No
         return places_of_file(points)
     assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
     return places_of_grid(store, metres, box)
+
+
+def _raster(store: str, metres: float | None, box: Box | None) -> "RasterGrid":
+    from service.raster import raster_grid, require_extra
+    from tiling.sources.registry import open_source
+
+    require_extra()
+    assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
+    with open_source(store) as source:
+        return raster_grid(source.coverage, metres, box)
 
 
 @click.command("index", epilog="Example: loc2vec index vectors.parquet --out monaco.index")

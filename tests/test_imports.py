@@ -20,6 +20,7 @@ ONLY_IN = {
     "psycopg2": {"tiling.sources.postgis"},
     "h3": {"tiling.cells"},
     "pyogrio": {"tiling.sources.geopackage"},
+    "rasterio": {"service.raster"},
     "ray": {"tiling.ray_engine"},
     "matplotlib": {"loc2vec.evaluation.report"},
     "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
