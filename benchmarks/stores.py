@@ -8,6 +8,7 @@ Peak memory is that of the import, of all that it starts and of the database ser
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,12 @@ def cpu_s(server: int | None) -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
+def children_cpu_s() -> float:
+    """Return the CPU seconds of the processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class PeakMemory(threading.Thread):
     """Watches the memory of processes and of all that they start."""
 
@@ -85,15 +92,21 @@ def _proportional_kb(pid: int) -> int:
 def imported(extracts: tuple[Path, ...], store: str, server: int | None) -> dict[str, float]:
     """Import in a process of its own; return seconds and megabytes."""
     command = [sys.executable, "-m", "service.cli", "import", *map(str, extracts), "--store", store, "--json"]
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), cpu_s(server) + children_cpu_s()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603
     memory = PeakMemory({process.pid} | ({server} if server else set()))
     memory.start()
     out, _ = process.communicate()
     seconds, peak = time.perf_counter() - start, memory.stop()
+    cpu = cpu_s(server) + children_cpu_s() - cpu
     if process.returncode:
         raise click.ClickException(f"the import into {store} failed")
-    return {"import_s": round(seconds, 1), "peak_mb": round(peak / 1024), "features": json.loads(out)["features"]}
+    return {
+        "import_s": round(seconds, 1),
+        "import_cpu_s": round(cpu, 1),
+        "peak_mb": round(peak / 1024),
+        "features": json.loads(out)["features"],
+    }
 
 
 def queried(source: FeatureSource, places: list[LonLat], radius_m: float) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Running osm2pgsql with a style that interprets the channel catalogue (osm2pgsql.lua)."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,13 +13,19 @@ from tiling.catalogue import Catalogue, Conditions
 from tiling.errors import ExtractError, UserError, WriteError
 
 PROGRAM = "osm2pgsql"
+OLDEST, TOO_NEW = (1, 8), (2, 0)  # schemas for all tables; other tables of raw objects
 CACHE_MB = 256  # of node positions; those that do not fit are read back from the database
 
 
 def require_osm2pgsql() -> None:
-    """Raise `UserError` unless osm2pgsql is there."""
+    """Raise `UserError` unless osm2pgsql is there, in a version whose tables of raw objects we know."""
     if shutil.which(PROGRAM) is None:
         raise UserError("osm2pgsql is not installed: apt install osm2pgsql, or import into a GeoPackage (region.gpkg)")
+    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)  # noqa: S603
+    found = re.search(r"osm2pgsql version (\d+)\.(\d+)", told.stdout + told.stderr)
+    if found is None or not OLDEST <= (int(found[1]), int(found[2])) < TOO_NEW:
+        version = ".".join(found.groups()) if found else "of no known version"
+        raise UserError(f"osm2pgsql {version} is installed: 1.8 or newer, and older than 2.0, is needed")
 
 
 def run_osm2pgsql(
