@@ -4,7 +4,8 @@
 
 *Ways*: forward, loss, backward and AdamW on a resident batch of random tiles; the ways take turns and the best
 time of each counts, so that other work on the machine disturbs little. On the CPU the last one, which cannot be
-undone and so comes at the end, is what `loc2vec train` does. On a GPU larger batches and `torch.compile` follow.
+undone and so comes at the end, is what `loc2vec train` does. On a GPU larger batches follow, and `torch.compile`
+with --compiled.
 
 *Feeding*: whole training steps as `loc2vec train` takes them, once on one resident batch and once on what the
 loader reads from a tile dataset (--tiles), in turns; and what the loader does alone.
@@ -85,7 +86,7 @@ def best_times(steps: list[Callable[[], None]], rounds: int) -> list[float]:
     return [min(column) for column in zip(*times, strict=True)]
 
 
-def ways(rounds: int, device: torch.device, places: int, pairs: int) -> list[Row]:
+def ways(rounds: int, device: torch.device, places: int, pairs: int, compiled: bool) -> list[Row]:
     """Time every way."""
     steps = {name: stepper(layout, bfloat16, device, places, pairs) for name, layout, bfloat16 in WAYS}
     tiles = dict.fromkeys(steps, places * (1 + pairs))
@@ -94,7 +95,7 @@ def ways(rounds: int, device: torch.device, places: int, pairs: int) -> list[Row
             name = f"bfloat16, channels last, {factor} x the batch"
             steps[name] = stepper(*WAYS[-1][1:], device, factor * places, pairs)
             tiles[name] = factor * places * (1 + pairs)
-        for mode in ("default", "reduce-overhead"):
+        for mode in ("default", "reduce-overhead") if compiled else ():
             for factor in (1, LARGER[-1]):
                 name = f"compiled ({mode}), {factor} x the batch"
                 steps[name] = stepper(*WAYS[-1][1:], device, factor * places, pairs, mode)
@@ -231,11 +232,12 @@ def roofline(tiles_per_s: float, device: torch.device) -> dict[str, float]:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--places", default=20, show_default=True)
 @click.option("--pairs", default=5, show_default=True)
+@click.option("--compiled", is_flag=True, help="On a GPU also measure torch.compile, which needs a C compiler.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def main(tiles: Path | None, rounds: int, device: str, places: int, pairs: int, as_json: bool) -> None:
+def main(tiles: Path | None, rounds: int, device: str, places: int, pairs: int, compiled: bool, as_json: bool) -> None:
     """Measure the training step."""
     where = pick_device(device)
-    of_ways = ways(rounds, where, places, pairs)
+    of_ways = ways(rounds, where, places, pairs, compiled)
     of_feeding = [] if tiles is None else feeding(tiles, rounds, where, places, pairs)
     limit = roofline(max(row.tiles_per_s for row in of_ways), where)
     if as_json:

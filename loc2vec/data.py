@@ -159,4 +159,5 @@ class Batches:
         parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
         reads = [partial(data.tiles, rows[part], columns[part], out[part]) for part in parts]
         shaped = pixels.view(-1, 1 + self.pairs, N_CHANNELS, size, size)
-        return Batch(shaped, torch.from_numpy(kept[mine]), torch.from_numpy(overlap)), list(reads)
+        masks = (torch.from_numpy(mask) for mask in (kept[mine], overlap))
+        return Batch(shaped, *(mask.pin_memory() if pinned else mask for mask in masks)), list(reads)

@@ -80,7 +80,8 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
     if world.size == 1:
         yield world, where
         return
-    if where.type == "cuda":
+    on_gpu = where.type == "cuda"
+    if on_gpu:
         if world.of_host > torch.cuda.device_count() or where.index is not None:
             raise DeviceError(
                 f"{world.of_host} processes need as many GPUs, here are {torch.cuda.device_count()}: "
@@ -88,7 +89,7 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
             )
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=where if on_gpu else None)
     try:
         yield world, where
         world.wait()  # for the first one to have written

@@ -375,3 +375,30 @@ def test_bfloat16_steps_follow_float32_steps(make_dataset):
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] != losses[1]
     assert math.isfinite(losses[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_takes_the_same_steps_as_the_cpu(make_dataset, monkeypatch):
+    monkeypatch.setattr("loc2vec.compute.bfloat16_is_fast", lambda device: False)
+    rows = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        network = build("loc2vec").to(device, memory_format=torch.channels_last)
+        for module in network.modules():
+            if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
+                module.p = 0.0  # the devices draw other masks
+        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+        batches = Batches(make_dataset(), 0, 4, 2).prefetched(0, 3, pinned=device == "cuda")
+        rows.append([train_step(network, optimizer, batch, SMALL, 0, World())[0].cpu() for batch in batches])
+    torch.testing.assert_close(rows[1][0], rows[0][0], rtol=1e-3, atol=1e-5)
+    assert [row[0].item() for row in rows[1]] == pytest.approx([row[0].item() for row in rows[0]], rel=0.05)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_run_is_killed_resumed_and_finished(tmp_path, make_dataset):
+    config = replace(SMALL, encoder="loc2vec")
+    train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cuda", stop=StopAfter(3))
+    result = train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cuda", resume=True)
+    assert (result.finished, result.skipped) == (True, 0)
