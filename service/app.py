@@ -33,6 +33,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
             app.state.engine, app.state.gate = engine, gate
             async with _watching(engine, settings):
                 yield
+            engine.stop()
 
     app = FastAPI(
         title="Loc2Vec",

@@ -39,6 +39,8 @@ class Gate:
                 raise
             REFUSED.labels("slow").inc()
             raise SlowError(f"the answer took more than {self._timeout_s:.0f} s: ask for less at once") from error
+        except asyncio.CancelledError as error:  # the service stops, and has waited for as long as it may
+            raise BusyError("the service is stopping: ask it again when it is back") from error
 
     def _enter(self, weight: int) -> None:
         with self._lock:

@@ -178,8 +178,8 @@ class FilterBody(Body):
     """Where neighbours may lie."""
 
     k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
-    bbox: tuple[Degrees, Degrees, Degrees, Degrees] | None = Field(
-        None, description="Only in this box: west, south, east, north, degrees"
+    bbox: list[Degrees] | None = Field(
+        None, min_length=4, max_length=4, description="Only in this box: west, south, east, north, degrees"
     )
     within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
     not_within: list[Name] = Field([], max_length=20, description="Not in these regions of the store")
@@ -314,7 +314,7 @@ class GeoPoint(BaseModel):
     """A point of GeoJSON."""
 
     type: Literal["Point"] = "Point"
-    coordinates: tuple[float, float] = Field(description="Longitude, latitude")
+    coordinates: list[float] = Field(min_length=2, max_length=2, description="Longitude, latitude")
 
 
 class GeoNear(BaseModel):
@@ -337,7 +337,7 @@ class GeoNeighbors(BaseModel):
     @classmethod
     def of(cls, model: str, index: str, neighbors: Sequence[Near]) -> Self:
         """Return the neighbours in their order."""
-        features = [GeoNear(id=n.id, geometry=GeoPoint(coordinates=(n.lon, n.lat)), properties=n) for n in neighbors]
+        features = [GeoNear(id=n.id, geometry=GeoPoint(coordinates=[n.lon, n.lat]), properties=n) for n in neighbors]
         return cls(model=model, index=index, features=features)
 
 
@@ -349,7 +349,7 @@ class Info(BaseModel):
     index: IndexName
     dim: int
     store: str
-    bounds: tuple[float, float, float, float] = Field(description="West, south, east, north, degrees")
+    bounds: list[float] = Field(min_length=4, max_length=4, description="West, south, east, north, degrees")
     regions: list[str] = Field(description="Names for `within` and `not_within`")
     index_count: int | None = Field(description="How many places the index holds; null without an index")
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")

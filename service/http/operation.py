@@ -34,7 +34,7 @@ async def info(request: Request, engine: Engines) -> Response:
             index=None if index is None else index.name,
             dim=engine.dim,
             store=source.name,
-            bounds=engine.bounds,
+            bounds=list(engine.bounds),
             regions=sorted(source.regions),
             index_count=None if index is None else len(index),
             fingerprint=source.fingerprint,

@@ -46,7 +46,7 @@ def test_help_lists_the_commands() -> None:
 def test_help_of_a_command_has_an_example(name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0
-    assert f"loc2vec {name}" in result.stdout[result.stdout.index("Example:") :]
+    assert f"loc2vec {name}" in result.stdout[result.stdout.index("Example") :]
 
 
 def test_help_imports_nothing_heavy() -> None:
