@@ -182,9 +182,13 @@ def run_job(
     shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
     try:
         done = list(_whole(folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))))
+        if _stores(job) != plan["stores"]:
+            raise DatasetError("a store was changed while its tiles were drawn: run again, into a new --out")
         finished = _finish(folder, plan, done, share)
         if repair:
             _delete_surplus(folder, plan)
+    except DatasetError:
+        raise
     except Loc2VecError as error:
         raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
     made = [each for each in done if each.made]
@@ -208,7 +212,7 @@ def _facts(job: TileJob) -> dict[str, Any]:
         "fingerprint": load_catalogue().fingerprint(job.geometry),
         "geometry": asdict(job.geometry),
         "channels": list(load_catalogue().channels),
-        "stores": [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores],
+        "stores": _stores(job),
         "seed": job.seed,
         "locations": job.locations,
         "points": None if job.points is None else {"name": job.points.name, "sha256": hash_of_points(job.points)},
@@ -216,6 +220,10 @@ def _facts(job: TileJob) -> dict[str, Any]:
         "max_shift_m": MAX_SHIFT_M,
         "attribution": ATTRIBUTION,
     }
+
+
+def _stores(job: TileJob) -> list[dict[str, str]]:
+    return [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores]
 
 
 def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str, Any]]:

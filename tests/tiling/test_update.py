@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
-from tiling.errors import ExtractError, ReplicationError, StoreError
+from tiling.errors import DatasetError, ExtractError, ReplicationError, StoreError
 from tiling.geodesy import MetresPerDegree
+from tiling.job import TileJob, run_job
 from tiling.postgis import import_extracts
 from tiling.render import Renderer
 from tiling.sources.registry import changes_since, content_hash, open_source
@@ -86,6 +87,14 @@ def test_a_stopped_update_is_taken_up_by_the_next(
     nothing.write_text('<osmChange version="0.6"></osmChange>')
     summary = update_store(slim, nothing, load_catalogue())
     assert (summary.went, summary.came) == (3, 2)
+
+
+def test_a_job_whose_store_is_updated_meanwhile_makes_no_dataset(slim: str, change_file: Path, tmp_path: Path) -> None:
+    job, out = TileJob((slim,), positives=0, locations=70), tmp_path / "tiles"
+    with pytest.raises(DatasetError, match="was changed while its tiles were drawn"):
+        run_job(job, out, progress=lambda done, shards: update_store(slim, change_file, load_catalogue()))
+    assert list(out.glob("*.parquet"))
+    assert not (out / "dataset.json").exists()
 
 
 @pytest.fixture
