@@ -27,13 +27,12 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with (
-            open_engine(settings) as engine,
             contextlib.closing(Gate(settings.queue_places, settings.timeout_s)) as gate,
+            open_engine(settings) as engine,  # closed first, so that work goes no further than it has to
         ):
             app.state.engine, app.state.gate = engine, gate
             async with _watching(engine, settings):
                 yield
-            engine.stop()
 
     app = FastAPI(
         title="Loc2Vec",

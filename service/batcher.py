@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import STOPPING, BusyError
 from service.metrics import BATCH, timed
 
 WINDOW_S = 0.002
@@ -33,18 +34,24 @@ class Batcher:
     def __init__(self, encode: Callable[[Tiles], Vectors], more_coming: Callable[[], bool]) -> None:
         self._encode, self._more_coming = encode, more_coming
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed, self._putting = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._thread.start()
 
     def encode(self, tiles: Tiles) -> Vectors:
         """Return the vectors [n, D] of tiles [n, 12, H, W]; called from any thread."""
         job = _Job(tiles, Future())
-        self._jobs.put(job)
+        with self._putting:
+            if self._closed:
+                raise BusyError(STOPPING)
+            self._jobs.put(job)
         return job.vectors.result()
 
     def close(self) -> None:
         """Encode what was asked for, and end the thread."""
-        self._jobs.put(None)
+        with self._putting:
+            self._closed = True
+            self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from loc2vec.encoder import LocationEncoder
 from service.batcher import Batcher
 from service.drawing import RenderProcess
-from service.errors import BusyError, EmbeddingError, NoIndexError, SearchIndexError
+from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
 from service.rendering import RenderThread
@@ -56,7 +56,7 @@ class Engine:
         self._search: Search | None = None
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
         self._knowing = threading.Lock()
-        self._stopping = False
+        self._closing = False
         self._drawing, self._counting = 0, threading.Lock()
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
@@ -65,6 +65,7 @@ class Engine:
             if settings.index is not None:
                 self.use(NeighborIndex.open(settings.index))
             drawers = self._drawers()
+            self._idle_count = len(drawers)
             for drawer in drawers:
                 self._idle.put(opened.enter_context(contextlib.closing(drawer)))
             batcher = Batcher(encoder.encode, lambda: self._drawing > 0)
@@ -178,8 +179,6 @@ class Engine:
         return [vector for part in self._pool.map(self._embed_few, parts) for vector in part]
 
     def _embed_few(self, places: Sequence[LonLat]) -> Vector:
-        if self._stopping:
-            raise BusyError("the service is stopping: ask it again when it is back")
         with self._counted(), self._drawer() as drawer, timed("render"):
             tiles = drawer.draw(places)
         vectors = self._batcher.encode(tiles)
@@ -208,16 +207,18 @@ class Engine:
     def _drawer(self) -> Iterator[RenderThread | RenderProcess]:
         drawer = self._idle.get()
         try:
+            if self._closing:
+                raise BusyError(STOPPING)
             yield drawer
         finally:
             self._idle.put(drawer)
 
-    def stop(self) -> None:
-        """Draw nothing more: what waits for it gets `BusyError`."""
-        self._stopping = True
-
     def close(self) -> None:
-        """Let go of the stores."""
+        """Let go of the stores; what still waits to be drawn gets `BusyError`."""
+        self._closing = True
+        drawers = [self._idle.get() for _ in range(self._idle_count)]  # when each has done what it is at
+        for drawer in drawers:
+            self._idle.put(drawer)
         self._opened.close()
 
     def __enter__(self) -> Self:

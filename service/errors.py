@@ -2,6 +2,8 @@
 
 from tiling.errors import Loc2VecError, UserError
 
+STOPPING = "the service is stopping: ask it again when it is back"
+
 
 class SearchIndexError(UserError):
     """An index folder is missing, damaged or made with another model."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from service.errors import BusyError, SlowError
+from service.errors import STOPPING, BusyError, SlowError
 from service.metrics import QUEUE, REFUSED
 
 THREADS = 32  # requests on their way through the engine: most wait for a drawing or for the network
@@ -40,7 +40,7 @@ class Gate:
             REFUSED.labels("slow").inc()
             raise SlowError(f"the answer took more than {self._timeout_s:.0f} s: ask for less at once") from error
         except asyncio.CancelledError as error:  # the service stops, and has waited for as long as it may
-            raise BusyError("the service is stopping: ask it again when it is back") from error
+            raise BusyError(STOPPING) from error
 
     def _enter(self, weight: int) -> None:
         with self._lock:
