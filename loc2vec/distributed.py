@@ -102,7 +102,7 @@ def across(network: nn.Module, world: World) -> nn.Module:
     if world.size == 1:
         return network
     _replace(network, world)
-    return DistributedDataParallel(network, broadcast_buffers=False)  # they are equal already
+    return DistributedDataParallel(network)
 
 
 def _replace(network: nn.Module, world: World) -> None:
