@@ -52,7 +52,7 @@ local function fits(rule, tags)
     return true
 end
 
--- Insert a row for each channel that the object falls in; `make` makes its geometry, once.
+-- Insert a row for each channel that the object falls in; `make` makes its geometry, once; nil = there is none to make.
 local function draw(kind, object, nodes, make)
     local first = {}
     for key in pairs(object.tags) do
@@ -65,6 +65,7 @@ local function draw(kind, object, nodes, make)
     end
     if next(first) == nil then return end
     local geom = make()
+    if geom == nil then return end
     for channel, rule in pairs(first) do
         drawn:insert{
             area = kind == 'area', channel = channel, width_m = rule.width_m,
@@ -85,8 +86,12 @@ function osm2pgsql.process_way(object)
     if not (tags.area == 'yes' and object.is_closed) then
         draw('line', object, count, function() return object:as_linestring() end)
     end
-    if object.is_closed and count > 3 and tags.area ~= 'no' then
-        draw('area', object, count, function() return object:as_polygon() end)
+    if count > 3 and tags.area ~= 'no' then
+        draw('area', object, count, function()
+            local polygon = object:as_polygon()
+            -- A way is also closed by two nodes in one place.
+            if object.is_closed or not polygon:is_null() then return polygon end
+        end)
     end
 end
 

@@ -259,7 +259,7 @@ def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple
 
 
 def _drop_fresh(connection: Connection) -> None:
-    query = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)"
+    query = "SELECT quote_ident(nspname) FROM pg_namespace WHERE starts_with(nspname, %s)"
     for (name,) in rows(connection, query, (FRESH,)):
         execute(connection, f"DROP SCHEMA {name} CASCADE")
 

@@ -9,6 +9,7 @@ import hashlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -97,9 +98,10 @@ def update_store(
     store that was not imported with `slim`, `ExtractError` for a file that cannot be read.
     """
     require_osm2pgsql()
-    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder, opened(location) as (database, connection):
-        tidy = Path(folder) / "changes.osc.gz"
+    with ExitStack() as stack:
+        tidy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-"))) / "changes.osc.gz"
         tidy_changes(path, tidy)
+        database, connection = stack.enter_context(opened(location))
         _check(connection, database.location, catalogue)
         connection.commit()  # osm2pgsql must find nothing locked
         run_osm2pgsql(tidy, catalogue, RAW, database.environment(), ["--append"])

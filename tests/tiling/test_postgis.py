@@ -49,6 +49,16 @@ def test_both_stores_hold_the_same_in_the_same_order(monaco: FeatureSource, mona
     assert len(content_hash(monaco_database)) == 64
 
 
+def test_the_table_is_indexed_clustered_and_analysed(server: Server, monaco_database: str) -> None:
+    index = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'loc2vec' AND tablename = 'features'"
+    assert "USING gist (geom)" in server.psql(index, "monaco")
+    known = "SELECT reltuples::int FROM pg_class WHERE oid = 'loc2vec.features'::regclass"
+    assert server.psql(known, "monaco") == server.psql("SELECT count(*) FROM loc2vec.features", "monaco")
+    near = """SELECT avg(ST_Distance(a.geom, b.geom)) < avg(ST_Distance(a.geom, c.geom)) / 10 FROM loc2vec.features a
+        JOIN loc2vec.features b ON b.id = a.id + 1 JOIN loc2vec.features c ON c.id = (a.id * 7919) % 5000 + 1"""
+    assert server.psql(near, "monaco") == "t", "rows that follow each other lie near each other"
+
+
 @pytest.mark.parametrize("name", ["monaco", "helsinki_centre_fi", "liechtenstein"])
 def test_both_stores_give_the_same_tiles(
     name: str, server: Server, database: str, monaco_pbf: Path, tmp_path: Path
@@ -79,12 +89,16 @@ def test_both_stores_give_the_same_tiles(
 def test_several_extracts_keep_the_newest_version(server: Server, database: str, tmp_path: Path) -> None:
     nodes = "\n".join(f"n{n} v1 x{10 + n % 10 / 1000:.4f} y{n // 10 / 1000:.4f}" for n in range(1, 100))
     older, newer = (tmp_path / f"{name}.osm.opl" for name in ("older", "newer"))
-    older.write_text(f"{nodes}\nw1 v1 Tbuilding=yes Nn1,n2,n12,n11,n1\nw2 v3 Thighway=primary Nn31,n36,n9999,n77\n")
+    older.write_text(
+        f"{nodes}\nn5100 v1 x10.001 y0.005\nw1 v1 Tbuilding=yes Nn1,n2,n12,n11,n1\n"
+        "w2 v3 Thighway=primary Nn31,n36,n9999,n77\n"
+        "w3 v1 Tbuilding=yes Nn51,n52,n62,n5100\nw4 v1 Tbuilding=yes Nn71,n72,n73,n74\n"
+    )
     newer.write_text(f"{nodes}\nw1 v2 Tbuilding=yes Nn1,n3,n23,n21,n1\nw2 v2 Thighway=primary Nn31,n32\n")
     for paths in ([older, newer], [newer, older]):
         import_into_file(paths, tmp_path / "two.gpkg", load_catalogue())
         summary = import_extracts(paths, server.url(database), load_catalogue())
-        assert summary.features == 2
+        assert summary.features == 3  # w3 is closed by a second node in the place of its first
         with open_source(tmp_path / "two.gpkg") as ours, open_source(server.url(database)) as theirs:
             a, b = ours.features(WORLD), theirs.features(WORLD)
             np.testing.assert_array_equal(a.channel, b.channel)

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import osmium
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from service.cli import main
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
 from tiling.errors import DatasetError, ExtractError, ReplicationError, StoreError
@@ -131,6 +133,22 @@ def test_a_replication_server_brings_the_store_up_to_date(slim: str, replication
     assert content_hash(slim) == hashed
     with pytest.raises(ReplicationError, match="does not answer as a replication server"):
         apply_replication(slim, f"{replication_server}/nowhere", load_catalogue())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--store", "region.gpkg", "changes.osc"], "a GeoPackage is not updated"),
+        (["--store", "postgresql://127.0.0.1/osm"], "give either a file of changes or --replication"),
+        (["--store", "postgresql://me:sec ret@x/osm?nonsense=1", "changes.osc"], "is no URL of a database"),
+        (["--store", "postgresql://127.0.0.1/osm", "none.osc"], "none.osc is not a file"),
+    ],
+)
+def test_a_command_that_makes_no_sense_says_so(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["update", *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert "sec ret" not in result.output
 
 
 def test_what_cannot_be_updated_says_why(
