@@ -44,6 +44,7 @@ from tiling.files import json_bytes
 from tiling.folders import Folder, absolute, open_folder
 from tiling.geoparquet import GEOMETRY, parquet_bytes, with_points
 from tiling.groups import group_places
+from tiling.machine import give_back_memory
 from tiling.places import GIVEN_PLACE, Places, draw_places
 from tiling.points import Points, hash_of_points, read_points
 from tiling.render import Renderer
@@ -393,7 +394,11 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
             frames += compress(renderers[store].tiles(LonLat(each[0].lon, each[0].lat), each))
     data = encode_shard(values, frames, plan)
     folder.put(name, data)
-    return Done(shard_record(shard.number, rows, data), len(poses), made=True)
+    done = Done(shard_record(shard.number, rows, data), len(poses), made=True)
+    del frames, data
+    pa.default_memory_pool().release_unused()
+    give_back_memory()
+    return done
 
 
 def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:

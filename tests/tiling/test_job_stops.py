@@ -163,6 +163,22 @@ def test_ctrl_c_ends_within_five_seconds_and_says_how_to_go_on(
     assert contents(out) == undisturbed
 
 
+def test_ctrl_c_does_not_wait_for_the_shards_at_work(job: TileJob, tmp_path: Path) -> None:
+    long = replace(job, positives=1000)  # a shard takes much longer than the test waits
+    out = tmp_path / "tiles"
+    running = start(command(long, out))
+    wait_for(out, "places.parquet", running)
+    while len(processes := descendants(running.pid)) < 2:
+        time.sleep(0.02)
+    time.sleep(1)
+    struck = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert time.monotonic() - struck < 5
+    assert (running.returncode, "stopped at its start: the same command goes on" in said) == (130, True), said
+    assert all_gone(processes), "workers outlive the job"
+
+
 def test_what_a_killed_writer_left_is_swept_away(job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "tiles"
     out.mkdir()
