@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: train-small demo test lint types unit soak stack-test bench clean
+.PHONY: train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -47,6 +47,17 @@ bench: $(READY)
 	$(BIN)/loc2vec tile --store build/monaco.gpkg --out build/bench-tiles --locations 100 --positives 5
 	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles
 	$(BIN)/python benchmarks/encode.py
+
+# Tasks made of these extracts, for example EXTRACTS="a.osm.pbf b.osm.pbf"; SAMPLE places of each class.
+EXTRACTS ?= service/data/monaco.osm.pbf
+SAMPLE ?= 100
+
+evaluate: $(READY)
+	$(BIN)/loc2vec evaluate $(EXTRACTS) --per-class $(SAMPLE) --out build/evaluation
+
+# The same, and its tables go into README.md and docs/.
+evaluate-docs: evaluate
+	$(BIN)/python benchmarks/publish_evaluation.py --report build/evaluation $(if $(TOWN),--town $(TOWN))
 
 # PyTorch goes in first and pinned: asked for by another package, pip would take the newest build.
 $(READY): pyproject.toml constraints.txt Makefile

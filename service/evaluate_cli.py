@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from loc2vec.errors import ExtraError
+from loc2vec.errors import ExtraError, LabelsError
 from service.commands import DEFAULT_MODEL, FilePath, FolderPath, json_option
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def evaluate_command(
     outcomes = _measure(tasks, vectors, seeds)
     if out is not None:
         write_report(out, outcomes, loaded[0].model_id)
-    click.echo(json.dumps(as_values(outcomes)) if as_json else table(outcomes))
+    values = as_values(outcomes)
+    click.echo(json.dumps(values) if as_json else table(values))
 
 
 def require_extra() -> None:
@@ -131,9 +132,18 @@ def _tasks(
     from service.evaluate import covered_by
 
     covered = covered_by(store, lookups)
-    tasks = [make_task(name, towns, covered, per_class) for name in names or RECIPES]
-    for task in tasks:
-        task.require(FOLDS)
+    tasks = []
+    for name in names or RECIPES:
+        try:
+            task = make_task(name, towns, covered, per_class)
+            task.require(FOLDS)
+            tasks.append(task)
+        except LabelsError as error:
+            if names:
+                raise
+            _warn(f"left out: {error}")
+    if not tasks:
+        raise LabelsError("the extracts hold labels for no task: give larger ones, or more")
     return tasks
 
 

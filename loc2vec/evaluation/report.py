@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from loc2vec.evaluation.measure import SHOTS, Outcome
-from loc2vec.evaluation.probes import Probe, primary
-from loc2vec.evaluation.splits import Split
-from loc2vec.evaluation.table import PROBES, TITLES, as_values, facts, grid, table
+from loc2vec.evaluation.probes import primary
+from loc2vec.evaluation.table import PROBES, TITLES, Values, as_values, facts, grid, table
 from tiling.files import write_json, write_text
 from tiling.geodesy import MetresPerDegree
 from tiling.geoparquet import write_points
@@ -29,8 +28,9 @@ STYLE: dict[Any, Any] = {"font.size": 9, "svg.fonttype": "none", "axes.spines.to
 
 def write_report(folder: Path, outcomes: Sequence[Outcome], method: str) -> None:
     """Write report.html, results.json, table.md and places/TASK.parquet; matrices and maps are of `method`."""
-    write_json(folder / "results.json", as_values(outcomes))
-    write_text(folder / "table.md", table(outcomes) + "\n")
+    values = as_values(outcomes)
+    write_json(folder / "results.json", values)
+    write_text(folder / "table.md", table(values) + "\n")
     for outcome in outcomes:
         _write_places(folder / "places" / f"{outcome.task.name.replace(' ', '-')}.parquet", outcome, method)
     write_text(folder / "report.html", page(outcomes, method))
@@ -40,31 +40,29 @@ def page(outcomes: Sequence[Outcome], method: str) -> str:
     """Return the report as one HTML page that needs nothing else."""
     source = resources.files("loc2vec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    sections = [_section(outcome, method) for outcome in outcomes]
+    values = as_values(outcomes)
+    sections = [_section(outcome, told, method) for outcome, told in zip(outcomes, values["tasks"], strict=True)]
     tables = [
-        {"title": TITLES[split], "probe": PROBES[probe], "diagnostic": split == "random", "rows": rows}
+        {"title": TITLES[split], "probe": PROBES[probe], "diagnostic": split == "random", "rows": _rows(rows)}
         for split in TITLES
         for probe in PROBES
-        if (rows := _rows(outcomes, split, probe))
+        if (rows := grid(values, split, probe))
     ]
     return environment.from_string(source).render(
         sections=sections, tables=tables, method=method, attribution=ATTRIBUTION
     )
 
 
-def _rows(outcomes: Sequence[Outcome], split: Split, probe: Probe) -> list[list[dict[str, object]]]:
-    return [
-        [{"text": cell.strip("*"), "best": cell.startswith("**")} for cell in row]
-        for row in grid(outcomes, split, probe)
-    ]
+def _rows(rows: list[list[str]]) -> list[list[dict[str, object]]]:
+    return [[{"text": cell.strip("*"), "best": cell.startswith("**")} for cell in row] for row in rows]
 
 
-def _section(outcome: Outcome, method: str) -> dict[str, object]:
+def _section(outcome: Outcome, told: Values, method: str) -> dict[str, object]:
     task = outcome.task
     matrix = outcome.confusion(method) if task.classes and not task.geolocation else None
     return {
         "name": task.name,
-        "facts": facts(outcome),
+        "facts": facts(told),
         "split": TITLES[outcome.split],
         "metric": primary(task),
         "curves": curves(outcome) if outcome.few else None,

@@ -1,6 +1,7 @@
-"""What was measured, as tables of Markdown for people and as values for programs."""
+"""What was measured, as plain values for programs and, made of those, as tables of Markdown for people."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from loc2vec.evaluation.measure import Outcome, Score
@@ -17,61 +18,9 @@ TITLES: dict[Split, str] = {
 }
 PROBES: dict[Probe, str] = {"linear": "logistic or ridge regression", "knn": f"{NEIGHBOURS} nearest neighbours"}
 
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the primary metrics: a table for each split and probe, one row a method, one column a task."""
-    pieces = ["\n".join(f"- {facts(outcome)}" for outcome in outcomes)]
-    for split, title in TITLES.items():
-        for probe, name in PROBES.items():
-            rows = grid(outcomes, split, probe)
-            if rows:
-                rows.insert(1, ["---", *("---:" for _ in rows[0][1:])])
-                pieces.append(f"{title} ({name})\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
-    return "\n\n".join([*pieces, ATTRIBUTION])
-
-
-def facts(outcome: Outcome) -> str:
-    """Say in a line what a task is and how many places it has."""
-    task = outcome.task
-    towns = len(set(task.place.tolist()))
-    text = f"{task.name}: {task.about}; {len(task)} places in {towns} town{'s' * (towns != 1)}"
-    counts = "" if task.geolocation else ", ".join(f"{name} {count}" for name, count in task.counts.items())
-    return f"{text} ({counts})" if counts else text
-
-
-def grid(outcomes: Sequence[Outcome], split: Split, probe: Probe) -> list[list[str]]:
-    """Return the cells of a table, its head first; empty when nothing was measured so."""
-    found = {(s.method, s.task): s for o in outcomes for s in o.scores if (s.split, s.probe) == (split, probe)}
-    if not found:
-        return []
-    metric = {o.task.name: primary(o.task) for o in outcomes if any(task == o.task.name for _, task in found)}
-    best = {
-        task: _best([score for (_, other), score in found.items() if other == task], metric[task]) for task in metric
-    }
-    lines = [["method", "numbers", *(f"{task}, {metric[task]}" for task in metric)]]
-    for method in dict.fromkeys(name for name, _ in found):
-        scores = {task: found[method, task] for task in metric if (method, task) in found}
-        cells = [_cell(scores[task], metric[task], best[task]) if task in scores else "" for task in metric]
-        lines.append([method, _numbers([score.numbers for score in scores.values()]), *cells])
-    return lines
-
-
-def _best(scores: Sequence[Score], metric: str) -> float | None:
-    """Return the best mean of the compact methods."""
-    return max((score.mean(metric) for score in scores if score.numbers <= COMPACT), default=None)
-
-
-def _cell(score: Score, metric: str, best: float | None) -> str:
-    if score.mean(metric) < WORTHLESS:
-        return f"< {WORTHLESS:.0f}"
-    spread = f" ± {score.spread(metric):.3f}" if len(score.metrics[metric]) > 1 else ""
-    text = f"{score.mean(metric):.3f}{spread}"
-    return f"**{text}**" if score.numbers <= COMPACT and score.mean(metric) == best else text
-
-
-def _numbers(found: Sequence[int]) -> str:
-    low, high = min(found), max(found)
-    return str(low) if low == high else f"{low}-{high}"
+Values = Mapping[str, Any]  # JSON objects
+Number = Callable[[Values, str], tuple[float, float] | None]  # of a score and its metric: the mean and its spread
+Rows = list[list[str]]
 
 
 def as_values(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -87,9 +36,10 @@ def _values(outcome: Outcome) -> dict[str, Any]:
         "drawn": task.drawn,
         "primary": primary(task),
         "places": len(task),
+        "towns": len(set(task.place.tolist())),
         "classes": task.counts,
         "scores": [_score(score) for score in outcome.scores],
-        "few_shot": outcome.few,
+        "few_shot": {name: {str(n): value for n, value in found.items()} for name, found in outcome.few.items()},
         "confusion": {name: outcome.confusion(name).tolist() for name in outcome.predicted} if task.classes else {},
     }
 
@@ -107,3 +57,83 @@ def _score(score: Score) -> dict[str, Any]:
         },
         "by_town": score.by_town,
     }
+
+
+def table(values: Values) -> str:
+    """Return the primary metrics: a table for each split and probe, one row a method, one column a task."""
+    pieces = ["\n".join(f"- {facts(task)}" for task in values["tasks"])]
+    for split, title in TITLES.items():
+        for probe, name in PROBES.items():
+            pieces += _piece(f"{title} ({name})", grid(values, split, probe))
+    pieces += _piece(f"The mean of the towns' own scores, as above ({PROBES['linear']})", town_grid(values))
+    return "\n\n".join([*pieces, ATTRIBUTION])
+
+
+def _piece(title: str, rows: Rows) -> list[str]:
+    return [f"{title}\n\n{markdown(rows)}"] if rows else []
+
+
+def markdown(rows: Rows) -> str:
+    """Write rows as a table of Markdown, the first one as its head."""
+    ruled = [rows[0], ["---", *("---:" for _ in rows[0][1:])], *rows[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+
+
+def facts(task: Values) -> str:
+    """Say in a line what a task is and how many places it has."""
+    towns = task["towns"]
+    text = f"{task['task']}: {task['about']}; {task['places']} places in {towns} town{'s' * (towns != 1)}"
+    counts = ", ".join(f"{name} {count}" for name, count in task["classes"].items())
+    return f"{text} ({counts})" if counts and task["primary"] == "macro-F1" else text
+
+
+def grid(values: Values, split: Split, probe: Probe) -> Rows:
+    """Return the cells of a table of means over the seeds, its head first; empty when nothing was measured so."""
+
+    def mean(score: Values, metric: str) -> tuple[float, float] | None:
+        found = score["metrics"][metric]
+        return found["mean"], found["spread"] if len(found["seeds"]) > 1 else 0.0
+
+    return _grid(values, split, probe, mean)
+
+
+def town_grid(values: Values, town: str | None = None) -> Rows:
+    """Return the cells of a table of one held-out town's scores, by default of the mean over all such towns."""
+
+    def mean(score: Values, metric: str) -> tuple[float, float] | None:
+        found = score["by_town"]
+        chosen = list(found.values()) if town is None else [found[town]] if town in found else []
+        return (fmean(chosen), 0.0) if chosen else None
+
+    return _grid(values, "towns", "linear", mean)
+
+
+def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Rows:
+    found = {
+        (score["method"], task["task"]): (score["numbers"], cell)
+        for task in values["tasks"]
+        for score in task["scores"]
+        if (score["split"], score["probe"]) == (split, probe) and (cell := number(score, task["primary"])) is not None
+    }
+    names = {task["task"]: task["primary"] for task in values["tasks"] if any(key[1] == task["task"] for key in found)}
+    best = {
+        name: max((cell[0] for key, (size, cell) in found.items() if key[1] == name and size <= COMPACT), default=None)
+        for name in names
+    }
+    if not found:
+        return []
+    rows = [["method", "numbers", *(f"{name}, {metric}" for name, metric in names.items())]]
+    for method in dict.fromkeys(key[0] for key in found):
+        sizes = [size for key, (size, _) in found.items() if key[0] == method]
+        low, high = min(sizes), max(sizes)
+        cells = [_cell(*found[method, name], best[name]) if (method, name) in found else "" for name in names]
+        rows.append([method, str(low) if low == high else f"{low}-{high}", *cells])
+    return rows
+
+
+def _cell(size: int, cell: tuple[float, float], best: float | None) -> str:
+    mean, spread = cell
+    if mean < WORTHLESS:
+        return f"< {WORTHLESS:.0f}"
+    text = f"{mean:.3f} ± {spread:.3f}" if spread else f"{mean:.3f}"
+    return f"**{text}**" if size <= COMPACT and mean == best else text

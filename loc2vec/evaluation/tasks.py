@@ -6,6 +6,7 @@ plain buildings, or not at all, are. `way` is the exception, and says so.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -284,25 +285,16 @@ def make_task(
         )
     lon, lat, place, label = lon[inside], lat[inside], place[inside], label[inside]
     rng = np.random.default_rng([seed, len(RECIPES)])
+    names = tuple(one.name for one in towns)
     if recipe.classes:
-        groups = [np.flatnonzero(label == number) for number in range(len(recipe.classes))]
-        kept = [
-            (name, _spread(rows_, place, per_class, rng)) for name, rows_ in zip(recipe.classes, groups, strict=True)
-        ]
-        kept = [(name, rows_) for name, rows_ in kept if len(rows_) >= FEWEST]
-    else:
-        kept = [("", _spread(np.arange(len(label)), place, 6 * per_class, rng))]
-    if not kept:
-        raise LabelsError(f"task {name}: no class has {FEWEST} places: give more extracts")
-    chosen = np.concatenate([rows_ for _, rows_ in kept])
-    names = [one.name for one in towns]
-    if recipe.classes:
-        label, classes = np.repeat(np.arange(len(kept)), [len(rows_) for _, rows_ in kept]), tuple(n for n, _ in kept)
+        chosen, label, classes = _of_each(label, recipe.classes, place, per_class, rng)
     elif recipe.geolocation:
-        present, label = np.unique(label[chosen], return_inverse=True)
-        classes = tuple(names[number] for number in present)
+        chosen, label, classes = _of_each(label, names, place, max(6 * per_class // len(names), FEWEST), rng)
     else:
-        label, classes = label[chosen], ()
+        chosen, classes = _spread(np.arange(len(label)), place, 6 * per_class, rng), ()
+        label = label[chosen]
+    if not len(chosen):
+        raise LabelsError(f"task {name}: no class has {FEWEST} places: give more extracts")
     return Task(
         name=name,
         about=recipe.about,
@@ -311,11 +303,22 @@ def make_task(
         target=label,
         classes=classes,
         place=place[chosen],
-        places=tuple(names),
+        places=names,
         blank=recipe.blank,
         drawn=recipe.drawn,
         geolocation=recipe.geolocation,
     )
+
+
+def _of_each(
+    label: NDArray[Any], classes: Sequence[str], place: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+    """Choose up to `count` rows of each class that has enough; return them, their class numbers, and the classes."""
+    groups = [_spread(np.flatnonzero(label == number), place, count, rng) for number in range(len(classes))]
+    kept = [(name, rows) for name, rows in zip(classes, groups, strict=True) if len(rows) >= FEWEST]
+    chosen = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in kept)])
+    numbers = np.repeat(np.arange(len(kept)), [len(rows) for _, rows in kept])
+    return chosen, numbers, tuple(name for name, _ in kept)
 
 
 def _rows(recipe: Recipe, town: Town, number: int, seed: int) -> Iterable[tuple[LonLat, float]]:

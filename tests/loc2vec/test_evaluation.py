@@ -11,7 +11,7 @@ from loc2vec.evaluation.baselines import histogram, pixel_components, position, 
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import confusion, metrics, predict
 from loc2vec.evaluation.splits import APART_M, BLOCK_M, blocks, folds, groups, splits_of
-from loc2vec.evaluation.table import as_values, table
+from loc2vec.evaluation.table import as_values, table, town_grid
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import BUILDING_TYPES, POINTS, Town, kind_of, make_task
 from tiling.geodesy import ground_distance_m
@@ -171,7 +171,7 @@ def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic():
     task = make()
     large = np.concatenate([telling(task, 0.01)] * 6, axis=1)
     outcome = measure(task, {"good": telling(task), "poor": telling(task, 3.0), "large": large}, seeds=2)
-    text = table([outcome])
+    text = table(as_values([outcome]))
     across = text.split("Across towns")[1].split("Across blocks")[0]
     lines = {line.split("|")[1].strip(): line for line in across.splitlines() if line.startswith("|")}
     assert "**" in lines["good"]
@@ -182,7 +182,12 @@ def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic():
     values = as_values([outcome])["tasks"][0]
     assert {score["split"] for score in values["scores"] if score["diagnostic"]} == {"random"}
     assert len(values["scores"][0]["metrics"]["macro-F1"]["seeds"]) == 2
-    assert set(values["scores"][0]["by_town"]) == set(task.places)
+    towns = values["scores"][0]["by_town"]
+    assert set(towns) == set(task.places)
+    own = town_grid(as_values([outcome]))
+    assert own[1][:3] == ["good", "3", f"**{np.mean(list(towns.values())):.3f}**"]
+    assert town_grid(as_values([outcome]), "town 3")[1][2] == f"**{towns['town 3']:.3f}**"
+    assert town_grid(as_values([outcome]), "nowhere") == []
 
 
 def test_histograms_are_means_of_squares():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from loc2vec.evaluation.tasks import make_task
+from loc2vec.errors import LabelsError
+from loc2vec.evaluation.tasks import RECIPES, make_task
 from service.cli import main
 from service.evaluate import covered_by, encode_tasks, read_towns
+from service.evaluate_cli import _tasks
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError
 from tiling.extract import read_objects
@@ -81,6 +83,14 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf):
     assert {item.kind for item in objects} == {"point", "line", "area"}
     with pytest.raises(ExtractError, match="not a file"):
         list(read_objects(Path("nowhere.osm.pbf"), load_catalogue(), ["building"]))
+
+
+def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(towns, monaco_store, capsys):
+    tasks = _tasks((), towns, str(monaco_store), [], 20)
+    assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
+    assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
+    with pytest.raises(LabelsError, match="task town"):
+        _tasks(("town",), towns, str(monaco_store), [], 20)
 
 
 @pytest.mark.parametrize(
