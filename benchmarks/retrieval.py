@@ -7,7 +7,8 @@ places and of others, `--gallery` in all if there are so many, no two of them wi
 then more than one answer is right). The columns `off` are the same with three random channels of each query empty.
 `untrained` is the same network with its first weights and the batch statistics of these tiles; `channel means` is the
 mean cover of each channel; `pixel components` are the 16 principal components of the tiles at 16x16 pixels. The
-last two are fitted without labels, on the anchors.
+last two are fitted without labels, on the anchors. `near accuracy` is how often that tile is nearer to its place than
+another place 250 m to 1 km away is, `equal accuracy` the same against the place whose mean cover is most alike.
 """
 
 import json
@@ -18,12 +19,14 @@ import numpy as np
 
 from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
 from loc2vec.evaluation.baselines import COMPONENTS, Encode, channel_means, pixel_components, untrained
+from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.retrieval import retrieval
 from tiling.dataset import TileDataset
 
 FIT_PLACES = 1000
 CHANNELS_OFF = 3
-COLUMNS = ("recall@1", "recall@10", "mrr", "effective_rank", "recall@1 off", "recall@10 off")
+TRIPLETS = ("near accuracy", "equal accuracy")
+COLUMNS = ("recall@1", "recall@10", "mrr", "effective_rank", "recall@1 off", "recall@10 off", *TRIPLETS)
 
 
 def methods(models: tuple[str, ...], dataset: TileDataset) -> dict[str, Encode]:
@@ -53,7 +56,7 @@ def main(
     rows = {
         name: retrieval(
             encode, dataset, limit=limit, distractors=others, gallery=gallery, channels_off=CHANNELS_OFF
-        )
+        ) | Triplets(dataset, limit)(encode)
         for name, encode in methods(models, dataset).items()
     }  # fmt: skip
     if as_json:
