@@ -37,3 +37,7 @@ class LabelsError(UserError):
 
 class ExtraError(UserError):
     """An optional part is asked for and its libraries are not installed."""
+
+
+class ClientError(UserError):
+    """A service does not answer, or says what is wrong with the question."""

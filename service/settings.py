@@ -57,7 +57,6 @@ class Settings(BaseSettings):
     rate_per_address: str = Field("", description="For example 60/minute; empty: no limit")
     cors_origins: Texts = Field((), description="Origins of the pages that may ask, or *")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or for programs")
-    telemetry: bool = Field(False, description="Send spans as OTEL_* say; needs the extra `telemetry`")
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod

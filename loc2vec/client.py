@@ -1,0 +1,131 @@
+"""`Client`: the verbs of `LocationEncoder`, answered by a service. Needs the extra `client`; loads no PyTorch."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Self
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+
+from loc2vec.errors import ClientError
+
+AT_ONCE = 1000  # places a request, the most that a service takes
+PATIENCE = 5  # times a busy service is asked again
+TIMEOUT_S = 60.0
+
+Vector = NDArray[np.float32]
+Place = tuple[float, float] | str  # (lat, lon) in degrees, or an H3 cell
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """An indexed place; distances in the embedding, and on the ground in metres where a place was asked about."""
+
+    id: int
+    lat: float
+    lon: float
+    distance: float
+    ground_distance_m: float | None
+
+
+class Client:
+    """A service at `url`, asked with `key` where it wants one."""
+
+    def __init__(self, url: str, key: str | None = None, http: httpx2.Client | None = None) -> None:
+        """`http`: a client of your own, with proxies or certificates; it is closed with this one."""
+        self._http = http or httpx2.Client(timeout=TIMEOUT_S)
+        self._url = url.rstrip("/")
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def encode(self, places: Place | Sequence[Place]) -> Vector:
+        """Encode one place as float32 [D], many as float32 [n, D] in their order.
+
+        A place is a (lat, lon) pair in degrees or the name of an H3 cell. Raises `ClientError` with what the
+        service says is wrong.
+        """
+        if _is_place(places):
+            return self.encode([places]).reshape(-1)  # type: ignore[list-item]
+        locations = [_location(place) for place in places]  # type: ignore[arg-type]
+        parts = [self._embeddings(locations[start : start + AT_ONCE]) for start in range(0, len(locations), AT_ONCE)]
+        return np.concatenate(parts) if parts else np.empty((0, int(self.info()["dim"])), np.float32)
+
+    def similarity(self, a: Vector, b: Vector) -> Vector:
+        """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
+        first, second = (np.atleast_2d(np.asarray(v, np.float64)) for v in (a, b))
+        similarity: Vector = (0 - np.linalg.norm(first[:, None] - second[None], axis=2)).astype(np.float32)
+        return similarity
+
+    def neighbors(self, place: Place, k: int = 10, **filters: Any) -> list[Neighbor]:
+        """Return the `k` indexed places nearest to a place, nearest first.
+
+        `filters`: bbox "W,S,E,N", min_distance_m, within, not_within.
+        """
+        answer = self._ask("GET", "/neighbors", params={**_location(place), "k": k, **filters})
+        return [Neighbor(**near) for near in answer["neighbors"]]
+
+    def neighbors_of(self, embedding: Vector, k: int = 10, **filters: Any) -> list[Neighbor]:
+        """Return the `k` indexed places nearest to a vector [D], nearest first."""
+        asked = {"embedding": np.asarray(embedding, np.float64).tolist(), "k": k, **filters}
+        return [Neighbor(**near) for near in self._ask("POST", "/neighbors", json=asked)["neighbors"]]
+
+    def info(self) -> dict[str, Any]:
+        """Return what is being served."""
+        return self._ask("GET", "/info")
+
+    def _embeddings(self, locations: Sequence[Mapping[str, Any]]) -> Vector:
+        answer = self._ask("POST", "/embed", json={"locations": locations})
+        return np.array([item["embedding"] for item in answer["embeddings"]], np.float32)
+
+    def _ask(self, method: str, path: str, **asked: Any) -> dict[str, Any]:
+        for pause_s in self._pauses():
+            try:
+                response = self._http.request(method, self._url + path, headers=self._headers, **asked)
+            except httpx2.HTTPError as error:
+                raise ClientError(f"{self._url} does not answer: {error}") from error
+            if response.is_success:
+                answer: dict[str, Any] = response.json()
+                return answer
+            if response.status_code not in (429, 503) or pause_s is None or "retry-after" not in response.headers:
+                raise ClientError(_told(response))
+            time.sleep(min(float(response.headers["retry-after"]), pause_s))
+        raise AssertionError("unreachable: the last pause is None")
+
+    def _pauses(self) -> Iterator[float | None]:
+        """Yield the longest pause after each attempt, seconds; None after the last."""
+        yield from (2.0**attempt for attempt in range(PATIENCE))
+        yield None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, Sequence) and len(value) == 2 and all(isinstance(number, Real) for number in value)
+    )
+
+
+def _location(place: Place) -> dict[str, Any]:
+    if isinstance(place, str):
+        return {"h3": place}
+    if not _is_place(place):
+        raise ClientError(f"{place!r} is neither a (lat, lon) pair in degrees nor an H3 cell")
+    return {"lat": float(place[0]), "lon": float(place[1])}
+
+
+def _told(response: httpx2.Response) -> str:
+    """Return what a problem document says, or the status of an answer that is none."""
+    try:
+        return f"{response.json()['detail']} (status {response.status_code})"
+    except (ValueError, KeyError, TypeError):
+        return f"the service answered with status {response.status_code}"
