@@ -1,0 +1,191 @@
+"""Requests a second of the service, beside a bare FastAPI route and beside the sum of its stages in this process.
+
+One real server, one client on one connection, all on the same machine. `ratio` is the median time of
+a request over that of the same work called in this process (new place: render + encode; known place:
+the bare route; neighbours: route + search).
+
+    python benchmarks/serve.py --store monaco.gpkg [--vectors 1000000] [--requests 300] [--json]
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx2
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from numpy.typing import NDArray
+
+from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
+from loc2vec.vectors import Vectors
+from service.grid import grid
+from service.index import NeighborIndex
+from service.rendering import draw
+from tiling.render import Renderer
+from tiling.sources.registry import open_source
+from tiling.values import LonLat
+
+Work = Callable[[int], Any]
+
+
+def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
+    """Return the seconds of each of `count` calls of each work, after three to warm up.
+
+    They take turns, so that whatever else the machine does disturbs them all alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(-3, count):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work(number)
+            times[name] += [time.perf_counter() - start] if number >= 0 else []
+    return {name: np.array(taken) for name, taken in times.items()}
+
+
+def bare_route(bound: socket.socket) -> None:
+    """Serve one route that does nothing."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def bare() -> dict[str, str]:
+        return {"hello": "world"}
+
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[bound])
+
+
+@contextlib.contextmanager
+def hello() -> Iterator[str]:
+    """Serve the bare route in a process, and yield its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        process = get_context("spawn").Process(target=bare_route, args=(bound,))
+        process.start()
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        process.terminate()
+        process.join()
+
+
+@contextlib.contextmanager
+def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
+    """Run `loc2vec serve`, and yield its URL and process id."""
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--store", store, "--index", str(index)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, "the service did not start"
+        yield line.split()[1].removesuffix("/docs"), process.pid
+        process.terminate()
+
+
+def made_up(store: str, encoder: LocationEncoder, count: int) -> Vectors:
+    """Return `count` vectors: those of real places, each many times and a little moved."""
+    with open_source(store) as source:
+        lon, lat = grid(source.coverage, 200).T
+        places = [LonLat(*row) for row in zip(lon.tolist(), lat.tolist(), strict=True)]
+        real = encoder.encode(draw(Renderer(source), places))
+    rng = np.random.default_rng(0)
+    rows = rng.integers(len(real), size=count)
+    embedding = real[rows] + rng.normal(0, 0.3, (count, real.shape[1])).astype(np.float32)
+    moved = rng.normal(0, 1e-3, (2, count))
+    return Vectors(lat[rows] + moved[0], lon[rows] + moved[1], embedding, None, encoder.model_id, encoder.fingerprint)
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most memory that a process has had, MB."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1000
+
+
+def row(name: str, times: NDArray[np.float64], beside: float | None = None, per: int = 1) -> dict[str, Any]:
+    """Return a line of the table; `beside`: the seconds it is compared with, `per`: places a request."""
+    p50, p99 = (float(value) for value in np.percentile(times, [50, 99]))
+    ratio = None if beside is None else round(p50 / beside, 2)
+    return {
+        "what": name,
+        "per_s": round(per / float(times.mean()), 1),
+        "p50_ms": round(1000 * p50, 2),
+        "p99_ms": round(1000 * p99, 2),
+        "ratio": ratio,
+    }
+
+
+def measure(store: str, encoder: LocationEncoder, vectors: Vectors, index: Path, count: int) -> dict[str, Any]:
+    """Ask everything `count` times."""
+    search = NeighborIndex.open(index)
+    with open_source(store) as source, hello() as bare, serving(store, index) as (url, pid), httpx2.Client() as client:
+        renderer, middle = Renderer(source), source.coverage.representative_point()
+
+        def place(number: int) -> LonLat:
+            return LonLat(middle.x + 1e-7 * number, middle.y)
+
+        def get(path: str, **query: float) -> None:
+            assert client.get(url + path, params=query).status_code == 200
+
+        def post(number: int) -> None:
+            spots = [{"lat": middle.y + 1e-7 * (number * 256 + n), "lon": middle.x} for n in range(256)]
+            assert client.post(f"{url}/embed", json={"locations": spots}, timeout=60).status_code == 200
+
+        box = f"{middle.x - 0.01},{middle.y - 0.01},{middle.x + 0.01},{middle.y + 0.01}"
+        known, query = {"lat": middle.y, "lon": middle.x}, client.get
+        get("/embed", **known)
+        times = in_turns(
+            {
+                "called": lambda n: encoder.encode(draw(renderer, [place(n)])),
+                "search": lambda n: search.search(vectors.embedding[n], 10),
+                "bare": lambda n: query(bare),
+                "new": lambda n: get("/embed", lat=place(n + 9).lat, lon=place(n + 9).lon),
+                "known": lambda n: get("/embed", **known),
+                "near": lambda n: get("/neighbors", **known),
+                "box": lambda n: query(f"{url}/neighbors?lat={middle.y}&lon={middle.x}&bbox={box}"),
+            },
+            count,
+        )
+        many = in_turns({"many": post}, max(2, count // 60))["many"]
+        once, look, route = (float(np.median(times[name])) for name in ("called", "search", "bare"))
+        rows = [
+            row("render + encode, called", times["called"]),
+            row(f"search of {len(search)}, called", times["search"]),
+            row("bare FastAPI route", times["bare"]),
+            row("/embed, new place", times["new"], once),
+            row("/embed, known place", times["known"], route),
+            row("/neighbors, known place", times["near"], route + look),
+            row("/neighbors in a box", times["box"], route + look),
+            row("/embed of 256, places", many, 256 * once, 256),
+        ]
+        return {"rows": rows, "peak_mb": round(peak_mb(pid))}
+
+
+@click.command()
+@click.option("--store", required=True)
+@click.option("--vectors", "count", default=1_000_000, show_default=True)
+@click.option("--requests", default=300, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def main(store: str, count: int, requests: int, as_json: bool) -> None:
+    """Measure the service."""
+    encoder = LocationEncoder.load(DEFAULT_MODEL)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+        vectors = made_up(store, encoder, count)
+        NeighborIndex.build(vectors, Path(folder) / "index")
+        found = measure(store, encoder, vectors, Path(folder) / "index", requests)
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(f"{'service':<32}{'a second':>10}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>7}")
+    for line in found["rows"]:
+        ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
+        print(f"{line['what']:<32}{line['per_s']:>10.1f}{line['p50_ms']:>9.2f}{line['p99_ms']:>9.2f}{ratio:>7}")
+    print(f"peak memory of the service: {found['peak_mb']} MB")
+
+
+if __name__ == "__main__":
+    main()
