@@ -36,13 +36,13 @@ SMALL := build/train-small
 # The whole recipe in minutes: store, tiles, training with its page, on the bundled extract of Monaco.
 train-small: $(READY)
 	rm -rf $(SMALL)/run
-	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store $(SMALL)/monaco.gpkg
+	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store $(SMALL)/monaco.gpkg --if-changed
 	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/tiles --locations 500 --positives 10
 	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/validation --locations 200 --positives 2 --seed 1
 	$(BIN)/loc2vec train --tiles $(SMALL)/tiles --validation $(SMALL)/validation --out $(SMALL)/run --steps 200
 
 bench: $(READY)
-	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg
+	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg --if-changed
 	$(BIN)/python benchmarks/render.py --store build/monaco.gpkg
 	$(BIN)/loc2vec tile --store build/monaco.gpkg --out build/bench-tiles --locations 100 --positives 5
 	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles

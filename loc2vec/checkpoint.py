@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from loc2vec.errors import RunError
-from loc2vec.model import save_weights
+from loc2vec.model import save_weights, write_tensors
 from tiling.errors import UserError
 from tiling.files import read_json, replacing_folder, sha256_of, write_json
 
@@ -109,7 +109,7 @@ def save_checkpoint(out: Path, network: nn.Module, optimizer: Optimizer, state: 
     }
     with replacing_folder(out / CHECKPOINTS / f"step-{state.step:08d}") as temporary:
         save_weights(network, temporary / NETWORK)
-        save_file(moments, temporary / OPTIMIZER)
+        write_tensors(moments, temporary / OPTIMIZER)
         write_json(temporary / STATE, vars(state) | {"torch": torch.__version__})
         write_json(temporary / HASHES, {name: sha256_of(temporary / name) for name in (NETWORK, OPTIMIZER, STATE)})
     for old in checkpoints(out)[:-KEPT]:

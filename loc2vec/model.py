@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from loc2vec.encoders.registry import build
 from loc2vec.errors import EncoderError, ModelError
@@ -55,7 +55,12 @@ def save_model(folder: Path, network: nn.Module, config: ModelConfig) -> None:
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write parameters and buffers as safetensors."""
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    write_tensors({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, which others may read, too; `save_file` gives them to the owner alone."""
+    path.write_bytes(save(tensors))
 
 
 def load_model(folder: Path) -> Model:

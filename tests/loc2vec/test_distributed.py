@@ -70,7 +70,7 @@ def test_two_processes_train_the_published_network_as_one_does(tmp_path):
     torch.testing.assert_close(two[:, 0], one[:, 0], rtol=0.02, atol=0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 def test_a_signal_to_torchrun_stops_all_processes_with_a_checkpoint(tmp_path, number):
     with subprocess.Popen(
         [*TORCHRUN, SCRIPT, tmp_path / "run", "double", "100000"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT

@@ -123,3 +123,7 @@ def test_a_name_stands_for_a_shipped_model(folder, monkeypatch):
         load_model(model_path("nothing"))
     shutil.rmtree(package)
     assert shipped_names() == []
+
+
+def test_weights_are_as_readable_as_other_files(folder):
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
