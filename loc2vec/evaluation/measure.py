@@ -78,7 +78,7 @@ def measure(
     first: dict[str, NDArray[np.float64]] = {}
     few: dict[str, dict[int, float]] = {}
     strictest = splits_of(task)[0]
-    with threadpool_limits(1):  # these fits are small: more threads take ten times the CPU time
+    with threadpool_limits(1):  # these fits are small: more threads only wait for each other
         for split in splits_of(task):
             diagnostic = split == "random"
             group = groups(task, split)

@@ -98,10 +98,15 @@ def grid(values: Values, split: Split, probe: Probe) -> Rows:
 
 
 def town_grid(values: Values, town: str | None = None) -> Rows:
-    """Return the cells of a table of one held-out town's scores, by default of the mean over all such towns."""
+    """Return the cells of a table of one held-out town's scores, by default of the mean over all such towns.
+
+    Of classes alone: within a town a number varies too little for its R2 to mean anything.
+    """
 
     def mean(score: Values, metric: str) -> tuple[float, float] | None:
         found = score["by_town"]
+        if metric != "macro-F1":
+            return None
         chosen = list(found.values()) if town is None else [found[town]] if town in found else []
         return (fmean(chosen), 0.0) if chosen else None
 
