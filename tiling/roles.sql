@@ -16,7 +16,7 @@ SELECT format('CREATE ROLE %I', name) FROM (VALUES (:'owner'), (:'reader')) AS w
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
 ALTER ROLE :"owner" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE :"reader" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT CONNECTION LIMIT 64;
-\if :{?owner_password} \set ECHO none
+\if :{?owner_password}
 ALTER ROLE :"owner" PASSWORD :'owner_password';
 \endif
 \if :{?reader_password}
