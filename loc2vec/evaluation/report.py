@@ -97,7 +97,7 @@ def curves(outcome: Outcome) -> str:
         axes.set_xscale("log")
         axes.set_xticks(SHOTS, [str(n) for n in SHOTS])
         axes.minorticks_off()
-        axes.set_xlabel("labels a class")
+        axes.set_xlabel("labels a class, at most")
         axes.set_ylabel(primary(outcome.task))
         figure.legend(loc="outside right center", frameon=False, fontsize=8)
         return _svg(figure)
