@@ -1,15 +1,15 @@
-"""Put the tables of an evaluation where people read them: README.md and docs/evaluation_table.md.
+"""Put the tables of an evaluation where people read them: one in README.md, all in docs/evaluation_table.md.
 
     python benchmarks/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
-The README's tables stand between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
+The README's table stands between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
 """
 
 from pathlib import Path
 
 import click
 
-from loc2vec.evaluation.table import TITLES, Rows, facts, grid, markdown, table, town_grid
+from loc2vec.evaluation.table import Rows, facts, grid, markdown, table, town_grid
 from tiling.files import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -18,22 +18,19 @@ BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end o
 
 @click.command()
 @click.option("--report", type=click.Path(path_type=Path), required=True, help="What `loc2vec evaluate --out` wrote.")
-@click.option("--town", help="Show the scores of this town alone as well.")
+@click.option("--town", help="Tell the scores of this town alone as well.")
 def main(report: Path, town: str | None) -> None:
     """Write the tables."""
     values = read_json(report / "results.json")
-    pieces = [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))]
-    pieces += [("The mean of the towns' own scores", town_grid(values))]
-    pieces += [(f"Tested on {town} alone", town_grid(values, town))] if town else []
-    pieces += [(TITLES["blocks"], grid(values, "blocks", "linear"))]
+    across = [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))]
+    alone = [(f"Tested on {town} alone", town_grid(values, town))] if town else []
     readme = ROOT / "README.md"
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    write_text(readme, f"{before}{BEGIN}\n{_blocks(pieces)}\n{END}{after}")
+    write_text(readme, f"{before}{BEGIN}\n{_blocks(across)}\n{END}{after}")
     sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])
-    alone = _blocks([(f"Tested on {town} alone", town_grid(values, town))]) if town else ""
     heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
-    write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{alone}")
+    write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{_blocks(alone)}")
     print(f"{readme.name} and docs/evaluation_table.md hold the tables of\n{sample}")
 
 
