@@ -18,9 +18,9 @@ import click
 import numpy as np
 
 from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
-from loc2vec.evaluation.baselines import COMPONENTS, Encode, channel_means, pixel_components, untrained
+from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
-from loc2vec.retrieval import retrieval
+from loc2vec.retrieval import Encode, retrieval
 from tiling.dataset import TileDataset
 
 FIT_PLACES = 1000
@@ -34,11 +34,7 @@ def methods(models: tuple[str, ...], dataset: TileDataset) -> dict[str, Encode]:
     encoders = [LocationEncoder.load(model) for model in models]
     places = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(places, np.zeros_like(places))
-    return {encoder.model_id: encoder.encode for encoder in encoders} | {
-        "untrained": untrained(anchors[:128]),
-        "channel means": channel_means,
-        f"{COMPONENTS} pixel components": pixel_components(anchors),
-    }
+    return {encoder.model_id: encoder.encode for encoder in encoders} | without_labels(anchors[:128], anchors)
 
 
 @click.command()

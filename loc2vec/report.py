@@ -15,9 +15,9 @@ from PIL import Image
 
 from loc2vec.compute import encode_tiles, pick_device
 from loc2vec.data import Dataset
-from loc2vec.evaluation.baselines import COMPONENTS, Encode, channel_means, pixel_components, untrained
+from loc2vec.evaluation.baselines import without_labels
 from loc2vec.model import Model, load_model
-from loc2vec.retrieval import retrieval
+from loc2vec.retrieval import Encode, retrieval
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files import replacing
@@ -102,12 +102,7 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     """Search places with the model and with what needs no training."""
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
-    methods = {
-        model.config.name: _encode(model, device),
-        "untrained": untrained(anchors),
-        "channel means": channel_means,
-        f"{COMPONENTS} pixel components": pixel_components(anchors),
-    }
+    methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
     return {name: retrieval(encode, dataset, limit=PLACES) for name, encode in methods.items()}
 
 

@@ -14,6 +14,7 @@ Encode = Callable[[Pixels], NDArray[np.float32]]  # tiles uint8 [n, 12, H, W] ->
 
 PRIMARY = "recall@1"
 METRES_PER_DEGREE = 110_500  # of latitude, at least
+APART_M = 250.0  # nearer places may share ground: another answer would be right, too
 READ_TILES = 256  # tiles decoded at once: 50 MB
 
 
@@ -22,7 +23,7 @@ def retrieval(
     dataset: Dataset,
     queries_seed: int = 0,
     limit: int | None = None,
-    min_separation_m: float = 250.0,
+    min_separation_m: float = APART_M,
     distractors: Sequence[Dataset] = (),
     gallery: int | None = None,
     channels_off: int = 0,
@@ -137,9 +138,3 @@ def effective_rank(vectors: NDArray[np.float32]) -> float:
         return 0.0
     shares = values[values > 0] / total
     return float(np.exp(-(shares * np.log(shares)).sum()))
-
-
-def channel_means(tiles: Pixels) -> NDArray[np.float32]:
-    """The histogram baseline: mean coverage of each channel, uint8 [n, 12, H, W] -> float32 [n, 12]."""
-    means: NDArray[np.float32] = tiles.mean((2, 3), dtype=np.float32) / 255
-    return means

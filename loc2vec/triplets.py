@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.data import Dataset, Pixels, Places
-from loc2vec.retrieval import Encode, encode_slots, thinned
+from loc2vec.retrieval import APART_M, Encode, encode_slots, thinned
 from tiling.values import composite
 
 Vectors = NDArray[np.float32]
-APART_M = 250.0  # nearer places may share ground: another answer would be right, too
 GAP = 4  # pixels between pictures
 
 

@@ -14,7 +14,6 @@ from scipy.spatial import cKDTree
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
-    Encode,
     histogram,
     pixel_components,
     position,
@@ -24,6 +23,7 @@ from loc2vec.evaluation.baselines import (
 from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import KEYS, Town
+from loc2vec.retrieval import Encode
 from loc2vec.vectors import read_foreign
 from service.labels import read_labels, task_of
 from service.workers import draw_all

@@ -1,6 +1,6 @@
 """What an embedding has to beat: numbers that need no training, or nearly none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from loc2vec.compute import encode_tiles
+from loc2vec.data import Pixels
 from loc2vec.encoders.registry import build
+from loc2vec.retrieval import Encode
 from tiling.geodesy import box_around
 from tiling.values import LonLat, OsmObject
 
-Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Encode = Callable[[Pixels], Floats]  # tiles uint8 [n, 12, H, W] -> float32 [n, D]
 
 COARSE = 16  # pixels a side of the tiles that principal components are taken of
 COMPONENTS = 16
@@ -61,6 +61,15 @@ def untrained(sample: Pixels, seed: int = 0) -> Encode:
         network(torch.from_numpy(sample))
     network.eval()
     return lambda tiles: encode_tiles(network, tiles)
+
+
+def without_labels(statistics: Pixels, sample: Pixels) -> dict[str, Encode]:
+    """Return what a model's retrieval is shown beside; samples for `untrained` and for `pixel_components`."""
+    return {
+        "untrained": untrained(statistics),
+        "channel means": channel_means,
+        f"{COMPONENTS} pixel components": pixel_components(sample),
+    }
 
 
 def position(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Floats:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from loc2vec.data import Dataset, Places
-from loc2vec.evaluation.baselines import Encode, channel_means
+from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.splits import on_the_globe
-from loc2vec.retrieval import PRIMARY, encode_slots, retrieval
+from loc2vec.retrieval import APART_M, PRIMARY, Encode, encode_slots, retrieval
 
 Floats = NDArray[np.float32]
 
-APART_M = 250.0  # nearer places may share ground
 NEAR_M = 1000.0  # negatives of the same neighbourhood
 CANDIDATES = 64  # nearest histograms among which one is sought that lies apart
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from loc2vec.retrieval import channel_means, effective_rank, encode_slots, ranks_of_own, retrieval, thinned
+from loc2vec.evaluation.baselines import channel_means
+from loc2vec.retrieval import effective_rank, encode_slots, ranks_of_own, retrieval, thinned
 
 
 def test_an_encoder_that_ignores_pose_finds_every_place(make_dataset):
