@@ -1,6 +1,7 @@
 """Where and how networks run: device, precision, batches of tiles."""
 
 import ctypes
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from loc2vec.errors import DeviceError
+
+Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, W] -> [n, D]
 
 BATCH_SIZE = 64  # tiles; larger ones are no faster and take more memory, 9 MB a tile
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from loc2vec.compute import encode_tiles, pick_device
+from loc2vec.compute import Encode, encode_tiles, pick_device
 from loc2vec.data import Dataset
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.model import Model, load_model
-from loc2vec.retrieval import Encode, retrieval
+from loc2vec.retrieval import retrieval
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files import replacing

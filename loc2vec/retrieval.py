@@ -1,16 +1,15 @@
 """Retrieval: how often a turned and shifted tile finds the anchor of its own place among many."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Pixels, Places
 from tiling.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
-
-Encode = Callable[[Pixels], NDArray[np.float32]]  # tiles uint8 [n, 12, H, W] -> float32 [n, D]
 
 PRIMARY = "recall@1"
 METRES_PER_DEGREE = 110_500  # of latitude, at least

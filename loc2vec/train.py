@@ -21,14 +21,14 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from loc2vec.checkpoint import State, begin, continued, newest_checkpoint, save_checkpoint, tidy
-from loc2vec.compute import encode_tiles, keep_freed_memory, mixed_precision
+from loc2vec.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision
 from loc2vec.data import Batch, Batches, Dataset
 from loc2vec.distributed import World, across, joined
 from loc2vec.encoders.registry import build
 from loc2vec.errors import RunError
 from loc2vec.losses import LOSSES, pairs_of
 from loc2vec.model import Model, ModelConfig, save_model
-from loc2vec.retrieval import PRIMARY, Encode, retrieval
+from loc2vec.retrieval import PRIMARY, retrieval
 from loc2vec.runlog import Board, Log, Meter
 from loc2vec.triplets import hardest, sample
 from tiling.values import check_fingerprint

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Pixels, Places
-from loc2vec.retrieval import APART_M, Encode, encode_slots, thinned
+from loc2vec.retrieval import APART_M, encode_slots, thinned
 from tiling.values import composite
 
 Vectors = NDArray[np.float32]

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from loc2vec.compute import Encode
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
@@ -23,7 +24,6 @@ from loc2vec.evaluation.baselines import (
 from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import KEYS, Town
-from loc2vec.retrieval import Encode
 from loc2vec.vectors import read_foreign
 from service.labels import read_labels, task_of
 from service.workers import draw_all

@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from loc2vec.compute import encode_tiles
+from loc2vec.compute import Encode, encode_tiles
 from loc2vec.data import Pixels
 from loc2vec.encoders.registry import build
-from loc2vec.retrieval import Encode
 from tiling.geodesy import box_around
 from tiling.values import LonLat, OsmObject
 

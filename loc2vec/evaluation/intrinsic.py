@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.splits import on_the_globe
-from loc2vec.retrieval import APART_M, PRIMARY, Encode, encode_slots, retrieval
+from loc2vec.retrieval import APART_M, PRIMARY, encode_slots, retrieval
 
 Floats = NDArray[np.float32]
 

@@ -1,0 +1,1 @@
+"""Pictures that show what was learned, and the data behind them."""
