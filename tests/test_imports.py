@@ -13,7 +13,7 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 ONLY_IN = {
-    "mapnik": {"tiling.render"},
+    "mapnik": {"tiling.render", "tiling.basemap"},
     "faiss": {"service.index"},
     "fsspec": {"tiling.folders"},
     "osmium": {"tiling.extract", "tiling.replication"},

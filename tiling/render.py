@@ -1,4 +1,4 @@
-"""The Mapnik renderer: from the features around a place to 12-channel tiles. The only module that knows Mapnik.
+"""The Mapnik renderer: from the features around a place to 12-channel tiles.
 
 One query a place; its features are handed to Mapnik in degrees, as the store holds them, because a
 window in degrees makes of them what metres would. A tile is four RGB pictures of three channels each, with

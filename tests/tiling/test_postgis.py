@@ -43,6 +43,10 @@ def test_both_stores_hold_the_same_in_the_same_order(monaco: FeatureSource, mona
         some = np.array([7, 3, 5])
         np.testing.assert_array_equal(source.geometries(some), monaco.geometries(some))
         assert len(source.features(Box(0, 0, 1, 1))) == 0
+        large, rounded = (set(store.features(WORLD, 0.001).wkb.tolist()) for store in (source, monaco))
+        assert 0 < len(large) < len(ours) / 10
+        assert large <= rounded  # SQLite's R-tree holds float32, rounded outwards
+        assert len(rounded - large) < 5
     np.testing.assert_array_equal(theirs.channel, ours.channel)
     np.testing.assert_array_equal(theirs.width_m, ours.width_m)
     np.testing.assert_array_equal(theirs.wkb, ours.wkb)

@@ -55,8 +55,11 @@ class FeatureSource(Protocol):
     def regions(self) -> Mapping[str, BaseGeometry]:
         """Return the areas of the extracts by their names, in degrees."""
 
-    def features(self, box: Box) -> Features:
-        """Return the features whose bounding boxes meet `box`, in the order of the store."""
+    def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store.
+
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        """
 
     def outline(self) -> Outline:
         """Return what and where all features are."""

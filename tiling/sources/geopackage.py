@@ -29,7 +29,8 @@ _ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code in the flags
 
 _QUERY = f"""
 SELECT f.fid, f.channel, f.width_m, f.geom FROM rtree_{LAYER}_geom AS r JOIN {LAYER} AS f ON f.fid = r.id
-WHERE r.minx <= :east AND r.maxx >= :west AND r.miny <= :north AND r.maxy >= :south ORDER BY f.fid
+WHERE r.minx <= :east AND r.maxx >= :west AND r.miny <= :north AND r.maxy >= :south
+AND (:smallest = 0 OR max(r.maxx - r.minx, r.maxy - r.miny) >= :smallest) ORDER BY f.fid
 """  # noqa: S608 - a constant
 _OUTLINE = f"""
 SELECT f.fid, f.channel, f.width_m, (r.minx + r.maxx) / 2, (r.miny + r.maxy) / 2
@@ -105,9 +106,14 @@ class GeoPackageSource(Coverage):
         self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
         super().__init__([_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows])
 
-    def features(self, box: Box) -> Features:
-        """Return the features whose bounding boxes meet `box`, in the order of the store."""
-        rows = [row for part in halves(box) for row in self._select(_QUERY, part._asdict())]
+    def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store.
+
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        """
+        rows = [
+            row for part in halves(box) for row in self._select(_QUERY, {**part._asdict(), "smallest": smallest_deg})
+        ]
         return Features(
             np.array([row[1] for row in rows], np.int8),
             np.array([row[2] for row in rows], np.float32),

@@ -55,7 +55,10 @@ SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('stat
 _QUERY = """
 SELECT made.fingerprint, channel, width_m, ST_AsBinary(geom, 'NDR')
 FROM (SELECT min(fingerprint) AS fingerprint FROM loc2vec.extracts) AS made
-LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326) ORDER BY id
+LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
+"""
+_LARGE = """
+AND greatest(ST_XMax(geom) - ST_XMin(geom), ST_YMax(geom) - ST_YMin(geom)) >= %(smallest)s
 """
 _OUTLINE = """
 SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
@@ -255,9 +258,13 @@ class PostgisSource(Coverage):
         """Return the hash of what was imported and how it was updated since."""
         return str(self._ask(_CONTENT)[0][0])
 
-    def features(self, box: Box) -> Features:
-        """Return the features whose bounding boxes meet `box`, in the order of the store."""
-        answer = [row for part in halves(box) for row in self._ask(_QUERY, part._asdict())]
+    def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store.
+
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        """
+        query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
+        answer = [row for part in halves(box) for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})]
         for made_by in {row[0] for row in answer}:
             check_fingerprint(self.location, made_by, self.fingerprint)
         rows = [row for row in answer if row[1] is not None]
