@@ -17,7 +17,7 @@ from loc2vec.compute import Encode, encode_tiles, pick_device
 from loc2vec.data import Dataset
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.model import Model, load_model
-from loc2vec.retrieval import retrieval
+from loc2vec.retrieval import Retrieval
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files import replacing
@@ -103,7 +103,8 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
     methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
-    return {name: retrieval(encode, dataset, limit=PLACES) for name, encode in methods.items()}
+    find = Retrieval(dataset, PLACES)
+    return {name: find(encode) for name, encode in methods.items()}
 
 
 def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,6 +1,12 @@
-"""Retrieval: how often a turned and shifted tile finds the anchor of its own place among many."""
+"""Retrieval: how often a turned and shifted tile finds the anchor of its own place among many.
+
+It is the evaluator that training judges a model by. An evaluator is called with a function from tiles to vectors,
+returns a dict, and names its primary metric, of which more is better.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -11,10 +17,31 @@ from loc2vec.data import Dataset, Pixels, Places
 from tiling.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
 
-PRIMARY = "recall@1"
 METRES_PER_DEGREE = 110_500  # of latitude, at least
 APART_M = 250.0  # nearer places may share ground: another answer would be right, too
 READ_TILES = 256  # tiles decoded at once: 50 MB
+
+
+class Evaluator(Protocol):
+    """Measures an encoder; `primary` is the metric to judge it by."""
+
+    @property
+    def primary(self) -> str: ...
+    def __call__(self, encode: Encode) -> dict[str, float]:
+        """Return the metrics of `encode`, tiles uint8 [n, 12, H, W] -> float32 [n, D]."""
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Whether a turned and shifted tile finds its own place among at most `limit` of a dataset."""
+
+    dataset: Dataset
+    limit: int | None = None
+    primary: ClassVar[str] = "recall@1"
+
+    def __call__(self, encode: Encode) -> dict[str, float]:
+        """Return recall@1, recall@10, mrr, effective_rank and the sizes."""
+        return retrieval(encode, self.dataset, limit=self.limit)
 
 
 def retrieval(

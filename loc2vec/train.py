@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from loc2vec.encoders.registry import build
 from loc2vec.errors import RunError
 from loc2vec.losses import LOSSES, pairs_of
 from loc2vec.model import Model, ModelConfig, save_model
-from loc2vec.retrieval import PRIMARY, retrieval
+from loc2vec.retrieval import Evaluator, Retrieval
 from loc2vec.runlog import Board, Log, Meter
 from loc2vec.triplets import hardest, sample
 from tiling.values import check_fingerprint
@@ -75,6 +75,18 @@ class TrainResult:
     @property
     def finished(self) -> bool:
         return self.step == self.steps
+
+
+@dataclass(frozen=True)
+class MeanLoss:
+    """What judges a run without validation: minus the mean loss since it was asked last, whatever the encoder."""
+
+    meter: Meter
+    primary: ClassVar[str] = "-loss"
+
+    def __call__(self, encode: Encode) -> dict[str, float]:
+        """Return "-loss"."""
+        return {self.primary: -self.meter.take_mean_loss()}
 
 
 def train(
@@ -136,9 +148,9 @@ def _train(
     state = _stand(_describe(config, tiles, validation, init), out, resume, network, optimizer, world)
     replica = across(network, world)
 
-    score = "-loss" if validation is None else PRIMARY
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
     meter = Meter(state.losses)
+    judge: Evaluator = MeanLoss(meter) if validation is None else Retrieval(validation, VALIDATION_PLACES)
     with (
         closing(Log(out / "log.jsonl", start, board)) if world.leads else nullcontext() as log,
         closing(batches.prefetched(start, config.steps, pinned=where.type == "cuda")) as coming,
@@ -161,12 +173,13 @@ def _train(
                     loss=f"{metrics.get('loss', math.nan):.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}"
                 )
             if evaluating and log is not None and (validation is not None or meter.losses[1]):
-                scores = _evaluate(network, validation, meter)
+                with _at_rest(network) as encode:
+                    scores = judge(encode)
                 log.write(step, "validation", scores)
                 if board is not None:
                     _show(board, step, network, tiles if validation is None else validation)
-                if state.best is None or scores[score] > state.best:
-                    state = replace(state, best=scores[score], best_step=step)
+                if state.best is None or scores[judge.primary] > state.best:
+                    state = replace(state, best=scores[judge.primary], best_step=step)
                     facts = state.run | scores | {"step": step, "plans": state.plans}
                     save_model(out / "best", network, _model_config(config, tiles, out.name, facts))
             if saving and (final or not meter.skipped_in_a_row):  # what a step was skipped after is under suspicion
@@ -179,7 +192,7 @@ def _train(
                 meter.restart_clock()
             meter.add(*train_step(replica, optimizer, meter.next_of(coming), config, step, world))
             progress.update()
-    return TrainResult(out, state.step, config.steps, score, state.best, state.best_step, state.skipped)
+    return TrainResult(out, state.step, config.steps, judge.primary, state.best, state.best_step, state.skipped)
 
 
 def _stand(
@@ -270,14 +283,6 @@ def train_step(
     easy = (pairs.positive < nearest).float()
     metrics = [loss, *map(pairs.mean, (pairs.positive, nearest, easy)), norm, finite.float()]
     return torch.stack(metrics).detach(), vectors[:, 0].detach()
-
-
-def _evaluate(network: nn.Module, validation: Dataset | None, meter: Meter) -> dict[str, float]:
-    """Return the scores of the network as it is, the one that chooses the best among them."""
-    if validation is None:
-        return {"-loss": -meter.take_mean_loss()}
-    with _at_rest(network) as encode:
-        return retrieval(encode, validation, limit=VALIDATION_PLACES)
 
 
 def _show(board: Board, step: int, network: nn.Module, dataset: Dataset) -> None:

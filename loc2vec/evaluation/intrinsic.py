@@ -1,11 +1,7 @@
-"""What can be said of an encoder without any label: evaluators of a tile dataset.
-
-An evaluator is called with a function from tiles to vectors, returns a dict, and names its primary metric, of which
-more is better.
-"""
+"""Evaluators (`loc2vec.retrieval.Evaluator`) that need no label but more libraries than training has."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,34 +11,12 @@ from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.splits import on_the_globe
-from loc2vec.retrieval import APART_M, PRIMARY, encode_slots, retrieval
+from loc2vec.retrieval import APART_M, encode_slots
 
 Floats = NDArray[np.float32]
 
 NEAR_M = 1000.0  # negatives of the same neighbourhood
 CANDIDATES = 64  # nearest histograms among which one is sought that lies apart
-
-
-class Evaluator(Protocol):
-    """Measures an encoder; `primary` is the metric to judge it by."""
-
-    @property
-    def primary(self) -> str: ...
-    def __call__(self, encode: Encode) -> dict[str, float]:
-        """Return the metrics of `encode`, tiles uint8 [n, 12, H, W] -> float32 [n, D]."""
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Whether a turned and shifted tile finds its own place among all; see `loc2vec.retrieval`."""
-
-    dataset: Dataset
-    limit: int | None = None
-    primary: ClassVar[str] = PRIMARY
-
-    def __call__(self, encode: Encode) -> dict[str, float]:
-        """Return recall@1, recall@10, mrr, effective_rank and the sizes."""
-        return retrieval(encode, self.dataset, limit=self.limit)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.evaluation.intrinsic import Retrieval, Triplets
+from loc2vec.evaluation.intrinsic import Triplets
+from loc2vec.retrieval import Retrieval
 
 
 @pytest.mark.parametrize("evaluator", [Retrieval, Triplets])

@@ -18,7 +18,7 @@ from loc2vec.encoders.registry import ENCODERS, build
 from loc2vec.errors import EncoderError, RunError, TrainingError
 from loc2vec.model import load_model
 from loc2vec.retrieval import retrieval
-from loc2vec.train import TrainConfig, learning_rate, train, train_step
+from loc2vec.train import MeanLoss, TrainConfig, learning_rate, train, train_step
 from tiling.errors import FingerprintError, UserError
 
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3, checkpoint_every=100)
@@ -86,7 +86,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, make_dataset, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("loc2vec.train._evaluate", die)  # at step 3, with step 2 saved
+        patch.setattr(MeanLoss, "__call__", die)  # at step 3, with step 2 saved
         with pytest.raises(KeyboardInterrupt):
             train(config, make_dataset(), tmp_path / "b", device="cpu")
     assert train(config, make_dataset(), tmp_path / "b", device="cpu", resume=True).finished

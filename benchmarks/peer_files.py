@@ -1,0 +1,44 @@
+"""Where peers find the places to embed, and leave their vectors: a folder for each set of blanked channels.
+
+A task blanks the channels that draw its answer, for every method; so a peer makes vectors without these channels, too.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from loc2vec.evaluation.tasks import RECIPES
+from loc2vec.vectors import Vectors, write_vectors
+
+Blank = tuple[int, ...]  # channels
+
+
+def tasks_of(folder: str) -> list[str]:
+    """Return the tasks that the vectors of a folder are for."""
+    return [name for name, recipe in RECIPES.items() if folder_of(recipe.blank) == folder]
+
+
+def folder_of(blank: Blank) -> str:
+    """Return the folder of the vectors that do not know of these channels."""
+    return "without-" + "-".join(map(str, blank)) if blank else "with-all"
+
+
+def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
+    """Return the places (lon, lat) float64 [n, 2] of a report of `loc2vec evaluate`, by what their tasks blank."""
+    found: dict[Blank, list[NDArray[np.float64]]] = {}
+    for name, recipe in RECIPES.items():
+        path = report / "places" / f"{name.replace(' ', '-')}.parquet"
+        if path.exists():
+            table = pq.read_table(path, columns=["lon", "lat"])
+            found.setdefault(recipe.blank, []).append(np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1))
+    return {blank: np.unique(np.concatenate(parts), axis=0) for blank, parts in found.items()}
+
+
+def write_peer(out: Path, blank: Blank, name: str, places: NDArray[np.float64], vectors: NDArray[np.float32]) -> None:
+    """Write the vectors of places as `loc2vec evaluate --vectors` reads them."""
+    path = out / folder_of(blank) / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_vectors(path, Vectors(places[:, 1], places[:, 0], vectors, None, name, ""))
+    print(f"{path}: {len(vectors)} vectors of {vectors.shape[1]}", flush=True)

@@ -1,0 +1,110 @@
+"""Peers: srai's CountEmbedder, Hex2Vec and GeoVex on H3 cells, of the same extracts and the same tags as our tiles.
+
+    python -m venv build/peers-venv && build/peers-venv/bin/pip install -e '.[evaluate]' -r benchmarks/peers.txt
+    build/peers-venv/bin/python benchmarks/peers.py extracts/*.osm.pbf --without newport_gb --report REPORT --out PEERS
+
+https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and Morvan 2023). A cell counts the objects
+that touch it by each tag that our channels draw - not by the tags that are to be predicted, which srai's own list of
+tags holds. As tasks blank channels, the vectors are made once for each set of blanked channels, in folders of their
+own (PEERS/with-all, PEERS/without-11, PEERS/without-6-7-8-9-10-11); `make peers` evaluates each on its tasks. Hex2Vec
+and GeoVex are fitted on the cells with a building, of all extracts but those of `--without`, with srai's own settings
+(three epochs). Vectors are those of the cells that hold a place of a report of `loc2vec evaluate`, and stand there.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+import geopandas as gpd
+import h3
+import numpy as np
+import pandas as pd
+import pytorch_lightning as lightning
+import shapely
+from numpy.typing import NDArray
+from peer_files import folder_of, places_of, write_peer
+from srai.embedders import CountEmbedder, GeoVexEmbedder, Hex2VecEmbedder
+from srai.h3 import h3_to_geoseries, ring_buffer_h3_indexes
+from srai.joiners import IntersectionJoiner
+from srai.neighbourhoods import H3Neighbourhood
+
+from tiling.catalogue import load_catalogue
+from tiling.extract import read_objects
+
+RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting
+EPOCHS = 3  # likewise
+TRAINER = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": EPOCHS}
+
+Tables = tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, pd.DataFrame]  # regions, features, joint
+
+
+def features_of(path: Path, blank: Sequence[int]) -> gpd.GeoDataFrame:
+    """Return the drawn objects of an extract, a column for each key of a tag that draws them."""
+    catalogue = load_catalogue()
+    rows, wkb = [], []
+    for item in read_objects(path, catalogue, sorted(catalogue.keys)):
+        tags = [tag.partition("=") for channel, tag in item.drawn if channel not in blank]
+        if tags:
+            rows.append({key: value or "yes" for key, _, value in tags})
+            wkb.append(item.wkb)
+    return gpd.GeoDataFrame(pd.DataFrame(rows), geometry=shapely.from_wkb(wkb), crs="EPSG:4326")
+
+
+def cells_of(lon_lat: NDArray[np.float64], resolution: int) -> list[str]:
+    """Return the cell of each point, [n, 2]."""
+    return [h3.latlng_to_cell(lat, lon, resolution) for lon, lat in lon_lat.tolist()]
+
+
+def built(features: gpd.GeoDataFrame, resolution: int) -> set[str]:
+    """Return the cells that the middle of a building lies in."""
+    middles = shapely.centroid(features.geometry[features["building"].notna()].to_numpy())
+    return set(cells_of(shapely.get_coordinates(middles), resolution))
+
+
+def joined(cells: Iterable[str], features: gpd.GeoDataFrame) -> Tables:
+    """Return srai's three tables for these cells."""
+    indexes = sorted(cells)
+    regions = gpd.GeoDataFrame(geometry=h3_to_geoseries(indexes).to_numpy(), index=indexes, crs="EPSG:4326")
+    regions.index.name, features.index.name = "region_id", "feature_id"
+    return regions, features, IntersectionJoiner().transform(regions, features)
+
+
+def embeddings(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Yield each peer's name and the vectors of the cells that are `wanted`, fitted on those that were `seen`."""
+    tables, fitting = joined(wanted, features), joined(seen, features)
+    counts = CountEmbedder().transform(*tables)
+    tags = list(counts.columns)
+    yield "srai counts", np.log1p(counts)
+    lightning.seed_everything(0)
+    hex2vec = Hex2VecEmbedder(expected_output_features=tags)
+    hex2vec.fit(*fitting, H3Neighbourhood(fitting[0]), trainer_kwargs=TRAINER)
+    yield "srai Hex2Vec", hex2vec.transform(*tables)
+    lightning.seed_everything(0)
+    geovex = GeoVexEmbedder(tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags)))
+    with_rings = joined(ring_buffer_h3_indexes(seen, RADIUS), features)
+    geovex.fit(*with_rings, H3Neighbourhood(with_rings[0]), trainer_kwargs=TRAINER)
+    yield "srai GeoVex", geovex.transform(*joined(ring_buffer_h3_indexes(wanted, RADIUS), features))
+
+
+@click.command()
+@click.argument("extracts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--without", multiple=True, help="An extract that is embedded, but not fitted on.")
+@click.option("--report", type=click.Path(path_type=Path, exists=True), required=True, help="Of `loc2vec evaluate`.")
+@click.option("--resolution", default=9, show_default=True, help="Of the H3 cells.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def main(extracts: tuple[Path, ...], without: tuple[str, ...], report: Path, resolution: int, out: Path) -> None:
+    """Embed the cells of a report's places by srai."""
+    warnings.simplefilter("ignore")  # of geopandas and lightning, about how srai uses them
+    for blank, places in places_of(report).items():
+        towns = {path.name.split(".")[0]: features_of(path, blank) for path in extracts}
+        seen = set().union(*(built(found, resolution) for town, found in towns.items() if town not in without))
+        features = pd.concat(towns.values(), ignore_index=True)
+        cells = cells_of(places, resolution)
+        print(f"{folder_of(blank)}: {len(features)} objects, fitted in {len(seen)} cells", flush=True)
+        for name, table in embeddings(seen, set(cells), features):
+            write_peer(out, blank, name, places, table.loc[cells].to_numpy(np.float32))
+
+
+if __name__ == "__main__":
+    main()
