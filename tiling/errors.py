@@ -1,5 +1,8 @@
 """Errors of the whole system grow from the two classes here; each package adds its own short subclasses."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class Loc2VecError(Exception):
     """Something failed; the message is one line that says what, and what to do."""
@@ -31,6 +34,26 @@ class StoreUnavailableError(Loc2VecError):
 
 class ReplicationError(Loc2VecError):
     """A replication server does not answer, or does not have the changes that are asked for."""
+
+
+class NoNamesError(StoreError):
+    """A store was imported by a version that kept no names."""
+
+
+class NameSearchError(UserError):
+    """A name does not say which place is meant; `candidates` (`tiling.names.NamedPlace`) may be."""
+
+    def __init__(self, message: str, candidates: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
+
+
+class UnknownNameError(NameSearchError):
+    """No place of a store has a name; the candidates have one like it."""
+
+
+class AmbiguousNameError(NameSearchError):
+    """Several places of a store have a name."""
 
 
 class DatasetError(UserError):

@@ -1,7 +1,7 @@
 """Reading an OSM extract: every object that the catalogue draws, with its geometry, and the coastline."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError
 from tiling.files import require_file
+from tiling.names import KEYS, NAME, NamedObject, is_area
 from tiling.values import Box, OsmObject
 
 
@@ -22,7 +23,8 @@ class Extract:
     """What one extract holds for a catalogue; the lists run in parallel, one entry a drawn feature.
 
     `keys` are (kind, OSM id, channel), `versions` the OSM versions, `wkb` geometries in EPSG:4326.
-    `coastline` maps way ids to WKB lines with land on their left. `skipped` counts objects without a usable geometry.
+    `coastline` maps way ids to WKB lines with land on their left. `named` are the objects with a name, drawn or not.
+    `skipped` counts objects without a usable geometry.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Extract:
     widths: list[float] = field(default_factory=list)
     wkb: list[bytes] = field(default_factory=list)
     coastline: dict[int, bytes] = field(default_factory=dict)
+    named: list[NamedObject] = field(default_factory=list)
     skipped: int = 0
 
     def __len__(self) -> int:
@@ -106,12 +109,13 @@ def header_box(path: Path) -> Box | None:
 
 
 def _objects(path: Path, catalogue: Catalogue) -> Iterator[Any]:
-    wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural")  # "natural" for the coastline
+    wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural", NAME)  # "natural" for the coastline
     processor = osmium.FileProcessor(str(path)).with_areas(wanted).with_filter(wanted)
     yield from processor
 
 
 _GEOMETRY = osmium.geom.WKBFactory()
+Geometry = Callable[[Any], bytes | None]
 
 
 def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
@@ -120,16 +124,27 @@ def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
     tags = dict(item.tags)
     if item.is_node():
         _add(extract, "n", item.id, item, catalogue.draw("point", tags), _point)
+        _name(extract, "N", item.id, item, tags, _point)
     elif item.is_way():
         if tags.get("natural") == "coastline" and (line := _line(item)):
             extract.coastline[item.id] = line
         if not (tags.get("area") == "yes" and item.is_closed()):
             _add(extract, "w", item.id, item, catalogue.draw("line", tags), _line)
+        if not is_area(tags, item.is_closed()):
+            _name(extract, "W", item.id, item, tags, _line)
     else:
         kind = "aw" if item.from_way() else "ar"
         if kind == "ar":  # osmium keeps the tag to itself
             tags["type"] = "boundary" if "boundary" in tags else "multipolygon"
         _add(extract, kind, item.orig_id(), item, catalogue.draw("area", tags), _area)
+        if kind == "ar" or is_area(tags, closed=True):
+            _name(extract, kind[1].upper(), item.orig_id(), item, tags, _area)
+
+
+def _name(extract: Extract, osm_type: str, osm_id: int, item: Any, tags: Mapping[str, str], geometry: Geometry) -> None:
+    if NAME in tags and (wkb := geometry(item)) is not None:
+        kept = {key: tags[key] for key in KEYS if key in tags}
+        extract.named.append(NamedObject(osm_type, osm_id, item.version, kept, wkb))
 
 
 def _add(
@@ -138,7 +153,7 @@ def _add(
     osm_id: int,
     item: Any,
     drawn: list[tuple[int, float]],
-    geometry: Callable[[Any], bytes | None],
+    geometry: Geometry,
 ) -> None:
     if not drawn:
         return

@@ -14,6 +14,7 @@ from tiling.coast import sea_polygons
 from tiling.coverage import coverage
 from tiling.extract import Extract, read_extract
 from tiling.files import replacing, sha256_of
+from tiling.names import names_of, newest_names
 from tiling.sources.geopackage import ExtractRecord, write_geopackage
 from tiling.values import Box, Features, TileGeometry
 
@@ -47,7 +48,9 @@ def import_extracts(
         extracts = [read_extract(path, catalogue, progress) for path in paths]
         records = [_record(extract) for extract in extracts]
         features = _clustered(_with_sea(_newest(extracts), extracts, records, catalogue))
-        write_geopackage(temporary, features, records, catalogue.fingerprint(TileGeometry()))
+        named = [names_of(e.named, record.coverage) for e, record in zip(extracts, records, strict=True)]
+        names = newest_names([name for part in named for name in part])
+        write_geopackage(temporary, features, names, records, catalogue.fingerprint(TileGeometry()))
     count = np.bincount(features.channel, minlength=len(catalogue.channels))
     return ImportSummary(
         len(features),

@@ -27,6 +27,18 @@ local coastline = osm2pgsql.define_table{
     indexes = {}, cluster = 'no',
 }
 
+-- What has a name; which names and kinds count is for tiling/names.py to say, which reads these tags.
+local named = osm2pgsql.define_table{
+    name = 'named', schema = settings.schema,
+    ids = { type = 'any', type_column = 'osm_type', id_column = 'osm_id' },
+    columns = {
+        { column = 'version', type = 'int4' },
+        { column = 'tags', type = 'jsonb' },
+        { column = 'geom', type = 'geometry', projection = 4326, not_null = true },
+    },
+    indexes = {}, cluster = 'no',
+}
+
 -- Rules by kind and first key, so that an object meets only the few that can fit.
 local by_key = { line = {}, area = {}, point = {} }
 for number, rule in ipairs(settings.rules) do
@@ -74,12 +86,27 @@ local function draw(kind, object, nodes, make)
     end
 end
 
+local function name(object, make)
+    if object.tags.name == nil then return end
+    local kept = {}
+    for _, key in ipairs(settings.name_keys) do kept[key] = object.tags[key] end
+    named:insert{ version = object.version or 0, tags = kept, geom = make() }
+end
+
 function osm2pgsql.process_node(object)
+    name(object, function() return object:as_point() end)
     draw('point', object, 1, function() return object:as_point() end)
 end
 
 function osm2pgsql.process_way(object)
     local tags, count = object.tags, #object.nodes
+    name(object, function()
+        -- A way has its name for what it encloses, unless it is a street (tiling.names.is_area).
+        if object.is_closed and tags.area ~= 'no' and (tags.highway == nil or tags.area == 'yes') then
+            return object:as_polygon()
+        end
+        return object:as_linestring()
+    end)
     if tags.natural == 'coastline' then
         coastline:insert{ nodes = count, geom = object:as_linestring() }
     end
@@ -98,6 +125,7 @@ end
 function osm2pgsql.process_relation(object)
     local kind = object.tags.type
     if kind ~= 'multipolygon' and kind ~= 'boundary' then return end
+    name(object, function() return object:as_multipolygon() end)
     local ways = 0
     for _, member in ipairs(object.members) do
         if member.type == 'w' then ways = ways + 1 end

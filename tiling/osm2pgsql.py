@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tiling.catalogue import Catalogue, Conditions
 from tiling.errors import ExtractError, UserError, WriteError
+from tiling.names import KEYS
 
 PROGRAM = "osm2pgsql"
 OLDEST, TOO_NEW = (1, 8), (2, 0)  # schemas for all tables; other tables of raw objects
@@ -31,7 +32,7 @@ def require_osm2pgsql() -> None:
 def run_osm2pgsql(
     path: Path, catalogue: Catalogue, schema: str, environment: Mapping[str, str], options: Sequence[str]
 ) -> None:
-    """Read `path` into the tables `drawn` and `coastline` of `schema`, beside the raw objects (slim).
+    """Read `path` into the tables `drawn`, `named` and `coastline` of `schema`, beside the raw objects (slim).
 
     `environment` says where the database is (PGHOST, PGPASSWORD, ...), so that no password shows in
     the list of processes. Raises `ExtractError` when the file is at fault, else `WriteError`.
@@ -65,13 +66,14 @@ def _failure(path: Path, log: str) -> Exception:
 
 
 def lua_settings(catalogue: Catalogue, schema: str) -> str:
-    """Return the Lua file that hands the catalogue to osm2pgsql.lua."""
+    """Return the Lua file that hands the catalogue, and the tags of names, to osm2pgsql.lua."""
     rules = ",\n".join(
         f"  {{ on = {lua_string(rule.on)}, channel = {rule.channel}, width_m = {rule.width_m!r}, "
         f"tags = {_lua_conditions(rule.tags)}, without = {_lua_conditions(rule.without)} }}"
         for rule in catalogue.rules
     )
-    return f"return {{ schema = {lua_string(schema)}, rules = {{\n{rules}\n}} }}\n"
+    keys = ", ".join(map(lua_string, KEYS))
+    return f"return {{ schema = {lua_string(schema)}, name_keys = {{ {keys} }}, rules = {{\n{rules}\n}} }}\n"
 
 
 def _lua_conditions(conditions: Conditions) -> str:

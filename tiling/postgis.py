@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
 from tiling.coast import sea_polygons
@@ -24,6 +25,7 @@ from tiling.errors import ExtractError, StoreError, UserError
 from tiling.extract import header_box
 from tiling.files import require_file, sha256_of
 from tiling.importer import MAX_VERTICES, ImportSummary, cut
+from tiling.names import NamedObject, names_of
 from tiling.osm2pgsql import require_osm2pgsql, run_osm2pgsql
 from tiling.replication import complete_until
 from tiling.sources.postgis import Connection, Database, Rows
@@ -51,6 +53,10 @@ CREATE TABLE changed (
 CREATE TABLE features (
     id bigint GENERATED ALWAYS AS IDENTITY, channel smallint NOT NULL, width_m real NOT NULL,
     osm_type char(1) NOT NULL, osm_id bigint NOT NULL, geom geometry(Geometry, 4326) NOT NULL
+);
+CREATE TABLE names (  -- what tiling/names.py makes of an object's tags
+    osm_type char(1) NOT NULL, osm_id bigint NOT NULL, version int NOT NULL, name text NOT NULL, folded text NOT NULL,
+    kind text NOT NULL, rank smallint NOT NULL, lat float8 NOT NULL, lon float8 NOT NULL
 );
 """
 # What is on its way to become features: whole objects, and the pieces of the large ones.
@@ -106,6 +112,23 @@ FROM touched WHERE geom IS NOT NULL
 """
 _SKIPPED = "SELECT count(DISTINCT (osm_type, area, osm_id)) FROM touched WHERE geom IS NULL"
 
+_NAMED = """
+CREATE TEMP TABLE incoming (LIKE names);
+"""
+_INCOMING = """
+INSERT INTO incoming SELECT * FROM unnest(
+    %s::text[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::float8[])
+"""
+# Of an object in several extracts the names of the newest version count, and of equal versions the first extract's.
+_PUT_NAMES = """
+ANALYZE incoming;
+DELETE FROM names USING incoming AS new
+WHERE (names.osm_type, names.osm_id) = (new.osm_type, new.osm_id) AND names.version < new.version;
+INSERT INTO names SELECT * FROM incoming AS new
+WHERE NOT EXISTS (SELECT FROM names AS n WHERE (n.osm_type, n.osm_id) = (new.osm_type, new.osm_id));
+DROP TABLE incoming;
+"""
+
 _RECORD = """
 INSERT INTO extracts
 VALUES (%s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), ST_MakeEnvelope(%s, %s, %s, %s, 4326))
@@ -152,13 +175,15 @@ _FINISH = """
 DROP TABLE gathered, pieces;
 ALTER TABLE features ADD PRIMARY KEY (id);
 CREATE INDEX ON features USING gist (geom);
-ANALYZE features, extracts;
+CREATE INDEX ON names USING gin (array_to_tsvector(string_to_array(folded, ' ')));
+ANALYZE features, extracts, names;
 """
 # Updates find the features of an object, and osm2pgsql notes which objects it touched ('S' is the sea).
 _WATCH = """
 CREATE INDEX ON loc2vec.features (osm_id, osm_type);
+CREATE INDEX ON loc2vec.names (osm_id, osm_type);
 CREATE TABLE loc2vec_raw.log (osm_type char(1), osm_id bigint, PRIMARY KEY (osm_type, osm_id));
-CREATE FUNCTION loc2vec_raw.note_drawn() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE object record; BEGIN
+CREATE FUNCTION loc2vec_raw.note_object() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE object record; BEGIN
     IF TG_OP = 'DELETE' THEN object := OLD; ELSE object := NEW; END IF;
     INSERT INTO loc2vec_raw.log VALUES (object.osm_type, object.osm_id) ON CONFLICT DO NOTHING;
     RETURN NULL;
@@ -168,7 +193,9 @@ CREATE FUNCTION loc2vec_raw.note_coastline() RETURNS trigger LANGUAGE plpgsql AS
     RETURN NULL;
 END $$;
 CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.drawn
-    FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_drawn();
+    FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_object();
+CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.named
+    FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_object();
 CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.coastline
     FOR EACH ROW EXECUTE FUNCTION loc2vec_raw.note_coastline();
 """
@@ -278,7 +305,7 @@ def _take_part(
     connection: Connection, part: int, path: Path, catalogue: Catalogue, progress: Callable[[int], object]
 ) -> int:
     """Gather what osm2pgsql read of one extract, its sea and its record; return the number of objects left out."""
-    execute(connection, "ANALYZE drawn, planet_osm_ways, planet_osm_nodes")
+    execute(connection, "ANALYZE drawn, named, planet_osm_ways, planet_osm_nodes")
     execute(connection, "CREATE TEMP VIEW touched AS SELECT * FROM drawn")
     skipped = gather(connection, part)
     execute(connection, "DROP VIEW touched")
@@ -296,6 +323,7 @@ def _take_part(
     frame = declared or Box(*area.bounds)
     execute(connection, _RECORD, (*record, outline.wkb, *frame))
     gather_sea(connection, part, frame, catalogue)
+    gather_names(connection, "named", area)
     return skipped
 
 
@@ -304,6 +332,18 @@ def gather(connection: Connection, part: int) -> int:
     execute(connection, _COMPLETE)
     execute(connection, _GATHER, {"part": part})
     return int(rows(connection, _SKIPPED)[0][0])
+
+
+def gather_names(connection: Connection, named: str, area: BaseGeometry) -> None:
+    """Put what objects of the table or view `named` are called into the store's names, as far as they lie in `area`."""
+    execute(connection, _NAMED)
+    query = f"SELECT osm_type, osm_id, version, tags, ST_AsBinary(geom, 'NDR') FROM {named}"  # noqa: S608 - ours
+    for some in columns(connection, query, None):
+        objects = [NamedObject(*record) for record in zip(*some, strict=True)]
+        found = [(item.osm_type, item.osm_id, item.version, *name) for item, name in names_of(objects, area)]
+        if found:
+            execute(connection, _INCOMING, [list(column) for column in zip(*found, strict=True)])
+    execute(connection, _PUT_NAMES)
 
 
 def gather_sea(connection: Connection, part: int, frame: Box, catalogue: Catalogue) -> None:

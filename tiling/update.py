@@ -31,6 +31,7 @@ from tiling.postgis import (
     copy_into,
     execute,
     gather,
+    gather_names,
     gather_sea,
     make_features,
     opened,
@@ -54,6 +55,10 @@ class UpdateSummary:
 _FRESH = """
 CREATE TEMP VIEW touched AS SELECT drawn.* FROM drawn JOIN log USING (osm_type, osm_id);
 CREATE TEMP TABLE fresh (channel smallint, width_m real, osm_type char(1), osm_id bigint, geom geometry);
+"""
+_FRESH_NAMES = """
+CREATE TEMP VIEW renamed AS SELECT named.* FROM named JOIN log USING (osm_type, osm_id);
+DELETE FROM names USING log WHERE (names.osm_type, names.osm_id) = (log.osm_type, log.osm_id);
 """
 _DIFFER = """
 CREATE TEMP TABLE stale AS
@@ -139,7 +144,7 @@ def _complete_until(location: str) -> datetime:
 def _check(connection: Connection, location: str, catalogue: Catalogue) -> None:
     ((fingerprint,),) = rows(connection, "SELECT min(fingerprint) FROM loc2vec.extracts")
     check_fingerprint(location, fingerprint, catalogue.fingerprint(TileGeometry()))
-    if not rows(connection, "SELECT FROM pg_namespace WHERE nspname = %s", (RAW,)):
+    if not rows(connection, "SELECT WHERE to_regclass(%s) IS NOT NULL", (f"{RAW}.named",)):
         raise StoreError(f"{location} cannot be updated: import its extract again, with --slim")
 
 
@@ -154,12 +159,19 @@ def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
     if rows(connection, "SELECT FROM log WHERE osm_type = 'S'"):
         query = "SELECT ST_XMin(frame), ST_YMin(frame), ST_XMax(frame), ST_YMax(frame) FROM extracts"
         gather_sea(connection, 0, Box(*rows(connection, query)[0]), catalogue)
+    execute(connection, _FRESH_NAMES)
+    gather_names(connection, "renamed", _area(connection))
     make_features(connection, "fresh")
     execute(connection, _DIFFER)
     ((came, went),) = rows(connection, "SELECT (SELECT count(*) FROM came), (SELECT count(*) FROM went)")
     changes = _changes(connection)
     execute(connection, _REPLACE)
     return UpdateSummary(came, went, changes)
+
+
+def _area(connection: Connection) -> BaseGeometry:
+    ((wkb,),) = rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")  # a store that is updated has one
+    return shapely.from_wkb(bytes(wkb))
 
 
 def _changes(connection: Connection) -> Changes:

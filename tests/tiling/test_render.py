@@ -80,7 +80,7 @@ def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], Featur
         area = shapely.box(place.lon - 0.1, place.lat - 0.1, place.lon + 0.1, place.lat + 0.1)
         store = tmp_path / "moved.gpkg"
         write_geopackage(
-            store, kept, [ExtractRecord("moved", "0" * 64, area)], load_catalogue().fingerprint(TileGeometry())
+            store, kept, [], [ExtractRecord("moved", "0" * 64, area)], load_catalogue().fingerprint(TileGeometry())
         )
         return open_source(store)
 

@@ -10,7 +10,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from tiling.errors import OutsideError
+from tiling.errors import NoNamesError, OutsideError
+from tiling.names import NamedPlace
 from tiling.values import Box, Features, LonLat
 
 
@@ -33,6 +34,11 @@ def halves(box: Box) -> tuple[Box, ...]:
     if not box.crosses_antimeridian:
         return (box,)
     return box._replace(east=180.0), box._replace(west=-180.0)
+
+
+def no_names(location: str) -> NoNamesError:
+    """Return the error of a store that was imported before names were kept."""
+    return NoNamesError(f"{location} holds no names of places: import it again with this version of loc2vec")
 
 
 class FeatureSource(Protocol):
@@ -66,6 +72,16 @@ class FeatureSource(Protocol):
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
+
+    @property
+    def has_names(self) -> bool:
+        """Tell whether the store was imported with the names of its places."""
+
+    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
+        """Return the places with a name, the best first: it is all of it, its beginning, or words of it.
+
+        The last word may be unfinished. `NoNamesError` when the store was imported without names.
+        """
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""

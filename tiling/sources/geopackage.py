@@ -1,9 +1,11 @@
 """The embedded feature store: one GeoPackage file, written with GDAL, read with SQLite alone.
 
 Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
-with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
+with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers. Table
+`names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import StoreError, WriteError
 from tiling.files import require_file
-from tiling.sources.base import Coverage, Outline, halves
+from tiling.names import MOST, Name, NamedPlace, fold, merged, words_of
+from tiling.sources.base import Coverage, Outline, halves, no_names
 from tiling.values import ATTRIBUTION, Box, Features
 
 LAYER = "features"
@@ -38,6 +41,25 @@ FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
+# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters and digits.
+_NAMES = """
+CREATE TABLE names (
+    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, kind TEXT NOT NULL, rank SMALLINT NOT NULL,
+    lat DOUBLE NOT NULL, lon DOUBLE NOT NULL
+);
+CREATE VIRTUAL TABLE names_words USING fts5(
+    folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
+);
+INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('names', 'attributes', 'names');
+"""
+_HAS_NAMES = "SELECT 1 FROM sqlite_master WHERE name = 'names_words'"
+_FIND = """
+SELECT n.name, n.folded, n.kind, n.rank, n.lat, n.lon
+FROM names_words AS w JOIN names AS n ON n.fid = w.rowid WHERE names_words MATCH :words
+ORDER BY CASE WHEN n.folded = :folded THEN 0 WHEN substr(n.folded, 1, length(:folded)) = :folded THEN 1 ELSE 2 END,
+    n.rank, length(n.folded), n.name, n.lat, n.lon LIMIT :most
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractRecord:
@@ -48,7 +70,9 @@ class ExtractRecord:
     coverage: BaseGeometry
 
 
-def write_geopackage(path: Path, features: Features, extracts: Sequence[ExtractRecord], fingerprint: str) -> None:
+def write_geopackage(
+    path: Path, features: Features, names: Sequence[Name], extracts: Sequence[ExtractRecord], fingerprint: str
+) -> None:
     """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
 
     Raises `WriteError` when the disk is full.
@@ -66,7 +90,8 @@ def write_geopackage(path: Path, features: Features, extracts: Sequence[ExtractR
         _write_layer(
             path, EXTRACTS, "MultiPolygon", _objects(areas), {k: np.array(v, object) for k, v in facts.items()}
         )
-    except (DataLayerError, DataSourceError, FeatureError) as error:
+        _write_names(path, names)
+    except (DataLayerError, DataSourceError, FeatureError, sqlite3.OperationalError) as error:
         raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
 
 
@@ -84,6 +109,14 @@ def _write_layer(
         crs="EPSG:4326",
         append=path.exists(),
     )
+
+
+def _write_names(path: Path, names: Sequence[Name]) -> None:
+    """Add the names and their index, which GDAL has no words for."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(_NAMES)
+        connection.executemany("INSERT INTO names VALUES (NULL, ?, ?, ?, ?, ?, ?)", names)
+        connection.execute("INSERT INTO names_words (names_words) VALUES ('rebuild')")
 
 
 class GeoPackageSource(Coverage):
@@ -130,7 +163,23 @@ class GeoPackageSource(Coverage):
         """Return the WKB, object [n] of bytes, of the features with these ids."""
         return _objects([_wkb(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
 
-    def _select(self, query: str, values: Mapping[str, float] | tuple[int, ...]) -> list[tuple[Any, ...]]:
+    @property
+    def has_names(self) -> bool:
+        """Tell whether the store was imported with the names of its places."""
+        return bool(self._select(_HAS_NAMES, ()))
+
+    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
+        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
+        if not self.has_names:
+            raise no_names(self.location)
+        words = words_of(name)
+        if not words:
+            return []
+        match = " AND ".join(f'"{word}"' for word in words) + "*"  # the last word may go on
+        values = {"words": match, "folded": fold(name), "most": MOST}
+        return merged((Name(*row) for row in self._select(_FIND, values)), name, limit)
+
+    def _select(self, query: str, values: Mapping[str, Any] | tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:

@@ -2,7 +2,7 @@
 
 Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
 space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
-`updates` (what was done to it since) and `changed` (where that shows).
+`updates` (what was done to it since), `changed` (where that shows), and `names` (what places are called).
 
 Reading outlasts a restart of the database: connections are checked before they are used, and a
 question that finds no database is asked again for as long as the source's patience goes.
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from tiling.changes import Changes
 from tiling.errors import StoreError, StoreUnavailableError
-from tiling.sources.base import Coverage, Outline, halves
+from tiling.names import MOST, Name, NamedPlace, fold, merged, words_of
+from tiling.sources.base import Coverage, Outline, halves, no_names
 from tiling.values import Box, Features, check_fingerprint
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,14 @@ _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
+# The index of `names` is one of words without a language: what `fold` made needs no dictionary.
+_FIND = """
+SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
+WHERE array_to_tsvector(string_to_array(folded, ' ')) @@ %(words)s::tsquery
+ORDER BY CASE WHEN folded = %(folded)s THEN 0 WHEN starts_with(folded, %(folded)s) THEN 1 ELSE 2 END,
+    rank, length(folded), name COLLATE "C", lat, lon LIMIT %(most)s
+"""
+_HAS_NAMES = "SELECT to_regclass('loc2vec.names') IS NOT NULL"
 _IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
 _EXTRACTS = "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
@@ -283,6 +292,22 @@ class PostgisSource(Coverage):
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
         return _objects([row[0] for row in self._ask(_SOME, (ids.tolist(),))])
+
+    @property
+    def has_names(self) -> bool:
+        """Tell whether the store was imported with the names of its places."""
+        return bool(self._ask(_HAS_NAMES)[0][0])
+
+    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
+        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
+        if not self.has_names:
+            raise no_names(self.location)
+        words = words_of(name)
+        if not words:
+            return []
+        match = " & ".join(f"'{word}'" for word in words) + ":*"  # the last word may go on
+        values = {"words": match, "folded": fold(name), "most": MOST}
+        return merged((Name(*row) for row in self._ask(_FIND, values)), name, limit)
 
     def changes_since(self, content: str) -> Changes:
         """Return what updates changed since the store had this content hash; `StoreError` when it never had."""

@@ -55,7 +55,7 @@ def holds(location: str | Path, extracts: Sequence[Path], catalogue: Catalogue |
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     try:
         with open_source(location, catalogue) as source:
-            return sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
+            return source.has_names and sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
     except (StoreError, FingerprintError):
         return False
 
