@@ -11,7 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from service.engine import Engine
 from service.gate import Gate
-from service.http import docs, embedding, neighbors, operation
+from service.http import docs, embedding, map, neighbors, operation
 from service.http.access import Access
 from service.http.middleware import Around, BodyGuard
 from service.http.parts import refuse_repeated
@@ -67,7 +67,7 @@ async def _watching(engine: Engine, settings: Settings) -> AsyncIterator[None]:
 
 def _add_routes(app: FastAPI, access: Access) -> None:
     checks = [Depends(access), Depends(refuse_repeated)]
-    for router in (embedding.router, neighbors.router, operation.private):
+    for router in (embedding.router, neighbors.router, map.router, operation.private):
         app.include_router(router, dependencies=checks)
     app.include_router(operation.public)
     app.include_router(docs.router)

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from service.pictures import Picture
 from service.rendering import PATIENCE_S, Tiles, draw
 from tiling.errors import Loc2VecError, WorkerError
 from tiling.render import Renderer
@@ -17,7 +18,7 @@ from tiling.values import LonLat, Pose, Tile
 GONE = (EOFError, OSError)  # what a pipe says when the other end is
 
 log = logging.getLogger(__name__)
-Order = tuple[Literal["draw", "tile"], Any]
+Order = tuple[Literal["draw", "tile", "picture"], Any]
 
 
 class RenderProcess:
@@ -47,6 +48,11 @@ class RenderProcess:
         """Return one tile."""
         tile: Tile = self._ask(("tile", pose))
         return tile
+
+    def picture(self, picture: Picture) -> bytes:
+        """Return a picture of the map as a PNG."""
+        png: bytes = self._ask(("picture", picture))
+        return png
 
     def _ask(self, order: Order) -> Any:
         """Return what the process answers, or raise the error it had."""
@@ -99,6 +105,12 @@ def _work(location: str, pipe: Connection) -> None:
 def _do(renderer: Renderer, order: Order) -> Any:
     what, argument = order
     try:
-        return draw(renderer, argument) if what == "draw" else renderer.tile(argument)
+        match what:
+            case "draw":
+                return draw(renderer, argument)
+            case "tile":
+                return renderer.tile(argument)
+            case "picture":
+                return argument.png(renderer.source)
     except Exception as error:  # raised again in the main process
         return error

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,16 @@ from service.drawing import RenderProcess
 from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
+from service.pictures import BaseTile, Picture, TileNumber
 from service.rendering import RenderThread
 from service.search import Search
+from tiling.basemap import Theme
 from tiling.machine import cpu_count
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
 from tiling.values import LonLat, Pose, Tile, check_fingerprint
 
+PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
 AT_ONCE = 16  # places a render task: short, so that a long batch shares the processes with single places
 
 Vector = NDArray[np.float32]
@@ -55,6 +58,7 @@ class Engine:
         self.source, self._encoder, self._settings = source, encoder, settings
         self._search: Search | None = None
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
+        self._pictures: TTLCache[Hashable, bytes] = TTLCache(PICTURE_BYTES, settings.cache_s, getsizeof=len)
         self._knowing = threading.Lock()
         self._closing = False
         self._drawing, self._counting = 0, threading.Lock()
@@ -158,6 +162,7 @@ class Engine:
         """Forget the embeddings that were asked for: the map has changed."""
         with self._knowing:
             self._known.clear()
+            self._pictures.clear()
 
     def embed(self, places: Sequence[LonLat]) -> Vector:
         """Return the embeddings [n, D] of places that the store covers, else raise `OutsideError`."""
@@ -191,6 +196,28 @@ class Engine:
         self.require(LonLat(pose.lon, pose.lat))
         with self._drawer() as drawer, timed("render"):
             return drawer.tile(pose)
+
+    def base_map(self, tile: TileNumber, theme: Theme) -> bytes:
+        """Return a tile of the base map as a PNG."""
+        return self._picture((tile, theme), lambda: BaseTile(tile, theme))
+
+    def overlay(self, tile: TileNumber) -> bytes:
+        """Return a tile of the indexed places in their colours as a PNG, elsewhere transparent."""
+        search = self.search
+        return self._picture((tile, search.index.name), lambda: search.overlay.cells(tile))
+
+    def _picture(self, key: Hashable, picture: Callable[[], Picture]) -> bytes:
+        """Return what was drawn lately under this key, or have it drawn."""
+        with self._knowing:
+            known = self._pictures.get(key)
+        if known is not None:
+            return known
+        ordered = picture()
+        with self._drawer() as drawer, timed("map"):
+            drawn = drawer.picture(ordered)
+        with self._knowing:
+            self._pictures[key] = drawn
+        return drawn
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from loc2vec.vectors import Vectors, join_vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing, replacing_folder, sha256_of, write_json
-from tiling.values import ATTRIBUTION, LonLat
+from tiling.values import ATTRIBUTION, Box, LonLat
 
 VECTORS = "vectors.parquet"
 FACTS = "index.json"
@@ -102,6 +102,27 @@ class NeighborIndex:
             if keep_cache:
                 _keep_cache(found, folder, facts)
         return cls(vectors, found, facts["vectors_sha256"])
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of all places that have an embedding, rising."""
+        return self._ids
+
+    def ids_in(self, box: Box) -> NDArray[np.int64]:
+        """Return the ids of the places in a box, from south to north."""
+        first, end = np.searchsorted(self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)])
+        lon = self._places[first:end].imag
+        if box.crosses_antimeridian:
+            inside = (lon >= box.west) | (lon <= box.east)
+        else:
+            inside = (lon >= box.west) & (lon <= box.east)
+        ids: NDArray[np.int64] = self._ids[self._by_place[first:end][inside]]
+        return ids
+
+    def vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors [n, D] of ids that have one."""
+        vectors: NDArray[np.float32] = self._faiss.reconstruct_batch(np.searchsorted(self._ids, ids))
+        return vectors
 
     def vector(self, place: LonLat) -> NDArray[np.float32] | None:
         """Return the vector [D] of exactly this place, if it is in the index."""

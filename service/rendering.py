@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from service.pictures import Picture
 from tiling.render import Renderer
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
@@ -41,6 +42,10 @@ class RenderThread:
     def tile(self, pose: Pose) -> Tile:
         """Return one tile; called from any thread."""
         return self._thread.submit(self._renderer.tile, pose).result()
+
+    def picture(self, picture: Picture) -> bytes:
+        """Return a picture of the map as a PNG; called from any thread."""
+        return self._thread.submit(picture.png, self._source).result()
 
     def close(self) -> None:
         """Close the store and end the thread."""

@@ -12,6 +12,7 @@ from service.grid import check_box, parse_box
 from service.search import Filters, Neighbor
 from tiling.cells import place_of_cell
 from tiling.errors import PlaceError
+from tiling.mercator import MAX_ZOOM
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
@@ -136,6 +137,22 @@ class TileQuery(PlaceQuery):
         """Return the pose, or raise `PlaceError`."""
         place = self.place()
         return Pose(place.lat, place.lon, self.rotation, self.dx, self.dy)
+
+
+class MapPath(Query):
+    """The path of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
+
+    layer: Literal["base", "pca"] = Field(description="The base map, or the indexed places by their vectors' colours")
+    zoom: int = Field(ge=0, le=MAX_ZOOM, description="0 is the whole world", examples=[15])
+    x: int = Field(ge=0, lt=2**MAX_ZOOM, description="Column from the west", examples=[17059])
+    y: int = Field(ge=0, lt=2**MAX_ZOOM, description="Row from the north", examples=[11931])
+
+
+class MapQuery(Query):
+    """The parameters of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
+
+    theme: Literal["light", "dark"] = Field("light", description="Colours of the base map")
+    scale: int = Field(1, ge=1, le=2, description="2 for screens with small pixels: 512 instead of 256 a side")
 
 
 class Body(BaseModel):

@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from service.errors import RegionError
 from service.index import NeighborIndex
+from service.overlay import Overlay
 from tiling.geodesy import box_around, ground_distance_m
 from tiling.values import Box, LonLat
 
@@ -45,7 +46,7 @@ class Search:
     """An index and the regions that its places may lie in. What is found is never mixed with another index's."""
 
     def __init__(self, index: NeighborIndex, regions: Mapping[str, BaseGeometry]) -> None:
-        self.index, self._regions = index, regions
+        self.index, self.overlay, self._regions = index, Overlay(index), regions
         self._masks: dict[str, Mask] = {}
         self._making = threading.Lock()
 

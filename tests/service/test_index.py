@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from loc2vec.vectors import Vectors
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
-from tiling.values import LonLat
+from tiling.values import Box, LonLat
 
 Floats = NDArray[np.float32]
 
@@ -263,3 +263,14 @@ def test_the_vector_of_an_indexed_place_is_known(folder: Path, embedding: Floats
     assert index.vector(LonLat(index.lon[5], index.lat[5])) is None  # in no index: it is null
     assert index.vector(LonLat(7.5, 43.7384)) is None
     assert index.vector(LonLat(180.0, 90.0)) is None
+
+
+def test_the_places_in_a_box(index_folder: Path, vectors: Vectors) -> None:
+    index = NeighborIndex.open(index_folder)
+    for box in (Box(7.41, 43.73, 7.425, 43.74), Box(7.43, -90, 7.41, 90), Box(0, 0, 1, 1)):
+        inside = [box.contains(LonLat(*place)) for place in zip(vectors.lon, vectors.lat, strict=True)]
+        expected = np.flatnonzero(vectors.inside & inside)
+        found = index.ids_in(box)
+        assert sorted(found.tolist()) == expected.tolist()
+        assert (np.diff(vectors.lat[found]) >= 0).all()
+    np.testing.assert_array_equal(index.vectors_of(index.ids), vectors.embedding[vectors.inside])

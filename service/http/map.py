@@ -1,0 +1,38 @@
+"""Routes: the tiles of the map."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from service.http.embedding import PngResponse
+from service.http.formats import PNG, answer, choose
+from service.http.parts import Engines, Gates
+from service.pictures import TileNumber
+from service.problems import RESPONSES
+from service.schemas import MapPath, MapQuery
+
+router = APIRouter(tags=["map"])
+
+
+@router.get("/map/{layer}/{zoom}/{x}/{y}.png", response_class=PngResponse, responses=RESPONSES)
+async def map_tile(
+    request: Request,
+    engine: Engines,
+    gate: Gates,
+    path: Annotated[MapPath, Path()],
+    asked: Annotated[MapQuery, Query()],
+) -> Response:
+    """Return a tile of the map (Web Mercator, 256 pixels): the base map, or the indexed places as colours.
+
+    Places whose colours are alike have vectors that are alike: they show the first three principal
+    components of all vectors of the index.
+    """
+    choose(request, [PNG])
+    if max(path.x, path.y) >= 2**path.zoom:
+        raise HTTPException(404, f"zoom {path.zoom} has columns and rows 0..{2**path.zoom - 1}")
+    tile = TileNumber(path.zoom, path.x, path.y, asked.scale)
+    if path.layer == "base":
+        return answer(request, await gate.run(1, engine.base_map, tile, asked.theme), PNG)
+    return answer(request, await gate.run(1, engine.overlay, tile), PNG)
