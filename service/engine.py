@@ -14,6 +14,7 @@ from cachetools import TTLCache
 from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
+from loc2vec.explore.why import Why, why
 from service.batcher import Batcher
 from service.drawing import RenderProcess
 from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
@@ -32,6 +33,7 @@ PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or mo
 AT_ONCE = 16  # places a render task: short, so that a long batch shares the processes with single places
 
 Vector = NDArray[np.float32]
+Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,15 @@ class Engine:
         self.require(LonLat(pose.lon, pose.lat))
         with self._drawer() as drawer, timed("render"):
             return drawer.tile(pose)
+
+    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
+        """Return why two places are alike or not, and how much of each tile each channel covers, float64 [2, C]."""
+        self.require(a)
+        self.require(b)
+        with self._counted(), self._drawer() as drawer, timed("render"):
+            tiles = drawer.draw([a, b])
+        shares: Shares = tiles.mean((2, 3)) / 255
+        return why(self._batcher.encode, *tiles), shares
 
     def base_map(self, tile: TileNumber, theme: Theme) -> bytes:
         """Return a tile of the base map as a PNG."""

@@ -98,14 +98,12 @@ class NeighborQuery(PlaceQuery, FilterQuery):
     min_distance_m: Metres = Field(0.0, description="At least so far away on the ground, metres")
 
 
-class InterpolationQuery(PlaceQuery, FilterQuery):
-    """The parameters of `GET /interpolate`."""
+class PairQuery(PlaceQuery):
+    """Two places."""
 
     to_lat: float | None = Field(None, description=LAT, examples=[43.7277])
     to_lon: float | None = Field(None, description=LON, examples=[7.4157])
     to_h3: str | None = Field(None, description=CELL)
-    steps: int = Field(5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them")
-    k: Count = 1
 
     @model_validator(mode="after")
     def _one_way_to(self) -> Self:
@@ -113,8 +111,15 @@ class InterpolationQuery(PlaceQuery, FilterQuery):
         return self
 
     def destination(self) -> LonLat:
-        """Return the place where it ends, or raise `PlaceError`."""
+        """Return the second place, or raise `PlaceError`."""
         return _place(self.to_lat, self.to_lon, self.to_h3)
+
+
+class InterpolationQuery(PairQuery, FilterQuery):
+    """The parameters of `GET /interpolate`."""
+
+    steps: int = Field(5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them")
+    k: Count = 1
 
 
 class WalkQuery(PlaceQuery, FilterQuery):
@@ -325,6 +330,32 @@ class Walk(BaseModel):
     index: IndexName
     seed: int
     steps: list[Near]
+
+
+class ChannelEffect(BaseModel):
+    """What one channel does to the distance of two places."""
+
+    name: str
+    effect: float = Field(
+        description="How much farther apart the channel puts them; below 0 it brings them together. "
+        "The effects do not add up to the distance: channels work together"
+    )
+    share: float = Field(description="How much of the first tile the channel covers, 0 to 1")
+    to_share: float = Field(description="How much of the second")
+
+
+class Comparison(BaseModel):
+    """The answer of `GET /compare`: how far apart two places are, and what each channel has to do with it."""
+
+    lat: float
+    lon: float
+    to_lat: float
+    to_lon: float
+    model: ModelName
+    index: IndexName
+    distance: float = Field(description="Euclidean distance between the two embeddings")
+    ground_distance_m: float
+    channels: list[ChannelEffect] = Field(description="In the order of the tile's channels")
 
 
 class GeoPoint(BaseModel):

@@ -15,6 +15,8 @@ from service.problems import RESPONSES
 from service.schemas import (
     Arithmetic,
     ArithmeticAnswer,
+    ChannelEffect,
+    Comparison,
     GeoNeighbors,
     Interpolation,
     InterpolationQuery,
@@ -22,6 +24,7 @@ from service.schemas import (
     Near,
     NeighborList,
     NeighborQuery,
+    PairQuery,
     VectorNeighbors,
     VectorQuestion,
     Walk,
@@ -29,6 +32,9 @@ from service.schemas import (
     near,
     numbers,
 )
+from tiling.catalogue import load_catalogue
+from tiling.geodesy import ground_distance_m
+from tiling.values import N_CHANNELS
 
 router = APIRouter(tags=["neighbours"])
 SEARCH_WEIGHT = 1  # a search of a million vectors costs about as much as a place
@@ -129,6 +135,36 @@ async def interpolate(
         return Interpolation(model=engine.model, index=search.index.name, steps=steps)
 
     return answer(request, await gate.run(asked.steps, find))
+
+
+@router.get("/compare", response_model=Comparison, responses=RESPONSES)
+async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]) -> Response:
+    """Say why two places are alike or not: how far apart they lie without each channel of their tiles."""
+    choose(request, [JSON])
+    here, there = asked.place(), asked.destination()
+    for place in (here, there):
+        engine.require(place)
+    found, shares = await gate.run(2 * N_CHANNELS, engine.compare, here, there)
+    channels = [
+        ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
+        for name, effect, (share, to_share) in zip(
+            load_catalogue().channels, found.effect.tolist(), shares.T.tolist(), strict=True
+        )
+    ]
+    return answer(
+        request,
+        Comparison(
+            lat=here.lat,
+            lon=here.lon,
+            to_lat=there.lat,
+            to_lon=there.lon,
+            model=engine.model,
+            index=None,
+            distance=found.distance,
+            ground_distance_m=float(ground_distance_m(*reversed(here), *reversed(there))),
+            channels=channels,
+        ),
+    )
 
 
 @router.get("/walk", response_model=Walk, responses=RESPONSES)

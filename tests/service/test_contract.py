@@ -14,6 +14,7 @@ from service.engine import Engine
 from service.http.formats import ARROW, GEOJSON, PARQUET
 from tests.service.test_app import MONACO, PARIS, check_problem
 from tiling.geodesy import ground_distance_m
+from tiling.values import LonLat, Pose
 
 CELL = "8a3969a41d37fff"
 MIDDLE = (43.738373201300114, 7.424489829673448)
@@ -265,3 +266,28 @@ def test_a_place_of_the_index_is_not_drawn_again(
     answer = client.get("/embed", params=place).json()["embedding"]
     assert (np.array(answer, np.float32) == vectors.embedding[9]).all()
     assert client.get("/embed", params=MONACO).json() == first  # remembered
+
+
+def test_a_comparison_says_what_each_channel_does(client: TestClient, engine: Engine) -> None:
+    asked = MONACO | {"to_lat": STADIUM["lat"], "to_lon": STADIUM["lon"]}
+    answer = client.get("/compare", params=asked).json()
+    a, b = engine.embed([LonLat(MONACO["lon"], MONACO["lat"]), LonLat(STADIUM["lon"], STADIUM["lat"])])
+    assert answer["distance"] == pytest.approx(np.linalg.norm(a - b), rel=1e-3)
+    assert answer["ground_distance_m"] == pytest.approx(
+        float(ground_distance_m(MONACO["lat"], MONACO["lon"], STADIUM["lat"], STADIUM["lon"]))
+    )
+    channels = answer["channels"]
+    assert [channel["name"] for channel in channels] == client.get("/info").json()["channels"]
+    tiles = np.stack([engine.tile(Pose(**place)).pixels for place in (MONACO, STADIUM)])
+    shares = tiles.mean((2, 3)) / 255
+    np.testing.assert_allclose([[c["share"], c["to_share"]] for c in channels], shares.T, atol=1e-9)
+    number = int(np.argmax([abs(channel["effect"]) for channel in channels]))
+    tiles[:, number] = 0
+    without = np.linalg.norm(np.subtract(*engine._batcher.encode(tiles)))
+    assert channels[number]["effect"] == pytest.approx(answer["distance"] - without, rel=1e-3)
+    empty = [c for c in channels if not c["share"] and not c["to_share"]]
+    assert all(channel["effect"] == 0 for channel in empty)
+    same = client.get("/compare", params=MONACO | {"to_lat": MONACO["lat"], "to_lon": MONACO["lon"]}).json()
+    assert same["distance"] == pytest.approx(0, abs=1e-4)
+    check_problem(client.get("/compare", params=MONACO), 422)
+    check_problem(client.get("/compare", params=MONACO | {"to_lat": PARIS["lat"], "to_lon": PARIS["lon"]}), 404)
