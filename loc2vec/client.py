@@ -1,5 +1,6 @@
 """`Client`: the verbs of `LocationEncoder`, answered by a service. Needs the extra `client`; loads no PyTorch."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ PATIENCE = 5  # times a busy service is asked again
 TIMEOUT_S = 60.0
 
 Vector = NDArray[np.float32]
-Place = tuple[float, float] | str  # (lat, lon) in degrees, or an H3 cell
+Place = tuple[float, float] | str  # (lat, lon) in degrees, an H3 cell, or a name
+CELL = re.compile("[0-9a-fA-F]{15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class Neighbor:
     lon: float
     distance: float
     ground_distance_m: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPlace:
+    """A place with its name; `kind` says what it is, as "town" or "street"."""
+
+    name: str
+    kind: str
+    lat: float
+    lon: float
 
 
 class Client:
@@ -43,8 +55,8 @@ class Client:
     def encode(self, places: Place | Sequence[Place]) -> Vector:
         """Encode one place as float32 [D], many as float32 [n, D] in their order.
 
-        A place is a (lat, lon) pair in degrees or the name of an H3 cell. Raises `ClientError` with what the
-        service says is wrong.
+        A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name that means one place.
+        Raises `ClientError` with what the service says is wrong.
         """
         if _is_place(places):
             return self.encode([places]).reshape(-1)  # type: ignore[list-item]
@@ -70,6 +82,11 @@ class Client:
         """Return the `k` indexed places nearest to a vector [D], nearest first."""
         asked = {"embedding": np.asarray(embedding, np.float64).tolist(), "k": k, **filters}
         return [Neighbor(**near) for near in self._ask("POST", "/neighbors", json=asked)["neighbors"]]
+
+    def places(self, name: str, limit: int = 10) -> list[NamedPlace]:
+        """Return the places with a name, which may be unfinished, the likeliest first."""
+        answer = self._ask("GET", "/places", params={"q": name, "limit": limit})
+        return [NamedPlace(**place) for place in answer["places"]]
 
     def info(self) -> dict[str, Any]:
         """Return what is being served."""
@@ -117,9 +134,9 @@ def _is_place(value: object) -> bool:
 
 def _location(place: Place) -> dict[str, Any]:
     if isinstance(place, str):
-        return {"h3": place}
+        return {"h3" if CELL.fullmatch(place) else "place": place}
     if not _is_place(place):
-        raise ClientError(f"{place!r} is neither a (lat, lon) pair in degrees nor an H3 cell")
+        raise ClientError(f"{place!r} is neither a (lat, lon) pair in degrees nor an H3 cell nor a name")
     return {"lat": float(place[0]), "lon": float(place[1])}
 
 

@@ -20,11 +20,13 @@ from service.drawing import RenderProcess
 from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
+from service.naming import NameThread
 from service.pictures import BaseTile, Picture, TileNumber
 from service.rendering import RenderThread
 from service.search import Search
 from tiling.basemap import Theme
 from tiling.machine import cpu_count
+from tiling.names import NamedPlace, resolve
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
 from tiling.values import LonLat, Pose, Tile, check_fingerprint
@@ -76,6 +78,7 @@ class Engine:
                 self._idle.put(opened.enter_context(contextlib.closing(drawer)))
             batcher = Batcher(encoder.encode, lambda: self._drawing > 0)
             self._batcher = opened.enter_context(contextlib.closing(batcher))
+            self._names = opened.enter_context(contextlib.closing(NameThread(settings.store)))
             self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
             self.try_out()
             self._opened = opened.pop_all()
@@ -146,6 +149,18 @@ class Engine:
     def require(self, place: LonLat) -> None:
         """Raise `OutsideError` unless the store covers `place`."""
         self.source.require(place)
+
+    def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
+        """Return the places of the store with a name, the best first; `NoNamesError` when it holds no names."""
+        return self._names.find(name, limit)
+
+    def locate(self, where: LonLat | str) -> LonLat:
+        """Return the place that is meant, which the store covers, else raise `OutsideError` or `NameSearchError`."""
+        if isinstance(where, str):
+            found = resolve(where, self.find)
+            where = LonLat(found.lon, found.lat)
+        self.require(where)
+        return where
 
     def known(self, place: LonLat) -> Vector | None:
         """Return the embedding [D] of a place if it need not be made: it was asked for lately, or is in the index."""

@@ -12,8 +12,17 @@ from starlette.exceptions import HTTPException
 
 from service.errors import BusyError, GridError, NoIndexError, RegionError, SlowError
 from service.logs import REQUEST_ID
-from service.schemas import Problem
-from tiling.errors import Loc2VecError, OutsideError, PlaceError, StoreUnavailableError
+from service.schemas import Problem, named
+from tiling.errors import (
+    AmbiguousNameError,
+    Loc2VecError,
+    NameSearchError,
+    NoNamesError,
+    OutsideError,
+    PlaceError,
+    StoreUnavailableError,
+    UnknownNameError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +31,9 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
     RegionError: (422, "no-region", "There is no such region"),
+    UnknownNameError: (404, "unknown-name", "No place has this name"),
+    AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),
+    NoNamesError: (503, "no-names", "Places cannot be found by their names"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),
     NoIndexError: (503, "no-index", "No index is loaded"),
     BusyError: (503, "busy", "The service is busy"),
@@ -32,7 +44,7 @@ RETRY_AFTER_S = {BusyError: 1, SlowError: 5, StoreUnavailableError: 5}  # the la
 MAX_ERRORS = 10  # of a request that is wrong in many ways
 DESCRIPTIONS = {
     401: "No valid key",
-    404: "Outside the extract",
+    404: "Outside the extract, or nothing has this name",
     406: "Not in a format that the client takes",
     413: "The body is too long",
     415: "The body is compressed",
@@ -91,8 +103,14 @@ def _problem(request: Request, status: int, kind: str, title: str, detail: str, 
 async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
     found = next(c for c in type(error).__mro__ if c in KNOWN)
     status, kind, title = KNOWN[found]
-    more: dict[str, Any] = {"bounds": request.app.state.engine.bounds} if isinstance(error, OutsideError) else {}
+    more: dict[str, Any] = {}
     detail = str(error)
+    if isinstance(error, OutsideError):
+        more["bounds"] = request.app.state.engine.bounds
+    if isinstance(error, NameSearchError):
+        more["candidates"] = [place.model_dump() for place in named(error.candidates)]
+    if isinstance(error, NoNamesError):  # where the store is, is for the log
+        detail = "The map store of this service was imported without names: give lat and lon"
     if isinstance(error, StoreUnavailableError):  # where the store is, and what it said, is for the log
         request_id = REQUEST_ID.get()
         log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)

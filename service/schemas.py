@@ -1,7 +1,8 @@
 """What the service takes and answers, as pydantic models; the examples are places in Monaco."""
 
+import contextlib
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from service.search import Filters, Neighbor
 from tiling.cells import place_of_cell
 from tiling.errors import PlaceError
 from tiling.mercator import MAX_ZOOM
+from tiling.names import LONGEST
+from tiling.names import NamedPlace as Found
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
@@ -22,14 +25,17 @@ MAX_STEPS = 100
 MAX_SHIFT_M = 1000.0
 LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
 CELL = "Or an H3 cell, whose middle is meant"
+NAMED = "Or a name that means one place of the store; `GET /places` tells what there is"
 
 # Whether the numbers are a place is for `tiling.values.check_place` to say, in one voice for HTTP and files.
 Degrees = Annotated[float, Field(strict=True)]
 Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
 Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]  # from further off all places look alike in float32
 Vector = list[float]
+Where = LonLat | str  # a place, or the name of one
 
 
 def numbers(vector: NDArray[np.float32]) -> Vector:
@@ -46,34 +52,55 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class PlaceQuery(Query):
-    """A place, as coordinates or as an H3 cell."""
+class _WithPlace(Protocol):
+    lat: float | None
+    lon: float | None
+    h3: str | None
+    place: str | None
+
+
+Placed = TypeVar("Placed", bound=_WithPlace)
+
+
+def _one_place(lat: float | None, lon: float | None, h3: str | None, place: str | None, prefix: str = "") -> Where:
+    """Return where it is, given in one of three ways; `ValueError` when not, `PlaceError` when it is no place."""
+    if (lat is None) != (lon is None) or sum(way is not None for way in (lat, h3, place)) != 1:
+        raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3, or {prefix}place")
+    if place is not None:
+        return place
+    if h3 is not None:
+        return place_of_cell(h3)
+    return check_place(lat, lon)  # type: ignore[arg-type]  # neither is None
+
+
+class OnePlace(BaseModel):
+    """What says where it is in one of three ways: `lat` and `lon`, `h3` or `place`, which its subclasses have."""
+
+    @model_validator(mode="after")
+    def _one_way(self: Placed) -> Placed:
+        with contextlib.suppress(PlaceError):  # is for `where` to raise
+            _one_place(self.lat, self.lon, self.h3, self.place)
+        return self
+
+    def where(self: _WithPlace) -> Where:
+        """Return the place, or the name of one; raise `PlaceError` for what is no place."""
+        return _one_place(self.lat, self.lon, self.h3, self.place)
+
+
+class PlaceQuery(Query, OnePlace):
+    """A place, as coordinates, as an H3 cell or by its name."""
 
     lat: float | None = Field(None, description=LAT, examples=[43.7384])
     lon: float | None = Field(None, description=LON, examples=[7.4246])
     h3: str | None = Field(None, description=CELL, examples=["8a3969a41d37fff"])
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _check_one_way(self.lat, self.lon, self.h3)
-        return self
-
-    def place(self) -> LonLat:
-        """Return the place, or raise `PlaceError`."""
-        return _place(self.lat, self.lon, self.h3)
+    place: PlaceName | None = Field(None, description=NAMED, examples=["Monte-Carlo"])
 
 
-def _check_one_way(lat: float | None, lon: float | None, cell: str | None, prefix: str = "") -> None:
-    if (lat is None) != (lon is None) or (cell is None) == (lat is None):
-        raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3")
+class NameQuery(Query):
+    """The parameters of `GET /places`."""
 
-
-def _place(lat: float | None, lon: float | None, cell: str | None) -> LonLat:
-    if cell is not None:
-        return place_of_cell(cell)
-    if lat is None or lon is None:
-        raise PlaceError("give lat and lon")  # never: the validators see to it
-    return check_place(lat, lon)
+    q: PlaceName = Field(description="A name, or the beginning of its words", examples=["monte"])
+    limit: int = Field(10, ge=1, le=50, description="How many places at most")
 
 
 class FilterQuery(Query):
@@ -104,15 +131,17 @@ class PairQuery(PlaceQuery):
     to_lat: float | None = Field(None, description=LAT, examples=[43.7277])
     to_lon: float | None = Field(None, description=LON, examples=[7.4157])
     to_h3: str | None = Field(None, description=CELL)
+    to_place: PlaceName | None = Field(None, description=NAMED)
 
     @model_validator(mode="after")
     def _one_way_to(self) -> Self:
-        _check_one_way(self.to_lat, self.to_lon, self.to_h3, "to_")
+        with contextlib.suppress(PlaceError):
+            self.destination()
         return self
 
-    def destination(self) -> LonLat:
-        """Return the second place, or raise `PlaceError`."""
-        return _place(self.to_lat, self.to_lon, self.to_h3)
+    def destination(self) -> Where:
+        """Return the second place, or its name; raise `PlaceError` for what is no place."""
+        return _one_place(self.to_lat, self.to_lon, self.to_h3, self.to_place, "to_")
 
 
 class InterpolationQuery(PairQuery, FilterQuery):
@@ -138,9 +167,8 @@ class TileQuery(PlaceQuery):
     dy: float = Field(0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map upwards, metres")
     channel: int | None = Field(None, ge=0, lt=N_CHANNELS, description="One channel in grey")
 
-    def pose(self) -> Pose:
-        """Return the pose, or raise `PlaceError`."""
-        place = self.place()
+    def pose(self, place: LonLat) -> Pose:
+        """Return the pose of the tile of `place`."""
         return Pose(place.lat, place.lon, self.rotation, self.dx, self.dy)
 
 
@@ -166,21 +194,13 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Location(Body):
-    """A place in degrees, WGS 84, or an H3 cell."""
+class Location(Body, OnePlace):
+    """A place in degrees, WGS 84, an H3 cell, or a name."""
 
     lat: Degrees | None = None
     lon: Degrees | None = None
     h3: str | None = Field(None, description=CELL)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _check_one_way(self.lat, self.lon, self.h3)
-        return self
-
-    def place(self) -> LonLat:
-        """Return the place, or raise `PlaceError`."""
-        return _place(self.lat, self.lon, self.h3)
+    place: PlaceName | None = Field(None, description=NAMED)
 
 
 MONACO: JsonDict = {"lat": 43.7384, "lon": 7.4246}
@@ -276,6 +296,22 @@ class Near(BaseModel):
     ground_distance_m: float | None = Field(
         description="Great-circle distance on the ground from the first place given, metres; null when none was"
     )
+
+
+class NamedPlace(BaseModel):
+    """A place with its name."""
+
+    name: str
+    kind: str = Field(description="What it is: town, street, school, ...")
+    lat: float
+    lon: float
+
+
+class PlaceList(BaseModel):
+    """The answer of `GET /places`, the likeliest first."""
+
+    query: str
+    places: list[NamedPlace]
 
 
 class NeighborList(BaseModel):
@@ -420,6 +456,11 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+
+
+def named(places: Sequence[Found]) -> list[NamedPlace]:
+    """Return places with names as they are answered."""
+    return [NamedPlace(name=p.name, kind=p.kind, lat=p.lat, lon=p.lon) for p in places]
 
 
 def near(neighbors: Sequence[Neighbor]) -> list[Near]:

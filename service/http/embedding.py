@@ -7,21 +7,25 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.engine import Engine
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
-from service.http.parts import Engines, Gates
+from service.http.parts import Engines, Gates, located
 from service.problems import RESPONSES
 from service.schemas import (
     Embedding,
     EmbeddingList,
+    Location,
     LocationList,
+    NameQuery,
     PlaceEmbedding,
+    PlaceList,
     PlaceQuery,
     TileQuery,
+    Where,
+    named,
     numbers,
 )
-from tiling.errors import OutsideError, PlaceError
-from tiling.values import ATTRIBUTION, LonLat
+from tiling.errors import PlaceError
+from tiling.values import ATTRIBUTION
 
 router = APIRouter(tags=["places"])
 TABLE = {"schema": {"type": "string", "format": "binary"}}
@@ -38,8 +42,7 @@ class PngResponse(Response):
 async def embed(request: Request, engine: Engines, gate: Gates, asked: Annotated[PlaceQuery, Query()]) -> Response:
     """Return the embedding of a place."""
     choose(request, [JSON])
-    place = asked.place()
-    engine.require(place)
+    (place,) = await located(engine, gate, [asked.where()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
         (vector,) = await gate.run(1, engine.embed, [place])
@@ -58,7 +61,7 @@ async def embed_many(request: Request, engine: Engines, gate: Gates, body: Locat
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
     kind = choose(request, [JSON, ARROW, PARQUET])
-    places = [_check_item(engine, position, item) for position, item in enumerate(body.locations)]
+    places = await located(engine, gate, [_where(*item) for item in enumerate(body.locations)], "locations")
     index = engine.index_name
     vectors = await gate.run(len(places), engine.embed, places)
     if kind == JSON:
@@ -75,18 +78,28 @@ async def embed_many(request: Request, engine: Engines, gate: Gates, body: Locat
     return answer(request, table_bytes(table, kind, facts), kind)
 
 
-def _check_item(engine: Engine, position: int, item: Any) -> LonLat:
+def _where(position: int, item: Location) -> Where:
     try:
-        place: LonLat = item.place()
-        engine.require(place)
-    except (PlaceError, OutsideError) as error:
-        raise type(error)(f"locations[{position}]: {error}") from error
-    return place
+        return item.where()
+    except PlaceError as error:
+        raise PlaceError(f"locations[{position}]: {error}") from error
+
+
+@router.get("/places", response_model=PlaceList, responses=RESPONSES)
+async def places(request: Request, engine: Engines, gate: Gates, asked: Annotated[NameQuery, Query()]) -> Response:
+    """Return the places of the store with a name, while it is being typed too: the last word may be unfinished.
+
+    The whole name comes before its beginning, that before words of it, and a town before a shop of the same name.
+    """
+    choose(request, [JSON])
+    found = await gate.run(1, engine.find, asked.q, asked.limit)
+    return answer(request, PlaceList(query=asked.q, places=named(found)))
 
 
 @router.get("/tile.png", response_class=PngResponse, responses=RESPONSES)
 async def tile_png(request: Request, engine: Engines, gate: Gates, asked: Annotated[TileQuery, Query()]) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     choose(request, [PNG])
-    pose = asked.pose()
+    (place,) = await located(engine, gate, [asked.where()])
+    pose = asked.pose(place)
     return answer(request, await gate.run(1, lambda: engine.tile(pose).png(asked.channel)), PNG)

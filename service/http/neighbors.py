@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from service.explore import between, combine, walk
 from service.http.formats import GEOJSON, JSON, answer, choose
-from service.http.parts import Engines, Gates
+from service.http.parts import Engines, Gates, located
 from service.metrics import timed
 from service.problems import RESPONSES
 from service.schemas import (
@@ -55,10 +55,8 @@ async def neighbors(
     The filters leave places out before they are counted: there are `k` as long as `k` places pass. As
     JSON, or with `Accept` as GeoJSON.
     """
-    kind, place, filters, search = (
-        choose(request, [JSON, GEOJSON]), asked.place(), asked.filters(asked.min_distance_m), engine.search,
-    )  # fmt: skip
-    engine.require(place)
+    kind, filters, search = choose(request, [JSON, GEOJSON]), asked.filters(asked.min_distance_m), engine.search
+    (place,) = await located(engine, gate, [asked.where()])
 
     def find() -> list[Near]:
         (embedding,) = engine.embed([place])
@@ -97,14 +95,13 @@ async def neighbors_of_vector(request: Request, engine: Engines, gate: Gates, bo
 async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arithmetic) -> Response:
     """Add the embeddings of places, take others away, and return the indexed places nearest to the result."""
     choose(request, [JSON])
-    plus, minus = ([item.place() for item in items] for items in (body.plus, body.minus))
-    places, search, filters = plus + minus, engine.search, body.filters(body.min_distance_m)
-    for place in places:
-        engine.require(place)
+    search, filters = engine.search, body.filters(body.min_distance_m)
+    places = await located(engine, gate, [item.where() for item in (*body.plus, *body.minus)])
+    count = len(body.plus)
 
     def find() -> ArithmeticAnswer:
         vectors = engine.embed(places)
-        embedding = combine(vectors[: len(plus)], vectors[len(plus) :])
+        embedding = combine(vectors[:count], vectors[count:])
         with timed("search"):
             found = near(search.nearest(embedding, body.k, places, filters))
         return ArithmeticAnswer(
@@ -120,9 +117,8 @@ async def interpolate(
 ) -> Response:
     """Go from one embedding to another in equal steps, and return the indexed places nearest to each step."""
     choose(request, [JSON])
-    ends, search, filters = [asked.place(), asked.destination()], engine.search, asked.filters()
-    for place in ends:
-        engine.require(place)
+    search, filters = engine.search, asked.filters()
+    ends = await located(engine, gate, [asked.where(), asked.destination()])
 
     def find() -> Interpolation:
         start, end = engine.embed(ends)
@@ -141,9 +137,7 @@ async def interpolate(
 async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]) -> Response:
     """Say why two places are alike or not: how far apart they lie without each channel of their tiles."""
     choose(request, [JSON])
-    here, there = asked.place(), asked.destination()
-    for place in (here, there):
-        engine.require(place)
+    here, there = await located(engine, gate, [asked.where(), asked.destination()])
     found, shares = await gate.run(2 * N_CHANNELS, engine.compare, here, there)
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
@@ -171,8 +165,8 @@ async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotat
 async def random_walk(request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]) -> Response:
     """Walk at random from place to place, each among the nearest in the embedding that are new."""
     choose(request, [JSON])
-    place, search, filters = asked.place(), engine.search, asked.filters()
-    engine.require(place)
+    search, filters = engine.search, asked.filters()
+    (place,) = await located(engine, gate, [asked.where()])
 
     def find() -> Walk:
         (start,) = engine.embed([place])

@@ -1,5 +1,6 @@
 """What the routes share."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -7,6 +8,9 @@ from fastapi.exceptions import RequestValidationError
 
 from service.engine import Engine
 from service.gate import Gate
+from service.schemas import Where
+from tiling.errors import UserError
+from tiling.values import LonLat
 
 LISTS = {"within", "not_within"}  # parameters that may be repeated
 
@@ -29,6 +33,25 @@ def refuse_repeated(request: Request) -> None:
         raise RequestValidationError(
             [{"loc": ("query", name[:100]), "msg": "Given more than once"} for name in sorted(twice)[:10]]
         )
+
+
+async def located(engine: Engine, gate: Gate, asked: Sequence[Where], label: str | None = None) -> list[LonLat]:
+    """Return the places that are meant; an error of one of them says so, as `label[3]`, when there is a label."""
+
+    def locate() -> list[LonLat]:
+        return [_located(engine, where, None if label is None else f"{label}[{at}]") for at, where in enumerate(asked)]
+
+    names = sum(isinstance(where, str) for where in asked)
+    return await gate.run(names, locate) if names else locate()  # only a name costs a question to the store
+
+
+def _located(engine: Engine, where: Where, label: str | None) -> LonLat:
+    try:
+        return engine.locate(where)
+    except UserError as error:
+        if label is not None:
+            error.args = (f"{label}: {error}",)
+        raise
 
 
 Engines = Annotated[Engine, Depends(_engine)]

@@ -49,8 +49,20 @@ def test_neighbours(service: Client, vectors: Vectors) -> None:
     assert service.info()["dim"] == 16
 
 
+def test_places_have_names(service: Client) -> None:
+    first, *others = service.places("monte ca", 3)
+    assert (first.name, first.kind, len(others)) == ("Monte-Carlo", "suburb", 2)
+    assert (service.encode("Monte-Carlo") == service.encode((first.lat, first.lon))).all()
+    assert service.neighbors("Monte-Carlo", 2) == service.neighbors((first.lat, first.lon), 2)
+
+
 def test_what_is_wrong_is_said(service: Client) -> None:
-    for place, said in ((((48.85, 2.35)), "404"), ("x", "H3 cell"), ((120.0, 7.4), "swapped")):
+    for place, said in (
+        (((48.85, 2.35)), "404"),
+        ("qqqqq", "is called 'qqqqq'"),
+        ("0" * 15, "H3 cell"),
+        ((120.0, 7.4), "swapped"),
+    ):
         with pytest.raises(ClientError, match=said):
             service.encode(place)
     with pytest.raises(ClientError, match="neither"):

@@ -1,0 +1,25 @@
+"""Looking places up by their names, in a thread that holds an open store of its own."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from service.rendering import PATIENCE_S
+from tiling.names import NamedPlace
+from tiling.sources.registry import open_source
+
+
+class NameThread:
+    """The names of a store, for all threads: a store that is open belongs to one."""
+
+    def __init__(self, location: str) -> None:
+        self._thread = ThreadPoolExecutor(1, "names")
+        self._source = self._thread.submit(open_source, location, patience_s=PATIENCE_S).result()
+
+    def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
+        """Return the places with a name, the best first; called from any thread."""
+        return self._thread.submit(self._source.find, name, limit).result()
+
+    def close(self) -> None:
+        """Close the store and end the thread."""
+        self._thread.submit(self._source.close).result()
+        self._thread.shutdown()
