@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -247,27 +248,29 @@ def test_a_slow_body_is_given_up(settings: Settings, engine: Engine) -> None:
 
 def test_tiles_of_several_requests_are_encoded_together() -> None:
     sizes: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
 
     def encode(tiles: np.ndarray) -> np.ndarray:
         sizes.append(len(tiles))
-        time.sleep(0.02)
+        begun.set()
+        go_on.wait(30)
         return tiles.reshape(len(tiles), -1)[:, :1].astype(np.float32)
 
     batcher = Batcher(encode, lambda: False)
-    answers: dict[int, float] = {}
 
-    def ask(number: int) -> None:
-        answers[number] = float(batcher.encode(np.full((1, 1, 2, 2), number, np.uint8))[0, 0])
+    def ask(number: int) -> float:
+        return float(batcher.encode(np.full((1, 1, 2, 2), number, np.uint8))[0, 0])
 
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(30) as threads:
+        first = threads.submit(ask, 0)
+        assert begun.wait(30)
+        others = [threads.submit(ask, number) for number in range(1, 30)]
+        while batcher._jobs.qsize() < 29:
+            time.sleep(0.001)
+        go_on.set()
+        assert [first.result(), *(other.result() for other in others)] == list(range(30))
     batcher.close()
-    assert answers == {number: number for number in range(30)}
-    assert sum(sizes) == 30
-    assert len(sizes) <= 5
+    assert sizes == [1, 29]
 
 
 def test_a_batch_that_fails_fails_for_those_who_wait_for_it() -> None:
