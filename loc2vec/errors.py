@@ -35,6 +35,10 @@ class LabelsError(UserError):
     """Labels cannot be evaluated: the message names the task, the row or the column."""
 
 
+class ExploreError(UserError):
+    """A figure cannot be made of what was given: the message says what is lacking."""
+
+
 class ExtraError(UserError):
     """An optional part is asked for and its libraries are not installed."""
 

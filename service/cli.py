@@ -29,6 +29,7 @@ COMMANDS = {
     "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
     "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
     "evaluate": Entry("service.evaluate_cli", "evaluate_command", "Measure models beside baselines on undrawn labels."),
+    "explore": Entry("service.explore_cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
     "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
 

@@ -39,7 +39,7 @@ def _address_options(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--host", default="127.0.0.1", show_default=True)(command)
 
 
-def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box | None:
+def read_box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box | None:
     """Read --bbox; a usage error says what is wrong with it."""
     from service.grid import parse_box
 
@@ -54,7 +54,7 @@ def _box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box |
 @model_option
 @click.option("--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept.")
 @click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart.")
-@click.option("--bbox", callback=_box, metavar="W,S,E,N", help="Part of the store that the grid covers, degrees.")
+@click.option("--bbox", callback=read_box, metavar="W,S,E,N", help="Part of the store that the grid covers, degrees.")
 @click.option(
     "--only-changed",
     "earlier",

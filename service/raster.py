@@ -3,7 +3,7 @@
 import importlib.util
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from loc2vec.vectors import Vectors
 from service.errors import GridError
 from service.grid import MAX_PLACES
 from tiling.files import replacing
+from tiling.mercator import EQUATOR_M, to_world
 from tiling.values import ATTRIBUTION, Box
 
 MAPNIK_SETS = ("GDAL_DATA", "PROJ_LIB")
@@ -119,3 +120,23 @@ def write_geotiff(path: Path, grid: RasterGrid, vectors: Vectors) -> None:
         raster.update_tags(model=vectors.model, fingerprint=vectors.fingerprint, TIFFTAG_COPYRIGHT=ATTRIBUTION)
         for number in range(1, len(bands) + 1):
             raster.set_band_description(number, f"embedding {number}")
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8], box: Box, about: Mapping[str, str]) -> None:
+    """Write a picture RGBA uint8 [H, W, 4] of a box, which is in Web Mercator, as a Cloud-Optimised GeoTIFF."""
+    import rasterio
+
+    (left, right), (top, bottom) = (
+        np.array(world) * EQUATOR_M for world in to_world([box.west, box.east], [box.north, box.south])
+    )
+    height, width = picture.shape[:2]
+    across, down = (right - left) / width, (top - bottom) / height  # metres a pixel
+    profile: dict[str, Any] = {
+        "driver": "COG", "dtype": "uint8", "count": 4, "height": height, "width": width, "crs": "EPSG:3857",
+        "transform": rasterio.Affine(across, 0, left - EQUATOR_M / 2, 0, down, EQUATOR_M / 2 - top),
+        "compress": "DEFLATE", "blocksize": 256,
+    }  # fmt: skip
+    with _gdal(), replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        raster.write(np.moveaxis(picture, 2, 0))
+        raster.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+        raster.update_tags(**about, TIFFTAG_COPYRIGHT=ATTRIBUTION)

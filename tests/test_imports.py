@@ -22,8 +22,14 @@ ONLY_IN = {
     "pyogrio": {"tiling.sources.geopackage"},
     "rasterio": {"service.raster"},
     "ray": {"tiling.ray_engine"},
-    "matplotlib": {"loc2vec.evaluation.report"},
-    "sklearn": {"loc2vec.evaluation.probes", "loc2vec.evaluation.splits"},
+    "matplotlib": {"loc2vec.evaluation.report", "loc2vec.explore.drawing"},
+    "sklearn": {
+        "loc2vec.evaluation.probes",
+        "loc2vec.evaluation.splits",
+        "loc2vec.explore.cloud",
+        "loc2vec.explore.discriminant",
+        "loc2vec.explore.kinds",
+    },
 }
 NEVER = {
     "tiling": {"loc2vec", "service", "torch", "fastapi", "faiss", "uvicorn"},
@@ -31,7 +37,7 @@ NEVER = {
     "service": set(),
 }
 LOC2VEC_MAY_USE = {"tiling.values", "tiling.errors", "tiling.files", "tiling.dataset", "tiling.geodesy"}
-LOC2VEC_MAY_USE |= {"tiling.cells", "tiling.geoparquet", "tiling.machine", "tiling.command"}
+LOC2VEC_MAY_USE |= {"tiling.cells", "tiling.geoparquet", "tiling.machine", "tiling.command", "tiling.mercator"}
 HTTP_MODULES = {"service.app", "service.engine"}
 
 

@@ -84,13 +84,18 @@ def tag_counts(objects: Sequence[OsmObject], places: Sequence[LonLat], blank: Se
     of it, because it is what is predicted.
     """
     drawn = [(item.wkb, tag) for item in objects for channel, tag in item.drawn if channel not in blank]
-    names = sorted({tag for _, tag in drawn})
+    return np.log1p(count_near(drawn, places)[1])
+
+
+def count_near(tagged: Sequence[tuple[bytes, str]], places: Sequence[LonLat]) -> tuple[list[str], Floats]:
+    """Return the tags of geometries (WKB in degrees), sorted, and how many of each meet the 200 m about each place."""
+    names = sorted({tag for _, tag in tagged})
     counts = np.zeros((len(places), len(names)), np.float32)
-    if drawn:
+    if tagged:
         number = {name: column for column, name in enumerate(names)}
-        column = np.array([number[tag] for _, tag in drawn])
-        tree = shapely.STRtree(shapely.from_wkb([wkb for wkb, _ in drawn]))
+        column = np.array([number[tag] for _, tag in tagged])
+        tree = shapely.STRtree(shapely.from_wkb([wkb for wkb, _ in tagged]))
         squares = np.array([shapely.box(*box_around(place, NEAR_M)) for place in places])
         which, feature = tree.query(squares, predicate="intersects")
         np.add.at(counts, (which, column[feature]), 1)
-    return np.log1p(counts)
+    return names, counts

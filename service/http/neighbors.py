@@ -1,5 +1,6 @@
 """Routes: neighbours of places and of vectors, and ways through the space of embeddings."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
-from service.explore import between, combine, walk
+from loc2vec.explore.ways import Vector, between, combine, walk
 from service.http.formats import GEOJSON, JSON, answer, choose
 from service.http.parts import Engines, Gates, located
 from service.metrics import timed
@@ -32,9 +33,10 @@ from service.schemas import (
     near,
     numbers,
 )
+from service.search import Neighbor
 from tiling.catalogue import load_catalogue
 from tiling.geodesy import ground_distance_m
-from tiling.values import N_CHANNELS
+from tiling.values import N_CHANNELS, LonLat
 
 router = APIRouter(tags=["neighbours"])
 SEARCH_WEIGHT = 1  # a search of a million vectors costs about as much as a place
@@ -168,10 +170,13 @@ async def random_walk(request: Request, engine: Engines, gate: Gates, asked: Ann
     search, filters = engine.search, asked.filters()
     (place,) = await located(engine, gate, [asked.where()])
 
+    def nearest(embedding: Vector, k: int, _: Sequence[LonLat]) -> list[Neighbor]:
+        return search.nearest(embedding, k, filters=filters)
+
     def find() -> Walk:
         (start,) = engine.embed([place])
         with timed("search"):
-            way = walk(search, start, asked.steps, asked.k, asked.seed, filters)
+            way = walk(nearest, search.index.vector_of, start, asked.steps, asked.k, asked.seed)
         return Walk(model=engine.model, index=search.index.name, seed=asked.seed, steps=near(way))
 
     return answer(request, await gate.run(asked.steps, find))

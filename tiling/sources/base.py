@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import NoNamesError, OutsideError
-from tiling.names import NamedPlace
+from tiling.names import Name, NamedPlace
 from tiling.values import Box, Features, LonLat
 
 
@@ -82,6 +82,9 @@ class FeatureSource(Protocol):
 
         The last word may be unfinished. `NoNamesError` when the store was imported without names.
         """
+
+    def names_in(self, box: Box) -> list[Name]:
+        """Return all names of objects in a box; `NoNamesError` when the store was imported without names."""
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""

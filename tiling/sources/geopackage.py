@@ -60,6 +60,11 @@ ORDER BY CASE WHEN n.folded = :folded THEN 0 WHEN substr(n.folded, 1, length(:fo
     n.rank, length(n.folded), n.name, n.lat, n.lon LIMIT :most
 """
 
+_NAMES_IN = """
+SELECT name, folded, kind, rank, lat, lon FROM names
+WHERE lat BETWEEN :south AND :north AND lon BETWEEN :west AND :east ORDER BY fid
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractRecord:
@@ -178,6 +183,12 @@ class GeoPackageSource(Coverage):
         match = " AND ".join(f'"{word}"' for word in words) + "*"  # the last word may go on
         values = {"words": match, "folded": fold(name), "most": MOST}
         return merged((Name(*row) for row in self._select(_FIND, values)), name, limit)
+
+    def names_in(self, box: Box) -> list[Name]:
+        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
+        if not self.has_names:
+            raise no_names(self.location)
+        return [Name(*row) for part in halves(box) for row in self._select(_NAMES_IN, part._asdict())]
 
     def _select(self, query: str, values: Mapping[str, Any] | tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:

@@ -76,6 +76,11 @@ WHERE array_to_tsvector(string_to_array(folded, ' ')) @@ %(words)s::tsquery
 ORDER BY CASE WHEN folded = %(folded)s THEN 0 WHEN starts_with(folded, %(folded)s) THEN 1 ELSE 2 END,
     rank, length(folded), name COLLATE "C", lat, lon LIMIT %(most)s
 """
+_NAMES_IN = """
+SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
+WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
+ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
+"""
 _HAS_NAMES = "SELECT to_regclass('loc2vec.names') IS NOT NULL"
 _IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
 _EXTRACTS = "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
@@ -308,6 +313,12 @@ class PostgisSource(Coverage):
         match = " & ".join(f"'{word}'" for word in words) + ":*"  # the last word may go on
         values = {"words": match, "folded": fold(name), "most": MOST}
         return merged((Name(*row) for row in self._ask(_FIND, values)), name, limit)
+
+    def names_in(self, box: Box) -> list[Name]:
+        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
+        if not self.has_names:
+            raise no_names(self.location)
+        return [Name(*row) for part in halves(box) for row in self._ask(_NAMES_IN, part._asdict())]
 
     def changes_since(self, content: str) -> Changes:
         """Return what updates changed since the store had this content hash; `StoreError` when it never had."""

@@ -1,0 +1,99 @@
+"""What figures are made of: vectors of places, and the functions that draw, encode, search and name places."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loc2vec.compute import Encode
+from loc2vec.errors import ExploreError
+from loc2vec.explore.ways import Neighbor, Vector
+from loc2vec.vectors import Vectors
+from tiling.values import Box, LonLat, TileGeometry, composite
+
+Pixels = NDArray[np.uint8]
+Tell = Callable[[int], object]  # how many are done since it was told last
+
+
+class View(NamedTuple):
+    """A place with its tile, uint8 [12, H, W], and what people call it."""
+
+    place: LonLat
+    name: str
+    tile: Pixels
+
+    @property
+    def picture(self) -> Pixels:
+        """The tile in colour, uint8 [H, W, 3]."""
+        return composite(self.tile)
+
+    @property
+    def where(self) -> str:
+        """The place as it can be given to a command."""
+        return f"{self.place.lat:.5f},{self.place.lon:.5f}"
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """What can be known of any place.
+
+    `draw` returns tiles uint8 [n, 12, H, W] of places (and raises an error outside the data), `encode` their vectors,
+    `name` what people call a place, and `locate` the place that "lat,lon" or a name means; `chart(box, width)` is a map
+    picture in Web Mercator, uint8 [H, width, 3]. `title`: what all of it is called.
+    """
+
+    draw: Callable[[Sequence[LonLat]], Pixels]
+    encode: Encode
+    name: Callable[[LonLat], str]
+    locate: Callable[[str], LonLat]
+    chart: Callable[[Box, int], Pixels]
+    title: str
+    channels: tuple[str, ...]
+    geometry: TileGeometry
+
+    def view(self, place: LonLat) -> View:
+        """Look at a place."""
+        return self.views([place])[0]
+
+    def views(self, places: Sequence[LonLat]) -> list[View]:
+        """Look at places."""
+        tiles = self.draw(places)
+        return [View(place, self.name(place), tile) for place, tile in zip(places, tiles, strict=True)]
+
+    def embed(self, views: Sequence[View]) -> Vector:
+        """Return the vectors of what was looked at: float32 [n, D]."""
+        return self.encode(np.stack([view.tile for view in views]))
+
+    @property
+    def side_m(self) -> float:
+        """How many metres a side of a tile is."""
+        return 2 * self.geometry.radius_m
+
+
+@dataclass(frozen=True, eq=False)
+class Space(Ground):
+    """Places with vectors, all of which are finite.
+
+    `nearest(vector, k, apart_from, metres)` gives the `k` nearest rows of `vectors`, nearest first, that lie at least
+    so far from these places on the ground.
+    """
+
+    vectors: Vectors
+    nearest: Callable[[Vector, int, Sequence[LonLat], float], Sequence[Neighbor]]
+
+    def rows(self, rows: NDArray[np.int64]) -> list[View]:
+        """Look at the places of some rows of `vectors`."""
+        lat, lon = self.vectors.lat[rows].tolist(), self.vectors.lon[rows].tolist()
+        return self.views([LonLat(*place) for place in zip(lon, lat, strict=True)])
+
+    def require(self, k: int, what: str = "k") -> None:
+        """Raise `ExploreError` unless there are `k` places with vectors."""
+        if k > len(self.vectors):
+            raise ExploreError(f"{what} = {k}: only {len(self.vectors)} places are indexed; ask for fewer")
+
+
+def place_of(found: Neighbor) -> LonLat:
+    """Return where an indexed place is."""
+    return LonLat(found.lon, found.lat)
