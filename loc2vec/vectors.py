@@ -110,6 +110,7 @@ def join_vectors(first: Vectors, second: Vectors) -> Vectors:
         table=_join_tables(first, second),
         model=first.model,
         fingerprint=first.fingerprint,
+        store=first.store if first.store == second.store else "",
     )
 
 

@@ -16,7 +16,7 @@ from service.http.access import Access
 from service.http.middleware import Around, BodyGuard
 from service.http.parts import refuse_repeated
 from service.problems import install
-from service.reload import watch
+from service.reload import Reloader
 from service.settings import Settings
 from service.version import version
 
@@ -31,7 +31,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
             open_engine(settings) as engine,  # closed first, so that work goes no further than it has to
         ):
             app.state.engine, app.state.gate = engine, gate
-            async with _watching(engine, settings):
+            async with _watching(Reloader(app.state, settings)):
                 yield
 
     app = FastAPI(
@@ -53,16 +53,14 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
 
 
 @contextlib.asynccontextmanager
-async def _watching(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """Look for a new index all the while."""
-    if settings.index is None:
-        yield
-        return
-    watching = asyncio.create_task(watch(engine, settings.index, settings.reload_s))
+async def _watching(reloader: Reloader) -> AsyncIterator[None]:
+    """Look for a new index and a new store all the while."""
+    watching = asyncio.create_task(reloader.watch())
     try:
         yield
     finally:
         watching.cancel()
+        reloader.close()
 
 
 def _add_routes(app: FastAPI, access: Access) -> None:

@@ -27,14 +27,17 @@ class RenderProcess:
     It is started again when it was killed. One thread at a time may ask it.
     """
 
-    def __init__(self, location: str) -> None:
-        self._location = location
+    def __init__(self, location: str, revision: str | None = None) -> None:
+        """`revision`: of the store, which alone will do, also for a process that is started again."""
+        self._location, self._revision = location, revision
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(self._location, theirs), name="render", daemon=True)
+        self._process = context.Process(
+            target=_work, args=(self._location, self._revision, theirs), name="render", daemon=True
+        )
         self._process.start()
         theirs.close()  # so that the process holds the only other end
         _unless_error(self._pipe.recv())
@@ -85,13 +88,13 @@ def _unless_error(answer: Any) -> Any:
     return answer
 
 
-def _work(location: str, pipe: Connection) -> None:
+def _work(location: str, revision: str | None, pipe: Connection) -> None:
     """Draw what is asked for until the main process closes the pipe, or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(*GONE):
         try:
-            source = open_source(location, patience_s=PATIENCE_S)
+            source = open_source(location, patience_s=PATIENCE_S, only=revision)
         except Loc2VecError as error:
             pipe.send(error)
             return

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from queue import LifoQueue
 from typing import Self
@@ -27,8 +28,7 @@ from service.search import Search
 from tiling.basemap import Theme
 from tiling.machine import cpu_count
 from tiling.names import NamedPlace, resolve
-from tiling.sources.base import FeatureSource
-from tiling.sources.registry import open_source
+from tiling.sources.registry import content_hash, open_source, revision
 from tiling.values import LonLat, Pose, Tile, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
@@ -57,28 +57,31 @@ class EngineSettings:
 class Engine:
     """Embeddings, neighbours and tiles of places. Every method may be called from any thread."""
 
-    def __init__(self, source: FeatureSource, encoder: LocationEncoder, settings: EngineSettings) -> None:
-        """Take an open source over, and open more like it for drawing."""
-        self.source, self._encoder, self._settings = source, encoder, settings
+    def __init__(self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None) -> None:
+        """Open the store, and more like it for drawing: all of one revision, so that no answer mixes two maps."""
+        self.revision = revision(settings.store)
+        with open_source(settings.store, only=self.revision) as source:
+            self.source = source  # for what it knows of the store; the features are for the drawers to read
+        self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
         self._pictures: TTLCache[Hashable, bytes] = TTLCache(PICTURE_BYTES, settings.cache_s, getsizeof=len)
         self._knowing = threading.Lock()
+        self._precomputed = False  # whether the index holds what this store's places would give
         self._closing = False
         self._drawing, self._counting = 0, threading.Lock()
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
-            opened.callback(source.close)
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
-            if settings.index is not None:
-                self.use(NeighborIndex.open(settings.index))
+            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, self.source.fingerprint)
+            if index is not None:
+                self.use(index)
             drawers = self._drawers()
             self._idle_count = len(drawers)
             for drawer in drawers:
                 self._idle.put(opened.enter_context(contextlib.closing(drawer)))
             batcher = Batcher(encoder.encode, lambda: self._drawing > 0)
             self._batcher = opened.enter_context(contextlib.closing(batcher))
-            self._names = opened.enter_context(contextlib.closing(NameThread(settings.store)))
+            self._names = opened.enter_context(contextlib.closing(NameThread(settings.store, self.revision)))
             self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
             self.try_out()
             self._opened = opened.pop_all()
@@ -87,14 +90,18 @@ class Engine:
     def open(cls, settings: EngineSettings) -> Self:
         """Open all that `settings` name, or raise the error of the part that is missing or does not fit."""
         encoder = LocationEncoder.load(settings.model)
-        return cls(open_source(settings.store), encoder, settings)
+        return cls(encoder, settings, None if settings.index is None else NeighborIndex.open(settings.index))
+
+    def reopened(self) -> Self:
+        """Return an engine like this over the store that has taken the place of this one's."""
+        return type(self)(self._encoder, self._settings, self.index)
 
     def _drawers(self) -> Sequence[RenderThread | RenderProcess]:
         location, count = self._settings.store, self._settings.render_processes
         if not count:
-            return [RenderThread(location) for _ in range(cpu_count())]
+            return [RenderThread(location, self.revision) for _ in range(cpu_count())]
         with ThreadPoolExecutor(count) as starting:
-            return list(starting.map(RenderProcess, [location] * count))
+            return list(starting.map(RenderProcess, [location] * count, [self.revision] * count))
 
     def try_out(self) -> None:
         """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
@@ -102,6 +109,11 @@ class Engine:
         embedding = self._embed_new([LonLat(inside.x, inside.y)])[0]
         if self._search is not None:
             self._search.nearest(embedding, 1)
+
+    @cached_property
+    def _content(self) -> str:
+        """The hash of the store's content, as files of vectors keep it."""
+        return content_hash(self._settings.store)
 
     @property
     def model(self) -> str:
@@ -143,6 +155,8 @@ class Engine:
                 f"the index was made with model {index.model}, not with {self.model}: "
                 "make it again with `loc2vec embed` and `loc2vec index`"
             )
+        # Vectors that were made of another map answer for places of that map only, and are not the place's here.
+        self._precomputed = bool(index.store) and index.store == self._content
         self._search = Search(index, self.source.regions)
         INDEX_SIZE.set(len(index))
 
@@ -170,7 +184,7 @@ class Engine:
             VECTORS.labels("cache").inc()
             return vector
         search = self._search
-        vector = None if search is None else search.index.vector(place)
+        vector = search.index.vector(place) if search is not None and self._precomputed else None
         if vector is not None:
             VECTORS.labels("index").inc()
         return vector
@@ -188,8 +202,9 @@ class Engine:
         vectors = [self.known(place) for place in places]
         new = list(dict.fromkeys(place for place, vector in zip(places, vectors, strict=True) if vector is None))
         made = dict(zip(new, self._embed_new(new), strict=True))
-        with self._knowing:
-            self._known.update(made)
+        if self._settings.cache_places:
+            with self._knowing:
+                self._known.update(made)
         VECTORS.labels("made").inc(len(new))
         return np.stack([made[place] if v is None else v for place, v in zip(places, vectors, strict=True)])
 

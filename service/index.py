@@ -19,6 +19,7 @@ VECTORS = "vectors.parquet"
 FACTS = "index.json"
 CACHE = "index.faiss"
 FORMAT = 1
+NAME_DIGITS = 12  # of the hash of the vectors
 # FAISS sums float32 in an order of its own: distances closer than this may be one and the same.
 TIE = 1e-4
 FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to leave out
@@ -38,7 +39,8 @@ class NeighborIndex:
 
     def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str) -> None:
         self.lat, self.lon = vectors.lat, vectors.lon
-        self.model, self.fingerprint, self.name = vectors.model, vectors.fingerprint, sha256[:12]
+        self.model, self.fingerprint, self.name = vectors.model, vectors.fingerprint, sha256[:NAME_DIGITS]
+        self.store = vectors.store
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found
         places = _key(vectors.lat[self._ids], vectors.lon[self._ids])
@@ -205,6 +207,11 @@ class _Choice:
     def rows(self) -> NDArray[np.int64]:
         """Return all of them."""
         return np.arange(self._total) if self._mask is None else np.flatnonzero(self._mask)
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of the index in a folder; `SearchIndexError` when it is none."""
+    return str(_read_facts(folder)["vectors_sha256"])[:NAME_DIGITS]
 
 
 def _key(lat: Any, lon: Any) -> Any:

@@ -19,6 +19,7 @@ VECTORS = Counter("loc2vec_vectors", "Vectors answered, by where they came from"
 QUEUE = Gauge("loc2vec_queued_places", "Places that are waited for", multiprocess_mode="livesum")
 REFUSED = Counter("loc2vec_refused", "Requests refused before any work", ["reason"])
 INDEX_SIZE = Gauge("loc2vec_index_places", "Places in the index", multiprocess_mode="livemax")
+STORES = Counter("loc2vec_store_swaps", "Attempts to take a new store into use", ["outcome"])
 SWAPS = Counter("loc2vec_index_swaps", "Attempts to take a new index into use", ["outcome"])
 
 

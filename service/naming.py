@@ -11,9 +11,9 @@ from tiling.sources.registry import open_source
 class NameThread:
     """The names of a store, for all threads: a store that is open belongs to one."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, revision: str) -> None:
         self._thread = ThreadPoolExecutor(1, "names")
-        self._source = self._thread.submit(open_source, location, patience_s=PATIENCE_S).result()
+        self._source = self._thread.submit(open_source, location, patience_s=PATIENCE_S, only=revision).result()
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
         """Return the places with a name, the best first; called from any thread."""

@@ -20,6 +20,7 @@ from tiling.errors import (
     NoNamesError,
     OutsideError,
     PlaceError,
+    StoreReplacedError,
     StoreUnavailableError,
     UnknownNameError,
 )
@@ -39,8 +40,15 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     BusyError: (503, "busy", "The service is busy"),
     SlowError: (503, "slow", "The answer took too long"),
     StoreUnavailableError: (503, "store-away", "The map store is away"),
+    StoreReplacedError: (503, "store-replaced", "The map store was replaced"),
 }
-RETRY_AFTER_S = {BusyError: 1, SlowError: 5, StoreUnavailableError: 5}  # the last: about a database's restart
+RETRY_AFTER_S = {
+    BusyError: 1,
+    SlowError: 5,
+    StoreReplacedError: 1,
+    StoreUnavailableError: 5,  # about a database's restart
+}
+RETRY_AFTER_S |= {StoreUnavailableError: 5}  # about a database's restart
 MAX_ERRORS = 10  # of a request that is wrong in many ways
 DESCRIPTIONS = {
     401: "No valid key",
@@ -106,11 +114,13 @@ async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
     more: dict[str, Any] = {}
     detail = str(error)
     if isinstance(error, OutsideError):
-        more["bounds"] = request.app.state.engine.bounds
+        more["bounds"] = request.state.engine.bounds
     if isinstance(error, NameSearchError):
         more["candidates"] = [place.model_dump() for place in named(error.candidates)]
     if isinstance(error, NoNamesError):  # where the store is, is for the log
         detail = "The map store of this service was imported without names: give lat and lon"
+    if isinstance(error, StoreReplacedError):
+        detail = "The map has just been replaced, and is being opened: try again in a second"
     if isinstance(error, StoreUnavailableError):  # where the store is, and what it said, is for the log
         request_id = REQUEST_ID.get()
         log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)

@@ -1,13 +1,19 @@
-"""Taking a new index into use while the service answers."""
+"""Taking a new index, or a new store, into use while the service answers."""
 
 import asyncio
 import logging
+import threading
+import time
 from pathlib import Path
 
+from starlette.datastructures import State
+
 from service.engine import Engine
-from service.index import FACTS, NeighborIndex
-from service.metrics import SWAPS
+from service.index import FACTS, NeighborIndex, name_of
+from service.metrics import STORES, SWAPS
+from service.settings import Settings
 from tiling.errors import Loc2VecError
+from tiling.sources.registry import revision
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
@@ -25,6 +31,8 @@ def stamp(folder: Path) -> Stamp:
 def swap(engine: Engine, folder: Path) -> bool:
     """Take the index in `folder` into use; one that is damaged or of another model leaves the old one."""
     try:
+        if name_of(folder) == engine.index_name:
+            return False
         engine.use(NeighborIndex.open(folder, keep_cache=False))
     except (Loc2VecError, OSError) as error:
         SWAPS.labels("refused").inc()
@@ -35,12 +43,73 @@ def swap(engine: Engine, folder: Path) -> bool:
     return True
 
 
-async def watch(engine: Engine, folder: Path, every_s: float) -> None:
-    """Look for a new index in `folder` for ever. A folder that is being replaced is looked at again."""
-    seen = stamp(folder)
-    while True:
-        await asyncio.sleep(every_s)
-        now = stamp(folder)
-        if now is not None and now != seen:
-            await asyncio.to_thread(swap, engine, folder)
-            seen = now
+class Reloader:
+    """Looks for what is new on behalf of an application, whose `state.engine` it changes.
+
+    An engine belongs to one revision of the store. A new store gets a new engine, and whoever is
+    being answered by the one before keeps it to the end.
+    """
+
+    def __init__(self, state: State, settings: Settings) -> None:
+        self._state, self._settings = state, settings
+        self._seen: Stamp = None
+        self._tried = ""  # the last revision of the store that could not be taken into use
+        self._retired: list[tuple[float, Engine]] = []
+        self._own: Engine | None = None
+        self._looking, self._closed = threading.Lock(), False
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        while True:
+            await asyncio.sleep(self._settings.reload_s)
+            await asyncio.to_thread(self.look)
+
+    def look(self) -> None:
+        """Take into use what is new, and let go of what nobody uses any more."""
+        with self._looking:
+            if not self._closed:
+                self._look_for_index()
+                self._look_for_store()
+                self._retire(time.monotonic())
+
+    def _look_for_index(self) -> None:
+        """Look at the folder; one that is being replaced is looked at again."""
+        folder = self._settings.index
+        now = None if folder is None else stamp(folder)
+        if folder is not None and now is not None and now != self._seen:
+            swap(self._state.engine, folder)
+            self._seen = now
+
+    def _look_for_store(self) -> None:
+        before: Engine = self._state.engine
+        try:
+            now = revision(self._settings.store, patience_s=0.0)
+        except Loc2VecError:  # away, or between the old file and the new one
+            return
+        if now in (before.revision, self._tried):
+            return
+        try:
+            after = before.reopened()
+        except Loc2VecError as error:
+            self._tried = now
+            STORES.labels("refused").inc()
+            log.error("the new store was not taken into use: %s", error)
+            return
+        self._state.engine = self._own = after
+        self._retired.append((time.monotonic() + self._settings.timeout_s, before))
+        STORES.labels("done").inc()
+        log.info("a new store is in use")
+
+    def _retire(self, now: float) -> None:
+        """Close the engines whose last answer is given, or too late."""
+        for _, engine in (due := [(end, engine) for end, engine in self._retired if end <= now]):
+            engine.close()
+        self._retired = [entry for entry in self._retired if entry not in due]
+
+    def close(self) -> None:
+        """Close all engines that were opened here."""
+        with self._looking:
+            self._closed = True
+            self._retire(float("inf"))
+            if self._own is not None:
+                self._own.close()

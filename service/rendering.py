@@ -31,9 +31,10 @@ def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
 class RenderThread:
     """A thread that holds an open store and a renderer of its own, because both belong to one thread."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, revision: str | None = None) -> None:
+        """`revision`: of the store, which alone will do."""
         self._thread = ThreadPoolExecutor(1, "render")
-        self._source, self._renderer = self._thread.submit(_open, location).result()
+        self._source, self._renderer = self._thread.submit(_open, location, revision).result()
 
     def draw(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, uint8 [n, 12, H, W]; called from any thread."""
@@ -53,6 +54,6 @@ class RenderThread:
         self._thread.shutdown()
 
 
-def _open(location: str) -> tuple[FeatureSource, Renderer]:
-    source = open_source(location, patience_s=PATIENCE_S)
+def _open(location: str, revision: str | None) -> tuple[FeatureSource, Renderer]:
+    source = open_source(location, patience_s=PATIENCE_S, only=revision)
     return source, Renderer(source)

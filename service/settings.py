@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     )
     timeout_s: float = Field(30.0, gt=0, description="How long an answer, and a request's body, may take, seconds")
     drain_s: int = Field(10, ge=0, description="How long a stop waits for answers, seconds")
-    reload_s: float = Field(1.0, gt=0, description="How often the service looks for a new index, seconds")
+    reload_s: float = Field(1.0, gt=0, description="How often the service looks for a new index and store, seconds")
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longer bodies get 413")
     api_keys: Texts = Field((), description="SHA-256 of the keys that may ask; without any, everybody may")
     rate_per_key: str = Field("", description="For example 600/minute; empty: no limit")

@@ -32,6 +32,10 @@ class StoreUnavailableError(Loc2VecError):
     """The database of a feature store does not answer, for now."""
 
 
+class StoreReplacedError(Loc2VecError):
+    """A store is not the one any more that was opened."""
+
+
 class ReplicationError(Loc2VecError):
     """A replication server does not answer, or does not have the changes that are asked for."""
 

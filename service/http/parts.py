@@ -17,6 +17,7 @@ LISTS = {"within", "not_within"}  # parameters that may be repeated
 
 def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
+    request.state.engine = engine  # for an error that tells of it: another one may have been taken into use by then
     return engine
 
 

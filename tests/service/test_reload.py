@@ -54,7 +54,7 @@ def test_no_answer_is_lost_or_mixed_while_the_index_changes(
 
     with (
         open_engine(changed(settings, index=folder)) as engine,
-        serving(settings, engine) as client,
+        serving(changed(settings, index=None), engine) as client,  # which looks for none itself
         ThreadPoolExecutor(3) as pool,
     ):
         askers = [pool.submit(ask) for _ in range(3)]

@@ -24,7 +24,7 @@ import psycopg2.extensions
 from numpy.typing import NDArray
 
 from tiling.changes import Changes
-from tiling.errors import StoreError, StoreUnavailableError
+from tiling.errors import StoreError, StoreReplacedError, StoreUnavailableError
 from tiling.names import MOST, Name, NamedPlace, fold, merged, words_of
 from tiling.sources.base import Coverage, Outline, halves, no_names
 from tiling.values import Box, Features, check_fingerprint
@@ -51,11 +51,14 @@ _SETTINGS = """
 SET jit = off;
 SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('statement_timeout') = '0'
 """
-# Also where there are no features there is one row: it says by which catalogue the store was made, in the
-# same breath, because the whole store may be replaced while it is open.
+# Also where there are no features there is one row: it says by which catalogue the store was made, and what its
+# content is, in the same breath, because the whole store may be replaced while it is open.
 _QUERY = """
-SELECT made.fingerprint, channel, width_m, ST_AsBinary(geom, 'NDR')
-FROM (SELECT min(fingerprint) AS fingerprint FROM loc2vec.extracts) AS made
+SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
+FROM (
+    SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
+        (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
+) AS made
 LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
 """
 _LARGE = """
@@ -250,8 +253,12 @@ def _pool(location: str) -> Pool:
 class PostgisSource(Coverage):
     """A PostGIS store open for reading. It holds no connection: each question takes one from the pool."""
 
-    def __init__(self, location: str, patience_s: float = PATIENCE_S) -> None:
-        """Open the store; raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers."""
+    def __init__(self, location: str, patience_s: float = PATIENCE_S, content: str | None = None) -> None:
+        """Open the store; raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers.
+
+        `content`: the hash of the content that alone will do; features of another are refused.
+        """
+        self._content = content
         self._pool = _pool(location)
         self._patience_s = patience_s
         self.location = self._pool.database.location
@@ -279,13 +286,15 @@ class PostgisSource(Coverage):
         """
         query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
         answer = [row for part in halves(box) for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})]
-        for made_by in {row[0] for row in answer}:
+        for made_by, content in {(row[0], row[1]) for row in answer}:
             check_fingerprint(self.location, made_by, self.fingerprint)
-        rows = [row for row in answer if row[1] is not None]
+            if self._content not in (None, content):
+                raise StoreReplacedError(f"{self.location} was replaced or updated while it was open")
+        rows = [row for row in answer if row[2] is not None]
         return Features(
-            np.array([row[1] for row in rows], np.int8),
-            np.array([row[2] for row in rows], np.float32),
-            _objects([row[3] for row in rows]),
+            np.array([row[2] for row in rows], np.int8),
+            np.array([row[3] for row in rows], np.float32),
+            _objects([row[4] for row in rows]),
         )
 
     def outline(self) -> Outline:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.changes import Changes
-from tiling.errors import ExtractError, FingerprintError, StoreError
+from tiling.errors import ExtractError, FingerprintError, StoreError, StoreReplacedError
 from tiling.files import require_file, sha256_of
 from tiling.sources.base import FeatureSource
 from tiling.sources.geopackage import GeoPackageSource
@@ -23,16 +23,22 @@ def is_database(location: str | Path) -> bool:
 
 
 def open_source(
-    location: str | Path, catalogue: Catalogue | None = None, patience_s: float = PATIENCE_S
+    location: str | Path,
+    catalogue: Catalogue | None = None,
+    patience_s: float = PATIENCE_S,
+    only: str | None = None,
 ) -> FeatureSource:
     """Open the store at `location`; a database that is away is asked again for up to `patience_s` seconds.
+
+    `only`: the `revision` that alone will do. With another one `StoreReplacedError` is raised: a file is the one
+    that was opened for as long as it is open, whatever takes its place; of a database it is seen at every question.
 
     Raises `StoreError` when the store is missing or none of ours, `FingerprintError` when it was made
     with another catalogue, `StoreUnavailableError` when its database does not answer.
     """
     source: FeatureSource
     if is_database(location):
-        source = PostgisSource(str(location), patience_s)
+        source = PostgisSource(str(location), patience_s, only)
     elif "://" in str(location):
         raise StoreError(f"{without_secrets(str(location))}: a store is a file (region.gpkg) or postgresql://...")
     else:
@@ -40,6 +46,8 @@ def open_source(
     expected = (catalogue or load_catalogue()).fingerprint(TileGeometry())
     try:
         check_fingerprint(source.location, source.fingerprint, expected)
+        if only not in (None, revision(location, patience_s)):
+            raise StoreReplacedError(f"{source.location} was replaced while it was opened")
     except BaseException:
         source.close()
         raise
@@ -66,6 +74,20 @@ def content_hash(location: str | Path) -> str:
         with PostgisSource(str(location)) as source:
             return source.content_hash()
     return sha256_of(Path(location))
+
+
+def revision(location: str | Path, patience_s: float = PATIENCE_S) -> str:
+    """Return what changes when the store is replaced or updated; unlike `content_hash` it costs nothing to ask.
+
+    Raises `StoreError` when the store is missing, `StoreUnavailableError` when its database does not answer.
+    """
+    if is_database(location):
+        with PostgisSource(str(location), patience_s) as source:
+            return source.content_hash()
+    path = Path(location)
+    require_file(path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`")
+    status = path.stat()
+    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def changes_since(location: str | Path, content: str) -> Changes:
