@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from service import tracing
 from service.engine import Engine
 from service.gate import Gate
 from service.http import docs, embedding, map, neighbors, operation
@@ -27,6 +28,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with (
+            tracing.exported() if settings.tracing else contextlib.nullcontext(),
             contextlib.closing(Gate(settings.queue_places, settings.timeout_s)) as gate,
             open_engine(settings) as engine,  # closed first, so that work goes no further than it has to
         ):

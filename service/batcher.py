@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import STOPPING, BusyError
 from service.metrics import BATCH, timed
+from service.tracing import Cause, cause
 
 WINDOW_S = 0.002
 MOST = 128  # tiles together: more are no quicker each
@@ -23,6 +24,7 @@ Vectors = NDArray[np.float32]
 class _Job(NamedTuple):
     tiles: Tiles
     vectors: Future[Vectors]
+    cause: Cause | None
 
 
 class Batcher:
@@ -40,7 +42,7 @@ class Batcher:
 
     def encode(self, tiles: Tiles) -> Vectors:
         """Return the vectors [n, D] of tiles [n, 12, H, W]; called from any thread."""
-        job = _Job(tiles, Future())
+        job = _Job(tiles, Future(), cause())
         with self._putting:
             if self._closed:
                 raise BusyError(STOPPING)
@@ -80,7 +82,7 @@ class Batcher:
         try:
             tiles = jobs[0].tiles if len(jobs) == 1 else np.concatenate([job.tiles for job in jobs])
             BATCH.observe(len(tiles))
-            with timed("encode"):
+            with timed("encode", [job.cause for job in jobs]):
                 vectors = self._encode(tiles)
         except BaseException as error:  # belongs to those who wait for it
             for job in jobs:

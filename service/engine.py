@@ -4,6 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -213,7 +214,8 @@ class Engine:
         if len(places) <= AT_ONCE:
             return list(self._embed_few(places)) if places else []
         parts = [places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)]
-        return [vector for part in self._pool.map(self._embed_few, parts) for vector in part]
+        drawn = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
+        return [vector for part in drawn for vector in part.result()]
 
     def _embed_few(self, places: Sequence[LonLat]) -> Vector:
         with self._counted(), self._drawer() as drawer, timed("render"):

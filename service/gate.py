@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from service.errors import STOPPING, BusyError, SlowError
@@ -29,7 +30,7 @@ class Gate:
         begun goes on then, and counts until it ends.
         """
         self._enter(weight)
-        future = self._threads.submit(work, *arguments)
+        future = self._threads.submit(copy_context().run, work, *arguments)  # with the request's id and span
         future.add_done_callback(lambda _: self._leave(weight))
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -2,11 +2,13 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.registry import REGISTRY
+
+from service import tracing
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where the processes put their figures together
@@ -24,11 +26,12 @@ SWAPS = Counter("loc2vec_index_swaps", "Attempts to take a new index into use", 
 
 
 @contextmanager
-def timed(stage: str) -> Iterator[None]:
-    """Count the time of the block as that of a stage."""
+def timed(stage: str, causes: Sequence[tracing.Cause] = ()) -> Iterator[None]:
+    """Count the time of the block as that of a stage, and make a span of it, for the spans that are its `causes`."""
     start = time.perf_counter()
     try:
-        yield
+        with tracing.stage(stage, causes):
+            yield
     finally:
         STAGE.labels(stage).observe(time.perf_counter() - start)
 

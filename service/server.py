@@ -9,6 +9,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from service import tracing
 from service.app import create_app
 from service.engine import Engine, EngineSettings
 from service.errors import AddressError
@@ -63,6 +64,8 @@ def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -
 
     What is missing or damaged is found before anything listens, and raised.
     """
+    if settings.tracing:
+        tracing.require()
     engine = open_engine(settings)
     if settings.workers == 1:
         _Server(_config(settings, lambda _: engine), ready).run(sockets=[bound])

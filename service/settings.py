@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     rate_per_key: str = Field("", description="For example 600/minute; empty: no limit")
     rate_per_address: str = Field("", description="For example 60/minute; empty: no limit")
     cors_origins: Texts = Field((), description="Origins of the pages that may ask, or *")
+    tracing: bool = Field(False, description="Send spans of OpenTelemetry; needs the extra `otel`")
     log_format: Literal["text", "json"] = Field("text", description="Lines for people, or for programs")
 
     @field_validator("api_keys", "cors_origins", mode="before")

@@ -21,6 +21,7 @@ ONLY_IN = {
     "h3": {"tiling.cells"},
     "pyogrio": {"tiling.sources.geopackage"},
     "rasterio": {"service.raster"},
+    "opentelemetry": {"service.tracing"},
     "ray": {"tiling.ray_engine"},
     "matplotlib": {"loc2vec.evaluation.report", "loc2vec.explore.drawing"},
     "sklearn": {

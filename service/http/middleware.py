@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import tracing
 from service.logs import REQUEST_ID
 from service.metrics import LATENCY, REQUESTS
 from service.problems import internal, refused
@@ -43,7 +44,8 @@ class Around:
         """Answer one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
         REQUEST_ID.set(request_id)
         start, status = time.perf_counter(), 0
@@ -58,25 +60,35 @@ class Around:
                     headers.setdefault(name, value)
             await send(message)
 
-        try:
-            await self._app(scope, receive, sending)
-        except Exception as error:
-            if status:  # too late to say so: the connection is cut
-                raise
-            log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
-            await internal(Request(scope), request_id)(scope, receive, sending)
-        finally:
-            _tell(scope, status, time.perf_counter() - start)
+        with tracing.request(_method(scope), headers) as span:
+            try:
+                await self._app(scope, receive, sending)
+            except Exception as error:
+                if status:  # too late to say so: the connection is cut
+                    raise
+                log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
+                await internal(Request(scope), request_id)(scope, receive, sending)
+            finally:
+                _tell(scope, status, time.perf_counter() - start)
+                tracing.answered(span, _method(scope), _route(scope), status)
         return None
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:
     """Log and count a request; coordinates are not logged, because they may say where somebody was."""
-    route = getattr(scope.get("route"), "path", "none")
-    REQUESTS.labels(scope["method"] if scope["method"] in METHODS else "other", route, str(status)).inc()
+    route = _route(scope)
+    REQUESTS.labels(_method(scope), route, str(status)).inc()
     LATENCY.labels(route).observe(seconds)
     facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(1000 * seconds, 2)}
     access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds, extra=facts)
+
+
+def _route(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", "none")
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}

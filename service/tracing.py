@@ -1,0 +1,105 @@
+"""Spans of OpenTelemetry (extra `otel`): a request, and in it the stages render, encode, search. Off unless asked for.
+
+Where they go is said as OpenTelemetry says it: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on. Coordinates
+and names are in no span, because they may say where somebody was; OpenTelemetry's own instrumentation of ASGI would
+put the whole URL in.
+"""
+
+import contextlib
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from service.errors import SettingsError
+
+Span = Any  # OpenTelemetry's, which may not be installed
+Cause = Any  # the context of a span, in which another one has its reason
+
+_tracers: list[Any] = []  # the one in use; none while spans are off
+
+
+def require() -> None:
+    """Raise `SettingsError` when the extra is missing."""
+    try:
+        importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ImportError as error:
+        raise SettingsError("LOC2VEC_TRACING needs more packages: pip install 'loc2vec[otel]'") from error
+
+
+@contextlib.contextmanager
+def exported() -> Iterator[None]:
+    """Send the spans of the block to where the environment says; `SettingsError` when the extra is missing."""
+    require()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    with recorded(BatchSpanProcessor(OTLPSpanExporter())):
+        yield
+
+
+@contextlib.contextmanager
+def recorded(processor: Any) -> Iterator[None]:
+    """Hand the spans of the block to a span processor."""
+    from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    # What the environment says of the service wins.
+    provider = TracerProvider(resource=Resource({SERVICE_NAME: "loc2vec"}).merge(OTELResourceDetector().detect()))
+    provider.add_span_processor(processor)
+    _tracers.append(provider.get_tracer("loc2vec"))
+    try:
+        yield
+    finally:
+        _tracers.pop()
+        provider.shutdown()
+
+
+@contextlib.contextmanager
+def request(method: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
+    """Make a span of the block, which answers a request; its `traceparent` header says what it is a part of."""
+    if not _tracers:
+        yield None
+        return
+    from opentelemetry.propagate import extract
+    from opentelemetry.trace import SpanKind
+
+    with _tracers[-1].start_as_current_span(
+        method, extract(headers), SpanKind.SERVER, {"http.request.method": method}
+    ) as span:
+        yield span
+
+
+def answered(span: Span | None, method: str, route: str, status: int) -> None:
+    """Say in the span of a request which route answered, and how."""
+    if span is None:
+        return
+    from opentelemetry.trace import StatusCode
+
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.route": route, "http.response.status_code": status})
+    if status >= 500 or not status:
+        span.set_status(StatusCode.ERROR)
+
+
+@contextlib.contextmanager
+def stage(name: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
+    """Make a span of the block: a part of the first of `causes`, or of the span around it; linked to the others."""
+    if not _tracers:
+        yield
+        return
+    from opentelemetry.trace import Link, NonRecordingSpan, set_span_in_context
+
+    known = [cause for cause in causes if cause is not None]
+    parent = set_span_in_context(NonRecordingSpan(known[0])) if known else None
+    links = [Link(cause) for cause in known[1:]]
+    with _tracers[-1].start_as_current_span(name, parent, links=links):
+        yield
+
+
+def cause() -> Cause | None:
+    """Return the context of the span around, for a thread that goes on with the work."""
+    if not _tracers:
+        return None
+    from opentelemetry.trace import get_current_span
+
+    return get_current_span().get_span_context()
