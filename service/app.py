@@ -9,7 +9,6 @@ from fastapi.responses import RedirectResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from service import tracing
 from service.engine import Engine
 from service.gate import Gate
 from service.http import docs, embedding, map, neighbors, operation
@@ -19,6 +18,7 @@ from service.http.parts import refuse_repeated
 from service.problems import install
 from service.reload import Reloader
 from service.settings import Settings
+from service.tracing import exported_spans
 from service.version import version
 
 
@@ -28,7 +28,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with (
-            tracing.exported() if settings.tracing else contextlib.nullcontext(),
+            exported_spans() if settings.tracing else contextlib.nullcontext(),
             contextlib.closing(Gate(settings.queue_places, settings.timeout_s)) as gate,
             open_engine(settings) as engine,  # closed first, so that work goes no further than it has to
         ):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.registry import REGISTRY
 
-from service import tracing
+from service.tracing import Cause, stage_span
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where the processes put their figures together
@@ -26,11 +26,11 @@ SWAPS = Counter("loc2vec_index_swaps", "Attempts to take a new index into use", 
 
 
 @contextmanager
-def timed(stage: str, causes: Sequence[tracing.Cause] = ()) -> Iterator[None]:
+def timed(stage: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
     """Count the time of the block as that of a stage, and make a span of it, for the spans that are its `causes`."""
     start = time.perf_counter()
     try:
-        with tracing.stage(stage, causes):
+        with stage_span(stage, causes):
             yield
     finally:
         STAGE.labels(stage).observe(time.perf_counter() - start)

@@ -9,13 +9,13 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service import tracing
 from service.app import create_app
 from service.engine import Engine, EngineSettings
 from service.errors import AddressError
 from service.logs import log_config
 from service.metrics import SHARED
 from service.settings import Settings
+from service.tracing import require_tracing
 
 START_S = 120.0  # for a process to load its model and index
 
@@ -65,7 +65,7 @@ def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -
     What is missing or damaged is found before anything listens, and raised.
     """
     if settings.tracing:
-        tracing.require()
+        require_tracing()
     engine = open_engine(settings)
     if settings.workers == 1:
         _Server(_config(settings, lambda _: engine), ready).run(sockets=[bound])

@@ -18,7 +18,7 @@ Cause = Any  # the context of a span, in which another one has its reason
 _tracers: list[Any] = []  # the one in use; none while spans are off
 
 
-def require() -> None:
+def require_tracing() -> None:
     """Raise `SettingsError` when the extra is missing."""
     try:
         importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
@@ -27,18 +27,18 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def exported() -> Iterator[None]:
+def exported_spans() -> Iterator[None]:
     """Send the spans of the block to where the environment says; `SettingsError` when the extra is missing."""
-    require()
+    require_tracing()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    with recorded(BatchSpanProcessor(OTLPSpanExporter())):
+    with recorded_spans(BatchSpanProcessor(OTLPSpanExporter())):
         yield
 
 
 @contextlib.contextmanager
-def recorded(processor: Any) -> Iterator[None]:
+def recorded_spans(processor: Any) -> Iterator[None]:
     """Hand the spans of the block to a span processor."""
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -55,7 +55,7 @@ def recorded(processor: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def request(method: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
+def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
     """Make a span of the block, which answers a request; its `traceparent` header says what it is a part of."""
     if not _tracers:
         yield None
@@ -82,7 +82,7 @@ def answered(span: Span | None, method: str, route: str, status: int) -> None:
 
 
 @contextlib.contextmanager
-def stage(name: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
+def stage_span(name: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
     """Make a span of the block: a part of the first of `causes`, or of the span around it; linked to the others."""
     if not _tracers:
         yield

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import tracing
 from service.logs import REQUEST_ID
 from service.metrics import LATENCY, REQUESTS
 from service.problems import internal, refused
+from service.tracing import answered, request_span
 
 GIVEN_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 HEADERS = {
@@ -60,7 +60,7 @@ class Around:
                     headers.setdefault(name, value)
             await send(message)
 
-        with tracing.request(_method(scope), headers) as span:
+        with request_span(_method(scope), headers) as span:
             try:
                 await self._app(scope, receive, sending)
             except Exception as error:
@@ -70,7 +70,7 @@ class Around:
                 await internal(Request(scope), request_id)(scope, receive, sending)
             finally:
                 _tell(scope, status, time.perf_counter() - start)
-                tracing.answered(span, _method(scope), _route(scope), status)
+                answered(span, _method(scope), _route(scope), status)
         return None
 
 

@@ -32,7 +32,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    with tracing.recorded(SimpleSpanProcessor(exporter)):
+    with tracing.recorded_spans(SimpleSpanProcessor(exporter)):
         yield exporter
 
 
@@ -97,7 +97,7 @@ def test_one_batch_for_several_requests_is_linked_to_them_all(spans: InMemorySpa
     batcher = Batcher(encode, lambda: False)
 
     def ask(method: str) -> None:
-        with tracing.request(method, {}):
+        with tracing.request_span(method, {}):
             batcher.encode(np.zeros((1, 1, 2, 2), np.uint8))
 
     with ThreadPoolExecutor(4) as threads:
