@@ -32,9 +32,10 @@ from loc2vec.vectors import Vectors
 from service.grid import grid
 from service.index import NeighborIndex
 from service.rendering import draw
+from service.search import Filters, Search
 from tiling.render import Renderer
 from tiling.sources.registry import open_source
-from tiling.values import LonLat
+from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]
 
@@ -121,9 +122,9 @@ def row(name: str, times: NDArray[np.float64], beside: float | None = None, per:
 
 def measure(store: str, encoder: LocationEncoder, vectors: Vectors, index: Path, count: int) -> dict[str, Any]:
     """Ask everything `count` times."""
-    search = NeighborIndex.open(index)
     with open_source(store) as source, hello() as bare, serving(store, index) as (url, pid), httpx2.Client() as client:
         renderer, middle = Renderer(source), source.coverage.representative_point()
+        search, spot = Search(NeighborIndex.open(index), source.regions), LonLat(middle.x, middle.y)
 
         def place(number: int) -> LonLat:
             return LonLat(middle.x + 1e-7 * number, middle.y)
@@ -135,13 +136,15 @@ def measure(store: str, encoder: LocationEncoder, vectors: Vectors, index: Path,
             spots = [{"lat": middle.y + 1e-7 * (number * 256 + n), "lon": middle.x} for n in range(256)]
             assert client.post(f"{url}/embed", json={"locations": spots}, timeout=60).status_code == 200
 
-        box = f"{middle.x - 0.01},{middle.y - 0.01},{middle.x + 0.01},{middle.y + 0.01}"
+        bounds = Box(middle.x - 0.01, middle.y - 0.01, middle.x + 0.01, middle.y + 0.01)
+        inside, box = Filters(bounds), ",".join(map(str, bounds))
         known, query = {"lat": middle.y, "lon": middle.x}, client.get
         get("/embed", **known)
         times = in_turns(
             {
                 "called": lambda n: encoder.encode(draw(renderer, [place(n)])),
-                "search": lambda n: search.search(vectors.embedding[n], 10),
+                "search": lambda n: search.nearest(vectors.embedding[n], 10, [spot]),
+                "boxed": lambda n: search.nearest(vectors.embedding[n], 10, [spot], inside),
                 "bare": lambda n: query(bare),
                 "new": lambda n: get("/embed", lat=place(n + 9).lat, lon=place(n + 9).lon),
                 "known": lambda n: get("/embed", **known),
@@ -151,15 +154,16 @@ def measure(store: str, encoder: LocationEncoder, vectors: Vectors, index: Path,
             count,
         )
         many = in_turns({"many": post}, max(2, count // 60))["many"]
-        once, look, route = (float(np.median(times[name])) for name in ("called", "search", "bare"))
+        once, look, boxed, route = (float(np.median(times[name])) for name in ("called", "search", "boxed", "bare"))
         rows = [
             row("render + encode, called", times["called"]),
-            row(f"search of {len(search)}, called", times["search"]),
+            row(f"search of {len(search.index)}, called", times["search"]),
+            row("search in a box, called", times["boxed"]),
             row("bare FastAPI route", times["bare"]),
             row("/embed, new place", times["new"], once),
             row("/embed, known place", times["known"], route),
             row("/neighbors, known place", times["near"], route + look),
-            row("/neighbors in a box", times["box"], route + look),
+            row("/neighbors in a box", times["box"], route + boxed),
             row("/embed of 256, places", many, 256 * once, 256),
         ]
         return {"rows": rows, "peak_mb": round(peak_mb(pid))}

@@ -24,6 +24,7 @@ NAME_DIGITS = 12  # of the hash of the vectors
 TIE = 1e-4
 FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to leave out
 HNSW_ABOVE = 1_000_000  # vectors; up to here every search looks at all of them
+BAND = 8  # of the places: a box whose latitudes hold fewer is looked for in their order
 LINKS = 32  # of a vector in the graph of a large index
 BREADTH = 256  # how many candidates a search of the graph keeps
 
@@ -112,7 +113,7 @@ class NeighborIndex:
 
     def ids_in(self, box: Box) -> NDArray[np.int64]:
         """Return the ids of the places in a box, from south to north."""
-        first, end = np.searchsorted(self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)])
+        first, end = self._band(box)
         lon = self._places[first:end].imag
         if box.crosses_antimeridian:
             inside = (lon >= box.west) | (lon <= box.east)
@@ -120,6 +121,25 @@ class NeighborIndex:
             inside = (lon >= box.west) & (lon <= box.east)
         ids: NDArray[np.int64] = self._ids[self._by_place[first:end][inside]]
         return ids
+
+    def _band(self, box: Box) -> NDArray[np.int64]:
+        """Return where the places between the south and the north of a box begin and end, of all by latitude."""
+        edges = np.searchsorted(self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)])
+        return np.asarray(edges, np.int64)
+
+    def in_box(self, box: Box) -> NDArray[np.bool_]:
+        """Tell which rows lie in a box: bool [rows]."""
+        first, end = self._band(box)
+        if end - first < len(self.lat) // BAND:  # else it is quicker to look at them all
+            mask = np.zeros(len(self.lat), np.bool_)
+            mask[self.ids_in(box)] = True
+            return mask
+        if box.crosses_antimeridian:
+            in_lon = (self.lon >= box.west) | (self.lon <= box.east)
+        else:
+            in_lon = (self.lon >= box.west) & (self.lon <= box.east)
+        found: NDArray[np.bool_] = in_lon & (self.lat >= box.south) & (self.lat <= box.north)
+        return found
 
     def vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors [n, D] of ids that have one."""
@@ -153,7 +173,9 @@ class NeighborIndex:
             raise SearchIndexError(f"the embedding has {queries.shape[1]} numbers, the index {self.dim}")
         if k < 1:
             raise SearchIndexError(f"k = {k}: ask for at least one neighbour")
-        choice = _Choice(len(self), None if allowed is None else allowed[self._ids])
+        if allowed is not None and len(self) < len(allowed):
+            allowed = allowed[self._ids]
+        choice = _Choice(len(self), allowed)
         found = [self._search_one(query, min(k, choice.count), choice) for query in queries]
         ids, distances = np.stack([ids for ids, _ in found]), np.stack([d for _, d in found])
         return (ids[0], distances[0]) if np.ndim(embedding) == 1 else (ids, distances)

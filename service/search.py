@@ -68,26 +68,17 @@ class Search:
     def _allowed(self, places: Sequence[LonLat], filters: Filters) -> Mask | None:
         """Return which rows pass: bool [rows], or None for all."""
         masks = [~self._near(place, filters.min_distance_m) for place in places if filters.min_distance_m > 0]
-        masks += [] if filters.bbox is None else [self._in_box(filters.bbox)]
+        masks += [] if filters.bbox is None else [self.index.in_box(filters.bbox)]
         masks += (
             [] if not filters.within else [np.logical_or.reduce([self._in_region(name) for name in filters.within])]
         )
         masks += [~self._in_region(name) for name in filters.not_within]
         return np.logical_and.reduce(masks) if masks else None
 
-    def _in_box(self, box: Box) -> Mask:
-        lat, lon = self.index.lat, self.index.lon
-        if box.crosses_antimeridian:
-            in_lon = (lon >= box.west) | (lon <= box.east)
-        else:
-            in_lon = (lon >= box.west) & (lon <= box.east)
-        mask: Mask = in_lon & (lat >= box.south) & (lat <= box.north)
-        return mask
-
     def _near(self, place: LonLat, metres: float) -> Mask:
         """Tell which rows lie less than `metres` from `place`; only those in a box around it are measured."""
         # A hundredth more: the box is measured on the ellipsoid, the distance on the mean sphere.
-        near = self._in_box(box_around(place, 1.01 * metres))
+        near = self.index.in_box(box_around(place, 1.01 * metres))
         rows = np.flatnonzero(near)
         near[rows] = ground_distance_m(place.lat, place.lon, self.index.lat[rows], self.index.lon[rows]) < metres
         return near

@@ -1,4 +1,7 @@
-"""What the routes share."""
+"""What the routes share.
+
+Dependencies are coroutines: FastAPI runs a plain function in a thread, which costs more than they do.
+"""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,18 +18,18 @@ from tiling.values import LonLat
 LISTS = {"within", "not_within"}  # parameters that may be repeated
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     request.state.engine = engine  # for an error that tells of it: another one may have been taken into use by then
     return engine
 
 
-def _gate(request: Request) -> Gate:
+async def _gate(request: Request) -> Gate:
     gate: Gate = request.app.state.gate
     return gate
 
 
-def refuse_repeated(request: Request) -> None:
+async def refuse_repeated(request: Request) -> None:
     """Refuse a parameter that is there twice, because nobody knows which of the two is meant."""
     names = [name for name, _ in request.query_params.multi_items()]
     twice = {name for name in names if names.count(name) > 1} - LISTS if len(set(names)) < len(names) else set()
