@@ -5,13 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import Depends, FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from service.engine import Engine
 from service.gate import Gate
-from service.http import docs, embedding, map, neighbors, operation
+from service.http import docs, embedding, map, neighbors, operation, page
 from service.http.access import Access
 from service.http.middleware import Around, BodyGuard
 from service.http.parts import refuse_repeated
@@ -71,7 +70,7 @@ def _add_routes(app: FastAPI, access: Access) -> None:
         app.include_router(router, dependencies=checks)
     app.include_router(operation.public)
     app.include_router(docs.router)
-    app.get("/", include_in_schema=False)(root)
+    app.include_router(page.router)
 
 
 def _add_layers(app: FastAPI, settings: Settings) -> None:
@@ -87,8 +86,3 @@ def _add_layers(app: FastAPI, settings: Settings) -> None:
             expose_headers=["ETag", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(Around)
-
-
-async def root() -> RedirectResponse:
-    """Lead to the documentation."""
-    return RedirectResponse("docs")

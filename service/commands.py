@@ -194,7 +194,7 @@ def serve_command(**options: Any) -> None:
 
     settings = load_settings(options)
     with bind(settings.host, settings.port) as bound:
-        serve(settings, bound, lambda: click.echo(f"Ready: {url_of(bound)}/docs"))
+        serve(settings, bound, lambda: click.echo(f"Ready: {url_of(bound)}"))
 
 
 @click.command("demo", epilog="Example: loc2vec demo")

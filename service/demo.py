@@ -69,7 +69,8 @@ def urls_to_try(url: str) -> list[str]:
     """Return what to print when the service is ready."""
     place = "lat=43.7384&lon=7.4246"
     return [
-        f"Ready: {url}/docs",
+        f"Ready: {url}",
+        f"  The map is at {url} in a browser, what can be asked at {url}/docs",
         f"  curl '{url}/embed?{place}'",
         f"  curl '{url}/neighbors?{place}&k=5'",
         f"  curl '{url}/tile.png?{place}' -o tile.png",

@@ -65,6 +65,7 @@ class Engine:
             self.source = source  # for what it knows of the store; the features are for the drawers to read
         self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
+        self.index_refused: str | None = None  # a sentence for clients: why a newer index is not in use
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
         self._pictures: TTLCache[Hashable, bytes] = TTLCache(PICTURE_BYTES, settings.cache_s, getsizeof=len)
         self._knowing = threading.Lock()
@@ -158,7 +159,7 @@ class Engine:
             )
         # Vectors that were made of another map answer for places of that map only, and are not the place's here.
         self._precomputed = bool(index.store) and index.store == self._content
-        self._search = Search(index, self.source.regions)
+        self._search, self.index_refused = Search(index, self.source.regions), None
         INDEX_SIZE.set(len(index))
 
     def require(self, place: LonLat) -> None:

@@ -12,11 +12,14 @@ from service.engine import Engine
 from service.index import FACTS, NeighborIndex, name_of
 from service.metrics import STORES, SWAPS
 from service.settings import Settings
-from tiling.errors import Loc2VecError
+from tiling.errors import FingerprintError, Loc2VecError
 from tiling.sources.registry import revision
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
+# What clients are told; the log says more, and where.
+FOREIGN = "A newer index was refused, because it was made with another channel catalogue: the one before still answers"
+REFUSED = "A newer index was refused, because it is damaged or of another model: the one before still answers"
 
 
 def stamp(folder: Path) -> Stamp:
@@ -32,10 +35,12 @@ def swap(engine: Engine, folder: Path) -> bool:
     """Take the index in `folder` into use; one that is damaged or of another model leaves the old one."""
     try:
         if name_of(folder) == engine.index_name:
+            engine.index_refused = None
             return False
         engine.use(NeighborIndex.open(folder, keep_cache=False))
     except (Loc2VecError, OSError) as error:
         SWAPS.labels("refused").inc()
+        engine.index_refused = FOREIGN if isinstance(error, FingerprintError) else REFUSED
         log.error("the new index was not taken into use, the old one still answers: %s", error)
         return False
     SWAPS.labels("done").inc()

@@ -435,7 +435,9 @@ class Info(BaseModel):
     store: str
     bounds: list[float] = Field(min_length=4, max_length=4, description="West, south, east, north, degrees")
     regions: list[str] = Field(description="Names for `within` and `not_within`")
+    region_bounds: dict[str, list[float]] = Field(description="West, south, east, north of each region, degrees")
     index_count: int | None = Field(description="How many places the index holds; null without an index")
+    index_refused: str | None = Field(description="Why a newer index is not in use; null when none was refused")
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
     channels: list[str] = Field(description="Names of the channels of a tile")
     attribution: str

@@ -27,7 +27,7 @@ MARGIN_PX = 24.0  # around the picture: what reaches into it from there
 WIDTH_ZOOM = 13  # where the widths of LINES hold; they double in two zooms
 THINNEST_PX = 0.6
 CASING_PX = 1.4  # both sides together
-SEAM_PX = 0.7  # the store cuts large areas into pieces, whose edges must not show
+SEAM_PX = 1.0  # the store cuts large areas into pieces, whose edges must not show
 MAX_DOT_PX = 3.5
 
 AREAS = (8, 7, 9, 6, 11, 5, 10, 3, 2)  # channels from below to above; buildings follow

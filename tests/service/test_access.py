@@ -16,7 +16,7 @@ from tests.service.test_app import MONACO, check_problem
 
 KEY, OTHER = "correct horse battery staple", "a second key"
 HASHES = tuple(hashlib.sha256(key.encode()).hexdigest() for key in (KEY, OTHER))
-OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/", "/docs/{name}"}
+OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/", "/docs/{name}", "/page/{name}"}
 
 
 def changed(settings: Settings, **values: Any) -> Settings:
@@ -44,7 +44,7 @@ def test_every_route_but_those_of_health_and_help_asks_for_a_key(locked: TestCli
         answer = locked.request(method, path, params=MONACO)
         assert "Bearer" in answer.headers["www-authenticate"]
         check_problem(answer, 401)
-    for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+    for path in ("/healthz", "/readyz", "/docs", "/openapi.json", "/", "/page/main.js"):
         assert locked.get(path).status_code == 200
 
 
@@ -119,6 +119,7 @@ def test_no_other_method_gets_around_the_key(locked: TestClient, method: str) ->
 def test_files_do_not_leave_by_the_documentation(locked: TestClient) -> None:
     for name in ("../__init__.py", "..%2f__init__.py", "%2fetc%2fpasswd", "redoc.standalone.js", "..%5c", "%00"):
         assert locked.get(f"/docs/{name}").status_code == 404, name
+        assert locked.get(f"/page/{name}").status_code == 404, name
 
 
 def test_too_many_of_one_address_are_told_when_to_come_back(settings: Settings, engine: Engine) -> None:

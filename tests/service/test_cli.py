@@ -217,7 +217,7 @@ def served(monaco_store: Path, model_folder: Path, index_folder: Path) -> Iterat
         try:
             line = process.stdout.readline()
             assert line.startswith("Ready: http://127.0.0.1:")
-            yield process, line.removeprefix("Ready: ").strip().removesuffix("/docs")
+            yield process, line.removeprefix("Ready: ").strip()
         finally:
             process.kill()
 

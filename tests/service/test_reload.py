@@ -75,12 +75,17 @@ def test_a_bad_index_leaves_the_old_one(settings: Settings, engine: Engine, vect
     other = Vectors(vectors.lat, vectors.lon, vectors.embedding, None, "other@1", vectors.fingerprint)
     NeighborIndex.build(other, folder)
     assert not swap(engine, folder)
+    with serving(settings, engine) as client:
+        assert "of another model" in client.get("/info").json()["index_refused"]
     NeighborIndex.build(vectors, folder)
     write_vectors(folder / VECTORS, moved(vectors, 1))
     assert not swap(engine, folder)
     (folder / FACTS).write_text("{")
     assert not swap(engine, folder)
     assert engine.index_name == before
+    NeighborIndex.build(vectors, folder)
+    assert not swap(engine, folder)  # it is the one that answers
+    assert engine.index_refused is None
 
 
 def test_a_new_index_is_found_by_itself(settings: Settings, vectors: Vectors, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def running(settings: Settings, **environment: str) -> Iterator[tuple[subprocess
         try:
             line = process.stdout.readline()
             assert line.startswith("Ready: ")
-            yield process, line.removeprefix("Ready: ").strip().removesuffix("/docs")
+            yield process, line.removeprefix("Ready: ").strip()
         finally:
             process.kill()
 

@@ -103,7 +103,7 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
     covered = shapely.MultiPolygon([shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.9, -16.9)])
     store = tmp_path / "fiji.gpkg"
     fingerprint = load_catalogue().fingerprint(TileGeometry())
-    write_geopackage(store, features, [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
+    write_geopackage(store, features, (), [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
     with open_source(store) as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
     land, water = rgb(COLOURS["light"]["land"]), rgb(COLOURS["light"][5])

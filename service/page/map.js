@@ -1,0 +1,168 @@
+// The map: our own tiles, the overlay, pins and numbered places.
+
+import { picture } from "./api.js";
+import { degrees } from "./format.js";
+
+const L = window.L;
+const SCALE = window.devicePixelRatio > 1 ? 2 : 1;
+const DARK = window.matchMedia("(prefers-color-scheme: dark)");
+const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
+const SMALL_REGION_PX = 60;
+
+/** Tiles that are fetched, so that they can carry a key and their failure its reason. */
+const Tiles = L.GridLayer.extend({
+  options: { noWrap: true, minZoom: 1, maxZoom: 19, bounds: [[-85.06, -180], [85.06, 180]], updateWhenZooming: false },
+
+  initialize(path, parameters, onProblem, options) {
+    L.setOptions(this, options);
+    this._path = path;
+    this._parameters = parameters;
+    this.on("tileunload", ({ tile }) => tile.leave.abort());
+    this._onProblem = onProblem;
+  },
+
+  createTile({ x, y, z }, done) {
+    const tile = L.DomUtil.create("img");
+    tile.alt = "";
+    tile.leave = new AbortController();
+    this._load(tile, `map/${this._path}/${z}/${x}/${y}.png`, done);
+    return tile;
+  },
+
+  async _load(tile, path, done) {
+    try {
+      const address = await picture(path, this._parameters(), tile.leave.signal);
+      tile.onload = () => {
+        URL.revokeObjectURL(address);
+        done(null, tile);
+      };
+      tile.src = address;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this._onProblem(error);
+      done(error, tile);
+    }
+  },
+});
+
+export class PlaceMap {
+  /** `handlers`: pick(place), move(view), open(number), problem(error). */
+  constructor(node, info, handlers) {
+    this._handlers = handlers;
+    this._map = L.map(node, { zoomControl: false, attributionControl: false, minZoom: 1, maxZoom: 19, worldCopyJump: false, zoomAnimation: !STILL.matches, fadeAnimation: !STILL.matches });
+    this._bounds = boundsOf(info.bounds);
+    L.control.zoom({ position: "topright" }).addTo(this._map);
+    const credit = '<a href="https://www.openstreetmap.org/copyright">(c) OpenStreetMap contributors, ODbL</a>';
+    L.control.attribution({ position: "bottomright", prefix: false }).addAttribution(credit).addTo(this._map);
+    L.control.scale({ imperial: false, position: "bottomright" }).addTo(this._map);
+    this._base = new Tiles("base", () => ({ theme: DARK.matches ? "dark" : "light", scale: SCALE }), handlers.problem).addTo(this._map);
+    this._overlay = new Tiles("pca", () => ({ scale: SCALE }), handlers.problem, { className: "cells", zIndex: 2 });
+    this._pins = L.layerGroup().addTo(this._map);
+    this._found = L.layerGroup().addTo(this._map);
+    this._regions = L.layerGroup().addTo(this._map);
+    this._boxes = Object.entries(info.region_bounds);
+    DARK.addEventListener("change", () => this._base.redraw());
+    this._map.on("click", ({ latlng }) => handlers.pick(placeOf(latlng)));
+    this._map.on("moveend", () => this._moved());
+    node.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.target !== node) return;
+      event.preventDefault();
+      handlers.pick(placeOf(this._map.getCenter()));
+    });
+  }
+
+  /** Show what a link says, or all that the store covers. */
+  show(view) {
+    if (view) this._map.setView([view.lat, view.lon], view.zoom, { animate: false });
+    else this._map.fitBounds(this._bounds, { animate: false, padding: [8, 8] });
+  }
+
+  showBox(box) {
+    this._map.fitBounds(boundsOf(box), { maxZoom: 17, padding: [40, 40], animate: !STILL.matches });
+  }
+
+  showAll(places) {
+    const bounds = L.latLngBounds(places.map(({ lat, lon }) => [lat, lon]));
+    this._map.fitBounds(bounds, { maxZoom: 16, padding: [60, 60], animate: !STILL.matches });
+  }
+
+  /** Move so that a place is seen, no farther than needed. */
+  reveal({ lat, lon }, zoom = 0) {
+    const seen = this._map.getBounds().pad(-0.1).contains([lat, lon]);
+    if (!seen || this._map.getZoom() < zoom) this._map.setView([lat, lon], Math.max(this._map.getZoom(), zoom), { animate: !STILL.matches });
+  }
+
+  colours(percent) {
+    if (!percent) return void this._overlay.remove();
+    this._overlay.setOpacity(percent / 100);
+    this._overlay.addTo(this._map);
+  }
+
+  /** Pins: {letter: place}; the one that waits is drawn stronger. */
+  pins(places) {
+    this._pins.clearLayers();
+    for (const [letter, place] of Object.entries(places)) {
+      marker(place, "pin", letter.toUpperCase(), "", 1000, false).addTo(this._pins);
+    }
+  }
+
+  /** Numbered places, and the way between them if it is one. */
+  found(places, way) {
+    this._found.clearLayers();
+    if (way) L.polyline(way.map(({ lat, lon }) => [lat, lon]), { className: "way", interactive: false }).addTo(this._found);
+    this._dots = places.map((place, number) => {
+      const dot = marker(place, "dot", String(number + 1), `Nearest ${number + 1}: ${degrees(place)}`, -number);
+      dot.on("click", () => this._handlers.open(number));
+      return dot.addTo(this._found);
+    });
+    for (const dot of this._dots) dot.getElement().setAttribute("aria-label", dot.options.title);
+  }
+
+  /** Draw one of the numbered places stronger. */
+  mark(number, on) {
+    this._dots?.[number]?.getElement()?.classList.toggle("marked", on);
+  }
+
+  _moved() {
+    this._drawRegions();
+    const { lat, lng } = this._map.getCenter();
+    this._handlers.move({ lat, lon: lng, zoom: this._map.getZoom() });
+  }
+
+  /** From far away a town is a pixel: say where the store has data. */
+  _drawRegions() {
+    this._regions.clearLayers();
+    for (const [name, box] of this._boxes) {
+      const bounds = boundsOf(box);
+      const [one, other] = [bounds.getNorthWest(), bounds.getSouthEast()].map((corner) => this._map.latLngToContainerPoint(corner));
+      if (Math.max(other.x - one.x, other.y - one.y) > SMALL_REGION_PX) continue;
+      const center = bounds.getCenter();
+      const flag = marker({ lat: center.lat, lon: center.lng }, "region", title(name), `Go to ${title(name)}`, 0);
+      flag.on("click", () => this.showBox(box)).addTo(this._regions);
+      flag.getElement().setAttribute("aria-label", flag.options.title);
+    }
+  }
+}
+
+/** "monaco_north.osm.pbf" -> "Monaco north" */
+export function title(region) {
+  const words = region.replace(/\.osm\.pbf$|\.pbf$/, "").replaceAll(/[_-]+/g, " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+function marker({ lat, lon }, kind, text, label, zIndexOffset, interactive = true) {
+  const icon = L.divIcon({ className: kind, html: L.Util.template("<span>{text}</span>", { text: escaped(text) }), iconSize: null });
+  return L.marker([lat, lon], { icon, title: label, zIndexOffset, interactive, keyboard: interactive });
+}
+
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
+function boundsOf([west, south, east, north]) {
+  return L.latLngBounds([south, west], [north, east < west ? east + 360 : east]);
+}
+
+function placeOf({ lat, lng }) {
+  return { lat, lon: lng };
+}

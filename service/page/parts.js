@@ -1,0 +1,146 @@
+// What several views show: tiles with their channels, vectors, cards of places, problems.
+
+import { keepKey, picture } from "./api.js";
+import { el, fill, svg } from "./dom.js";
+import { degrees, distance, metres } from "./format.js";
+
+// The colours of the composite picture (tiling/values.py, PALETTE), for the swatches.
+const PALETTE = ["#d6603c", "#f5ecd6", "#be785a", "#5a5a6e", "#78645f", "#78b4d7", "#96c382", "#e2dca0", "#ded8d4", "#d8c4d6", "#c4c4c8", "#f0be78"];
+
+/** A picture of the service; while it is under way its place is kept, and a failure says its reason there. */
+export function image(path, parameters, alt, signal, attributes = {}) {
+  const frame = el("span.image.waiting", attributes);
+  const shown = el("img", { alt });
+  let latest = 0;
+  frame.show = async (changed) => {
+    const mine = ++latest;
+    try {
+      const address = await picture(path, { ...parameters, ...changed }, signal);
+      if (mine !== latest) return URL.revokeObjectURL(address); // another one was asked for since
+      shown.onload = () => URL.revokeObjectURL(address);
+      shown.src = address;
+      fill(frame, shown);
+    } catch (error) {
+      if (error.name === "AbortError" || mine !== latest) return;
+      fill(frame, el("span.failed", { title: error.detail ?? String(error) }, error.title ?? "No picture"));
+    }
+    frame.classList.remove("waiting");
+  };
+  frame.show();
+  return frame;
+}
+
+export function tile({ lat, lon }, signal) {
+  return image("tile.png", { lat, lon }, `The 200 m around ${degrees({ lat, lon })}, all channels`, signal, { class: "image tile waiting" });
+}
+
+/** The names of the channels; whichever is under the pointer or has the focus is shown by `tiles` alone. */
+export function channels(names, tiles, details = () => null) {
+  let pinned = null;
+  const show = (number) => tiles.forEach((one) => one.show(number === null ? {} : { channel: number }));
+  const buttons = names.map((name, number) =>
+    el(
+      "button.channel",
+      {
+        type: "button",
+        "aria-pressed": "false",
+        "data-key": `channel ${number}`,
+        onpointerenter: () => show(number),
+        onpointerleave: () => show(pinned),
+        onfocus: () => show(number),
+        onblur: () => show(pinned),
+        onclick: () => {
+          pinned = pinned === number ? null : number;
+          buttons.forEach((button, other) => button.setAttribute("aria-pressed", String(other === pinned)));
+          show(pinned ?? number);
+        },
+      },
+      swatch(number),
+      el("span", {}, name),
+      details(number),
+    ),
+  );
+  return el("ul.channels", { "aria-label": "Channels: point at one to see it alone" }, buttons.map((button) => el("li", {}, button)));
+}
+
+export function swatch(number) {
+  const square = el("i.swatch", { "aria-hidden": "true" });
+  square.style.background = PALETTE[number];
+  return square;
+}
+
+/** A vector as bars about a middle line. */
+export function bars(vector) {
+  const [width, height, most] = [320, 64, Math.max(...vector.map(Math.abs), 1e-9)];
+  const step = width / vector.length;
+  const middle = height / 2;
+  const drawn = vector.map((value, number) => {
+    const size = Math.max((Math.abs(value) / most) * (middle - 1), 0.75);
+    const bar = svg(value < 0 ? "rect.below" : "rect.above", {
+      x: number * step + step * 0.14, y: value < 0 ? middle : middle - size, width: step * 0.72, height: size, rx: 1.5,
+    });
+    bar.append(svg("title", {}, `${number + 1}: ${value.toFixed(3)}`));
+    return bar;
+  });
+  const label = `The vector: ${vector.length} numbers from ${Math.min(...vector).toFixed(2)} to ${Math.max(...vector).toFixed(2)}`;
+  return svg("svg.bars", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
+    svg("line", { x1: 0, x2: width, y1: middle, y2: middle }), drawn);
+}
+
+/** Numbered cards of indexed places, in step with the dots of the map. */
+export function cards(places, { map, regionOf, open, signal, from, away = "away" }) {
+  return el("ol.cards", {}, places.map((near, number) => {
+    const region = regionOf(near);
+    const facts = [`${metres(near.ground_distance_m ?? distance(from, near))} ${away}`, region].filter(Boolean);
+    const button = el(
+      "button.card",
+      {
+        type: "button",
+        "data-key": `card ${number}`,
+        onclick: () => open(near),
+        onpointerenter: () => map.mark(number, true),
+        onpointerleave: () => map.mark(number, false),
+        onfocus: () => map.mark(number, true),
+        onblur: () => map.mark(number, false),
+      },
+      image("tile.png", { lat: near.lat, lon: near.lon }, "", signal, { class: "image thumb waiting" }),
+      el("span.number", {}, String(number + 1)),
+      el("span.facts", {},
+        el("strong", {}, near.distance.toFixed(2)), el("span.hidden", {}, " apart in the embedding, "),
+        el("span", {}, facts.join(" · "))),
+    );
+    return el("li", {}, button);
+  }));
+}
+
+/** What went wrong, in the service's words, and what can be done about it. */
+export function problem(error, { retry, showBox } = {}) {
+  const actions = [
+    error.status === 401 && keyForm(retry),
+    error.bounds && showBox && el("button", { type: "button", "data-key": "bounds", onclick: () => showBox(error.bounds) }, "Show what is covered"),
+    retry && error.status !== 401 && !error.bounds && el("button", { type: "button", "data-key": "retry", onclick: retry }, "Try again"),
+  ];
+  const detail = (error.detail ?? String(error)).replace(/^\w/, (letter) => letter.toUpperCase());
+  return el("div.problem", { role: "alert" }, el("h2", {}, error.title ?? "Something went wrong"), el("p", {}, detail), actions);
+}
+
+function keyForm(retry) {
+  const field = el("input", { type: "password", autocomplete: "off", required: true, "aria-label": "API key", placeholder: "API key", "data-key": "key" });
+  const use = (event) => {
+    event.preventDefault();
+    keepKey(field.value);
+    retry();
+  };
+  return el("form.key", { onsubmit: use }, field, el("button.primary", { type: "submit" }, "Use this key"),
+    el("p.quiet", {}, "It stays in this tab and is forgotten when the tab is closed."));
+}
+
+/** One of several, as a row of buttons. */
+export function choice(label, options, chosen, pick) {
+  return el("div.choice", { role: "group", "aria-label": label }, Object.entries(options).map(([value, text]) =>
+    el("button", { type: "button", "aria-pressed": String(value === chosen), "data-key": `${label} ${value}`, onclick: () => pick(value) }, text)));
+}
+
+export function waiting() {
+  return el("p.quiet.busy", {}, "One moment …");
+}

@@ -1,0 +1,83 @@
+// What the page shows, kept in the address: a link brings all of it back.
+
+const WHERE = ["far", "any", "other"];
+const SLOTS = ["a", "b", "c"];
+
+export const MODES = ["place", "compare", "sum", "walk"];
+export const NEEDED = { place: 1, compare: 2, sum: 3, walk: 1 }; // how many of the places a, b, c
+
+const START = { mode: "place", slot: "a", a: null, b: null, c: null, where: "far", colours: 0, steps: 10, seed: 1, view: null };
+
+export const state = { ...START };
+const listeners = [];
+
+export function listen(listener) {
+  listeners.push(listener);
+}
+
+/** Change some of the state. `quiet` replaces the entry of the history, as moving the map does. */
+export function change(changes, { quiet = false } = {}) {
+  const before = { ...state };
+  Object.assign(state, changes);
+  if (hash() !== location.hash) history[quiet ? "replaceState" : "pushState"](null, "", hash() || location.pathname);
+  tell(before);
+}
+
+/** Look at one place alone. */
+export function open(place) {
+  change({ mode: "place", slot: "a", a: rounded(place) });
+}
+
+/** Choose a place for the slot that waits for one, and let the next empty slot wait. */
+export function choose(place) {
+  const slots = SLOTS.slice(0, NEEDED[state.mode]);
+  const slot = slots.includes(state.slot) ? state.slot : "a";
+  const next = slots.find((other) => other !== slot && !state[other]);
+  change({ [slot]: rounded(place), slot: next ?? slot });
+}
+
+export function restore() {
+  const before = { ...state };
+  Object.assign(state, START, read(location.hash));
+  tell(before);
+}
+
+function tell(before) {
+  const changed = Object.keys(START).filter((name) => JSON.stringify(state[name]) !== JSON.stringify(before[name]));
+  for (const listener of listeners) listener(changed);
+}
+
+export function hash() {
+  const parts = [];
+  const { view } = state;
+  if (state.mode !== START.mode) parts.push(["mode", state.mode]);
+  for (const slot of SLOTS) if (state[slot]) parts.push([slot, `${state[slot].lat},${state[slot].lon}`]);
+  for (const name of ["where", "colours", "steps", "seed"]) if (state[name] !== START[name]) parts.push([name, state[name]]);
+  if (view) parts.push(["map", `${view.zoom}/${view.lat.toFixed(5)}/${view.lon.toFixed(5)}`]);
+  return parts.length ? `#${parts.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
+}
+
+/** Read what another version, or a hand, may have written: what makes no sense is left out. */
+function read(text) {
+  const given = Object.fromEntries(new URLSearchParams(text.slice(1)));
+  const found = {};
+  if (MODES.includes(given.mode)) found.mode = given.mode;
+  if (WHERE.includes(given.where)) found.where = given.where;
+  for (const slot of SLOTS) {
+    const [lat, lon] = (given[slot] ?? "").split(",").map(Number);
+    if (Number.isFinite(lat) && Number.isFinite(lon) && given[slot]) found[slot] = { lat, lon };
+  }
+  for (const [name, least, most] of [["colours", 0, 100], ["steps", 1, 50], ["seed", 0, 1e9]]) {
+    const number = Number(given[name] ?? NaN);
+    if (Number.isInteger(number) && number >= least && number <= most) found[name] = number;
+  }
+  const [zoom, lat, lon] = (given.map ?? "").split("/").map(Number);
+  if (zoom >= 0 && zoom <= 20 && Math.abs(lat) <= 90 && Math.abs(lon) <= 180) found.view = { zoom, lat, lon };
+  found.slot = SLOTS.slice(0, NEEDED[found.mode ?? START.mode]).find((slot) => !found[slot]) ?? "a";
+  return found;
+}
+
+function rounded({ lat, lon }) {
+  const round = (value) => Math.round(value * 1e5) / 1e5; // a metre
+  return { lat: round(lat), lon: round(lon) };
+}

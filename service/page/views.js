@@ -1,0 +1,214 @@
+// The four views of the panel. Each returns its elements; what it has to ask for comes later, unless it is left before.
+
+import { get, post } from "./api.js";
+import { el, fill, say } from "./dom.js";
+import { degrees, list, metres, signed } from "./format.js";
+import { bars, cards, channels, choice, problem, swatch, tile, waiting } from "./parts.js";
+import { change, choose, open, state } from "./state.js";
+
+const FAR_M = 500;
+const NEAREST = 8;
+const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
+
+/** Ask, and put what is made of the answer into `node`; a problem goes there (or to `instead`) in its own words. */
+function later(node, context, asking, made, instead = node) {
+  const { signal } = context; // of this view: the next one has its own
+  const begin = async () => {
+    fill(node, waiting());
+    try {
+      const answer = await asking();
+      if (!signal.aborted) fill(node, made(answer));
+    } catch (error) {
+      if (error.name !== "AbortError" && !signal.aborted) fill(instead, problem(error, { retry: begin, showBox: context.showBox }));
+    }
+  };
+  begin();
+  return node;
+}
+
+export const views = { place, compare, sum, walk };
+
+function place(context) {
+  const { a } = state;
+  if (!a) return welcome(context);
+  const body = el("div");
+  fill(body, withTile(context, a, body), nearest(context, a));
+  return [heading(context, a), body];
+}
+
+function welcome(context) {
+  const { info } = context;
+  const start = async () => {
+    try {
+      const zero = { embedding: Array(info.dim).fill(0), k: 100 };
+      const { neighbors } = await post("neighbors", zero, context.signal);
+      const one = neighbors[Math.floor(Math.random() * neighbors.length)];
+      choose(one);
+      context.map.reveal(one, 15);
+    } catch (error) {
+      if (error.name !== "AbortError") fill(context.notice, problem(error));
+    }
+  };
+  return [
+    el("h2", {}, "What is this place like?"),
+    el("p", {}, "Click anywhere on the map. The 200 m around the place become ", el("strong", {}, `${info.dim} numbers`),
+      " that say what kind of place it is; places that work alike have numbers that are alike, wherever they are."),
+    info.index_count !== null && el("p", {}, el("button.primary", { type: "button", "data-key": "some", onclick: start }, "Show me some place")),
+    el("dl.facts", {},
+      fact("Places to compare with", info.index_count === null ? "none" : info.index_count.toLocaleString("en")),
+      fact("Model", info.model.split("@")[0]),
+      fact("Map", info.regions.length === 1 ? context.title(info.regions[0]) : `${info.regions.length} regions`)),
+  ];
+}
+
+function fact(name, value) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, value));
+}
+
+function heading({ regionOf }, at) {
+  const region = regionOf(at);
+  return el("div.heading", {},
+    el("h2", {}, region || "This place"), el("p.quiet", {}, degrees(at)),
+    el("div.actions", {},
+      el("button", { type: "button", "data-key": "to compare", onclick: () => change({ mode: "compare", slot: "b" }) }, "Compare"),
+      el("button", { type: "button", "data-key": "to walk", onclick: () => change({ mode: "walk", slot: "a" }) }, "Walk from here")));
+}
+
+function withTile(context, at, whole) {
+  const picture = tile(at, context.signal);
+  const vector = el("div.vector");
+  later(vector, context, () => get("embed", at, context.signal), (answer) => {
+    say(`Place ${degrees(at)} chosen`);
+    return [bars(answer.embedding), el("p.quiet", {}, `Its ${answer.dim} numbers`)];
+  }, whole); // without a vector there is nothing else to say
+  return el("div.look", {}, el("div", {}, picture, vector), channels(context.info.channels, [picture]));
+}
+
+function nearest(context, at) {
+  const { map, info, regionsAt } = context;
+  const body = el("div");
+  const asked = { ...at, k: NEAREST };
+  if (state.where === "far") asked.min_distance_m = FAR_M;
+  if (state.where === "other") asked.not_within = regionsAt(at);
+  const filter = choice("Where to look", WHERE, state.where, (where) => change({ where }));
+  const section = el("section", {}, el("h3", {}, "Places most like it"), filter, body);
+  if (info.index_count === null) {
+    later(body, context, () => get("neighbors", asked, context.signal), () => null); // says why there are none
+    return section;
+  }
+  if (state.where === "other" && info.regions.length === 1) {
+    fill(body, el("p.quiet", {}, "This store holds one region only. Import the extracts of several into one store to look for places alike in other towns."));
+    return section;
+  }
+  return later(body, context, () => get("neighbors", asked, context.signal), ({ neighbors }) => found(context, neighbors)) && section;
+}
+
+/** Cards of what was found, and its dots on the map. */
+function found(context, neighbors, { way, away } = {}) {
+  const { map } = context;
+  if (!neighbors.length) return el("p.quiet", {}, "No indexed place is left by this choice.");
+  map.found(neighbors, way);
+  context.open = (number) => openPlace(context, neighbors[number]);
+  say(`${neighbors.length} places found`);
+  return [
+    cards(neighbors, { ...context, from: state.a, away, open: (near) => openPlace(context, near) }),
+    el("p.actions", {}, el("button", { type: "button", "data-key": "all", onclick: () => map.showAll(neighbors) }, "Show all on the map"),
+      el("span.quiet", {}, "Bold: distance between the vectors")),
+  ];
+}
+
+function openPlace({ map }, near) {
+  open(near);
+  map.reveal(near);
+}
+
+/** The chosen places of a view, one of which waits for the next click. */
+function slots(names, hints) {
+  return el("div.slots", { role: "group", "aria-label": "Places" }, names.map((name, number) => [
+    hints[number] && el("span.sign", { "aria-hidden": "true" }, hints[number]),
+    el("button.slot", {
+      type: "button", "aria-pressed": String(state.slot === name), "data-key": `slot ${name}`, onclick: () => change({ slot: name }, { quiet: true }),
+    }, el("b", {}, name.toUpperCase()), el("span", {}, state[name] ? `${state[name].lat.toFixed(4)} ${state[name].lon.toFixed(4)}` : state.slot === name ? "click the map" : "not chosen")),
+  ]));
+}
+
+function lacking(names, what) {
+  const missing = names.filter((name) => !state[name]).map((name) => name.toUpperCase());
+  return missing.length ? el("p.quiet", {}, `${what} Choose ${list(missing)} on the map: a click fills the place that is marked.`) : null;
+}
+
+function compare(context) {
+  const [names, { a, b }] = [["a", "b"], state];
+  const head = [el("h2", {}, "Why are they alike?"), slots(names, [null, "and"])];
+  const missing = lacking(names, "Two places, and what each channel of the map has to do with their distance.");
+  if (missing) return [head, missing];
+  const tiles = [tile(a, context.signal), tile(b, context.signal)];
+  const body = el("div");
+  const asked = { ...a, to_lat: b.lat, to_lon: b.lon };
+  later(body, context, () => get("compare", asked, context.signal), (answer) => effects(answer, tiles));
+  return [head, el("div.pair", {}, tiles.map((one, number) => el("figure", {}, one, el("figcaption", {}, names[number].toUpperCase())))), body];
+}
+
+function effects({ channels: all, distance, ground_distance_m: ground }, tiles) {
+  const most = Math.max(...all.map(({ effect }) => Math.abs(effect)), 1e-9);
+  const telling = 0.05 * distance;
+  const order = all.map((channel, number) => ({ ...channel, number })).sort((one, other) => other.effect - one.effect);
+  const apart = order.filter(({ effect }) => effect > telling).map(({ name }) => name);
+  const together = order.filter(({ effect }) => effect < -telling).map(({ name }) => name).reverse();
+  const parts = [apart.length && `set apart by ${list(apart.slice(0, 3))}`, together.length && `brought together by ${list(together.slice(0, 3))}`];
+  const sentence = distance < 0.005 ? "They are the same to the model." : `They are ${parts.filter(Boolean).join("; ") || "told apart by no single channel"}.`;
+  const buttons = channels(order.map(({ name }) => name), []);
+  buttons.replaceChildren(...order.map((channel) => el("li", {}, effectRow(channel, most, tiles))));
+  buttons.classList.add("effects");
+  say(sentence);
+  return [
+    el("p.verdict", {}, el("strong", {}, distance.toFixed(2)), " apart in the embedding, ", metres(ground), " on the ground. ", sentence),
+    el("p.legend.quiet", {}, el("span", {}, "← together"), el("span", {}, "apart →")),
+    buttons,
+  ];
+}
+
+function effectRow({ name, effect, share, to_share: other, number }, most, tiles) {
+  const show = (changed) => tiles.forEach((one) => one.show(changed));
+  const bar = el(effect < 0 ? "i.together" : "i.apart");
+  bar.style.width = `${(50 * Math.abs(effect)) / most}%`;
+  const percent = (value) => `${Math.round(100 * value)} %`;
+  return el("button.channel", {
+    type: "button", "data-key": `channel ${number}`, title: `covers ${percent(share)} of A and ${percent(other)} of B`,
+    onpointerenter: () => show({ channel: number }), onfocus: () => show({ channel: number }),
+    onpointerleave: () => show({}), onblur: () => show({}),
+  }, swatch(number), el("span", {}, name), el("span.track", { "aria-hidden": "true" }, bar), el("span.value", {}, signed(effect)));
+}
+
+function sum(context) {
+  const { a, b, c } = state;
+  const names = ["a", "b", "c"];
+  const head = [el("h2", {}, "Arithmetic with places"), slots(names, [null, "−", "+"])];
+  const missing = lacking(names, "A − B + C: take what A has and B has not, and put it to C.");
+  if (missing) return [head, missing];
+  const pictures = el("div.pair", {}, [a, b, c].map((at, number) =>
+    el("figure", {}, tile(at, context.signal), el("figcaption", {}, ["A", "− B", "+ C"][number]))));
+  const body = el("div");
+  const asked = { plus: [a, c], minus: [b], k: NEAREST, min_distance_m: 100 };
+  later(body, context, () => post("arithmetic", asked, context.signal), ({ neighbors, embedding }) => [
+    bars(embedding), el("h3", {}, "Places nearest to the sum"), found(context, neighbors, { away: "from A" }),
+  ]);
+  return [head, pictures, body];
+}
+
+function walk(context) {
+  const { a, steps, seed } = state;
+  const head = [el("h2", {}, "A random walk"), slots(["a"], [null])];
+  const missing = lacking(["a"], "Step by step to one of the ten places most alike.");
+  if (missing) return [head, missing];
+  const range = el("input", { type: "range", min: 2, max: 30, value: steps, "aria-label": "Steps", "data-key": "steps", onchange: () => change({ steps: Number(range.value) }) });
+  const body = el("div");
+  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) =>
+    found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }));
+  return [
+    head,
+    el("div.actions", {}, el("label.steps", {}, `${steps} steps`, range),
+      el("button", { type: "button", "data-key": "again", onclick: () => change({ seed: seed + 1 }) }, "Another walk")),
+    body,
+  ];
+}
