@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean
+.PHONY: train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs gallery clean
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -58,6 +58,12 @@ evaluate: $(READY)
 # The same, and its tables go into README.md and docs/.
 evaluate-docs: evaluate
 	$(BIN)/python benchmarks/publish_evaluation.py --report build/evaluation $(if $(TOWN),--town $(TOWN))
+
+# Pictures of what the model has learned, for docs/gallery.md; with more EXTRACTS there are more of them.
+GALLERY_MODEL ?= loc2vec-16-nce
+
+gallery: $(READY)
+	$(BIN)/python benchmarks/gallery.py $(EXTRACTS) --model $(GALLERY_MODEL)
 
 # PyTorch goes in first and pinned: asked for by another package, pip would take the newest build.
 $(READY): pyproject.toml constraints.txt Makefile

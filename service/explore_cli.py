@@ -245,9 +245,14 @@ def count_option(default: int) -> Callable[[Callable[..., None]], Callable[..., 
     )
 
 
+grid_option = click.option(
+    "--grid", "metres", type=click.FloatRange(min=1), help="Or embed places this many metres apart."
+)
+
+
 @explore_command.command("map", epilog="Example: loc2vec explore map --store monaco.gpkg --grid 50")
 @space_options
-@click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or embed places this many metres apart.")
+@grid_option
 @click.option("--title", help="What the map is called, by default as the store.")
 @seed_option
 def map_command(
@@ -379,6 +384,7 @@ def filters_command(model: str, layer: str | None, count: int, seed: int, out: P
 )
 @click.argument("extracts", nargs=-1, type=FilePath)
 @space_options
+@grid_option
 @click.option("--kinds", "count", type=click.IntRange(2, 7), default=6, show_default=True)
 @click.option("--method", type=click.Choice(["k-means", "hdbscan"]), default="k-means", show_default=True)
 @click.option("--title", help="What the region is called, by default as the store.")

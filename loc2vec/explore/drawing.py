@@ -3,11 +3,13 @@
 import io
 import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -26,10 +28,11 @@ __all__ = ["Axes", "Figure"]
 CLASSES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#222222", "#666666"
+FONT = "DejaVu Sans"  # comes with matplotlib
 DPI = 120
 COLOURS = 256
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
+    "font.family": FONT, "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT, "ytick.color": FAINT,
     "axes.titlesize": 10, "axes.titlelocation": "left",
 }  # fmt: skip
@@ -72,12 +75,28 @@ def png_of(figure: Figure, dpi: float = DPI) -> bytes:
     return packed.getvalue()
 
 
+@lru_cache(maxsize=1)
+def _letters() -> frozenset[int]:
+    """Return the code points that the font of figures has."""
+    return frozenset(font_manager.get_font(font_manager.findfont(FONT)).get_charmap())
+
+
+def drawable(text: str) -> str:
+    """Leave out those parts of "Street, Town" that the font has no letters for.
+
+    >>> drawable("交大路, Hsinchu TW")
+    'Hsinchu TW'
+    """
+    parts = [part for part in text.split(", ") if {ord(letter) for letter in part} <= _letters()]
+    return ", ".join(parts) or "?"
+
+
 def new_figure(width_in: float, height_in: float, title: str, lead: str = "") -> Figure:
     """Return an empty figure with its title, a line of explanation below it, and whose data it is made of."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width_in, height_in), facecolor="white")
         top = 1 - EDGE_IN / height_in
-        figure.text(EDGE_IN / width_in, top, title, fontsize=13, weight="bold", va="top")
+        figure.text(EDGE_IN / width_in, top, drawable(title), fontsize=13, weight="bold", va="top")
         wrapped = textwrap.fill(lead, int((width_in - 2 * EDGE_IN) * 13.2))
         figure.text(EDGE_IN / width_in, top - 0.27 / height_in, wrapped, fontsize=9, color=FAINT, va="top")
         figure.text(1 - EDGE_IN / width_in, 0.1 / height_in, ATTRIBUTION, fontsize=7.5, color=FAINT, ha="right")
@@ -146,7 +165,7 @@ def _row_height(title: str, cells: Sequence[Cell]) -> float:
 
 
 def _lines(cell: Cell) -> list[str]:
-    lines = [part for line in cell.lines for part in textwrap.wrap(line, LETTERS) or [""]]
+    lines = [part for line in map(drawable, cell.lines) for part in textwrap.wrap(line, LETTERS) or [""]]
     return [cell.heading, *lines] if cell.heading else lines
 
 

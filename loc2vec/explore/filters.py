@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,14 +21,15 @@ from loc2vec.explore.drawing import Figure, sheet
 from loc2vec.explore.page import page
 from loc2vec.explore.space import Tell
 from loc2vec.explore.strips import Cell, Row, Strips
-from tiling.values import N_CHANNELS
+from tiling.values import N_CHANNELS, TILE_SIZE
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-SIZE = 64  # pixels a side of the input that is sought, for layers that take one of any size
+SIZE = 64  # pixels a side of the input whose middle is looked at
 STEPS, RATE = 80, 0.08
 BLUR_EVERY, SHIFT_PX = 8, 3
+MUCH_PX = 10  # what a filter sees at once, from which on its input is shifted and blurred
 DECAY = 0.002
 COLUMNS = 8
 
@@ -36,9 +38,9 @@ COLUMNS = 8
 class Filters:
     """The inputs that excite the filters of a layer most: `inputs` float32 [n, 12, S, S] within 0..1.
 
-    `before`, `after` float64 [n]: the mean answer of each filter, before it is rectified, to noise and to its input;
-    `alive` bool [n]: the filter answers above 0 somewhere in its input. The others are dead: nothing was found that
-    switches them on.
+    S is what the layer sees at once. `before`, `after` float64 [n]: the answer of each filter, before it is rectified,
+    to noise and to its input; `alive` bool [n]: it is above 0. The others are dead: nothing was found that switches
+    them on.
     """
 
     layer: str
@@ -95,21 +97,16 @@ def excite(
     noise = (0.5 + 0.1 * torch.randn(n, N_CHANNELS, SIZE, SIZE, generator=random)).clamp(0, 1)
     inputs = noise
     with _Listener(network, answering) as listener:
+        seen = _seen(listener, noise)
         for step in range(steps):
             blurred = step % BLUR_EVERY == BLUR_EVERY - 1 and step < steps - BLUR_EVERY
-            inputs = _ascend(listener, inputs, blurred, random)
+            inputs = _ascend(listener, inputs, seen, blurred, random)
             tell(1)
         with torch.no_grad():
-            before, after = listener.own(noise), listener.own(inputs)
-    alive = (after.amax((1, 2)) > 0).numpy()
-    found = inputs.numpy()
-    strips = _strips(layer, found, alive, convolution, channels)
-    return Filters(layer, found, _means(before), _means(after), alive, strips)
-
-
-def _means(answers: Tensor) -> Floats:
-    means: Floats = answers.mean((1, 2)).double().numpy()
-    return means
+            before, after = (listener.own(given).double().numpy() for given in (noise, inputs))
+    found = inputs[:, :, seen, seen].numpy()
+    alive = after > 0
+    return Filters(layer, found, before, after, alive, _strips(layer, found, alive, convolution, channels))
 
 
 class _Listener:
@@ -127,11 +124,12 @@ class _Listener:
         raise self._HeardError
 
     def own(self, inputs: Tensor) -> Tensor:
-        """Return the answer of filter i to input i: [n, 12, S, S] -> [n, h, w]."""
+        """Return the answer of filter i to the middle of input i: [n, 12, S, S] -> [n]."""
         with contextlib.suppress(self._HeardError):
             self._network(inputs)
         numbers = torch.arange(len(inputs))
-        return self._answer[numbers, numbers].float()
+        middle = self._answer.shape[2] // 2
+        return self._answer[numbers, numbers, middle, middle].float()
 
     def __enter__(self) -> Self:
         return self
@@ -140,18 +138,31 @@ class _Listener:
         self._hook.remove()
 
 
-def _ascend(listener: _Listener, inputs: Tensor, blurred: bool, random: torch.Generator) -> Tensor:
-    """Go one step up: shift a little, follow the gradient, decay to the middle, now and then blur."""
-    shift = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=random).tolist()
-    moved = inputs.roll(shift, (2, 3)).requires_grad_()
-    (gradient,) = torch.autograd.grad(listener.own(moved).mean((1, 2)).sum(), moved)
-    length = gradient.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
-    with torch.no_grad():
-        up = moved + RATE * gradient / length
-        up = up + DECAY * (0.5 - up)
-        if blurred:
-            up = F.avg_pool2d(F.pad(up, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        return up.clamp(0, 1).roll([-part for part in shift], (2, 3))
+def _gradient(listener: _Listener, inputs: Tensor) -> Tensor:
+    inputs = inputs.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(listener.own(inputs).sum(), inputs)
+    return gradient
+
+
+def _seen(listener: _Listener, noise: Tensor) -> slice:
+    """Return the rows, and columns, of an input that its filter sees: those that its answer hangs on."""
+    rows = _gradient(listener, noise).abs().amax((0, 1, 3)).nonzero().flatten()
+    return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(None)
+
+
+def _ascend(listener: _Listener, inputs: Tensor, seen: slice, blurred: bool, random: torch.Generator) -> Tensor:
+    """Go one step up: follow the gradient, decay to the middle; where much is seen, shift a little, and blur."""
+    side = inputs[0, 0, seen, seen].shape[0]
+    reach = min(SHIFT_PX, side // MUCH_PX)
+    shift = torch.randint(-reach, reach + 1, (2,), generator=random).tolist()
+    moved = inputs.roll(shift, (2, 3))
+    gradient = _gradient(listener, moved)
+    length = gradient[:, :, seen, seen].square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    up = moved + RATE * gradient / length
+    up = up + DECAY * (0.5 - up)
+    if blurred and side >= MUCH_PX:
+        up = F.avg_pool2d(F.pad(up, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return up.clamp(0, 1).roll([-part for part in shift], (2, 3))
 
 
 def _strips(
@@ -168,9 +179,10 @@ def _strips(
     kernel = "x".join(map(str, convolution.kernel_size))
     return Strips(
         f"What excites the filters of layer {layer}",
-        f"{len(inputs)} of {convolution.out_channels} filters ({kernel}). Each picture was sought by gradient ascent "
-        "from noise; red, green and blue are the three channels that changed most, in the order below it, each with "
-        f"its histogram equalised. {int((~alive).sum())} are dead: nothing was found that switches them on.",
+        f"{len(inputs)} of {convolution.out_channels} filters ({kernel}), which see {inputs.shape[2]} pixels a side. "
+        "Each picture was sought by gradient ascent from noise; red, green and blue are the three channels that "
+        "changed most, in the order below it, each histogram equalised. Dead, as nothing switches them on: "
+        f"{(~alive).sum()}.",
         rows,
         0.0,
         channels,
@@ -181,14 +193,13 @@ def _cell(number: int, one: NDArray[np.float32], alive: bool, channels: Sequence
     changed = np.abs(one - 0.5).mean((1, 2))
     strongest = np.argsort(-changed, kind="stable")[:3]
     picture = np.stack([_equalised(one[channel]) for channel in strongest], axis=2)
-    tile = (255 * one).round().astype(np.uint8)
-    twice = 128 // SIZE
-    return Cell(
-        picture.repeat(twice, 0).repeat(twice, 1),
-        f"{number}" + ("" if alive else " dead"),
-        [channels[channel].split(" and ")[0].split(",")[0] for channel in strongest.tolist()],
-        tile=tile.repeat(twice, 1).repeat(twice, 2),
-    )
+    tile = np.stack([_enlarged((255 * values).round().astype(np.uint8)) for values in one])
+    names = [channels[channel].split(" and ")[0].split(",")[0] for channel in strongest.tolist()]
+    return Cell(_enlarged(picture), f"{number}" + ("" if alive else " dead"), names, tile=tile)
+
+
+def _enlarged(picture: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(picture).resize((TILE_SIZE, TILE_SIZE), Image.Resampling.NEAREST))
 
 
 def _equalised(values: NDArray[np.float32]) -> Pixels:

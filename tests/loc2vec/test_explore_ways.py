@@ -1,6 +1,7 @@
 """Walks, straight ways and sums: where they lead, and what they refuse."""
 
 import io
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from loc2vec.errors import ExploreError
 from loc2vec.explore.arithmetic import Term, arithmetic, parse
-from loc2vec.explore.drawing import png_of, save
+from loc2vec.explore.drawing import drawable, png_of, save
 from loc2vec.explore.interpolation import interpolate
 from loc2vec.explore.space import Space
 from loc2vec.explore.walks import random_walks
@@ -140,6 +141,16 @@ def test_expressions(expression: str, terms: list[Term]) -> None:
 def test_an_expression_that_does_not_parse_says_where(expression: str, position: int, message: str) -> None:
     with pytest.raises(ExploreError, match=rf"position {position} .*{message}"):
         parse(expression)
+
+
+def test_names_that_the_font_lacks_are_left_out_of_pictures_alone() -> None:
+    assert drawable("Höllentalstraße, Garmisch DE") == "Höllentalstraße, Garmisch DE"
+    assert drawable("交大路, Hsinchu TW") == "Hsinchu TW"
+    assert drawable("交大路") == "?"
+    far_east = replace(make_space(), name=lambda place: "交大路, Hsinchu TW")
+    found = random_walks(far_east, CORNER, steps=1, k=1, apart_m=250, walks=1)
+    assert png_of(found.figure())  # a missing letter would be a warning, and so an error
+    assert "交大路" in found.page()
 
 
 def test_figures_and_pages_are_whole(space: Space, tmp_path: Path) -> None:
