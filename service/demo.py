@@ -47,7 +47,11 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
     paths = DemoPaths(work / "monaco.gpkg", work / "index")
     done = work / "demo.json"
     with resources.as_file(resources.files("service") / "data" / "monaco.osm.pbf") as extract:
-        of_store = {"extract": sha256_of(extract), "catalogue": load_catalogue().fingerprint(TileGeometry())}
+        of_store = {
+            "extract": sha256_of(extract),
+            "catalogue": load_catalogue().fingerprint(TileGeometry()),
+            "names": True,  # stores of earlier versions had none
+        }
         if _remembered(done).get("store") == of_store and _opens(paths.store):
             tell(f"1/2 store: {paths.store} is there already")
         else:

@@ -86,8 +86,10 @@ function run(info) {
   restore();
   listen(draw);
   draw(["mode", "colours"]);
+  const chosen = ["a", "b", "c"].slice(0, NEEDED[state.mode]).map((slot) => state[slot]).filter(Boolean);
   map.show(state.view);
-  if (!state.view && state.a) map.reveal(state.a, 16);
+  if (!state.view && chosen.length > 1) map.showAll(chosen);
+  else if (!state.view && chosen.length) map.reveal(chosen[0], 16);
 }
 
 function offerRegions(info, map) {
