@@ -48,12 +48,15 @@ bench: $(READY)
 	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles
 	$(BIN)/python benchmarks/encode.py
 
-# Tasks made of these extracts, for example EXTRACTS="a.osm.pbf b.osm.pbf"; SAMPLE places of each class.
+# Tasks made of these extracts, for example EXTRACTS="a.osm.pbf b.osm.pbf"; SAMPLE places of each class; the MODELS shipped.
+# PEERS: a folder of other projects' vectors at the same places (benchmarks/peers.py, benchmarks/colour_tiles.py).
 EXTRACTS ?= service/data/monaco.osm.pbf
 SAMPLE ?= 100
+MODELS ?= $(notdir $(wildcard loc2vec/weights/*))
 
 evaluate: $(READY)
-	$(BIN)/loc2vec evaluate $(EXTRACTS) --per-class $(SAMPLE) --out build/evaluation
+	$(BIN)/loc2vec evaluate $(EXTRACTS) $(MODELS:%=--model %) --per-class $(SAMPLE) --out build/evaluation
+	$(if $(PEERS),$(BIN)/python benchmarks/add_peers.py --report build/evaluation --peers $(PEERS))
 
 # The same, and its tables go into README.md and docs/.
 evaluate-docs: evaluate

@@ -15,21 +15,21 @@ from loc2vec.vectors import Vectors, write_vectors
 Blank = tuple[int, ...]  # channels
 
 
-def tasks_of(folder: str) -> list[str]:
-    """Return the tasks that the vectors of a folder are for."""
-    return [name for name, recipe in RECIPES.items() if folder_of(recipe.blank) == folder]
-
-
 def folder_of(blank: Blank) -> str:
     """Return the folder of the vectors that do not know of these channels."""
     return "without-" + "-".join(map(str, blank)) if blank else "with-all"
+
+
+def file_of_task(report: Path, name: str) -> Path:
+    """Return where a report of `loc2vec evaluate` keeps the places of a task."""
+    return report / "places" / f"{name.replace(' ', '-')}.parquet"
 
 
 def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
     """Return the places (lon, lat) float64 [n, 2] of a report of `loc2vec evaluate`, by what their tasks blank."""
     found: dict[Blank, list[NDArray[np.float64]]] = {}
     for name, recipe in RECIPES.items():
-        path = report / "places" / f"{name.replace(' ', '-')}.parquet"
+        path = file_of_task(report, name)
         if path.exists():
             table = pq.read_table(path, columns=["lon", "lat"])
             found.setdefault(recipe.blank, []).append(np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1))

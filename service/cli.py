@@ -30,6 +30,7 @@ COMMANDS = {
     "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
     "evaluate": Entry("service.evaluate_cli", "evaluate_command", "Measure models beside baselines on undrawn labels."),
     "explore": Entry("service.explore_cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
+    "trips": Entry("service.trips_cli", "trips_command", "Tell how somebody travelled from the vectors on the way."),
     "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
 

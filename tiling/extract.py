@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError
 from tiling.files import require_file
 from tiling.names import KEYS, NAME, NamedObject, is_area
-from tiling.values import Box, OsmObject
+from tiling.values import Box, OsmObject, OsmWay
 
 
 @dataclass
@@ -84,6 +85,32 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
                 yield OsmObject(kind, kept, catalogue.reasons(kind, tags), wkb)
     except RuntimeError as error:  # osmium raises nothing narrower
         raise _unreadable(path, error) from error
+
+
+def read_ways(path: Path, keys: Sequence[str]) -> Iterator[OsmWay]:
+    """Yield every way that has one of `keys` and is no area, with these of its tags; it ends where nodes are missing.
+
+    Raises `ExtractError` as `read_extract` does.
+    """
+    require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+    processor = osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations()
+    try:
+        for way in processor.with_filter(osmium.filter.EntityFilter(osmium.osm.WAY)).with_filter(
+            osmium.filter.KeyFilter(*keys)
+        ):
+            if way.tags.get("area") != "yes":
+                tags = {key: way.tags[key] for key in keys if key in way.tags}
+                yield from (OsmWay(tags, *zip(*run, strict=True)) for run in _runs_with_ids(way))
+    except RuntimeError as error:  # osmium raises nothing narrower
+        raise _unreadable(path, error) from error
+
+
+def _runs_with_ids(way: Any) -> Iterator[list[tuple[int, float, float]]]:
+    known = [(node.ref, node.lon, node.lat) if node.location.valid() else None for node in way.nodes]
+    for whole, run in groupby(known, key=lambda node: node is not None):
+        nodes = [node for node in run if node is not None]
+        if whole and len(nodes) > 1:
+            yield nodes
 
 
 def _kind_and_geometry(item: Any) -> tuple[str, bytes | None]:
