@@ -14,8 +14,8 @@ import click
 
 from loc2vec.board import TensorBoard
 from loc2vec.distributed import World
-from loc2vec.encoders.registry import ENCODERS
-from loc2vec.losses import LOSSES
+from loc2vec.encoders.registry import ENCODERS, options_of
+from loc2vec.losses import LOSSES, NO_LOSS
 from loc2vec.model import load_model, model_path
 from loc2vec.report import Scores, table, write_report
 from loc2vec.train import TrainConfig, TrainResult, train
@@ -25,6 +25,14 @@ from tiling.dataset import TileDataset
 DEFAULTS = TrainConfig()
 
 
+def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Read NAME=VALUE, NAME=VALUE, ..."""
+    for each in given:
+        if "=" not in each:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, param)
+    return dict(each.split("=", 1) for each in given)
+
+
 @click.command("train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first")
 @click.option(
     "--tiles", required=True, help="Tile dataset to learn from: a folder, or a URL such as s3://bucket/tiles."
@@ -32,12 +40,21 @@ DEFAULTS = TrainConfig()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option("--validation", help="Tile dataset of other places.")
 @click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
+@click.option("--dim", type=click.IntRange(min=1), default=DEFAULTS.dim, show_default=True, help="Numbers of a vector.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", callback=_pairs,
+    help="Option of the encoder, such as norm=layer; may be given several times.",
+)  # fmt: skip
 @click.option("--places", type=click.IntRange(min=2), default=DEFAULTS.places, show_default=True, help="In a batch.")
 @click.option("--pairs", type=click.IntRange(min=1), default=DEFAULTS.pairs, show_default=True, help="Of each place.")
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
-    "--loss", type=click.Choice(sorted(LOSSES)), default=DEFAULTS.loss, show_default=True,
+    "--loss", type=click.Choice([*sorted(LOSSES), NO_LOSS]), default=DEFAULTS.loss, show_default=True,
     help="SoftPN over triplets, or the cross-entropy of finding a place among the others of a batch.",
+)  # fmt: skip
+@click.option(
+    "--head", type=click.Choice(["geocell"]),
+    help="Also learn to name the H3 cells of each place; with --loss none nothing else.",
 )  # fmt: skip
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
@@ -50,10 +67,13 @@ def train_command(
     out: Path,
     validation: str | None,
     encoder: str,
+    dim: int,
+    options: dict[str, str],
     places: int,
     pairs: int,
     steps: int,
     loss: str,
+    head: str | None,
     init: str | None,
     seed: int,
     device: str,
@@ -67,7 +87,18 @@ def train_command(
     OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
     model is the one that finds most of the places again (recall@1), without it the one with the least loss.
     """
-    config = TrainConfig(encoder=encoder, places=places, pairs=pairs, steps=steps, loss=loss, seed=seed)
+    options_of(encoder, {"dim": dim, **options})  # what is wrong with them is said before the tiles are read
+    config = TrainConfig(
+        encoder=encoder,
+        dim=dim,
+        options=options,
+        places=places,
+        pairs=pairs,
+        steps=steps,
+        loss=loss,
+        head=head,
+        seed=seed,
+    )
     data = TileDataset.open(tiles)
     other = None if validation is None else TileDataset.open(validation)
     board = TensorBoard(out / "tensorboard") if tensorboard else None

@@ -18,7 +18,7 @@ from loc2vec.distributed import World
 from loc2vec.errors import RunError
 from tiling.geodesy import ground_distance_m
 from tiling.machine import cpu_count
-from tiling.values import MAX_SHIFT_M, N_CHANNELS, TileGeometry
+from tiling.values import MAX_SHIFT_M, TileGeometry
 
 Places = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
@@ -56,13 +56,15 @@ class Dataset(Protocol):
 class Batch:
     """P places with one anchor (slot 0) and K positives each; of several processes each has its share of the P.
 
-    `pixels` uint8 [P, 1 + K, 12, H, W] as they were drawn; `kept` bool [P, 1 + K, 12]: the channels that are not
-    switched off; `overlapping` bool [P, P], always of the whole batch: two places' tiles may share ground.
+    `pixels` uint8 [P, 1 + K, C, H, W] as they were drawn; `kept` bool [P, 1 + K, C]: the channels that are not
+    switched off; `overlapping` bool [P, P], always of the whole batch: two places' tiles may share ground;
+    `places` int64 [P]: their numbers in the dataset, also of the whole batch.
     """
 
     pixels: Tensor
     kept: Tensor
     overlapping: Tensor
+    places: Tensor
 
 
 def batch_indices(
@@ -146,18 +148,19 @@ class Batches:
         """Return the batch of a step, its pixels still empty, and the calls that read them."""
         data, mine = self.dataset, self.world.part(self.places)
         places, slots = batch_indices(data.n_places, data.positives, self.seed, step, self.places, self.pairs)
-        overlap = overlapping(data.lat[places], data.lon[places], data.geometry.radius_m)
+        overlap = overlapping(data.lat[places], data.lon[places], data.geometry.widest.radius_m)
         if overlap.all():
             raise RunError(f"all {self.places} places of a batch overlap: tiles of a larger area are needed")
-        kept = np.ones((self.places, 1 + self.pairs, N_CHANNELS), np.bool_)
+        channels = len(data.channels)
+        kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
         kept[:, 1:] = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape) >= CHANNEL_DROPOUT
         rows = np.repeat(places[mine], 1 + self.pairs)
         columns = np.insert(slots[mine], 0, 0, axis=1).reshape(-1)
         size = data.geometry.size
-        pixels = torch.empty((len(rows), N_CHANNELS, size, size), dtype=torch.uint8, pin_memory=pinned)
+        pixels = torch.empty((len(rows), channels, size, size), dtype=torch.uint8, pin_memory=pinned)
         out = pixels.numpy()
         parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
         reads = [partial(data.tiles, rows[part], columns[part], out[part]) for part in parts]
-        shaped = pixels.view(-1, 1 + self.pairs, N_CHANNELS, size, size)
-        masks = (torch.from_numpy(mask) for mask in (kept[mine], overlap))
-        return Batch(shaped, *(mask.pin_memory() if pinned else mask for mask in masks)), list(reads)
+        shaped = pixels.view(-1, 1 + self.pairs, channels, size, size)
+        others = (torch.from_numpy(values) for values in (kept[mine], overlap, places))
+        return Batch(shaped, *(values.pin_memory() if pinned else values for values in others)), list(reads)

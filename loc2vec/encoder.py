@@ -54,8 +54,8 @@ class LocationEncoder:
         keep_freed_memory(where)
         self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._source, self._renderer = source, renderer
-        self._size = model.config.geometry.size
-        self.dim = model.config.options["dim"]
+        self.geometry = model.config.geometry
+        self.dim = int(model.config.options["dim"]) * self.geometry.scales  # each has its numbers
         self.name = model.config.name
         self.fingerprint = model.config.fingerprint  # of the tiles it was trained on
         self.model_id = model.model_id
@@ -101,7 +101,7 @@ class LocationEncoder:
         return similarity
 
     def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vector:
-        shape = (N_CHANNELS, self._size, self._size)
+        shape = (N_CHANNELS * self.geometry.scales, self.geometry.size, self.geometry.size)
         if tiles.dtype != np.uint8 or tiles.shape[-3:] != shape or tiles.ndim > 4:
             raise InputError(
                 f"tiles must be uint8 [n, {', '.join(map(str, shape))}], not {tiles.dtype} {list(tiles.shape)}"

@@ -88,4 +88,5 @@ def nce(pairs: Pairs) -> Tensor:
     return pairs.mean((F.softplus(apart + among[:, pairs.first]) + F.softplus(apart + among[:, pairs.second])) / 2)
 
 
+NO_LOSS = "none"  # only that of a head
 LOSSES: dict[str, Callable[[Pairs], Tensor]] = {"softpn": soft_pn, "nce": nce}

@@ -1,6 +1,7 @@
 """Model folders: `config.json` and `model.safetensors`, all that is needed to rebuild an encoder."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from loc2vec.encoders.registry import build
+from loc2vec.encoders.registry import build, options_of
 from loc2vec.errors import EncoderError, ModelError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing_folder, sha256_of, write_json
@@ -25,7 +26,7 @@ class ModelConfig:
 
     name: str
     encoder: str
-    options: dict[str, int]
+    options: dict[str, Any]  # `dim` and those of the encoder's family
     channels: tuple[str, ...]
     geometry: TileGeometry
     fingerprint: str  # of the channel catalogue and the tile geometry
@@ -45,12 +46,15 @@ class Model:
         return f"{self.config.name}@{self.sha256[:12]}"
 
 
-def save_model(folder: Path, network: nn.Module, config: ModelConfig) -> None:
-    """Write a model folder, in place of what stood there."""
+def save_model(
+    folder: Path, network: nn.Module, config: ModelConfig, more: Callable[[Path], object] = lambda folder: None
+) -> None:
+    """Write a model folder, in place of what stood there; `more` adds to it."""
     with replacing_folder(folder) as temporary:
+        more(temporary)
         save_weights(network, temporary / WEIGHTS)
         about = {"sha256": sha256_of(temporary / WEIGHTS), "licence": LICENCE, "attribution": ATTRIBUTION}
-        write_json(temporary / CONFIG, asdict(config) | about)
+        write_json(temporary / CONFIG, asdict(config) | {"geometry": config.geometry.as_values()} | about)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -72,7 +76,8 @@ def load_model(folder: Path) -> Model:
     if found != sha256:
         raise ModelError(f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})")
     try:
-        network = build(config.encoder, **config.options)
+        config = replace(config, options=asdict(options_of(config.encoder, config.options)))
+        network = build(config.encoder, config.geometry.scales, **config.options)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (EncoderError, SafetensorError, RuntimeError) as error:
         raise ModelError(f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}") from error

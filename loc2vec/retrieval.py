@@ -70,6 +70,7 @@ def retrieval(
     scores = _recalls(encode_slots(encode, dataset, places, slots), anchors)
     if channels_off:
         off = rng.permuted(np.tile(np.arange(N_CHANNELS), (len(places), 1)), axis=1) < channels_off
+        off = np.tile(off, (1, dataset.geometry.scales))
         found = _recalls(encode_slots(encode, dataset, places, slots, off), anchors)
         scores |= {f"{name} off": found[name] for name in ("recall@1", "recall@10")}
     return scores | {

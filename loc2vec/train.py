@@ -8,9 +8,10 @@ RUN/log.jsonl     one line every few steps and one at every evaluation
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,9 +25,10 @@ from loc2vec.checkpoint import State, begin, continued, newest_checkpoint, save_
 from loc2vec.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision
 from loc2vec.data import Batch, Batches, Dataset
 from loc2vec.distributed import World, across, joined
-from loc2vec.encoders.registry import build
+from loc2vec.encoders.registry import build, options_of
 from loc2vec.errors import RunError
-from loc2vec.losses import LOSSES, pairs_of
+from loc2vec.geocell import Cells, GeoCell, GeoCells, Headed, save_head
+from loc2vec.losses import LOSSES, NO_LOSS, pairs_of
 from loc2vec.model import Model, ModelConfig, save_model
 from loc2vec.retrieval import Evaluator, Retrieval
 from loc2vec.runlog import Board, Log, Meter
@@ -44,13 +46,15 @@ class TrainConfig:
 
     encoder: str = "loc2vec"
     dim: int = 16
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the encoder's family; the default where it has none
     places: int = 20  # in a batch
     pairs: int = 5  # positives of each place in a batch
     steps: int = 10_000
     learning_rate: float = 1e-3  # at its highest
     warm_up: int = 100  # steps of rising learning rate
     weight_decay: float = 1e-4
-    loss: str = "softpn"
+    loss: str = "softpn"  # or "none", with a head
+    head: str | None = None  # "geocell": name the cell of each place as well
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 100
@@ -111,13 +115,17 @@ def train(
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
     if init is not None:
         _check_init(init, config, tiles)
+    if config.loss == NO_LOSS and config.head is None:
+        raise RunError("--loss none leaves nothing to learn: it goes with --head geocell")
     with joined(device) as (world, where):
+        if config.head is not None and world.size > 1:
+            raise RunError("--head geocell is trained by one process: start it without torchrun")
         return _train(config, tiles, out, validation, resume, stop or threading.Event(), board, init, world, where)
 
 
 def _check_init(init: Model, config: TrainConfig, tiles: Dataset) -> None:
     check_fingerprint(f"model {init.config.name}", init.config.fingerprint, tiles.fingerprint)
-    ours, theirs = (config.encoder, {"dim": config.dim}), (init.config.encoder, init.config.options)
+    ours, theirs = (config.encoder, _options(config)), (init.config.encoder, init.config.options)
     if ours != theirs:
         raise RunError(
             f"model {init.config.name} is of encoder {theirs[0]} {theirs[1]}, the run of {ours[0]} {ours[1]}"
@@ -140,9 +148,13 @@ def _train(
     batches = Batches(tiles, config.seed, config.places, config.pairs, world)
     keep_freed_memory(where)
     torch.manual_seed(config.seed)
-    network = build(config.encoder, dim=config.dim)
+    network = build(config.encoder, tiles.geometry.scales, **_options(config))
     if init is not None:
         network.load_state_dict(init.network.state_dict())
+    head = None if config.head is None else _head(config, tiles)
+    if head is not None:
+        network = Headed(network, head, head.cells.labels(tiles.lat, tiles.lon))
+    of_head = None if head is None or validation is None else GeoCells(head, validation)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
     state = _stand(_describe(config, tiles, validation, init), out, resume, network, optimizer, world)
@@ -174,14 +186,18 @@ def _train(
                 )
             if evaluating and log is not None and (validation is not None or meter.losses[1]):
                 with _at_rest(network) as encode:
-                    scores = judge(encode)
+                    scores = judge(encode) | ({} if of_head is None else of_head(encode))
                 log.write(step, "validation", scores)
                 if board is not None:
                     _show(board, step, network, tiles if validation is None else validation)
                 if state.best is None or scores[judge.primary] > state.best:
                     state = replace(state, best=scores[judge.primary], best_step=step)
                     facts = state.run | scores | {"step": step, "plans": state.plans}
-                    save_model(out / "best", network, _model_config(config, tiles, out.name, facts))
+                    about = _model_config(config, tiles, out.name, facts)
+                    if isinstance(network, Headed):
+                        save_model(out / "best", network.encoder, about, partial(save_head, head=network.head))
+                    else:
+                        save_model(out / "best", network, about)
             if saving and (final or not meter.skipped_in_a_row):  # what a step was skipped after is under suspicion
                 state = replace(state, step=step, losses=meter.losses)
                 if world.leads:
@@ -218,7 +234,10 @@ def _stand(
 
 def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None, init: Model | None) -> dict[str, Any]:
     """Say what a run is made of, in values that JSON keeps as they are."""
+    defaults = asdict(options_of(config.encoder, {"dim": config.dim}))
+    changed = {name: value for name, value in _options(config).items() if value != defaults[name]}
     return asdict(config) | {
+        "options": changed or None,
         "fingerprint": tiles.fingerprint,
         "train_places": tiles.n_places,
         "train_positives": tiles.positives,
@@ -227,12 +246,22 @@ def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None, i
     }
 
 
+def _head(config: TrainConfig, tiles: Dataset) -> GeoCell:
+    """Return a fresh head for the cells of the tiles' places."""
+    return GeoCell(config.dim * tiles.geometry.scales, Cells.of(tiles.lat, tiles.lon))
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """Return all options of the encoder, `dim` among them, or raise `EncoderError`."""
+    return asdict(options_of(config.encoder, {"dim": config.dim, **config.options}))
+
+
 def _model_config(config: TrainConfig, tiles: Dataset, name: str, facts: dict[str, Any]) -> ModelConfig:
     """Describe the model at a step of a run."""
     return ModelConfig(
         name=name,
         encoder=config.encoder,
-        options={"dim": config.dim},
+        options=_options(config),
         channels=tuple(tiles.channels),
         geometry=tiles.geometry,
         fingerprint=tiles.fingerprint,
@@ -270,7 +299,9 @@ def train_step(
         vectors = network(seen).float()  # [P * (1 + K), D]
     vectors = world.gather(vectors.unflatten(0, kept.shape[:2]))  # [P, 1 + K, D]
     pairs = pairs_of(vectors, overlapping)
-    loss = LOSSES[config.loss](pairs)
+    loss = torch.zeros((), device=device) if config.loss == NO_LOSS else LOSSES[config.loss](pairs)
+    if isinstance(network, Headed):
+        loss = loss + network.loss(vectors, batch.places.to(device, non_blocking=True))
     optimizer.zero_grad()
     (loss * world.size).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over the processes
     norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])

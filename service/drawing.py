@@ -11,9 +11,9 @@ from typing import Any, Literal
 from service.pictures import Picture
 from service.rendering import PATIENCE_S, Tiles, draw
 from tiling.errors import Loc2VecError, WorkerError
-from tiling.render import Renderer
+from tiling.render import DEFAULT_GEOMETRY, Renderer
 from tiling.sources.registry import open_source
-from tiling.values import LonLat, Pose, Tile
+from tiling.values import LonLat, Pose, Tile, TileGeometry
 
 GONE = (EOFError, OSError)  # what a pipe says when the other end is
 
@@ -27,16 +27,16 @@ class RenderProcess:
     It is started again when it was killed. One thread at a time may ask it.
     """
 
-    def __init__(self, location: str, revision: str | None = None) -> None:
+    def __init__(self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None) -> None:
         """`revision`: of the store, which alone will do, also for a process that is started again."""
-        self._location, self._revision = location, revision
+        self._location, self._geometry, self._revision = location, geometry, revision
         self._start()
 
     def _start(self) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
-            target=_work, args=(self._location, self._revision, theirs), name="render", daemon=True
+            target=_work, args=(self._location, self._geometry, self._revision, theirs), name="render", daemon=True
         )
         self._process.start()
         theirs.close()  # so that the process holds the only other end
@@ -88,7 +88,7 @@ def _unless_error(answer: Any) -> Any:
     return answer
 
 
-def _work(location: str, revision: str | None, pipe: Connection) -> None:
+def _work(location: str, geometry: TileGeometry, revision: str | None, pipe: Connection) -> None:
     """Draw what is asked for until the main process closes the pipe, or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
         signal.signal(number, signal.SIG_IGN)
@@ -99,7 +99,7 @@ def _work(location: str, revision: str | None, pipe: Connection) -> None:
             pipe.send(error)
             return
         with source:
-            renderer = Renderer(source)
+            renderer = Renderer(source, geometry)
             pipe.send(None)
             while True:
                 pipe.send(_do(renderer, pipe.recv()))

@@ -15,9 +15,10 @@ from loc2vec.vectors import Vectors
 from service.errors import EarlierError, EmbeddingError
 from service.grid import grid
 from service.workers import draw_all
+from tiling.catalogue import load_catalogue
 from tiling.points import read_points
 from tiling.sources.registry import changes_since, content_hash, open_source
-from tiling.values import Box, TileGeometry, check_fingerprint
+from tiling.values import Box, check_fingerprint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +57,13 @@ def embed(
     """
     content = content_hash(store)
     with open_source(store) as source:
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
+        expected = load_catalogue().fingerprint(encoder.geometry)
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
         inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
     progress(len(places) - len(inside))
     embedding = np.full((len(places), encoder.dim), np.nan, np.float32)
     done = 0
-    for tiles in draw_all(store, places.lon_lat[inside], workers):
+    for tiles in draw_all(store, places.lon_lat[inside], workers, encoder.geometry):
         embedding[inside[done : done + len(tiles)]] = _encode(encoder, tiles)
         done += len(tiles)
         progress(len(tiles))
@@ -95,7 +97,7 @@ def embed_changed(
         )
     content = content_hash(store)
     lon_lat = np.stack([before.lon, before.lat], axis=1)
-    rows = np.flatnonzero(changes_since(store, before.store).meet(lon_lat, TileGeometry()))
+    rows = np.flatnonzero(changes_since(store, before.store).meet(lon_lat, encoder.geometry))
     embedding = before.embedding.copy()
     embedding[rows] = embed(store, encoder, Places(lon_lat[rows]), workers, progress).embedding
     return replace(before, embedding=embedding, store=content), len(rows)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from queue import LifoQueue
 from typing import Self
@@ -27,10 +27,11 @@ from service.pictures import BaseTile, Picture, TileNumber
 from service.rendering import RenderThread
 from service.search import Search
 from tiling.basemap import Theme
+from tiling.catalogue import load_catalogue
 from tiling.machine import cpu_count
 from tiling.names import NamedPlace, resolve
 from tiling.sources.registry import content_hash, open_source, revision
-from tiling.values import LonLat, Pose, Tile, check_fingerprint
+from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
 AT_ONCE = 16  # places a render task: short, so that a long batch shares the processes with single places
@@ -74,7 +75,8 @@ class Engine:
         self._drawing, self._counting = 0, threading.Lock()
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, self.source.fingerprint)
+            expected = load_catalogue().fingerprint(encoder.geometry)
+            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
             if index is not None:
                 self.use(index)
             drawers = self._drawers()
@@ -99,11 +101,12 @@ class Engine:
         return type(self)(self._encoder, self._settings, self.index)
 
     def _drawers(self) -> Sequence[RenderThread | RenderProcess]:
-        location, count = self._settings.store, self._settings.render_processes
+        location, geometry = self._settings.store, self._encoder.geometry
+        count = self._settings.render_processes
         if not count:
-            return [RenderThread(location, self.revision) for _ in range(cpu_count())]
+            return [RenderThread(location, geometry, self.revision) for _ in range(cpu_count())]
         with ThreadPoolExecutor(count) as starting:
-            return list(starting.map(RenderProcess, [location] * count, [self.revision] * count))
+            return list(starting.map(partial(RenderProcess, location, geometry), [self.revision] * count))
 
     def try_out(self) -> None:
         """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
@@ -120,6 +123,14 @@ class Engine:
     @property
     def model(self) -> str:
         return self._encoder.model_id
+
+    @property
+    def geometry(self) -> TileGeometry:
+        return self._encoder.geometry
+
+    @property
+    def fingerprint(self) -> str:
+        return self._encoder.fingerprint
 
     @property
     def dim(self) -> int:

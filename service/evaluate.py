@@ -32,7 +32,7 @@ from tiling.extract import read_objects
 from tiling.geodesy import MetresPerDegree
 from tiling.importer import import_extracts
 from tiling.sources.registry import open_source
-from tiling.values import TILE_RADIUS_M, LonLat, check_fingerprint
+from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
 Floats = NDArray[np.float32]
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
@@ -59,7 +59,7 @@ def store_of(extracts: Sequence[Path], store: str | None) -> Iterator[str]:
 
 
 def covered_by(
-    store: str, lookups: Sequence["Lookup"] = ()
+    store: str, lookups: Sequence["Lookup"] = (), radius_m: float = TILE_RADIUS_M
 ) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
     """Return a function of (lon, lat) that tells where a tile lies in the store as a whole, with all vectors near."""
     with open_source(store) as source:
@@ -67,7 +67,7 @@ def covered_by(
 
     def covered(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
-        dx, dy = (TILE_RADIUS_M / scale).T
+        dx, dy = (radius_m / scale).T
         corners = [shapely.intersects_xy(area, lon + i * dx, lat + j * dy) for i in (-1, 1) for j in (-1, 1)]
         near = [lookup.nearest(lat, lon) >= 0 for lookup in lookups]
         inside: NDArray[np.bool_] = np.logical_and.reduce([*corners, *near])
@@ -147,24 +147,30 @@ def encode_tasks(
 ) -> list[dict[str, Floats]]:
     """Return the vectors of each task's places, float32 [n, D] by method: models, files of vectors, baselines.
 
-    Each tile is drawn once, has the channels of its task blanked, and goes through every method.
+    Each tile is drawn once a geometry, has the channels of its task blanked, and goes through every method; the
+    baselines read the tiles of the first model. `progress` is told how many tiles are done since it was told last.
     """
-    with open_source(store) as source:
-        for encoder in encoders.values():
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
+    for encoder in encoders.values():
+        expected = load_catalogue().fingerprint(encoder.geometry)
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
     lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
-    methods = {name: encoder.encode for name, encoder in encoders.items()} | _of_tiles(store, lon_lat, workers)
+    methods: dict[TileGeometry, dict[str, Encode]] = {}
+    for name, encoder in encoders.items():
+        methods.setdefault(encoder.geometry, {})[name] = encoder.encode
+    first = next(iter(methods), TileGeometry())
+    methods.setdefault(first, {}).update(_of_tiles(store, lon_lat, workers, first))
     owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     order = np.lexsort((lon_lat[:, 1], lon_lat[:, 0]))  # near places one after another
-    parts: dict[str, list[Floats]] = {name: [] for name in methods}
-    done = 0
-    for tiles in draw_all(store, lon_lat[order], workers):
-        for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
-            tile[list(tasks[task].blank)] = 0
-        for name, encode in methods.items():
-            parts[name].append(encode(tiles))
-        done += len(tiles)
-        progress(len(tiles))
+    parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
+    for geometry, of_geometry in methods.items():
+        done = 0
+        for tiles in draw_all(store, lon_lat[order], workers, geometry):
+            for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
+                blank(tile, tasks[task])
+            for name, encode in of_geometry.items():
+                parts[name].append(encode(tiles))
+            done += len(tiles)
+            progress(len(tiles))
     back = np.argsort(order)
     every = {name: np.concatenate(values)[back] for name, values in parts.items()}
     objects = [item for town in towns for item in town.objects]
@@ -177,10 +183,15 @@ def encode_tasks(
     ]
 
 
-def _of_tiles(store: str, lon_lat: NDArray[np.float64], workers: int) -> dict[str, Encode]:
+def blank(tile: NDArray[np.uint8], task: Task) -> None:
+    """Empty the channels of a tile, uint8 [C, H, W], that a task's answers could be read from, in every scale."""
+    tile.reshape(-1, N_CHANNELS, *tile.shape[1:])[:, list(task.blank)] = 0
+
+
+def _of_tiles(store: str, lon_lat: NDArray[np.float64], workers: int, geometry: TileGeometry) -> dict[str, Encode]:
     """Return the baselines that read tiles; those that need a sample take it from these places."""
     chosen = np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES]
-    sample = np.concatenate(list(draw_all(store, lon_lat[np.sort(chosen)], workers)))
+    sample = np.concatenate(list(draw_all(store, lon_lat[np.sort(chosen)], workers, geometry)))
     return {
         "channel means": histogram(1),
         "means in 2x2 squares": histogram(2),

@@ -86,8 +86,10 @@ def evaluate_command(
         if labels is not None and target is not None:
             tasks = [_own_task(labels, target, drawn_from, lookups)]
         else:
-            tasks = _tasks(names, towns, drawn_from, lookups, per_class)
-        with tqdm(total=sum(map(len, tasks)), unit=" tiles", desc="draw, encode") as bar:
+            radius_m = max(encoder.geometry.widest.radius_m for encoder in loaded)
+            tasks = _tasks(names, towns, drawn_from, lookups, per_class, radius_m)
+        geometries = len({encoder.geometry for encoder in loaded})
+        with tqdm(total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode") as bar:
             vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
     outcomes = _measure(tasks, vectors, seeds)
     if out is not None:
@@ -125,13 +127,13 @@ def _own_task(labels: Path, target: str, store: str, lookups: list["Lookup"]) ->
 
 
 def _tasks(
-    names: tuple[str, ...], towns: list["Town"], store: str, lookups: list["Lookup"], per_class: int
+    names: tuple[str, ...], towns: list["Town"], store: str, lookups: list["Lookup"], per_class: int, radius_m: float
 ) -> list["Task"]:
     from loc2vec.evaluation.splits import FOLDS
     from loc2vec.evaluation.tasks import RECIPES, make_task
     from service.evaluate import covered_by
 
-    covered = covered_by(store, lookups)
+    covered = covered_by(store, lookups, radius_m)
     tasks = []
     for name in names or RECIPES:
         try:

@@ -120,7 +120,7 @@ def _within(vectors: Vectors, box: Box | None) -> Vectors:
 
 
 def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
-    renderer, gazetteer = Renderer(source), Gazetteer(source)
+    renderer, gazetteer = Renderer(source, encoder.geometry), Gazetteer(source)
     check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, renderer.fingerprint)
 
     def draw(places: Sequence[LonLat]) -> Pixels:

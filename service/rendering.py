@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.pictures import Picture
-from tiling.render import Renderer
+from tiling.render import DEFAULT_GEOMETRY, Renderer
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
-from tiling.values import LonLat, Pose, Tile
+from tiling.values import LonLat, Pose, Tile, TileGeometry
 
 CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
 PATIENCE_S = 1.0  # with a store that is away, while a client waits
@@ -31,10 +31,10 @@ def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
 class RenderThread:
     """A thread that holds an open store and a renderer of its own, because both belong to one thread."""
 
-    def __init__(self, location: str, revision: str | None = None) -> None:
+    def __init__(self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None) -> None:
         """`revision`: of the store, which alone will do."""
         self._thread = ThreadPoolExecutor(1, "render")
-        self._source, self._renderer = self._thread.submit(_open, location, revision).result()
+        self._source, self._renderer = self._thread.submit(_open, location, geometry, revision).result()
 
     def draw(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, uint8 [n, 12, H, W]; called from any thread."""
@@ -54,6 +54,6 @@ class RenderThread:
         self._thread.shutdown()
 
 
-def _open(location: str, revision: str | None) -> tuple[FeatureSource, Renderer]:
+def _open(location: str, geometry: TileGeometry, revision: str | None) -> tuple[FeatureSource, Renderer]:
     source = open_source(location, patience_s=PATIENCE_S, only=revision)
-    return source, Renderer(source)
+    return source, Renderer(source, geometry)

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from service.rendering import CHUNK, Tiles, draw
 from tiling.errors import Loc2VecError, WorkerError
-from tiling.render import Renderer
+from tiling.render import DEFAULT_GEOMETRY, Renderer
 from tiling.sources.registry import open_source
-from tiling.values import LonLat
+from tiling.values import LonLat, TileGeometry
 
 AT_ONCE = 2  # chunks a worker may have: one to draw while the other waits to be fetched
 GONE = (EOFError, ConnectionError)  # what a pipe says when the other end is
 
 
-def draw_all(location: str, lon_lat: NDArray[np.float64], workers: int) -> Generator[Tiles]:
+def draw_all(
+    location: str, lon_lat: NDArray[np.float64], workers: int, geometry: TileGeometry = DEFAULT_GEOMETRY
+) -> Generator[Tiles]:
     """Yield the tiles of places (lon, lat) [n, 2] chunk by chunk, in order.
 
     `workers` = 0 draws in this process. Raises `WorkerError` when a worker is killed.
@@ -30,11 +32,14 @@ def draw_all(location: str, lon_lat: NDArray[np.float64], workers: int) -> Gener
     chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
     if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
         with open_source(location) as source:
-            renderer = Renderer(source)
+            renderer = Renderer(source, geometry)
             yield from (draw(renderer, chunk) for chunk in chunks)
         return
     with contextlib.ExitStack() as stack:
-        crew = [stack.enter_context(contextlib.closing(_Worker(location))) for _ in range(min(workers, len(starts)))]
+        crew = [
+            stack.enter_context(contextlib.closing(_Worker(location, geometry)))
+            for _ in range(min(workers, len(starts)))
+        ]
         yield from _deal(crew, chunks)
 
 
@@ -58,10 +63,10 @@ class _Worker:
     worker whose main process is killed finds its pipe closed, and ends.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, geometry: TileGeometry) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(location, theirs), daemon=True)
+        self._process = context.Process(target=_work, args=(location, geometry, theirs), daemon=True)
         self._process.start()
         theirs.close()  # so that the worker holds the only other end
 
@@ -93,13 +98,13 @@ def _killed() -> WorkerError:
     return WorkerError("a worker process was killed (out of memory?): try again with fewer --workers")
 
 
-def _work(location: str, pipe: Connection) -> None:
+def _work(location: str, geometry: TileGeometry, pipe: Connection) -> None:
     """Draw what is asked for until the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the main process decides what it means
     with contextlib.suppress(*GONE):
         try:
             with open_source(location) as source:
-                renderer = Renderer(source)
+                renderer = Renderer(source, geometry)
                 while True:
                     pipe.send(draw(renderer, pipe.recv()))
         except Loc2VecError as error:

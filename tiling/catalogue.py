@@ -53,7 +53,11 @@ class Catalogue:
             (r.channel, r.on, r.width_m, *(_printable(conditions) for conditions in (r.tags, r.without)))
             for r in self.rules
         ]
-        return fingerprint(self.channels, rules, self.sea_channel, geometry.size, geometry.radius_m)
+        return fingerprint(self.channels, rules, self.sea_channel, geometry.size, geometry.radius_m, *geometry.wider_m)
+
+    def channels_of(self, geometry: TileGeometry) -> tuple[str, ...]:
+        """Return the names of a tile's channels: those of each scale after the first say how far it reaches."""
+        return self.channels + tuple(f"{name}, {radius:g} m" for radius in geometry.wider_m for name in self.channels)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -10,6 +10,26 @@ from tiling.values import LonLat, check_place
 CELL = re.compile("[0-9a-fA-F]{15}")
 
 
+def cell_of_place(place: LonLat, resolution: int) -> str:
+    """Return the name of the cell that a place lies in.
+
+    >>> cell_of_place(LonLat(7.4246, 43.7384), 5)
+    '853969a7fffffff'
+    """
+    cell: str = h3.latlng_to_cell(place.lat, place.lon, resolution)
+    return cell
+
+
+def parent_of_cell(cell: str, resolution: int) -> str:
+    """Return the name of the larger cell that a cell counts as part of.
+
+    >>> parent_of_cell("8a3969a41d37fff", 5)
+    '853969a7fffffff'
+    """
+    parent: str = h3.cell_to_parent(cell, resolution)
+    return parent
+
+
 def place_of_cell(cell: str) -> LonLat:
     """Return the middle of an H3 cell, or raise `PlaceError`.
 

@@ -52,14 +52,14 @@ class Changes:
 
     def area(self, geometry: TileGeometry) -> BaseGeometry:
         """Return an area, in degrees, that holds every place whose tile shows a change."""
-        reach = self.reach_m + np.sqrt(2) * (geometry.radius_m + geometry.metres_per_pixel)
+        reach = self.reach_m + np.sqrt(2) * (geometry.widest.radius_m + geometry.widest.metres_per_pixel)
         pairs = zip(shapely.from_wkb(self.wkb), reach.tolist(), strict=True)
         return shapely.union_all([_widened(changed, metres) for changed, metres in pairs])
 
 
 def _windows(lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: float) -> list[BaseGeometry]:
     """Return the ground that each tile shows, and a pixel more, for the roundings of the drawing."""
-    radius = geometry.radius_m + geometry.metres_per_pixel + reach_m
+    radius = geometry.widest.radius_m + geometry.widest.metres_per_pixel + reach_m
     boxes = (halves(box_around(LonLat(lon, lat), radius)) for lon, lat in lon_lat.tolist())
     return [shapely.MultiPolygon([shapely.box(*half) for half in both]) for both in boxes]
 

@@ -14,7 +14,7 @@ from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.options import without_password, without_passwords
 from tiling.progress import Progress
-from tiling.values import TileGeometry
+from tiling.values import TILE_RADIUS_M, TileGeometry
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
     from tiling.engines import Engine
@@ -122,12 +122,35 @@ class ShareType(click.ParamType[tuple[int, int]]):
         return int(part), int(parts)
 
 
+class Radii(click.ParamType[tuple[float, ...]]):
+    """Metres, separated by commas, rising."""
+
+    name = "M,M,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the radii."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            radii = tuple(map(float, str(value).split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of metres such as 100,400", param, ctx)
+        if list(radii) != sorted(set(radii)) or not all(10 <= radius <= 1000 for radius in radii):
+            self.fail(f"{value!r}: the radii must rise, from 10 to 1000 m", param, ctx)
+        return radii
+
+
 @click.command("tile")
 @click.option("--store", "stores", multiple=True, callback=without_passwords, help="Feature store; repeat for more.")
 @click.option("--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume.")
 @click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
 @click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
 @click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).")
+@click.option(
+    "--tile-radius", type=click.FloatRange(10, 1000), show_default=f"{TILE_RADIUS_M:g}",
+    help="Metres from the middle of a tile to its edge; the pixels stay 128 x 128.",
+)  # fmt: skip
+@click.option("--radii", type=Radii(), help="Or several, such as 100,400: tiles of as many scales, one model for all.")
 @click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
 @click.option(
     "--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0), help="Processes; 0: none."
@@ -147,6 +170,8 @@ def tile_command(
     preview: Path | None,
     locations: int | None,
     points: Path | None,
+    tile_radius: float | None,
+    radii: tuple[float, ...] | None,
     positives: int,
     workers: int,
     seed: int,
@@ -178,7 +203,10 @@ def tile_command(
         raise click.UsageError("give --store, once or more")
     if (locations is None) == (points is None):
         raise click.UsageError("give --locations N or --points FILE, one of them")
-    job = TileJob(stores, positives, seed, locations=locations, points=points)
+    if tile_radius is not None and radii is not None:
+        raise click.UsageError("give --tile-radius or --radii, one of them")
+    radius, *wider = radii or (tile_radius or TILE_RADIUS_M,)
+    job = TileJob(stores, positives, seed, TileGeometry(radius_m=radius, wider_m=tuple(wider)), locations, points)
     if preview is not None:
         places = places_of(job)
         draw_sheet(job, places, preview)

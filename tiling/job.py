@@ -9,7 +9,7 @@ in several parts and places at once.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -71,7 +71,7 @@ class TileJob:
     @property
     def margin_m(self) -> float:
         """Return how far from its place a tile may show ground: so far inside the data a drawn place lies."""
-        return float(np.sqrt(2) * (self.geometry.radius_m + MAX_SHIFT_M))
+        return float(np.sqrt(2) * (self.geometry.widest.radius_m + MAX_SHIFT_M))
 
 
 class Share(NamedTuple):
@@ -211,8 +211,8 @@ def run_job(
 def _facts(job: TileJob) -> dict[str, Any]:
     return {
         "fingerprint": load_catalogue().fingerprint(job.geometry),
-        "geometry": asdict(job.geometry),
-        "channels": list(load_catalogue().channels),
+        "geometry": job.geometry.as_values(),
+        "channels": list(load_catalogue().channels_of(job.geometry)),
         "stores": _stores(job),
         "seed": job.seed,
         "locations": job.locations,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geodesy import MetresPerDegree, box_around
 from tiling.sources.base import FeatureSource
-from tiling.values import Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
+from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colour each
 DEFAULT_GEOMETRY = TileGeometry()
@@ -40,10 +40,10 @@ class Renderer:
         check_fingerprint(source.location, source.fingerprint, catalogue.fingerprint(TileGeometry()))
         self.source = source
         self.geometry = geometry
-        self.channels = catalogue.channels
+        self.channels = catalogue.channels_of(geometry)
         self.fingerprint = catalogue.fingerprint(geometry)
         self._reach_m = catalogue.reach_m
-        self._canvas = self._new_canvas(geometry.size)
+        self._canvases = [self._new_canvas(scale, geometry.size) for scale in geometry.each]
 
     def tile(self, pose: Pose) -> Tile:
         """Draw one tile."""
@@ -51,43 +51,56 @@ class Renderer:
         return Tile(pixels, pose, self.channels, self.geometry.metres_per_pixel)
 
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
-        """Draw the tiles of one place, uint8 [len(poses), 12, size, size], with a single query.
+        """Draw the tiles of one place, uint8 [len(poses), channels, size, size], with a single query.
 
         The poses must be about `place`. Places outside the store give empty tiles: ask the source first.
         """
         if any((pose.lon, pose.lat) != place for pose in poses):
             raise ValueError(f"every pose must be about {place}")
-        windows = [_Window.of(pose, self.geometry.radius_m) for pose in poses]
-        return self._draw(place, windows, self._canvas)
+        if not poses:
+            return np.empty((0, len(self.channels), self.geometry.size, self.geometry.size), np.uint8)
+        windows = [[_Window.of(pose, scale.radius_m) for pose in poses] for scale in self.geometry.each]
+        scene = self._scene(place, [window for each in windows for window in each])
+        drawn = [self._draw(scene, each, canvas) for each, canvas in zip(windows, self._canvases, strict=True)]
+        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn, axis=1)
 
     def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
-        """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), 12, size, size].
+        """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), channels, size, size].
 
         Neighbours on one row of a grid share one long picture, which is cut between pixels.
         """
-        size, radius = self.geometry.size, self.geometry.radius_m
-        pixels = np.empty((len(places), len(self.channels), size, size), np.uint8)
-        for first, columns in _rows(places, self.geometry):
-            place, half = places[first], columns[-1] / 2 / self.geometry.pixels_per_metre
-            canvas = self._canvas if len(columns) == 1 else self._new_canvas(size + columns[-1])
-            (row,) = self._draw(place, [_Window(half, 0.0, half + radius, radius, 0.0)], canvas)
+        size = self.geometry.size
+        pixels = np.empty((len(places), len(self.geometry.each), N_CHANNELS, size, size), np.uint8)
+        for number, (scale, canvas) in enumerate(zip(self.geometry.each, self._canvases, strict=True)):
+            self._draw_rows(places, scale, canvas, pixels[:, number])
+        return pixels.reshape(len(places), len(self.channels), size, size)
+
+    def _draw_rows(
+        self, places: Sequence[LonLat], scale: TileGeometry, canvas: "_Canvas", out: NDArray[np.uint8]
+    ) -> None:
+        """Draw one scale of one tile of each place into `out`, uint8 [len(places), 12, size, size]."""
+        for first, columns in _rows(places, scale):
+            place, half = places[first], columns[-1] / 2 / scale.pixels_per_metre
+            wide = canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
+            windows = [_Window(half, 0.0, half + scale.radius_m, scale.radius_m, 0.0)]
+            (row,) = self._draw(self._scene(place, windows), windows, wide)
             for number, column in enumerate(columns, first):
-                pixels[number] = row[:, :, column : column + size]
-        return pixels
+                out[number] = row[:, :, column : column + scale.size]
 
-    def _new_canvas(self, width: int) -> "_Canvas":
-        return _Canvas(width, self.geometry.size, self.geometry.pixels_per_metre, self._reach_m)
+    def _new_canvas(self, scale: TileGeometry, width: int) -> "_Canvas":
+        return _Canvas(width, scale.size, scale.pixels_per_metre, self._reach_m)
 
-    def _draw(self, place: LonLat, windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
-        """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
-        pixels = np.zeros((len(windows), len(self.channels), canvas.height, canvas.width), np.uint8)
-        if not windows:
-            return pixels
+    def _scene(self, place: LonLat, windows: Sequence["_Window"]) -> "_Scene":
+        """Ask the source once for all that the windows may show."""
         reach = np.max([window.extent for window in windows], axis=0) + self._reach_m
         features = self.source.features(box_around(place, *reach.tolist()))
-        scene = _Scene(place, features, EDGE_PX * self.geometry.metres_per_pixel)
+        return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
+
+    def _draw(self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
+        """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
+        pixels = np.zeros((len(windows), N_CHANNELS, canvas.height, canvas.width), np.uint8)
         for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
-            canvas.draw(place, window, scene.channels(shown, len(self.channels)), out)
+            canvas.draw(scene.place, window, scene.channels(shown, N_CHANNELS), out)
         return pixels
 
 
@@ -146,6 +159,7 @@ class _Scene:
     """The features around a place: where they are, and what Mapnik draws of them."""
 
     def __init__(self, place: LonLat, features: Features, edge_m: float) -> None:
+        self.place = place
         scale = MetresPerDegree.at(place.lat)
         geometry, self._wkb = _drawn(place, scale, features)
         corners = (shapely.bounds(geometry).reshape(-1, 2, 2) - place) * scale

@@ -157,10 +157,37 @@ class WayGraph:
 
 @dataclass(frozen=True, slots=True)
 class TileGeometry:
-    """Size of a tile: `size` pixels a side, `radius_m` metres from its middle to an edge."""
+    """Size of a tile: `size` pixels a side, `radius_m` metres from its middle to an edge.
+
+    With radii in `wider_m` the tile has further scales, in as many pixels: pictures of more ground, whose twelve
+    channels follow those of the first.
+    """
 
     size: int = TILE_SIZE
     radius_m: float = TILE_RADIUS_M
+    wider_m: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "wider_m", tuple(self.wider_m))  # JSON has lists
+
+    @property
+    def each(self) -> "tuple[TileGeometry, ...]":
+        """Return the scales, each a geometry of its own."""
+        return tuple(TileGeometry(self.size, radius) for radius in (self.radius_m, *self.wider_m))
+
+    @property
+    def scales(self) -> int:
+        return 1 + len(self.wider_m)
+
+    @property
+    def widest(self) -> "TileGeometry":
+        """Return the scale that shows most ground."""
+        return max(self.each, key=lambda scale: scale.radius_m)
+
+    def as_values(self) -> dict[str, Any]:
+        """Return what JSON keeps: `wider_m` only where there are several scales."""
+        wider = {"wider_m": list(self.wider_m)} if self.wider_m else {}
+        return {"size": self.size, "radius_m": self.radius_m} | wider
 
     @property
     def metres_per_pixel(self) -> float:

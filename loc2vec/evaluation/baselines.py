@@ -12,7 +12,7 @@ from loc2vec.compute import Encode, encode_tiles
 from loc2vec.data import Pixels
 from loc2vec.encoders.registry import build
 from tiling.geodesy import box_around
-from tiling.values import LonLat, OsmObject
+from tiling.values import N_CHANNELS, LonLat, OsmObject
 
 Floats = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ def untrained(sample: Pixels, seed: int = 0) -> Encode:
     """Return the network with its first weights; its batch normalisation has the statistics of a sample of tiles."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build("loc2vec").train()
+        network = build("loc2vec", sample.shape[1] // N_CHANNELS).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches: here, of the one

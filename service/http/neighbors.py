@@ -144,7 +144,7 @@ async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotat
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
         for name, effect, (share, to_share) in zip(
-            load_catalogue().channels, found.effect.tolist(), shares.T.tolist(), strict=True
+            load_catalogue().channels_of(engine.geometry), found.effect.tolist(), shares.T.tolist(), strict=True
         )
     ]
     return answer(

@@ -39,7 +39,7 @@ async def info(request: Request, engine: Engines) -> Response:
             region_bounds={name: list(area.bounds) for name, area in sorted(source.regions.items())},
             index_count=None if index is None else len(index),
             index_refused=engine.index_refused,
-            fingerprint=source.fingerprint,
+            fingerprint=engine.fingerprint,
             channels=list(load_catalogue().channels),
             attribution=ATTRIBUTION,
             licence=LICENCE,

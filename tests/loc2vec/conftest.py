@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from loc2vec.encoders.registry import ENCODERS
+from loc2vec.encoders.base import Options
+from loc2vec.encoders.registry import ENCODERS, Family
 from tiling.values import N_CHANNELS, TILE_SIZE, TileGeometry
 
 GEOMETRY = TileGeometry()
@@ -55,12 +56,12 @@ class MemoryDataset:
 class Tiny(nn.Module):
     """An encoder that a test can train in no time, with all that training must keep: statistics, dropout."""
 
-    def __init__(self, dim: int = 16) -> None:
+    def __init__(self, options: Options) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(N_CHANNELS, 8, 3, stride=16), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Flatten()
         )
-        self.dense = nn.Linear(8 * 8 * 8, dim)
+        self.dense = nn.Linear(8 * 8 * 8, options.dim)
 
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:
         return self.dense(self.layers(tiles.float() / 255))
@@ -69,7 +70,7 @@ class Tiny(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name under which a tiny encoder is registered."""
-    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    monkeypatch.setitem(ENCODERS, "tiny", Family(Options, Tiny))
     return "tiny"
 
 

@@ -11,18 +11,19 @@ from torch import Tensor, nn
 import loc2vec.compute
 import loc2vec.train
 from loc2vec.cli import _stop_on_interrupt
-from loc2vec.encoders.registry import ENCODERS
+from loc2vec.encoders.base import Options
+from loc2vec.encoders.registry import ENCODERS, Family
 from loc2vec.train import TrainConfig, TrainResult, train
 
 
 class Double(nn.Module):
     """An encoder in float64, where sums taken in another order hardly differ, with all that knows of the batch."""
 
-    def __init__(self, dim: int = 16) -> None:
+    def __init__(self, options: Options) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Dropout2d(0.1), nn.Conv2d(12, 8, 3, stride=16), nn.BatchNorm2d(8), nn.LeakyReLU(), nn.Flatten(),
-            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Dropout(0.2), nn.Linear(32, dim),
+            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Dropout(0.2), nn.Linear(32, options.dim),
         )  # fmt: skip
         self.double()
 
@@ -33,7 +34,7 @@ class Double(nn.Module):
 def run(out: Path, encoder: str, steps: int, resume: bool = False, stop: threading.Event | None = None) -> TrainResult:
     """Train some steps without bfloat16."""
     torch.set_num_threads(1)
-    ENCODERS["double"] = Double
+    ENCODERS["double"] = Family(Options, Double)
     loc2vec.compute.bfloat16_is_fast = lambda device: False
     loc2vec.train.LOG_EVERY = 1
     config = TrainConfig(encoder=encoder, places=4, pairs=2, steps=steps, warm_up=2, eval_every=2, checkpoint_every=3)

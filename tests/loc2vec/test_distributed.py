@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 import loc2vec.compute
 import loc2vec.train
 from loc2vec.checkpoint import checkpoints, read_checkpoint
-from loc2vec.encoders.registry import ENCODERS
+from loc2vec.encoders.base import Options
+from loc2vec.encoders.registry import ENCODERS, Family
 from loc2vec.runlog import read_log
 
 SCRIPT = Path(__file__).parent / "ranks.py"
@@ -30,7 +31,7 @@ def as_before(monkeypatch):
     """Put back what `ranks.run` sets."""
     monkeypatch.setattr(loc2vec.compute, "bfloat16_is_fast", loc2vec.compute.bfloat16_is_fast)
     monkeypatch.setattr(loc2vec.train, "LOG_EVERY", loc2vec.train.LOG_EVERY)
-    monkeypatch.setitem(ENCODERS, "double", Double)
+    monkeypatch.setitem(ENCODERS, "double", Family(Options, Double))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -13,7 +13,8 @@ from conftest import MemoryDataset, Tiny
 from safetensors.torch import load_file
 
 from loc2vec.checkpoint import checkpoints
-from loc2vec.encoders.registry import ENCODERS
+from loc2vec.encoders.base import Options
+from loc2vec.encoders.registry import ENCODERS, Family
 from loc2vec.runlog import read_log
 from loc2vec.train import TrainConfig, train
 
@@ -26,7 +27,7 @@ TIMING = ("tiles_per_s", "data_wait")
 def run(out: Path, begins: Event) -> None:
     """Begin or resume the run, in a process of its own."""
     torch.set_num_threads(2)
-    ENCODERS["tiny"] = Tiny
+    ENCODERS["tiny"] = Family(Options, Tiny)
     begins.set()
     train(CONFIG, MemoryDataset(), out, MemoryDataset(seed=1), "cpu", resume=out.exists())
 

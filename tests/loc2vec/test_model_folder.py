@@ -33,7 +33,7 @@ def test_a_folder_rebuilds_the_model(folder):
     loaded = load_model(folder)
     torch.manual_seed(0)
     expected = build("loc2vec", dim=4)
-    assert loaded.config.options == {"dim": 4}
+    assert loaded.config.options == {"dim": 4, "norm": "batch"}
     assert loaded.config.geometry == TileGeometry()
     assert loaded.config.channels == tuple("abcdefghijkl")
     assert loaded.config.training == {"step": 3}
@@ -82,7 +82,7 @@ def alter(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"encoder": "vit"}, "no encoder is called 'vit'"),
+        ({"encoder": "mamba"}, "no encoder is called 'mamba'.*rsan.*vit"),
         ({"options": {"dim": 5}}, "size mismatch"),
         ({"options": {"dim": 4, "depth": 5}}, "depth"),
         ({"options": {}}, "config.json lacks 'dim'"),

@@ -14,7 +14,8 @@ from loc2vec.checkpoint import checkpoints, read_checkpoint
 from loc2vec.compute import encode_tiles, mixed_precision
 from loc2vec.data import Batches
 from loc2vec.distributed import World
-from loc2vec.encoders.registry import ENCODERS, build
+from loc2vec.encoders.base import Options
+from loc2vec.encoders.registry import ENCODERS, Family, build
 from loc2vec.errors import EncoderError, RunError, TrainingError
 from loc2vec.model import load_model
 from loc2vec.retrieval import retrieval
@@ -165,7 +166,7 @@ def poisoned_at(monkeypatch, *steps: int) -> None:
                 values = torch.where(torch.isin(self.calls, torch.tensor(steps)), math.nan, values)
             return super().forward(values)
 
-    monkeypatch.setitem(ENCODERS, "tiny", Poisoned)
+    monkeypatch.setitem(ENCODERS, "tiny", Family(Options, Poisoned))
 
 
 def test_a_step_whose_loss_is_not_finite_changes_nothing_and_is_counted(tmp_path, make_dataset, monkeypatch):

@@ -1,0 +1,20 @@
+"""Tiles of several scales: one encoder reads each of them, and the vectors stand side by side."""
+
+import torch
+from torch import Tensor, nn
+
+from tiling.values import N_CHANNELS
+
+
+class SharedScales(nn.Module):
+    """Any encoder, on tiles [n, scales * 12, 128, 128], whose pictures show more and more ground."""
+
+    def __init__(self, encoder: nn.Module, scales: int) -> None:
+        super().__init__()
+        self.encoder, self.scales = encoder, scales
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        """Encode tiles as float32 [n, scales * dim], the numbers of the first scale first."""
+        each = tiles.reshape(len(tiles) * self.scales, N_CHANNELS, *tiles.shape[2:])  # [n * scales, 12, 128, 128]
+        vectors: Tensor = self.encoder(each.contiguous(memory_format=torch.channels_last))  # [n * scales, dim]
+        return vectors.reshape(len(tiles), vectors.shape[1] * self.scales)
