@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs gallery clean
+.PHONY: encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
 demo: $(READY)
 	$(BIN)/loc2vec demo
@@ -40,6 +40,33 @@ train-small: $(READY)
 	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/tiles --locations 500 --positives 10
 	$(BIN)/loc2vec tile --store $(SMALL)/monaco.gpkg --out $(SMALL)/validation --locations 200 --positives 2 --seed 1
 	$(BIN)/loc2vec train --tiles $(SMALL)/tiles --validation $(SMALL)/validation --out $(SMALL)/run --steps 200
+
+ENCODERS := build/encoders
+# Of the table of encoders: datasets (others of further radii beside them), the extract that the probes are asked of.
+TILES ?= $(ENCODERS)/tiles
+VALIDATION ?= $(ENCODERS)/validation
+EXTRACT ?= service/data/monaco.osm.pbf
+STEPS ?= 100
+SEEDS ?= 3
+DEVICE ?= auto
+
+# One table of all families, dims and radii; PUBLISH=docs/encoders.md writes it there. What is done is not done again.
+encoders: $(READY) $(if $(filter $(ENCODERS)/tiles,$(TILES)),encoder-tiles)
+	PYTHONPATH=. $(BIN)/python benchmarks/encoders.py --tiles $(TILES) --validation $(VALIDATION) --extract $(EXTRACT) \
+		--out $(ENCODERS) --steps $(STEPS) --seeds $(SEEDS) --device $(DEVICE) $(if $(PUBLISH),--publish $(PUBLISH))
+
+# The same places in every radius: those of the widest tiles, which lie deepest inside the data.
+encoder-tiles: $(READY)
+	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store $(ENCODERS)/monaco.gpkg --if-changed
+	for kind in "tiles 400 5 0" "validation 200 1 1"; do set -- $$kind; \
+		$(BIN)/loc2vec tile --store $(ENCODERS)/monaco.gpkg --out $(ENCODERS)/$$1-400 --tile-radius 400 \
+			--locations $$2 --positives $$3 --seed $$4 || exit 1; \
+		for radii in 100 200 100,400; do \
+			name=$$([ $$radii = 100 ] && echo $$1 || echo $$1-$$radii | tr , -); \
+			$(BIN)/loc2vec tile --store $(ENCODERS)/monaco.gpkg --out $(ENCODERS)/$$name --radii $$radii \
+				--points $(ENCODERS)/$$1-400/places.parquet --positives $$3 --seed $$4 || exit 1; \
+		done; \
+	done
 
 bench: $(READY)
 	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg --if-changed

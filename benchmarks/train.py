@@ -118,7 +118,7 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     random = torch.randint(0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device)
     kept = torch.ones((places, 1 + pairs, 12), dtype=torch.bool, device=device)
-    resident = Batch(random, kept, torch.eye(places, dtype=torch.bool, device=device))
+    resident = Batch(random, kept, torch.eye(places, dtype=torch.bool, device=device), torch.arange(places))
 
     def take(batch: Batch) -> torch.Tensor:
         return train_step(network, optimizer, batch, config, 0, World())[0]

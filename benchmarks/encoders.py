@@ -1,0 +1,339 @@
+"""One table of all families of encoders: what each costs, and what it has learned after the same number of tiles.
+
+    python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf --out build/encoders \\
+        [--steps 100] [--seeds 3] [--device cuda] [--only vit ...] [--publish docs/encoders.md]
+
+Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it was; a
+larger --steps is another set of runs. Rows of other radii are trained on the datasets DIR-200, DIR-400 and
+DIR-100-400 beside both DIRs, which hold the same places, and left out where these are missing. The model is that of
+the last step, whatever it scores: none is chosen by what it is then measured on.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from loc2vec.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision, pick_device
+from loc2vec.encoders.registry import build
+from loc2vec.errors import LabelsError
+from loc2vec.evaluation.baselines import channel_means
+from loc2vec.evaluation.measure import measure
+from loc2vec.evaluation.probes import primary
+from loc2vec.evaluation.splits import FOLDS
+from loc2vec.evaluation.table import markdown
+from loc2vec.evaluation.task import Task
+from loc2vec.evaluation.tasks import RECIPES, make_task
+from loc2vec.model import load_model
+from loc2vec.retrieval import retrieval
+from loc2vec.train import TrainConfig, train
+from service.evaluate import blank, covered_by, read_towns, store_of
+from service.workers import draw_all
+from tiling.dataset import TileDataset
+from tiling.files import read_json, write_json, write_text
+from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
+
+ROOT = Path(__file__).parent.parent
+BEGIN, END = "<!-- encoders: written by `make encoders` -->", "<!-- end of encoders -->"
+PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
+ENCODED, TRAINED = 64, 24  # tiles of a batch whose speed and memory are measured
+SPLIT, PROBE = "blocks", "linear"
+Vectors = NDArray[np.float32]
+Facts = dict[str, Any]
+Costs = Mapping[str, Mapping[str, Facts]]  # by device and row
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A row of the table: how its encoder is made, and from which tiles."""
+
+    name: str
+    encoder: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    dim: int = 16
+    radii_m: tuple[float, ...] = (TILE_RADIUS_M,)
+
+    @property
+    def geometry(self) -> TileGeometry:
+        return TileGeometry(radius_m=self.radii_m[0], wider_m=self.radii_m[1:])
+
+    @property
+    def numbers(self) -> int:
+        return self.dim * len(self.radii_m)
+
+    def folder(self, base: Path) -> Path:
+        """Return the dataset of this row's radii, beside that of the default one."""
+        suffix = "-".join(f"{radius:g}" for radius in self.radii_m)
+        return base if self.radii_m == (TILE_RADIUS_M,) else base.with_name(f"{base.name}-{suffix}")
+
+    def network(self) -> nn.Module:
+        """Return a fresh network."""
+        return build(self.encoder, self.geometry.scales, dim=self.dim, **self.options)
+
+
+RECIPES_OF_TABLE = (
+    Recipe("loc2vec", "loc2vec"),
+    Recipe("stn", "stn"),
+    Recipe("resnet", "resnet"),
+    Recipe("seresnet", "seresnet"),
+    Recipe("densenet", "densenet"),
+    Recipe("inception", "inception"),
+    Recipe("shufflenet v1", "shufflenet", {"units": "v1"}),
+    Recipe("shufflenet v2", "shufflenet", {"units": "v2"}),
+    Recipe("vit", "vit"),
+    Recipe("rsan", "rsan"),
+    Recipe("rowlstm", "rowlstm"),
+    Recipe("loc2vec, 8 numbers", "loc2vec", dim=8),
+    Recipe("loc2vec, 64 numbers", "loc2vec", dim=64),
+    Recipe("loc2vec, 200 m", "loc2vec", radii_m=(200.0,)),
+    Recipe("loc2vec, 400 m", "loc2vec", radii_m=(400.0,)),
+    Recipe("loc2vec, 100 and 400 m", "loc2vec", dim=8, radii_m=(100.0, 400.0)),
+    Recipe("loc2vec, layer norm", "loc2vec", {"norm": "layer"}),
+)
+
+
+class Probes:
+    """The tasks of `loc2vec evaluate` that an extract has labels for; their tiles are drawn once a geometry."""
+
+    def __init__(self, extract: Path, store: str | None, per_class: int) -> None:
+        self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
+        self._store, towns = store, read_towns([extract])
+        with store_of([extract], store) as drawn_from:
+            self._extract = extract
+            covered = covered_by(drawn_from)
+            self.tasks = []
+            for name, recipe in RECIPES.items():
+                with suppress(LabelsError):
+                    task = make_task(name, towns, covered, per_class)
+                    task.require(FOLDS)
+                    self.tasks += [] if recipe.geolocation else [task]
+
+    def __call__(self, encode: Encode, geometry: TileGeometry) -> dict[str, float]:
+        """Return the primary metric of each task, read by the linear probe across blocks of 1 km."""
+        found = {}
+        for task, tiles in zip(self.tasks, self._tiles(geometry), strict=True):
+            vectors = np.concatenate([encode(tiles[i : i + ENCODED]) for i in range(0, len(tiles), ENCODED)])
+            scores = measure(task, {"": vectors}, seeds=2).scores
+            (score,) = (each for each in scores if (each.split, each.probe) == (SPLIT, PROBE))
+            found[f"{task.name}, {primary(task)}"] = score.mean(primary(task))
+        return found
+
+    def _tiles(self, geometry: TileGeometry) -> list[NDArray[np.uint8]]:
+        if geometry not in self._drawn:
+            with store_of([self._extract], self._store) as store:
+                self._drawn[geometry] = [_blanked(task, store, geometry) for task in self.tasks]
+        return self._drawn[geometry]
+
+
+def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
+    tiles = np.concatenate(list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry)))
+    for tile in tiles:
+        blank(tile, task)
+    return tiles
+
+
+def cost(recipe: Recipe, device: torch.device) -> Facts:
+    """Measure a network: parameters, GFLOP of a forward pass, tiles/s, MB that a training step keeps of a tile.
+
+    On a CPU the rate is that of one core, by its CPU time; on a GPU that of the GPU, by the clock.
+    """
+    torch.set_num_threads(1)
+    keep_freed_memory(device)
+    network = recipe.network()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    counter, shape = FlopCounterMode(display=False), (12 * recipe.geometry.scales, 128, 128)
+    # Of plain operators: it does not know LSTMs and attention that are one operator.
+    with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
+        network(torch.rand(2, *shape))
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tiles = np.random.default_rng(0).integers(0, 256, (ENCODED, *shape), np.uint8)
+    return {
+        "parameters": parameters,
+        "gflop": counter.get_total_flops() / 2 / 1e9,
+        "mb": _kept(network, torch.from_numpy(tiles[:TRAINED]).to(device)) / TRAINED / 1e6,
+        "tiles_per_s": ENCODED / _seconds(lambda: encode_tiles(network.eval(), tiles), device),
+    }
+
+
+def _kept(network: nn.Module, tiles: torch.Tensor) -> int:
+    """Return the bytes that a forward pass of training keeps for the backward pass; parameters do not count."""
+    sizes = {parameter.untyped_storage().data_ptr(): 0 for parameter in network.parameters()}
+    held = []  # so that no storage is freed and its address used again
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        sizes.setdefault(storage.data_ptr(), storage.nbytes())
+        held.append(tensor)
+        return tensor
+
+    seen = tiles.contiguous(memory_format=torch.channels_last)
+    with mixed_precision(tiles.device), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        network.train()(seen).float().square().sum().backward()
+    return sum(sizes.values())
+
+
+def _seconds(action: Callable[[], object], device: torch.device, rounds: int = 3) -> float:
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    times = []
+    for _ in range(rounds + 1):  # the first one warms up
+        start = clock()
+        action()
+        times.append(clock() - start)
+    return min(times[1:])
+
+
+def learned(
+    recipe: Recipe, seed: int, steps: int, out: Path, tiles: Path, validation: Path, probes: Probes, device: str
+) -> Facts:
+    """Train one run, from its last checkpoint if it was begun, and measure the model of its last step."""
+    config = TrainConfig(
+        encoder=recipe.encoder, dim=recipe.dim, options=recipe.options, places=PLACES, pairs=PAIRS, steps=steps,
+        warm_up=max(steps // 10, 1), seed=seed, eval_every=steps, checkpoint_every=max(steps // 10, 20),
+    )  # fmt: skip
+    begun = (out / "checkpoints").is_dir()
+    train(config, TileDataset.open(recipe.folder(tiles)), out, device=device, resume=begun)
+    where = pick_device(device)
+    network = load_model(out / "best").network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return scores_of(lambda pixels: encode_tiles(network, pixels), recipe, validation, probes)
+
+
+def scores_of(encode: Encode, recipe: Recipe, validation: Path, probes: Probes) -> Facts:
+    """Return retrieval on the validation places, and what the probes read."""
+    found = retrieval(encode, TileDataset.open(recipe.folder(validation)))
+    return {"retrieval": found, "probes": probes(encode, recipe.geometry)}
+
+
+def rows(recipes: list[Recipe], runs: Path, costs: Costs, seeds: int) -> Iterator[list[str]]:
+    """Yield the cells of the table, its head first."""
+    results = {recipe.name: _results(runs, recipe.name, seeds) for recipe in recipes}
+    results = {"channel means (untrained)": _results(runs, "channel means", 1)} | results
+    known = [result for each in results.values() for result in each]
+    tasks = list(dict.fromkeys(task for result in known for task in result["probes"]))
+    devices = list(costs)
+    yield ["encoder", "numbers", "parameters", "GFLOP", *(f"tiles/s, {name}" for name in devices), "MB", "recall@1",
+           "recall@10", *tasks, "seeds"]  # fmt: skip
+    for name, found in results.items():
+        recipe = next((each for each in recipes if each.name == name), None)
+        about = [""] * (4 + len(devices)) if recipe is None else _costs(recipe, costs)
+        metrics = [_cell([result["retrieval"][metric] for result in found]) for metric in ("recall@1", "recall@10")]
+        metrics += [_cell([result["probes"][task] for result in found]) for task in tasks]
+        yield [name, *about, *metrics, str(len(found)) if recipe else ""]
+
+
+def _costs(recipe: Recipe, costs: Costs) -> list[str]:
+    each = [of_device.get(recipe.name) for of_device in costs.values()]
+    first = next((facts for facts in each if facts), None)
+    if first is None:
+        return [str(recipe.numbers), *[""] * (3 + len(each))]
+    rates = [f"{facts['tiles_per_s']:,.0f}" if facts else "" for facts in each]
+    return [str(recipe.numbers), f"{first['parameters']:,}", f"{first['gflop']:.2f}", *rates, f"{first['mb']:.1f}"]
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ± {statistics.pstdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def _results(runs: Path, name: str, seeds: int) -> list[Facts]:
+    files = [runs / _folder_name(name, seed) / "result.json" for seed in range(seeds)]
+    return [read_json(file) for file in files if file.exists()]
+
+
+def _folder_name(name: str, seed: int) -> str:
+    return f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
+
+
+def text_of(recipes: list[Recipe], runs: Path, costs: Costs, steps: int, seeds: int) -> str:
+    """Return the table and what it is made of, as Markdown."""
+    about = read_json(runs / "about.json")
+    done = [len(_results(runs, recipe.name, seeds)) for recipe in recipes]
+    missing = sum(seeds - count for count in done)
+    lines = [
+        f"{steps} steps of {PLACES} places x {1 + PAIRS} tiles = {steps * PLACES * (1 + PAIRS):,} tiles a run, of "
+        f"{about['train_places']:,} places; searched: {about['queries']} places of {about['validation']}, each by one "
+        f"turned and shifted tile among as many; probes: {about['extract']}, at most {about['per_class']} places a "
+        "class, logistic or ridge regression across blocks of 1 km. Mean ± standard deviation over the seeds.",
+    ]
+    if missing:
+        lines.append(
+            f"**{missing} of {seeds * len(recipes)} runs are not done**; the last column says how many each row has."
+        )
+    return "\n\n".join([*lines, markdown(list(rows(recipes, runs, costs, seeds))), ATTRIBUTION])
+
+
+def publish(path: Path, text: str) -> None:
+    """Put the table between its markers."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    write_text(path, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+@click.command()
+@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to train on.")
+@click.option("--validation", type=click.Path(path_type=Path), required=True, help="Tile dataset to search in.")
+@click.option("--extract", type=click.Path(path_type=Path), required=True, help="Extract that the probes are asked of.")
+@click.option("--store", help="Feature store of that extract; by default one is made for the time being.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs.")
+@click.option("--steps", default=100, show_default=True, help="Of each run.")
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--per-class", default=50, show_default=True, help="Places of each class of a probe, at most.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--only", multiple=True, help="Row to work at, by default all; may be given several times.")
+@click.option("--publish", "page", type=click.Path(path_type=Path), help="Markdown file to put the table into.")
+def main(
+    tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, seeds: int,
+    per_class: int, device: str, only: tuple[str, ...], page: Path | None,
+) -> None:  # fmt: skip
+    """Measure what is not measured yet, then print the table."""
+    every = [
+        recipe for recipe in RECIPES_OF_TABLE if recipe.folder(tiles).exists() and recipe.folder(validation).exists()
+    ]
+    chosen = [recipe for recipe in every if not only or recipe.name in only]
+    where, runs = pick_device(device), out / f"steps-{steps}"
+    of_device = out / f"cost-{where.type}.json"
+    known: Facts = read_json(of_device) if of_device.exists() else {}
+    for recipe in chosen:
+        if recipe.name not in known:
+            known[recipe.name] = cost(recipe, where)
+            write_json(of_device, known)
+    probes: Probes | None = None
+    for seed in range(seeds):
+        for recipe in (Recipe("channel means", ""), *chosen) if not seed else chosen:
+            folder = runs / _folder_name(recipe.name, seed)
+            if (folder / "result.json").exists():
+                continue
+            probes = probes or Probes(extract, store, per_class)
+            if recipe.encoder:
+                result = learned(recipe, seed, steps, folder, tiles, validation, probes, device)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                result = scores_of(channel_means, recipe, validation, probes)
+                data = TileDataset.open(tiles)
+                about = {"train_places": data.n_places, "queries": result["retrieval"]["queries"],
+                         "validation": validation.name, "extract": extract.name, "per_class": per_class}  # fmt: skip
+                write_json(runs / "about.json", about)
+            write_json(folder / "result.json", result)
+            print(json.dumps({"run": folder.name, "recall@1": result["retrieval"]["recall@1"]}), flush=True)
+    costs = {path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))}
+    text = text_of(every, runs, costs, steps, seeds)
+    print(text)
+    if page is not None:
+        publish(page, text)
+
+
+if __name__ == "__main__":
+    main()
