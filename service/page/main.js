@@ -87,9 +87,10 @@ function run(info) {
   listen(draw);
   draw(["mode", "colours"]);
   const chosen = ["a", "b", "c"].slice(0, NEEDED[state.mode]).map((slot) => state[slot]).filter(Boolean);
-  map.show(state.view);
-  if (!state.view && chosen.length > 1) map.showAll(chosen);
-  else if (!state.view && chosen.length) map.reveal(chosen[0], 16);
+  const given = state.view; // which showing it sets
+  map.show(given);
+  if (!given && chosen.length > 1) map.showAll(chosen);
+  else if (!given && chosen.length) map.reveal(chosen[0], 16);
 }
 
 function offerRegions(info, map) {

@@ -115,7 +115,6 @@ export class PlaceMap {
       dot.on("click", () => this._handlers.open(number));
       return dot.addTo(this._found);
     });
-    for (const dot of this._dots) dot.getElement().setAttribute("aria-label", dot.options.title);
   }
 
   /** Draw one of the numbered places stronger. */
@@ -139,7 +138,6 @@ export class PlaceMap {
       const center = bounds.getCenter();
       const flag = marker({ lat: center.lat, lon: center.lng }, "region", title(name), `Go to ${title(name)}`, 0);
       flag.on("click", () => this.showBox(box)).addTo(this._regions);
-      flag.getElement().setAttribute("aria-label", flag.options.title);
     }
   }
 }
@@ -152,7 +150,10 @@ export function title(region) {
 
 function marker({ lat, lon }, kind, text, label, zIndexOffset, interactive = true) {
   const icon = L.divIcon({ className: kind, html: L.Util.template("<span>{text}</span>", { text: escaped(text) }), iconSize: null });
-  return L.marker([lat, lon], { icon, title: label, zIndexOffset, interactive, keyboard: interactive });
+  const made = L.marker([lat, lon], { icon, title: label, zIndexOffset, interactive, keyboard: interactive });
+  if (!interactive) return made;
+  made.on("add", () => made.getElement().setAttribute("aria-label", label));
+  return made.on("keypress", ({ originalEvent }) => originalEvent.key === "Enter" && made.fire("click"));
 }
 
 function escaped(text) {

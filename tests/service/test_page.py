@@ -462,6 +462,11 @@ def test_other_towns(visit: Start, settings: Settings, two_towns: Path, monaco: 
         expect(seen.cards()).to_have_count(8)
         for text in seen.cards().all_inner_texts():
             assert "East town" in text
+        far = visit("map=6/43.7/7.4", url=url)
+        expect(far.page.locator(".region")).to_have_text(["East town", "West town"])
+        far.page.get_by_role("button", name="Go to West town").press("Enter")
+        expect(far.page.locator(".region")).to_have_count(0)
+        far.page.close()
         seen.page.get_by_label("Go to a region").select_option(label="East town")
         seen.quiet()
         lon = float(re.search(r"map=[^/]+/[^/]+/([\d.]+)", seen.page.url)[1])  # type: ignore[index]
