@@ -292,17 +292,21 @@ def publish(path: Path, text: str) -> None:
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--per-class", default=50, show_default=True, help="Places of each class of a probe, at most.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--only", multiple=True, help="Row to work at, by default all; may be given several times.")
+@click.option(
+    "--only", multiple=True, type=click.Choice([recipe.name for recipe in RECIPES_OF_TABLE]),
+    help="Row to work at, by default all; may be given several times.",
+)  # fmt: skip
+@click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
 @click.option("--publish", "page", type=click.Path(path_type=Path), help="Markdown file to put the table into.")
 def main(
     tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, seeds: int,
-    per_class: int, device: str, only: tuple[str, ...], page: Path | None,
+    per_class: int, device: str, only: tuple[str, ...], table: bool, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""
     every = [
         recipe for recipe in RECIPES_OF_TABLE if recipe.folder(tiles).exists() and recipe.folder(validation).exists()
     ]
-    chosen = [recipe for recipe in every if not only or recipe.name in only]
+    chosen = [recipe for recipe in every if not table and (not only or recipe.name in only)]
     where, runs = pick_device(device), out / f"steps-{steps}"
     of_device = out / f"cost-{where.type}.json"
     known: Facts = read_json(of_device) if of_device.exists() else {}
