@@ -28,13 +28,14 @@ from tiling.values import ATTRIBUTION
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+SMALL = 6  # extracts, the smallest, whose ways are looked at
 PLACES_EACH = 600  # of the sample, of each extract
 
 
 class Figure(NamedTuple):
     """A figure: its file, the extract it is about ("" for any), its title, the command, and what is seen in it.
 
-    In the command STORE, INDEX and MODEL stand for the options, EXTRACT for the file of that extract, EXTRACTS for all.
+    In the command STORE, INDEX and MODEL stand for the options, EXTRACT for the file of that extract, SMALL for some.
     """
 
     name: str
@@ -75,10 +76,10 @@ FIGURES = (
         "lda",
         "",
         "Classes of way",
-        "lda EXTRACTS STORE MODEL --per-class 200",
-        "Motorways and railways lie apart, residential streets and footpaths overlap: what runs through the same "
-        "blocks looks alike from 200 m. The ways themselves are drawn in the tiles, so this shows what the "
-        "vectors keep, not what they guess.",
+        "lda SMALL STORE MODEL --per-class 200",
+        "Places that the directions were not fitted on. Motorways and railways lie apart, residential streets and "
+        "footpaths overlap: what runs through the same blocks looks alike from 200 m. Ways are drawn in the tiles, so "
+        "this shows what the vectors keep, not what they guess.",
     ),
     Figure(
         "walk",
@@ -86,8 +87,8 @@ FIGURES = (
         "Random walks",
         "walk 51.58,-2.99 STORE INDEX MODEL --min-distance-m 50000",
         "From a terraced quarter of Newport, which no model was trained on, each step to one of the five places "
-        "nearest in the space that are at least 50 km away: quarters of rows and blocks of flats with some green,"
-        " in seven countries.",
+        "nearest in the space that are at least 50 km away: rows of houses with some green, most of them in "
+        "Germany; the third walk drifts off by way of Andorra to a harbour road in Monaco.",
     ),
     Figure(
         "walk",
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("extracts", nargs="+", type=Path)
     parser.add_argument("--model", default="loc2vec-16-nce")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "gallery")
+    parser.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="make these pictures anew, no others")
     given = parser.parse_args()
     store = _store(given.extracts, given.work)
     index = _index(store, given.model, given.work)
@@ -193,12 +195,14 @@ def main() -> None:
         if not figure.about or figure.about in regions:
             chosen.setdefault(figure.name, figure)
     for figure in tqdm(chosen.values(), unit=" figures"):
+        if given.only and figure.name not in given.only:
+            continue
         options = {
             "STORE": ["--store", str(store)],
             "INDEX": ["--index", str(index)],
             "MODEL": ["--model", given.model],
             "EXTRACT": [str(known.get(figure.about))],
-            "EXTRACTS": [str(path) for path in given.extracts],
+            "SMALL": [str(path) for path in sorted(given.extracts, key=lambda path: path.stat().st_size)[:SMALL]],
         }
         _make(figure, options, given.work / "figures")
     write_text(DOCS / "gallery.md", _page(list(chosen.values()), given.model, len(regions)))
@@ -249,7 +253,7 @@ def _page(figures: list[Figure], model: str, extracts: int) -> str:
         "north up.\n"
     ]
     for figure in figures:
-        command = figure.command.replace("EXTRACTS", "*.osm.pbf").replace("EXTRACT", f"{figure.about}.osm.pbf")
+        command = figure.command.replace("SMALL", "*.osm.pbf").replace("EXTRACT", f"{figure.about}.osm.pbf")
         command = command.replace("STORE", "--store extracts.gpkg").replace("INDEX", "--index extracts.index")
         moving = "webp" if figure.name == "pca" else "png"
         parts.append(

@@ -110,7 +110,8 @@ class Kinds:
         painting = self.painting
         box = painting.box
         chart = self.space.chart(box, WIDTH_PX)
-        at, side = painting.pixels(box, WIDTH_PX)
+        at, _ = painting.pixels(box, WIDTH_PX)
+        height, width = chart.shape[:2]
         names = [kind.name for kind in self.kinds] + ["no kind"]
         points = Points(
             at[self.rows],
@@ -119,8 +120,8 @@ class Kinds:
             (),
             [names[label] for label in self.label[self.rows].tolist()],
             [(kind.name, kind.colour) for kind in self.kinds],
-            below=chart,
-            radius=max(side / 2, 3.0),
+            below=tinted(chart, painting.paint(box, width, height)),
+            radius=0,
         )
         rows = [
             Row(f"{kind.name}: {len(kind.rows):,} places", [Cell.of(view, frame=kind.colour) for view in kind.typical])

@@ -28,7 +28,7 @@ class Points:
 
     `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`: what is said of each; `groups`: the legend (name,
     "#rrggbb"); `sprites`: the tiles themselves are the points; `below`: a picture under them, in whose pixels
-    they lie then, from its upper left corner; `radius` of a point in pixels.
+    they lie then, from its upper left corner; `radius` of a point in pixels, 0 where the picture shows it already.
     """
 
     at: NDArray[np.floating]

@@ -46,7 +46,7 @@ class Saliency:
         patch_m = PATCH / self.view.tile.shape[1] * self.side_m
         return (
             f"Dark where the vector moves most when the map is emptied there (squares of {patch_m:.0f} m). "
-            f"Bars: the whole channel is emptied. The vector of an empty tile lies {self.empty:.1f} away."
+            f"Numbers: the whole channel is emptied. The vector of an empty tile lies {self.empty:.1f} away."
         )
 
     def figure(self) -> Figure:

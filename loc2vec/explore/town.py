@@ -84,11 +84,9 @@ class Town:
     def page(self) -> str:
         """Return a page on which each place of the map shows its tile."""
         width = self.chart.shape[1]
-        at, side = self.painting.pixels(self.box, width)
-        colours = self.painting.colours[self.rows]
-        points = Points(
-            at[self.rows], self.shown, colours, (), [""] * len(self.rows), below=self.chart, radius=side / 2
-        )
+        at, _ = self.painting.pixels(self.box, width)
+        colours, notes = self.painting.colours[self.rows], [""] * len(self.rows)
+        points = Points(at[self.rows], self.shown, colours, (), notes, below=self.picture, radius=0)
         keys = [Cell.of(key.view, key.name, frame=key.colour) for key in self.keys]
         return page(self.title, self.lead, [points, [Row("What the colours mean", keys)]], self.channels)
 

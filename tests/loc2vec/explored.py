@@ -82,4 +82,4 @@ def make_space() -> Space:
 
 
 def chart(box: Box, width: int) -> NDArray[np.uint8]:
-    return np.full((width // 2, width, 3), 240, np.uint8)
+    return np.full((3 * width // 2, width, 3), 240, np.uint8)

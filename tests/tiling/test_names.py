@@ -18,7 +18,7 @@ from tiling.postgis import import_extracts as import_into_database
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import holds, open_source
 from tiling.update import update_store
-from tiling.values import LonLat
+from tiling.values import Box, LonLat
 
 Both = Callable[..., Sequence[FeatureSource]]
 
@@ -88,6 +88,17 @@ def test_monaco_is_found_by_its_names(monaco: FeatureSource) -> None:
     assert ground_distance_m(moulins[0].lat, moulins[0].lon, 43.7415, 7.4283) < 300
     for name in ("monaco", "rue", "a", "1"):
         assert all(monaco.covers(LonLat(place.lon, place.lat)) for place in monaco.find(name, 100))
+
+
+def test_the_names_in_a_box_are_those_of_both_stores(monaco: FeatureSource, monaco_database: str) -> None:
+    box = Box(7.418, 43.734, 7.424, 43.738)
+    ours = monaco.names_in(box)
+    assert "Rue Grimaldi" in {name.name for name in ours}
+    assert all(box.contains(LonLat(name.lon, name.lat)) for name in ours)
+    assert len(ours) < len(monaco.names_in(Box(-180, -90, 180, 90)))
+    with open_source(monaco_database) as source:
+        theirs = source.names_in(box)
+    assert {name.name for name in theirs} == {name.name for name in ours}
 
 
 def test_both_stores_find_the_same(monaco: FeatureSource, monaco_database: str) -> None:
