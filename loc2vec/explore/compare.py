@@ -41,7 +41,7 @@ class Comparison:
         for number, view in enumerate((self.a, self.b)):
             axes = axes_in(figure, 0.15, 0.95 + number * 1.68, 1.4, 1.4)
             show_tile(axes, view.picture)
-            axes.set_title(f"{'AB'[number]}  {drawable(view.name)}", fontsize=8, pad=3)
+            axes.set_title(f"{'AB'[number]}  {drawable(view.name)}", fontsize=8, pad=3, loc="left")
         effect = self.why.effect
         axes = axes_in(figure, 4.6, 0.95, 4.2, 2.95)
         bars(axes, self.channels, effect, [APART if value > 0 else ALIKE for value in effect])
