@@ -26,7 +26,7 @@ FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to 
 HNSW_ABOVE = 1_000_000  # vectors; up to here every search looks at all of them
 BAND = 8  # of the places: a box whose latitudes hold fewer is looked for in their order
 LINKS = 32  # of a vector in the graph of a large index
-BREADTH = 256  # how many candidates a search of the graph keeps
+BREADTH = 2048  # how many candidates a search of the graph keeps: 1,024 gave .993 of the ten nearest of a million
 
 log = logging.getLogger(__name__)
 
