@@ -79,7 +79,7 @@ def _is_choice(kind: Any) -> bool:
     return all(isinstance(value, str) for value in get_args(kind)) and bool(get_args(kind))
 
 
-def build(name: str, scales: int = 1, **options: Any) -> nn.Module:
+def build(name: str, scales: int = 1, /, **options: Any) -> nn.Module:
     """Make a fresh encoder of tiles with so many scales, or raise the `EncoderError` of `options_of`."""
     chosen = options_of(name, options)
     network = ENCODERS[name].network(chosen)

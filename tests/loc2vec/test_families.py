@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -291,3 +292,10 @@ def test_a_wrong_option_is_named_with_those_there_are(name, options, message):
 
 def test_options_may_be_text():
     assert options_of("densenet", {"growth": "8", "norm": "layer"}) == DenseNetOptions(growth=8, norm="layer")
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_all_options_of_a_family_build_it_for_tiles_of_two_scales(name):
+    network = build(name, 2, **asdict(options_of(name, {"dim": 5})))
+    with torch.no_grad():
+        assert network.eval()(random_tiles(2).repeat(1, 2, 1, 1)).shape == (2, 10)
