@@ -23,7 +23,7 @@ from tiling.values import MAX_SHIFT_M, TileGeometry
 Places = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 
-CHANNEL_DROPOUT = 0.1  # share of the channels of a positive that training switches off
+CHANNEL_DROPOUT = 0.05  # share of the channels of a positive that training switches off
 AHEAD = 4  # batches that are read before they are asked for
 READ_TILES = 32  # tiles that a thread reads at a time
 

@@ -8,8 +8,6 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from tiling.values import N_CHANNELS
-
 LEAK = 0.01  # slope of the leaky ReLU below zero
 
 Count = Annotated[int, Field(ge=1)]
@@ -29,14 +27,10 @@ class TileEncoder(nn.Module, ABC):
 
     embedding: nn.Linear  # [n, features] -> [n, dim]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.input_dropout = nn.Dropout2d(1 / N_CHANNELS)  # whole channels, one of the twelve on average
-
     def forward(self, tiles: Tensor) -> Tensor:
         """Encode tiles, uint8 (0..255) or float (0..1) [n, 12, 128, 128], as float32 [n, dim]."""
         x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
-        x = self.read(self.input_dropout(x))  # [n, features]
+        x = self.read(x)  # [n, features]
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round distances to 3 digits
             return cast(Tensor, self.embedding(x.float()))
 
@@ -60,4 +54,4 @@ def initialise(module: nn.Module) -> None:
 
 def pooled(width: int) -> nn.Sequential:
     """Return the head of networks without a dense layer: the mean over the picture, [n, width, H, W] -> [n, width]."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1))
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -42,7 +42,6 @@ class Loc2Vec(TileEncoder):
             nn.Linear(64 * 6 * 6, 64),  # [n, 64]
             nn.BatchNorm1d(64) if norm == "batch" else nn.LayerNorm(64),
             nn.LeakyReLU(LEAK),
-            nn.Dropout(0.1),  # behind the last batch norm, whose variance it would bias
         )
         self.embedding = nn.Linear(64, options.dim)  # [n, dim]
         self.apply(initialise)

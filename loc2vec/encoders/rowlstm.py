@@ -36,7 +36,6 @@ class RowLSTM(TileEncoder):
         self.along_rows = nn.LSTM(WIDTH, hidden, batch_first=True, bidirectional=True)
         self.down_columns = nn.LSTM(2 * hidden, hidden, batch_first=True, bidirectional=True)
         self.reader = nn.LSTM(2 * hidden, hidden, batch_first=True, bidirectional=True)
-        self.head = nn.Dropout(0.1)
         self.embedding = nn.Linear(2 * hidden, options.dim)  # [n, dim]
 
     def read(self, x: Tensor) -> Tensor:
@@ -47,5 +46,5 @@ class RowLSTM(TileEncoder):
         turned = along.unflatten(0, (n, rows)).transpose(1, 2).flatten(0, 1)  # [n * column, row, 2 * hidden]
         down = self.down_columns(turned)[0].unflatten(0, (n, columns))  # [n, column, row, 2 * hidden]
         last = self.reader(down.mean(1))[1][0]  # of the rows, in order: [2, n, hidden]
-        features: Tensor = self.head(last.transpose(0, 1).flatten(1))
+        features: Tensor = last.transpose(0, 1).flatten(1)
         return features

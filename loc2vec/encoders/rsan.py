@@ -43,7 +43,7 @@ class RSAN(TileEncoder):
         self.scale_of_token = nn.Parameter(torch.randn(options.scales, 1, WIDTH) * 0.02)
         self.blocks = nn.Sequential(*(ResidualAttention() for _ in range(options.depth)))
         self.over_tokens = nn.Conv1d(WIDTH, NARROW, 3, padding=1)
-        self.head = nn.Sequential(nn.LeakyReLU(LEAK), nn.Flatten(), nn.Dropout(0.1))
+        self.head = nn.Sequential(nn.LeakyReLU(LEAK), nn.Flatten())
         self.embedding = nn.Linear(NARROW * options.scales * SIDE * SIDE, options.dim)  # [n, dim]
 
     def read(self, x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class ViT(TileEncoder):
         else:
             self.register_buffer("positions", waves(SIDE, WIDTH), persistent=False)
         self.blocks = nn.Sequential(*(block(WIDTH, HEADS) for _ in range(DEPTH)))
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Dropout(0.1))
+        self.head = nn.LayerNorm(WIDTH)
         self.embedding = nn.Linear(WIDTH, options.dim)  # [n, dim]
 
     def read(self, x: Tensor) -> Tensor:

@@ -54,8 +54,6 @@ def untrained(sample: Pixels, seed: int = 0) -> Encode:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches: here, of the one
-        elif isinstance(module, nn.Dropout | nn.Dropout2d):
-            module.eval()
     with torch.no_grad():
         network(torch.from_numpy(sample))
     network.eval()

@@ -140,20 +140,21 @@ def assert_all_learn(network: nn.Module, vectors: torch.Tensor) -> None:
         assert parameter.grad.any(), name
 
 
-def test_training_is_random_and_the_rest_is_not(network):
+def test_nothing_is_random(network):
     tiles = random_tiles(2)
     with torch.no_grad():
         assert torch.equal(network(tiles), network(tiles))
         training = copy.deepcopy(network).train()
-        assert not torch.equal(training(tiles), training(tiles))
+        assert torch.equal(training(tiles), training(tiles))
 
 
-def test_a_tile_does_not_depend_on_its_batch(network):
+def test_a_tile_does_not_depend_on_its_batch(network, what):
     tiles = random_tiles(3)
     with torch.no_grad():
         together = network(tiles)
         alone = torch.cat([network(tile[None]) for tile in tiles])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    rounding = 10 if what.startswith("stn") else 1  # a rounded place in a tile of noise is another value
+    torch.testing.assert_close(together, alone, rtol=1e-4 * rounding, atol=1e-5 * rounding)
 
 
 def test_what_is_saved_is_loaded_to_the_last_bit(network, what, tmp_path):

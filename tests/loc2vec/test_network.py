@@ -76,14 +76,6 @@ def test_float_tiles_are_already_between_0_and_1(network):
         torch.testing.assert_close(network.eval()(tiles), network(tiles.float() / 255))
 
 
-def test_channels_are_dropped_whole_and_in_training_alone(network):
-    ones = torch.ones(200, 12, 4, 4)
-    dropped = network.input_dropout(ones)
-    assert ((dropped == 0).all((2, 3)) | (dropped > 0).all((2, 3))).all()
-    assert (dropped[:, :, 0, 0] == 0).float().mean().item() == pytest.approx(1 / 12, abs=0.02)
-    assert torch.equal(network.eval().input_dropout(ones), ones)
-
-
 def test_every_parameter_learns(network):
     network(random_tiles(4)).square().sum().backward()
     for name, parameter in network.named_parameters():
