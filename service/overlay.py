@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.explore.colours import Colours
+from loc2vec.explore.squares import ABUT
 from service.index import NeighborIndex
 from service.pictures import Cells, TileNumber
 from tiling.geodesy import box_around, ground_distance_m
@@ -18,7 +19,6 @@ AT_ONCE = 100_000  # vectors that are coloured together
 ASKED = 33  # places whose nearest neighbours say how far apart the places lie
 NEAR_M, FAR_M = 5.0, 2000.0  # the least and the most that they are taken to lie apart
 SAME_M = 0.5  # places nearer than this are one
-ABUT = 1.02  # squares overlap a little: the sphere of the map is not the ellipsoid of the grid
 OVER_PX = 2.0  # beyond which no square reaches into a tile
 
 

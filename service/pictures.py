@@ -1,7 +1,6 @@
 """Pictures of the map, as orders to a drawing process: what is to be seen travels there, a PNG comes back."""
 
 import io
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loc2vec.explore.squares import paint
 from tiling.basemap import Theme, draw_tile
 from tiling.mercator import TILE_PX
 from tiling.sources.base import FeatureSource
@@ -63,35 +63,7 @@ class Cells:
 
     def draw(self) -> NDArray[np.uint8]:
         """Return RGBA, uint8 [size, size, 4]."""
-        picture = np.zeros((self.size, self.size, 4), np.uint8)
-        if self.side_px <= 1:
-            self._mean(picture)
-        else:
-            self._paint(picture)
-        return picture
-
-    def _paint(self, picture: NDArray[np.uint8]) -> None:
-        """Fill the squares. Neighbours round their common edge to the same pixel, so that they abut."""
-        first, end = (np.rint(self.xy + shift).astype(int) for shift in (-self.side_px / 2, self.side_px / 2))
-        first, end = np.clip(first, 0, self.size), np.clip(end, 0, self.size)
-        within = np.arange(math.ceil(self.side_px) + 1)
-        column, row = first[:, 0, None] + within, first[:, 1, None] + within
-        shown = (row < end[:, 1, None])[:, :, None] & (column < end[:, 0, None])[:, None, :]
-        place, down, right = np.nonzero(shown)
-        picture[row[place, down], column[place, right], :3] = self.colours[place]
-        picture[row[place, down], column[place, right], 3] = 255
-
-    def _mean(self, picture: NDArray[np.uint8]) -> None:
-        column, row = np.floor(self.xy).astype(int).T
-        inside = (column >= 0) & (column < self.size) & (row >= 0) & (row < self.size)
-        pixel = (row * self.size + column)[inside]
-        count = np.bincount(pixel, minlength=self.size**2)
-        full = count > 0
-        flat = picture.reshape(-1, 4)
-        for band in range(3):
-            total = np.bincount(pixel, self.colours[inside, band], minlength=self.size**2)
-            flat[full, band] = np.rint(total[full] / count[full])
-        flat[full, 3] = 255
+        return paint(self.xy, self.colours, self.side_px, self.size, self.size)
 
 
 def _encode(picture: NDArray[Any]) -> bytes:

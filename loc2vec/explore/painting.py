@@ -8,12 +8,10 @@ from scipy.spatial import cKDTree
 
 from loc2vec.errors import ExploreError
 from loc2vec.evaluation.splits import on_the_globe
+from loc2vec.explore.squares import ABUT, Pixels, paint
 from tiling.mercator import MAX_LAT, pixels_per_metre, to_world
 from tiling.values import Box
 
-Pixels = NDArray[np.uint8]
-
-ABUT = 1.02  # squares overlap a little: the sphere of the map is not the ellipsoid of the grid
 MARGIN = 1.0  # squares around the outermost places
 WIDEST_DEG = 20.0  # of what is shown on one map
 
@@ -51,17 +49,8 @@ class Painting:
 
     def paint(self, box: Box, width: int, height: int) -> Pixels:
         """Paint the squares that a box shows: RGBA uint8 [height, width, 4], clear where there is none."""
-        picture = np.zeros((height, width, 4), np.uint8)
-        at, side = self.pixels(box, width)
-        first = np.round(at - side / 2).astype(np.int64)
-        last = np.maximum(np.round(at + side / 2).astype(np.int64), first + 1)
-        seen = ((last > 0) & (first < (width, height))).all(1)
-        for (x0, y0), (x1, y1), colour in zip(
-            np.maximum(first[seen], 0).tolist(), last[seen].tolist(), self.colours[seen], strict=True
-        ):
-            picture[y0:y1, x0:x1, :3] = colour
-            picture[y0:y1, x0:x1, 3] = 255
-        return picture
+        at, side_px = self.pixels(box, width)
+        return paint(at, self.colours, side_px, width, height)
 
 
 def spacing_of(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> float:
