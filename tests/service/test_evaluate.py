@@ -86,11 +86,11 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf):
 
 
 def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(towns, monaco_store, capsys):
-    tasks = _tasks((), towns, str(monaco_store), [], 20)
+    tasks = _tasks((), towns, str(monaco_store), [], 20, 100.0)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
     with pytest.raises(LabelsError, match="task town"):
-        _tasks(("town",), towns, str(monaco_store), [], 20)
+        _tasks(("town",), towns, str(monaco_store), [], 20, 100.0)
 
 
 @pytest.mark.parametrize(
