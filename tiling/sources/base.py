@@ -1,9 +1,10 @@
 """What a feature source is: anything that returns the features of a box and knows what it covers."""
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import shapely
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import NoNamesError, OutsideError
-from tiling.names import Name, NamedPlace
+from tiling.names import Name, NamedPlace, fold, merged, words_of
 from tiling.values import Box, Features, LonLat
 
 
@@ -34,11 +35,6 @@ def halves(box: Box) -> tuple[Box, ...]:
     if not box.crosses_antimeridian:
         return (box,)
     return box._replace(east=180.0), box._replace(west=-180.0)
-
-
-def no_names(location: str) -> NoNamesError:
-    """Return the error of a store that was imported before names were kept."""
-    return NoNamesError(f"{location} holds no names of places: import it again with this version of loc2vec")
 
 
 class FeatureSource(Protocol):
@@ -98,6 +94,42 @@ class FeatureSource(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+class Names(ABC):
+    """What places are called; mixed into the sources, which give the rows of `Name` that their own index finds."""
+
+    location: str
+
+    @property
+    @abstractmethod
+    def has_names(self) -> bool:
+        """Tell whether the store was imported with the names of its places."""
+
+    @abstractmethod
+    def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
+        """Return the rows with all `words`, the last of which may go on, those called just `folded` first."""
+
+    @abstractmethod
+    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
+        """Return the rows in a box that does not cross the antimeridian."""
+
+    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
+        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
+        self._require_names()
+        words = words_of(name)
+        return merged((Name(*row) for row in self._called(words, fold(name))), name, limit) if words else []
+
+    def names_in(self, box: Box) -> list[Name]:
+        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
+        self._require_names()
+        return [Name(*row) for part in halves(box) for row in self._called_in(part)]
+
+    def _require_names(self) -> None:
+        if not self.has_names:  # it was imported before names were kept
+            raise NoNamesError(
+                f"{self.location} holds no names of places: import it again with this version of loc2vec"
+            )
 
 
 class Coverage:

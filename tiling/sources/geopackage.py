@@ -7,7 +7,7 @@ with an R-tree; layer `extracts` holds one row an extract: its name, hash and th
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,8 +21,8 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import StoreError, WriteError
 from tiling.files import require_file
-from tiling.names import MOST, Name, NamedPlace, fold, merged, words_of
-from tiling.sources.base import Coverage, Outline, halves, no_names
+from tiling.names import MOST, Name
+from tiling.sources.base import Coverage, Names, Outline, halves
 from tiling.values import ATTRIBUTION, Box, Features
 
 LAYER = "features"
@@ -124,7 +124,7 @@ def _write_names(path: Path, names: Sequence[Name]) -> None:
         connection.execute("INSERT INTO names_words (names_words) VALUES ('rebuild')")
 
 
-class GeoPackageSource(Coverage):
+class GeoPackageSource(Coverage, Names):
     """A GeoPackage store open for reading. It belongs to one thread, as its SQLite connection does."""
 
     def __init__(self, path: Path) -> None:
@@ -173,22 +173,12 @@ class GeoPackageSource(Coverage):
         """Tell whether the store was imported with the names of its places."""
         return bool(self._select(_HAS_NAMES, ()))
 
-    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
-        if not self.has_names:
-            raise no_names(self.location)
-        words = words_of(name)
-        if not words:
-            return []
-        match = " AND ".join(f'"{word}"' for word in words) + "*"  # the last word may go on
-        values = {"words": match, "folded": fold(name), "most": MOST}
-        return merged((Name(*row) for row in self._select(_FIND, values)), name, limit)
+    def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
+        match = " AND ".join(f'"{word}"' for word in words) + "*"
+        return self._select(_FIND, {"words": match, "folded": folded, "most": MOST})
 
-    def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
-        if not self.has_names:
-            raise no_names(self.location)
-        return [Name(*row) for part in halves(box) for row in self._select(_NAMES_IN, part._asdict())]
+    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
+        return self._select(_NAMES_IN, box._asdict())
 
     def _select(self, query: str, values: Mapping[str, Any] | tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:

@@ -11,7 +11,7 @@ question that finds no database is asked again for as long as the source's patie
 import logging
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
 from typing import Any, Self
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from tiling.changes import Changes
 from tiling.errors import StoreError, StoreReplacedError, StoreUnavailableError
-from tiling.names import MOST, Name, NamedPlace, fold, merged, words_of
-from tiling.sources.base import Coverage, Outline, halves, no_names
+from tiling.names import MOST
+from tiling.sources.base import Coverage, Names, Outline, halves
 from tiling.values import Box, Features, check_fingerprint
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ def _pool(location: str) -> Pool:
     return known
 
 
-class PostgisSource(Coverage):
+class PostgisSource(Coverage, Names):
     """A PostGIS store open for reading. It holds no connection: each question takes one from the pool."""
 
     def __init__(self, location: str, patience_s: float = PATIENCE_S, content: str | None = None) -> None:
@@ -312,22 +312,12 @@ class PostgisSource(Coverage):
         """Tell whether the store was imported with the names of its places."""
         return bool(self._ask(_HAS_NAMES)[0][0])
 
-    def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
-        if not self.has_names:
-            raise no_names(self.location)
-        words = words_of(name)
-        if not words:
-            return []
-        match = " & ".join(f"'{word}'" for word in words) + ":*"  # the last word may go on
-        values = {"words": match, "folded": fold(name), "most": MOST}
-        return merged((Name(*row) for row in self._ask(_FIND, values)), name, limit)
+    def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
+        match = " & ".join(f"'{word}'" for word in words) + ":*"
+        return self._ask(_FIND, {"words": match, "folded": folded, "most": MOST})
 
-    def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
-        if not self.has_names:
-            raise no_names(self.location)
-        return [Name(*row) for part in halves(box) for row in self._ask(_NAMES_IN, part._asdict())]
+    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
+        return self._ask(_NAMES_IN, box._asdict())
 
     def changes_since(self, content: str) -> Changes:
         """Return what updates changed since the store had this content hash; `StoreError` when it never had."""
