@@ -1,9 +1,8 @@
 """Training by several processes, one a device, as `torchrun` starts them.
 
 Each process takes its share of the places of every batch. Whatever depends on the whole batch is made of the
-whole batch: batch statistics and gradients are summed over the processes, each loss is that of all the vectors,
-and a mask of dropout is drawn for the whole batch, of which each process takes its rows. So the number of
-processes changes the time of a run and not what it computes, but for the rounding of sums.
+whole batch: batch statistics and gradients are summed over the processes, and each loss is that of all the vectors.
+So the number of processes changes the time of a run and not what it computes, but for the rounding of sums.
 """
 
 import os
@@ -17,7 +16,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from loc2vec.compute import pick_device
 from loc2vec.errors import DeviceError, RunError
@@ -59,6 +57,21 @@ class World:
         whole[self.rank] = rows
         return torch.cat(whole)
 
+    def sum_gradients(self, network: nn.Module) -> None:
+        """Replace each process's gradients by their sum over all: one message, since the networks are small.
+
+        `DistributedDataParallel` sends them in parts during the backward pass, which pays for large networks; but it
+        holds on to the process group, whose threads then outlive it and abort the process at its end.
+        """
+        if self.size == 1:
+            return
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        whole = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(whole)
+        parts = torch.split(whole, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
     def wait(self) -> None:
         """Wait until all processes have come here."""
         if self.size > 1:
@@ -97,24 +110,17 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
         dist.destroy_process_group()
 
 
-def across(network: nn.Module, world: World) -> nn.Module:
-    """Return a network that trains as one over all processes; the parameters stay those of `network`."""
+def use_whole_batches(network: nn.Module, world: World) -> None:
+    """Make what a network learns of a batch depend on the whole batch, not on this process's part of it."""
     if world.size == 1:
-        return network
-    _replace(network, world)
-    return DistributedDataParallel(network)
-
-
-def _replace(network: nn.Module, world: World) -> None:
+        return
     for name, module in network.named_children():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(network, name, WholeBatchNorm(module, world))
-        elif isinstance(module, nn.Dropout | nn.Dropout2d):
-            setattr(network, name, WholeDropout(module, world))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
             raise RunError(f"{type(module).__name__} cannot be trained by several processes: use one")
         else:
-            _replace(module, world)
+            use_whole_batches(module, world)
 
 
 class _Sum(torch.autograd.Function):
@@ -173,22 +179,3 @@ class WholeBatchNorm(nn.Module):
         scale = self.weight * (variance + self.eps).rsqrt()
         whole: Tensor = centred * scale.view(shape) + self.bias.view(shape)
         return whole.to(x.dtype)
-
-
-class WholeDropout(nn.Module):
-    """Dropout by this process's rows of the mask that one process would draw for the whole batch."""
-
-    def __init__(self, dropout: nn.Dropout | nn.Dropout2d, world: World) -> None:
-        super().__init__()
-        self.rate, self.by_channel, self.world = dropout.p, isinstance(dropout, nn.Dropout2d), world
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Switch off values of x [n, ...], or whole channels of x [n, C, H, W]."""
-        if not self.training:
-            return x
-        rows = len(x) * self.world.size
-        if self.by_channel:
-            mask = F.dropout2d(x.new_ones((rows, x.shape[1], 1, 1)), self.rate)
-        else:
-            mask = F.dropout(x.new_ones((rows, *x.shape[1:])), self.rate)
-        return x * mask[self.world.part(rows)]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from loc2vec.checkpoint import State, begin, continued, newest_checkpoint, save_checkpoint, tidy
 from loc2vec.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision
 from loc2vec.data import Batch, Batches, Dataset
-from loc2vec.distributed import World, across, joined
+from loc2vec.distributed import World, joined, use_whole_batches
 from loc2vec.encoders.registry import build, options_of
 from loc2vec.errors import RunError
 from loc2vec.geocell import Cells, GeoCell, GeoCells, Headed, save_head
@@ -158,7 +158,7 @@ def _train(
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
     state = _stand(_describe(config, tiles, validation, init), out, resume, network, optimizer, world)
-    replica = across(network, world)
+    use_whole_batches(network, world)
 
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
     meter = Meter(state.losses)
@@ -206,7 +206,7 @@ def _train(
                 break
             if not meter.pending:
                 meter.restart_clock()
-            meter.add(*train_step(replica, optimizer, meter.next_of(coming), config, step, world))
+            meter.add(*train_step(network, optimizer, meter.next_of(coming), config, step, world))
             progress.update()
     return TrainResult(out, state.step, config.steps, judge.primary, state.best, state.best_step, state.skipped)
 
@@ -303,7 +303,8 @@ def train_step(
     if isinstance(network, Headed):
         loss = loss + network.loss(vectors, batch.places.to(device, non_blocking=True))
     optimizer.zero_grad()
-    (loss * world.size).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over the processes
+    loss.backward()  # type: ignore[no-untyped-call]
+    world.sum_gradients(network)
     norm = nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
     finite = (loss + norm).isfinite()
     optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]  # the fused update then does nothing

@@ -22,8 +22,8 @@ class Double(nn.Module):
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Dropout2d(0.1), nn.Conv2d(12, 8, 3, stride=16), nn.BatchNorm2d(8), nn.LeakyReLU(), nn.Flatten(),
-            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Dropout(0.2), nn.Linear(32, options.dim),
+            nn.Conv2d(12, 8, 3, stride=16), nn.BatchNorm2d(8), nn.LeakyReLU(), nn.Flatten(),
+            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Linear(32, options.dim),
         )  # fmt: skip
         self.double()
 

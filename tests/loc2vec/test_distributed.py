@@ -12,12 +12,15 @@ import pytest
 import torch
 from ranks import Double, run
 from safetensors.torch import load_file
+from torch import nn
 
 import loc2vec.compute
 import loc2vec.train
 from loc2vec.checkpoint import checkpoints, read_checkpoint
+from loc2vec.distributed import World, use_whole_batches
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
+from loc2vec.errors import RunError
 from loc2vec.runlog import read_log
 
 SCRIPT = Path(__file__).parent / "ranks.py"
@@ -69,6 +72,12 @@ def test_two_processes_train_the_published_network_as_one_does(tmp_path):
     one, two = (torch.tensor(curves(tmp_path / name)) for name in ("one", "two"))
     torch.testing.assert_close(two[0], one[0], rtol=1e-3, atol=0)  # before the optimiser makes rounding larger
     torch.testing.assert_close(two[:, 0], one[:, 0], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("module", [nn.Dropout(), nn.BatchNorm3d(1)])
+def test_what_several_processes_cannot_train_as_one_is_refused(module):
+    with pytest.raises(RunError, match=f"{type(module).__name__} cannot be trained by several processes"):
+        use_whole_batches(nn.Sequential(nn.Sequential(module)), World(0, 2))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
