@@ -75,6 +75,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles
 	$(BIN)/python benchmarks/encode.py
 
+EVALUATION := build/evaluation
 # Tasks made of these extracts, for example EXTRACTS="a.osm.pbf b.osm.pbf"; SAMPLE places of each class; the MODELS shipped.
 # PEERS: a folder of other projects' vectors at the same places (benchmarks/peers.py, benchmarks/colour_tiles.py).
 EXTRACTS ?= service/data/monaco.osm.pbf
@@ -82,12 +83,18 @@ SAMPLE ?= 100
 MODELS ?= $(notdir $(wildcard loc2vec/weights/*))
 
 evaluate: $(READY)
-	$(BIN)/loc2vec evaluate $(EXTRACTS) $(MODELS:%=--model %) --per-class $(SAMPLE) --out build/evaluation
-	$(if $(PEERS),$(BIN)/python benchmarks/add_peers.py --report build/evaluation --peers $(PEERS))
+	$(BIN)/loc2vec import $(EXTRACTS) --store $(EVALUATION)/store.gpkg --if-changed
+	rm -rf $(EVALUATION)/tiles
+	$(BIN)/loc2vec tile --store $(EVALUATION)/store.gpkg --out $(EVALUATION)/tiles --locations 500 --positives 1
+	$(BIN)/loc2vec evaluate $(EXTRACTS) --store $(EVALUATION)/store.gpkg --tiles $(EVALUATION)/tiles $(MODELS:%=--model %) \
+		--per-class $(SAMPLE) --out $(EVALUATION)
+	$(if $(PEERS),$(BIN)/python benchmarks/add_peers.py --report $(EVALUATION) --peers $(PEERS))
 
-# The same, and its tables go into README.md and docs/.
+# The same, and its tables go into README.md and docs/; with TOWN=newport_gb also those of this town alone, across its blocks.
 evaluate-docs: evaluate
-	$(BIN)/python benchmarks/publish_evaluation.py --report build/evaluation $(if $(TOWN),--town $(TOWN))
+	$(if $(TOWN),$(BIN)/loc2vec evaluate $(filter $(TOWN).osm.pbf %/$(TOWN).osm.pbf,$(wildcard $(EXTRACTS))) --store $(EVALUATION)/store.gpkg \
+		$(MODELS:%=--model %) --per-class $(SAMPLE) --out $(EVALUATION)/$(TOWN))
+	$(BIN)/python benchmarks/publish_evaluation.py --report $(EVALUATION) $(if $(TOWN),--town $(TOWN))
 
 # Pictures of what the model has learned, for docs/gallery.md; with more EXTRACTS there are more of them.
 GALLERY_MODEL ?= loc2vec-16-nce

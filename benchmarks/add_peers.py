@@ -66,6 +66,7 @@ def main(report: Path, peers: Path) -> None:
         added = as_values([measure(task, vectors, seeds)])["tasks"][0]
         told["scores"] = [score for score in told["scores"] if score["method"] not in vectors] + added["scores"]
         told["few_shot"] |= added["few_shot"]
+        values["methods"] |= dict.fromkeys(vectors, "peer")
     write_json(report / "results.json", values)
     write_text(report / "table.md", table(values) + "\n")
     print(table(values))

@@ -7,10 +7,12 @@ https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and
 that touch it by each tag that our channels draw - not by the tags that are to be predicted, which srai's own list of
 tags holds. As tasks blank channels, the vectors are made once for each set of blanked channels, in folders of their
 own (PEERS/with-all, PEERS/without-11, PEERS/without-6-7-8-9-10-11); benchmarks/add_peers.py reads them. Hex2Vec
-and GeoVex are fitted on the cells with a building, of all extracts but those of `--without`, with srai's own settings
-(three epochs). Vectors are those of the cells that hold a place of a report of `loc2vec evaluate`, and stand there.
+and GeoVex are fitted on `--fit` cells with a building, drawn at random from all extracts but those of `--without`, with
+srai's own settings (three epochs). Vectors are those of the cells that hold a place of a report of `loc2vec evaluate`,
+and stand there.
 """
 
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +33,7 @@ from srai.neighbourhoods import H3Neighbourhood
 
 from tiling.catalogue import load_catalogue
 from tiling.extract import read_objects
+from tiling.values import OsmObject
 
 RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting
 EPOCHS = 3  # likewise
@@ -39,11 +42,16 @@ TRAINER = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False,
 Tables = tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, pd.DataFrame]  # regions, features, joint
 
 
-def features_of(path: Path, blank: Sequence[int]) -> gpd.GeoDataFrame:
-    """Return the drawn objects of an extract, a column for each key of a tag that draws them."""
+def drawn_objects(path: Path) -> list[OsmObject]:
+    """Read the objects of an extract that are drawn."""
     catalogue = load_catalogue()
+    return [item for item in read_objects(path, catalogue, sorted(catalogue.keys)) if item.drawn]
+
+
+def features_of(objects: Iterable[OsmObject], blank: Sequence[int]) -> gpd.GeoDataFrame:
+    """Return objects with a column for each key of a tag that draws them, outside the channels of `blank`."""
     rows, wkb = [], []
-    for item in read_objects(path, catalogue, sorted(catalogue.keys)):
+    for item in objects:
         tags = [tag.partition("=") for channel, tag in item.drawn if channel not in blank]
         if tags:
             rows.append({key: value or "yes" for key, _, value in tags})
@@ -91,19 +99,26 @@ def embeddings(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> 
 @click.argument("extracts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--without", multiple=True, help="An extract that is embedded, but not fitted on.")
 @click.option("--report", type=click.Path(path_type=Path, exists=True), required=True, help="Of `loc2vec evaluate`.")
+@click.option("--fit", default=2000, show_default=True, help="Cells that Hex2Vec and GeoVex are fitted on.")
 @click.option("--resolution", default=9, show_default=True, help="Of the H3 cells.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-def main(extracts: tuple[Path, ...], without: tuple[str, ...], report: Path, resolution: int, out: Path) -> None:
+def main(
+    extracts: tuple[Path, ...], without: tuple[str, ...], report: Path, fit: int, resolution: int, out: Path
+) -> None:
     """Embed the cells of a report's places by srai."""
     warnings.simplefilter("ignore")  # of geopandas and lightning, about how srai uses them
+    objects = {path.name.split(".")[0]: drawn_objects(path) for path in extracts}
     for blank, places in places_of(report).items():
-        towns = {path.name.split(".")[0]: features_of(path, blank) for path in extracts}
-        seen = set().union(*(built(found, resolution) for town, found in towns.items() if town not in without))
+        towns = {town: features_of(found, blank) for town, found in objects.items()}
+        every = set().union(*(built(found, resolution) for town, found in towns.items() if town not in without))
+        seen = set(np.random.default_rng(0).permutation(sorted(every))[:fit].tolist())
         features = pd.concat(towns.values(), ignore_index=True)
         cells = cells_of(places, resolution)
-        print(f"{folder_of(blank)}: {len(features)} objects, fitted in {len(seen)} cells", flush=True)
+        print(f"{folder_of(blank)}: {len(features)} objects, fitted on {len(seen)} of {len(every)} cells", flush=True)
+        began = time.process_time()
         for name, table in embeddings(seen, set(cells), features):
             write_peer(out, blank, name, places, table.loc[cells].to_numpy(np.float32))
+            print(f"{name}: {time.process_time() - began:.0f} s of CPU so far", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,34 @@
-"""Put the tables of an evaluation where people read them: one in README.md, all in docs/evaluation_table.md.
+"""Put the tables of an evaluation where people read them: README.md, docs/evaluation.md, docs/evaluation_table.md.
 
     python benchmarks/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
-The README's table stands between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
+With `--town` also what was measured of this town alone: as the one that is held out, and across its own blocks (the
+report in REPORT/TOWN). In README.md and docs/evaluation.md the tables stand between two markers; `make evaluate-docs`
+runs this after `loc2vec evaluate`.
 """
 
 from pathlib import Path
 
 import click
 
-from loc2vec.evaluation.table import Rows, facts, grid, markdown, table, town_grid
+from loc2vec.evaluation.table import (
+    AHEAD,
+    Rows,
+    Values,
+    facts,
+    grid,
+    margins,
+    markdown,
+    of_town,
+    table,
+    town_grid,
+)
 from tiling.files import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"
+
+Pieces = list[tuple[str, Rows]]
 
 
 @click.command()
@@ -22,19 +37,51 @@ BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end o
 def main(report: Path, town: str | None) -> None:
     """Write the tables."""
     values = read_json(report / "results.json")
-    across = [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))]
-    alone = [(f"Tested on {town} alone", town_grid(values, town))] if town else []
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(readme, f"{before}{BEGIN}\n{_blocks(across)}\n{END}{after}")
-    sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])
+    alone = read_json(report / town / "results.json") if town else None
+    between(ROOT / "README.md", [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))])
+    between(
+        ROOT / "docs" / "evaluation.md", [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
+    )
     heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
-    write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{_blocks(alone)}")
-    print(f"{readme.name} and docs/evaluation_table.md hold the tables of\n{sample}")
+    more = blocks(of_one(values, alone, town)) if alone and town else ""
+    write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
+    sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])
+    print(f"README.md, docs/evaluation.md and docs/evaluation_table.md hold the tables of\n{sample}")
 
 
-def _blocks(pieces: list[tuple[str, Rows]]) -> str:
+def ahead(values: Values, alone: Values | None, town: str | None) -> Pieces:
+    """Return the tables that compare the models with the baselines."""
+    pieces = [
+        ("across towns", margins(values, "towns")),
+        ("the mean of the towns' own scores, each held out", margins(values, "towns", of_town())),
+        ("across blocks of 1 km, all towns", margins(values, "blocks")),
+    ]
+    if alone and town:
+        pieces.append((f"{town} alone, held out", margins(values, "towns", of_town(town))))
+        pieces.append((f"{town} alone, across its blocks", margins(alone, "blocks")))
+    return pieces
+
+
+def of_one(values: Values, alone: Values, town: str) -> Pieces:
+    """Return the tables of one town."""
+    return [
+        (f"Tested on {town} alone, trained on other towns", town_grid(values, town)),
+        (f"{town} alone across its blocks of 1 km, logistic or ridge regression", grid(alone, "blocks", "linear")),
+        (f"{town} alone across its blocks of 1 km, nearest neighbours", grid(alone, "blocks", "knn")),
+    ]
+
+
+def between(path: Path, pieces: Pieces) -> None:
+    """Write tables between the markers of a page."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise click.ClickException(f"{path} lacks the lines between which the tables go: {BEGIN} and {END}")
+    write_text(path, f"{before}{BEGIN}\n{blocks(pieces)}\n{END}{after}")
+
+
+def blocks(pieces: Pieces) -> str:
+    """Write tables below their titles; those without rows are left out."""
     return "".join(f"\n{title}:\n\n{markdown(rows)}\n" for title, rows in pieces if rows)
 
 

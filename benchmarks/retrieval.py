@@ -63,7 +63,7 @@ def main(
     print(f"{first['queries']} queries in a gallery of {first['gallery']}")
     print(f"{'':<28}" + "".join(f"{column:>15}" for column in COLUMNS))
     for name, row in rows.items():
-        print(f"{name:<28}" + "".join(f"{row[column]:>15.3f}" for column in COLUMNS))
+        print(f"{name:<28}" + "".join(f"{row.get(column, float('nan')):>15.3f}" for column in COLUMNS))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import click
 from loc2vec.board import TensorBoard
 from loc2vec.distributed import World
 from loc2vec.encoders.registry import ENCODERS, options_of
+from loc2vec.evaluation.intrinsic import Scores
 from loc2vec.losses import LOSSES, NO_LOSS
 from loc2vec.model import load_model, model_path
-from loc2vec.report import Scores, table, write_report
+from loc2vec.report import table, write_report
 from loc2vec.train import TrainConfig, TrainResult, train
 from tiling.command import INTERRUPTED
 from tiling.dataset import TileDataset

@@ -16,8 +16,8 @@ from PIL import Image
 from loc2vec.compute import Encode, encode_tiles, pick_device
 from loc2vec.data import Dataset
 from loc2vec.evaluation.baselines import without_labels
+from loc2vec.evaluation.intrinsic import Scores, measure_alike, told
 from loc2vec.model import Model, load_model
-from loc2vec.retrieval import Retrieval
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files import replacing
@@ -30,7 +30,6 @@ MOST_BINS = 40
 WIDTH, HEIGHT = 300, 130  # of a chart, in the units of its SVG
 
 Line = tuple[str, list[tuple[float, float]]]  # name, (x, y) points
-Scores = Mapping[str, Mapping[str, float]]  # by method
 
 
 class Chart(NamedTuple):
@@ -57,7 +56,7 @@ CURVES = (  # title, names in the log, where the axis ends if not at the greates
 
 
 def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "auto") -> Scores:
-    """Write RUN/report.html about the best model of a run, looked at on a dataset; return its retrieval scores.
+    """Write RUN/report.html about the best model of a run, looked at on a dataset; return its scores.
 
     `validated`: the places are not those that it was trained on.
     """
@@ -69,7 +68,8 @@ def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "au
         name=run.resolve().name,
         facts=model.config.training,
         pace=_pace(log),
-        scores=scores,
+        first=next(iter(scores.values())),
+        scores=told(scores),
         validated=validated,
         curves=_curves(log),
         dimensions=[_histogram(f"dimension {n}", [("", values)]) for n, values in enumerate(seen.anchors.T)],
@@ -84,12 +84,11 @@ def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "au
 
 
 def table(scores: Scores) -> str:
-    """Return the retrieval scores as text."""
+    """Return the scores as text."""
     first = next(iter(scores.values()))
+    head, *rows = told(scores)
     lines = [f"{first['queries']} queries in a gallery of {first['gallery']}"]
-    columns = ("recall@1", "recall@10", "mrr", "effective_rank")
-    lines.append(f"{'':<24}" + "".join(f"{column:>15}" for column in columns))
-    lines += [f"{name:<24}" + "".join(f"{row[column]:>15.3f}" for column in columns) for name, row in scores.items()]
+    lines += [f"{row[0]:<24}" + "".join(f"{cell:>22}" for cell in row[1:]) for row in (head, *rows)]
     return "\n".join(lines)
 
 
@@ -99,12 +98,11 @@ def _encode(model: Model, device: str) -> Encode:
 
 
 def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
-    """Search places with the model and with what needs no training."""
+    """Measure the model, and what needs no training."""
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
     methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
-    find = Retrieval(dataset, PLACES)
-    return {name: find(encode) for name, encode in methods.items()}
+    return measure_alike(methods, dataset, PLACES)
 
 
 def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from loc2vec.compute import Encode
+from loc2vec.data import Pixels
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
@@ -21,6 +22,7 @@ from loc2vec.evaluation.baselines import (
     tag_counts,
     untrained,
 )
+from loc2vec.evaluation.intrinsic import Scores, measure_alike
 from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import KEYS, Town
@@ -28,6 +30,7 @@ from loc2vec.vectors import read_foreign
 from service.labels import read_labels, task_of
 from service.workers import draw_all
 from tiling.catalogue import load_catalogue
+from tiling.dataset import TileDataset
 from tiling.extract import read_objects
 from tiling.geodesy import MetresPerDegree
 from tiling.importer import import_extracts
@@ -37,6 +40,7 @@ from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check
 Floats = NDArray[np.float32]
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
 FIT_PLACES = 512  # whose tiles the principal components and the untrained network's statistics are taken of
+SEARCHED = 1000  # places of a tile dataset that are asked for
 
 
 def read_towns(extracts: Sequence[Path]) -> list[Town]:
@@ -64,6 +68,7 @@ def covered_by(
     """Return a function of (lon, lat) that tells where a tile lies in the store as a whole, with all vectors near."""
     with open_source(store) as source:
         area = source.coverage
+    shapely.prepare(area)
 
     def covered(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
@@ -158,7 +163,9 @@ def encode_tasks(
     for name, encoder in encoders.items():
         methods.setdefault(encoder.geometry, {})[name] = encoder.encode
     first = next(iter(methods), TileGeometry())
-    methods.setdefault(first, {}).update(_of_tiles(store, lon_lat, workers, first))
+    chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
+    sample = np.concatenate(list(draw_all(store, lon_lat[chosen], workers, first)))
+    methods.setdefault(first, {}).update(_of_tiles(sample))
     owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     order = np.lexsort((lon_lat[:, 1], lon_lat[:, 0]))  # near places one after another
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
@@ -188,10 +195,21 @@ def blank(tile: NDArray[np.uint8], task: Task) -> None:
     tile.reshape(-1, N_CHANNELS, *tile.shape[1:])[:, list(task.blank)] = 0
 
 
-def _of_tiles(store: str, lon_lat: NDArray[np.float64], workers: int, geometry: TileGeometry) -> dict[str, Encode]:
-    """Return the baselines that read tiles; those that need a sample take it from these places."""
-    chosen = np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES]
-    sample = np.concatenate(list(draw_all(store, lon_lat[np.sort(chosen)], workers, geometry)))
+def measure_views(dataset: TileDataset, encoders: Mapping[str, LocationEncoder]) -> Scores:
+    """Measure models and the baselines that read tiles by what needs no label: retrieval, triplets, rank.
+
+    Raises `FingerprintError` for a model that reads other tiles than these.
+    """
+    for encoder in encoders.values():
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
+    chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
+    methods = {name: encoder.encode for name, encoder in encoders.items()}
+    methods |= _of_tiles(dataset.tiles(chosen, np.zeros_like(chosen)))
+    return measure_alike(methods, dataset, SEARCHED)
+
+
+def _of_tiles(sample: Pixels) -> dict[str, Encode]:
+    """Return the baselines that read tiles; those that need a sample take this one."""
     return {
         "channel means": histogram(1),
         "means in 2x2 squares": histogram(2),

@@ -36,6 +36,10 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 @click.option("--labels", type=FilePath, help="Or labels of your own: CSV, GeoJSON or Parquet of points or areas.")
 @click.option("--target", help="The column of --labels to predict: text is classes, numbers are a regression.")
 @click.option(
+    "--tiles", type=FolderPath,
+    help="Tile dataset (`loc2vec tile`) on which to measure what needs no label, too: retrieval and triplets.",
+)  # fmt: skip
+@click.option(
     "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
     help="Places of each class at most; six times as many for a regression.",
 )  # fmt: skip
@@ -53,6 +57,7 @@ def evaluate_command(
     names: tuple[str, ...],
     labels: Path | None,
     target: str | None,
+    tiles: Path | None,
     per_class: int,
     seeds: int,
     out: Path | None,
@@ -75,12 +80,14 @@ def evaluate_command(
     from loc2vec.encoder import LocationEncoder
     from loc2vec.evaluation.report import write_report
     from loc2vec.evaluation.table import as_values, table
-    from service.evaluate import Lookup, encode_tasks, read_towns, store_of
+    from service.evaluate import Lookup, encode_tasks, measure_views, read_towns, store_of
+    from tiling.dataset import TileDataset
 
     _check_names(names)
     loaded = [LocationEncoder.load(model) for model in models]
     encoders = {encoder.model_id: encoder for encoder in loaded}
     lookups = [Lookup.read(file) for file in files]
+    views = None if tiles is None else measure_views(TileDataset.open(tiles), encoders)
     towns = read_towns(list(extracts))
     with store_of(extracts, store) as drawn_from:
         if labels is not None and target is not None:
@@ -92,9 +99,10 @@ def evaluate_command(
         with tqdm(total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode") as bar:
             vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
     outcomes = _measure(tasks, vectors, seeds)
+    kinds = dict.fromkeys(encoders, "model") | {lookup.name: "vectors" for lookup in lookups}
+    values = as_values(outcomes, kinds, views)
     if out is not None:
-        write_report(out, outcomes, loaded[0].model_id)
-    values = as_values(outcomes)
+        write_report(out, outcomes, values, loaded[0].model_id)
     click.echo(json.dumps(values) if as_json else table(values))
 
 

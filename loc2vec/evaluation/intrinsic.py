@@ -1,22 +1,30 @@
-"""Evaluators (`loc2vec.retrieval.Evaluator`) that need no label but more libraries than training has."""
+"""Evaluators (`loc2vec.retrieval.Evaluator`) that need no label; a run's report and `loc2vec evaluate` use them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.evaluation.splits import on_the_globe
-from loc2vec.retrieval import APART_M, encode_slots
+from loc2vec.retrieval import APART_M, Retrieval, encode_slots
+from tiling.geodesy import ground_distance_m
 
 Floats = NDArray[np.float32]
+Scores = Mapping[str, Mapping[str, float]]  # by method
 
 NEAR_M = 1000.0  # negatives of the same neighbourhood
-CANDIDATES = 64  # nearest histograms among which one is sought that lies apart
+COLUMNS = {  # what is told of the metrics, and what it is called
+    "recall@1": "recall@1",
+    "recall@10": "recall@10",
+    "mrr": "mean reciprocal rank",
+    "near accuracy": "triplets, near",
+    "equal accuracy": "triplets, equal",
+    "effective_rank": "effective rank",
+}
 
 
 @dataclass(frozen=True)
@@ -33,46 +41,46 @@ class Triplets:
     primary: ClassVar[str] = "near accuracy"
 
     def __call__(self, encode: Encode) -> dict[str, float]:
-        """Return both accuracies (NaN where no place has such a negative) and how many places were asked for each."""
+        """Return both accuracies and how many places have such a negative; no accuracy where none has."""
         rng = np.random.default_rng(self.seed)
         places = rng.permutation(self.dataset.n_places)[: self.limit]
         zeros = np.zeros_like(places)
         anchors = encode_slots(encode, self.dataset, places, zeros)
         slots = rng.integers(1, self.dataset.positives + 1, len(places))
         positives = encode_slots(encode, self.dataset, places, slots)
-        means = encode_slots(channel_means, self.dataset, places, zeros)
-        tree = cKDTree(on_the_globe(self.dataset.lat[places], self.dataset.lon[places]))
-        near, equal = self._near(tree, rng), self._equal(tree, means)
-        return {
-            "near accuracy": _accuracy(anchors, positives, near),
-            "equal accuracy": _accuracy(anchors, positives, equal),
-            "near places": float((near >= 0).sum()),
-            "equal places": float((equal >= 0).sum()),
-        }
-
-    def _near(self, tree: cKDTree, rng: np.random.Generator) -> Places:
-        """Return a place 250 m to 1 km from each, -1 where there is none: int64 [n]."""
-        around, within = tree.query_ball_point(tree.data, NEAR_M), tree.query_ball_point(tree.data, APART_M)
-        rings = [np.setdiff1d(outer, inner) for outer, inner in zip(around, within, strict=True)]
-        return np.array([rng.choice(ring) if len(ring) else -1 for ring in rings], np.int64)
-
-    def _equal(self, tree: cKDTree, means: Floats) -> Places:
-        """Return the place of the most similar histogram that lies apart, -1 where none of the first ones does."""
-        _, alike = cKDTree(means).query(means, k=min(CANDIDATES, len(means)))
-        found = np.full(len(means), -1, np.int64)
-        for row, candidates in enumerate(alike):
-            away = np.linalg.norm(tree.data[candidates] - tree.data[row], axis=1)
-            apart = candidates[away >= APART_M]
-            if len(apart):
-                found[row] = apart[0]
+        found: dict[str, float] = {}
+        for kind, negatives in zip(("near", "equal"), self._negatives(places, rng), strict=True):
+            rows = np.flatnonzero(negatives >= 0)
+            found[f"{kind} places"] = len(rows)
+            if len(rows):
+                own = np.linalg.norm(anchors[rows] - positives[rows], axis=1)
+                other = np.linalg.norm(anchors[rows] - anchors[negatives[rows]], axis=1)
+                found[f"{kind} accuracy"] = float((own < other).mean())  # strictly: a constant encoder tells nothing
         return found
 
+    def _negatives(self, places: Places, rng: np.random.Generator) -> tuple[Places, Places]:
+        """Return each place's near and equal negative, rows of `places`, -1 where there is none: int64 [n] each."""
+        means = encode_slots(channel_means, self.dataset, places, np.zeros_like(places))
+        lat, lon = self.dataset.lat[places], self.dataset.lon[places]
+        near, equal = np.full((2, len(places)), -1)
+        for row in range(len(places)):
+            away = ground_distance_m(lat[row], lon[row], lat, lon)
+            apart = away >= APART_M
+            ring = np.flatnonzero(apart & (away <= NEAR_M))
+            if len(ring):
+                near[row] = rng.choice(ring)
+            if apart.any():
+                equal[row] = np.where(apart, np.square(means - means[row]).sum(1), np.inf).argmin()
+        return near, equal
 
-def _accuracy(anchors: Floats, positives: Floats, negatives: Places) -> float:
-    """Return how often the positive is strictly nearer than the negative, over the places that have one."""
-    rows = np.flatnonzero(negatives >= 0)
-    if not len(rows):
-        return float("nan")
-    own = np.linalg.norm(anchors[rows] - positives[rows], axis=1)
-    other = np.linalg.norm(anchors[rows] - anchors[negatives[rows]], axis=1)
-    return float((own < other).mean())
+
+def measure_alike(methods: Mapping[str, Encode], dataset: Dataset, limit: int | None = None) -> Scores:
+    """Measure methods by every evaluator that needs no label, on the same tiles of a dataset."""
+    find, tell = Retrieval(dataset, limit), Triplets(dataset, limit)
+    return {name: find(encode) | tell(encode) for name, encode in methods.items()}
+
+
+def told(scores: Scores) -> list[list[str]]:
+    """Return the cells of a table, its head first; a dash where nothing could be asked."""
+    rows = [[name, *(f"{row[key]:.3f}" if key in row else "-" for key in COLUMNS)] for name, row in scores.items()]
+    return [["method", *COLUMNS.values()], *rows]

@@ -15,7 +15,19 @@ from numpy.typing import NDArray
 
 from loc2vec.evaluation.measure import SHOTS, Outcome
 from loc2vec.evaluation.probes import primary
-from loc2vec.evaluation.table import PROBES, TITLES, Values, as_values, facts, grid, table
+from loc2vec.evaluation.table import (
+    AHEAD,
+    PROBES,
+    STRICT,
+    TITLES,
+    Values,
+    facts,
+    grid,
+    margins,
+    table,
+    views_grid,
+    views_title,
+)
 from tiling.files import write_json, write_text
 from tiling.geodesy import MetresPerDegree
 from tiling.geoparquet import write_points
@@ -26,28 +38,32 @@ RIGHT, WRONG = "#2a78b5", "#d1422b"
 STYLE: dict[Any, Any] = {"font.size": 9, "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
 
 
-def write_report(folder: Path, outcomes: Sequence[Outcome], method: str) -> None:
-    """Write report.html, results.json, table.md and places/TASK.parquet; matrices and maps are of `method`."""
-    values = as_values(outcomes)
+def write_report(folder: Path, outcomes: Sequence[Outcome], values: Values, method: str) -> None:
+    """Write report.html, results.json, table.md and places/TASK.parquet; matrices and maps are of `method`.
+
+    `values`: the outcomes and what is told beside them (`as_values`).
+    """
     write_json(folder / "results.json", values)
     write_text(folder / "table.md", table(values) + "\n")
     for outcome in outcomes:
         _write_places(folder / "places" / f"{outcome.task.name.replace(' ', '-')}.parquet", outcome, method)
-    write_text(folder / "report.html", page(outcomes, method))
+    write_text(folder / "report.html", page(outcomes, values, method))
 
 
-def page(outcomes: Sequence[Outcome], method: str) -> str:
+def page(outcomes: Sequence[Outcome], values: Values, method: str) -> str:
     """Return the report as one HTML page that needs nothing else."""
     source = resources.files("loc2vec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    values = as_values(outcomes)
     sections = [_section(outcome, told, method) for outcome, told in zip(outcomes, values["tasks"], strict=True)]
     tables = [
-        {"title": TITLES[split], "probe": PROBES[probe], "diagnostic": split == "random", "rows": _rows(rows)}
+        {"title": f"{TITLES[split]} ({PROBES[probe]})", "diagnostic": split == "random", "rows": _rows(rows)}
         for split in TITLES
         for probe in PROBES
         if (rows := grid(values, split, probe))
     ]
+    beside = [(views_title(values), views_grid(values))]
+    beside += [(f"{AHEAD}. {TITLES[split]} ({PROBES['linear']})", margins(values, split)) for split in STRICT]
+    tables += [{"title": title, "diagnostic": False, "rows": _rows(rows)} for title, rows in beside if rows]
     return environment.from_string(source).render(
         sections=sections, tables=tables, method=method, attribution=ATTRIBUTION
     )

@@ -148,22 +148,22 @@ def amenities_near(town: Town, rng: np.random.Generator) -> Rows:
     places = _buildings(town)
     if not places:
         return []
-    counted = shapely.STRtree(shapely.centroid(shapely.from_wkb([item.wkb for item in families])))
-    rows: Rows = []
-    for number in rng.permutation(len(places))[:SOME].tolist():
-        disc = _disc(places[number], WITHIN_M)
-        rows.append((places[number], float(np.log1p(len(counted.query(disc, predicate="contains"))))))
-    return rows
+    some = [places[number] for number in rng.permutation(len(places))[:SOME].tolist()]
+    tree = shapely.STRtree(shapely.centroid(shapely.from_wkb([item.wkb for item in families])))
+    disc, _ = tree.query(_discs(some, WITHIN_M), predicate="contains")
+    return list(zip(some, np.log1p(np.bincount(disc, minlength=len(some))).tolist(), strict=True))
 
 
 SOME = 2000  # places of a town, before the sample of all towns is drawn
 
 
-def _disc(place: LonLat, radius_m: float) -> shapely.Polygon:
-    box = box_around(place, radius_m)
-    circle = shapely.Point(0, 0).buffer(1, quad_segs=8)
-    scale = np.array([(box.east - box.west) / 2, (box.north - box.south) / 2])
-    return shapely.transform(circle, lambda xy: xy * scale + np.array(place))
+def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
+    """Return the disc around each place, in degrees."""
+    circle = shapely.get_coordinates(shapely.Point(0, 0).buffer(1, quad_segs=8))
+    boxes = np.array([box_around(place, radius_m) for place in places])  # [n, west south east north]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    discs: NDArray[np.object_] = shapely.polygons(circle * half[:, None] + np.array(places)[:, None])
+    return discs
 
 
 def land_use(town: Town, rng: np.random.Generator) -> Rows:

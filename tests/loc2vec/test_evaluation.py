@@ -11,7 +11,7 @@ from loc2vec.evaluation.baselines import histogram, pixel_components, position, 
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import confusion, metrics, predict
 from loc2vec.evaluation.splits import APART_M, BLOCK_M, blocks, folds, groups, splits_of
-from loc2vec.evaluation.table import as_values, table, town_grid
+from loc2vec.evaluation.table import as_values, margins, of_town, table, town_grid, views_grid
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import BUILDING_TYPES, POINTS, Town, kind_of, make_task
 from tiling.geodesy import ground_distance_m
@@ -188,6 +188,40 @@ def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic():
     assert own[1][:3] == ["good", "3", f"**{np.mean(list(towns.values())):.3f}**"]
     assert town_grid(as_values([outcome]), "town 3")[1][2] == f"**{towns['town 3']:.3f}**"
     assert town_grid(as_values([outcome]), "nowhere") == []
+
+
+def test_a_model_is_shown_beside_the_best_small_baseline_and_the_large_one_but_no_peer():
+    task = make()
+    vectors = {
+        "model": telling(task, 0.4),
+        "poor": telling(task, 3.0),
+        "fair": telling(task, 1.0, seed=1),
+        "means in 4x4 squares": np.concatenate([telling(task, 0.1)] * 6, axis=1),
+        "a peer": telling(task, 0.01),
+    }
+    undrawn, drawn = measure(task, vectors, seeds=2), measure(replace(task, name="seen", drawn=True), vectors, seeds=2)
+    values = as_values([undrawn, drawn], {"model": "model", "a peer": "peer"})
+    head, small, large = margins(values, "towns")
+    assert head == ["model", "ahead of", "test", "seen", "undrawn tasks ahead"]
+    assert small[:2] == ["model", "best of 16 numbers or fewer"]
+    scores = {s["method"]: s for s in values["tasks"][0]["scores"] if (s["split"], s["probe"]) == ("towns", "linear")}
+    gain = np.subtract(*(scores[name]["metrics"]["macro-F1"]["seeds"] for name in ("model", "fair")))
+    assert small[2] == f"{gain.mean():+.3f} ± {gain.std():.3f} (fair)"
+    assert small[-1] == "1 of 1"  # the drawn task does not count
+    assert large[2].startswith("-")
+    assert large[-1] == "0 of 1"
+    own = margins(values, "towns", of_town("town 3"))
+    by_town = [scores[name]["by_town"]["town 3"] for name in ("model", "fair")]
+    assert own[1][2] == f"{by_town[0] - by_town[1]:+.3f} (fair)"
+    assert margins(as_values([undrawn]), "towns") == []  # no model was measured
+
+
+def test_what_needs_no_label_is_a_table_with_dashes_where_nothing_was_asked():
+    asked = {"recall@1": 0.5, "recall@10": 0.75, "mrr": 0.6, "effective_rank": 7.0, "queries": 20, "gallery": 30}
+    values = as_values([], views={"model": asked | {"equal accuracy": 0.9}})
+    assert views_grid(values)[1] == ["model", "0.500", "0.750", "0.600", "-", "0.900", "7.000"]
+    assert "20 turned and shifted tiles search their place among 30" in table(values)
+    assert "Without labels" not in table(as_values([]))
 
 
 def test_histograms_are_means_of_squares():

@@ -8,13 +8,16 @@ import pytest
 from click.testing import CliRunner
 
 from loc2vec.errors import LabelsError
+from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.tasks import RECIPES, make_task
+from loc2vec.retrieval import Retrieval
 from service.cli import main
 from service.evaluate import covered_by, encode_tasks, read_towns
 from service.evaluate_cli import _tasks
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError
 from tiling.extract import read_objects
+from tiling.job import TileJob, run_job
 from tiling.sources.registry import open_source
 from tiling.values import LonLat
 
@@ -28,9 +31,12 @@ def towns(monaco_pbf):
     return read_towns([monaco_pbf])
 
 
-def test_one_command_from_extract_to_table(monaco_pbf, model_folder, tmp_path):
+def test_one_command_from_extract_to_table(monaco_pbf, monaco_store, model_folder, tmp_path):
     quick = ("--task", "point of interest", "--task", "amenities near", "--per-class", 20, "--seeds", 1, "--workers", 0)
-    result = run(monaco_pbf, "--model", model_folder, *quick, "--out", tmp_path / "report")
+    run_job(TileJob([str(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    result = run(
+        monaco_pbf, "--model", model_folder, *quick, "--tiles", tmp_path / "tiles", "--out", tmp_path / "report"
+    )
     assert result.exit_code == 0, result.output
     for word in ("fresh-0@", "channel means", "tag counts", "point of interest, macro-F1", "amenities near, R2"):
         assert word in result.stdout
@@ -41,6 +47,14 @@ def test_one_command_from_extract_to_table(monaco_pbf, model_folder, tmp_path):
         "fresh-0": 16, "channel means": 12, "means in 2x2 squares": 48, "means in 4x4 squares": 192,
         "pixel components": 16, "untrained network": 16, "position": 16, "tag counts": numbers["tag counts"],
     }  # fmt: skip
+    of_tiles = [name for name in numbers if name not in ("position", "tag counts")]
+    assert [name.split("@")[0] for name in values["without_labels"]] == of_tiles
+    first = next(iter(values["without_labels"].values()))
+    assert set(first) >= {Retrieval.primary, Triplets.primary, "equal accuracy"}  # as the report of a run has them
+    assert set(values["methods"].values()) == {"model", "baseline"}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "triplets, near" in page
+    assert "undrawn tasks ahead" in page
     assert (tmp_path / "report" / "table.md").read_text().strip() in result.stdout
 
 
