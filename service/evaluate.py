@@ -203,7 +203,7 @@ def measure_views(dataset: TileDataset, encoders: Mapping[str, LocationEncoder])
     for encoder in encoders.values():
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
-    methods = {name: encoder.encode for name, encoder in encoders.items()}
+    methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
     methods |= _of_tiles(dataset.tiles(chosen, np.zeros_like(chosen)))
     return measure_alike(methods, dataset, SEARCHED)
 
