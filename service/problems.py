@@ -48,7 +48,7 @@ RETRY_AFTER_S = {
     StoreReplacedError: 1,
     StoreUnavailableError: 5,  # about a database's restart
 }
-RETRY_AFTER_S |= {StoreUnavailableError: 5}  # about a database's restart
+UNREADABLE = "The body is not JSON in UTF-8, or too deep"
 MAX_ERRORS = 10  # of a request that is wrong in many ways
 DESCRIPTIONS = {
     401: "No valid key",
@@ -144,6 +144,8 @@ async def _invalid(request: Request, error: RequestValidationError) -> ProblemRe
 
 async def _http(request: Request, error: HTTPException) -> ProblemResponse:
     """Answer what is refused by its headers or its path: an unknown path, a wrong method, a missing key."""
+    if isinstance(error.__cause__, (UnicodeDecodeError, RecursionError)):  # what FastAPI has no answer of its own for
+        return await _invalid(request, RequestValidationError([{"loc": ("body",), "msg": UNREADABLE}]))
     phrase = HTTPStatus(error.status_code).phrase
     own = error.detail if error.detail != phrase else f"{phrase}: see /docs for what there is"
     answer = refused(request, error.status_code, own)

@@ -65,7 +65,21 @@ def test_a_compressed_body_is_refused_as_it_is(client: TestClient, encoding: str
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
 def test_a_deep_body_is_refused(client: TestClient, depth: int) -> None:
-    check_problem(client.post("/embed", content=b"[" * depth + b"]" * depth), 422)
+    headers = {"content-type": "application/json"}
+    check_problem(client.post("/embed", content=b"[" * depth + b"]" * depth, headers=headers), 422)
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"\x80g", b'{"locations": [{"place": "\xe9"}]}', b"", b"{", b"NaN"])
+def test_a_body_that_is_no_json_is_refused(client: TestClient, body: bytes) -> None:
+    for path in ("/embed", "/neighbors", "/arithmetic"):
+        problem = check_problem(client.post(path, content=body, headers={"content-type": "application/json"}), 422)
+        assert problem["detail"].startswith("body")
+
+
+def test_half_a_character_is_no_name(client: TestClient) -> None:
+    body = b'{"locations": [{"place": "\\ud800"}]}'
+    answer = client.post("/embed", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (404, 422), answer.text
 
 
 @pytest.mark.parametrize("value", STRANGE)

@@ -1,12 +1,19 @@
-"""The interface against its own schema, with questions that schemathesis makes up."""
+"""The interface against its own schema, with questions that schemathesis makes up.
 
-from collections.abc import Iterator
+pytest -m soak tests/service/test_schema.py -rP    # 10,000 a route; says how many were answered how, and in what time
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hypothesis
 import pytest
 import schemathesis
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from hypothesis.strategies import SearchStrategy
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from service.app import create_app
 from service.engine import Engine
@@ -14,35 +21,94 @@ from service.server import open_engine
 from service.settings import Settings
 from tests.service.conftest import serving
 
-# That a place is lat and lon or h3, or that a box is not empty, no schema of parameters says.
-BEYOND_A_SCHEMA = [positive_data_acceptance]
+# That a place is lat and lon or h3, or that a box is not empty, no schema of parameters says; and a parameter that
+# nobody knows is passed over.
+BEYOND_A_SCHEMA = [positive_data_acceptance, negative_data_rejection]
 UNHEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much]
+PATIENCE_S = 120.0  # of the client, which takes its question back after it
 ROUTES = [
     (path, method)
     for path, methods in create_app(Settings(store="none"), open_engine).openapi()["paths"].items()
     for method in methods
 ]
+Schema = dict[str, Any]
+
+
+def narrowed(schema: Any, meant: Mapping[str, Schema | None]) -> Any:
+    """Return a copy of a schema whose parameters and properties of these names must be what is meant; None: absent."""
+    if isinstance(schema, list):
+        kept = [item for item in schema if not _is_parameter(item) or meant.get(item["name"], item) is not None]
+        return [narrowed(item, meant) for item in kept]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: narrowed(value, meant) for key, value in schema.items()}
+    if _is_parameter(schema) and schema["name"] in meant:
+        found |= {"schema": meant[schema["name"]], "required": True}
+    if "properties" in found:
+        known = {name: meant.get(name, kind) for name, kind in found["properties"].items()}
+        found["properties"] = {name: kind for name, kind in known.items() if kind is not None}
+        found["required"] = [*{*found.get("required", []), *(found["properties"].keys() & meant.keys())}]
+    return found
+
+
+def _is_parameter(schema: Any) -> bool:
+    return isinstance(schema, dict) and "in" in schema and isinstance(schema.get("name"), str)
 
 
 @pytest.fixture(scope="module")
-def schema(settings: Settings, engine: Engine) -> Iterator[Any]:
+def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
+    """The schema as it is, and one of questions about the store, which cost drawing and searching."""
+    west, south, east, north = engine.bounds
+    lat, lon = ({"type": "number", "minimum": low, "maximum": high} for low, high in ((south, north), (west, east)))
+    meant: dict[str, Schema | None] = {
+        "lat": lat,
+        "lon": lon,
+        "to_lat": lat,
+        "to_lon": lon,
+        **dict.fromkeys(("h3", "place", "to_h3", "to_place", "within", "not_within", "bbox")),
+        "zoom": {"const": 16},
+        "x": {"type": "integer", "minimum": 34116, "maximum": 34121},
+        "y": {"type": "integer", "minimum": 23860, "maximum": 23865},
+        "q": {"enum": ["monaco", "rue g", "gare", "parking", "Monte-Carlo", "qqqq"]},
+    }
     with serving(settings, engine) as client:
-        yield schemathesis.openapi.from_asgi("/openapi.json", client.app)
+        own = schemathesis.openapi.from_asgi("/openapi.json", client.app)
+        about = schemathesis.openapi.from_dict(narrowed(own.raw_schema, meant))
+        about.app = client.app
+        yield {"own": own, "about": about}
 
 
 @pytest.mark.parametrize("cases", [25, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
 @pytest.mark.parametrize(("path", "method"), ROUTES)
-def test_answers_are_as_the_schema_says(schema: Any, path: str, method: str, cases: int) -> None:
-    statuses: set[int] = set()
+def test_answers_are_as_the_schema_says(schemas: Mapping[str, Any], path: str, method: str, cases: int) -> None:
+    own, about = (schemas[name][path][method.upper()] for name in ("own", "about"))
+    statuses: Counter[int] = Counter()
+    begin = time.monotonic()
 
-    @hypothesis.settings(max_examples=cases, deadline=None, suppress_health_check=UNHEALTHY, database=None)
-    @hypothesis.seed(0)
-    @hypothesis.given(case=schema[path][method.upper()].as_strategy())
-    def ask(case: Any) -> None:
-        response = case.call()
+    def check(case: Any) -> None:
+        response = case.call(timeout=PATIENCE_S)
         assert response.status_code < 500, response.text
         case.validate_response(response, excluded_checks=BEYOND_A_SCHEMA)
-        statuses.add(response.status_code)
+        statuses[response.status_code] += 1
 
-    ask()
-    assert statuses
+    if own.query or own.path_parameters or own.body:
+        for questions in (own.as_strategy(), own.as_strategy(GenerationMode.NEGATIVE), about.as_strategy()):
+            ask(check, questions, -(-cases // 3))
+    else:
+        for _ in range(cases):  # of the one question that there is
+            check(own.Case())
+    seconds = time.monotonic() - begin
+    print(f"{method.upper()} {path}: {statuses.total()} in {seconds:.0f} s, {dict(statuses)}", flush=True)  # noqa: T201
+    assert statuses[200], "no question was a good one"
+
+
+def ask(check: Callable[[Any], None], questions: SearchStrategy[Any], count: int) -> None:
+    """Check the answers to so many questions; fewer when there are no more of them."""
+
+    @hypothesis.settings(max_examples=count, deadline=None, suppress_health_check=UNHEALTHY, database=None)
+    @hypothesis.seed(0)
+    @hypothesis.given(case=questions)
+    def asked(case: Any) -> None:
+        check(case)
+
+    asked()
