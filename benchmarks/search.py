@@ -1,11 +1,14 @@
 """Searching millions of vectors: recall beside brute force with and without filters, times, memory.
 
-The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees, 16 numbers each. Recall@10
-is the share of the ten nearest by float64 arithmetic over all that pass; an answer as near as the tenth counts.
+The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around Monaco, 16 numbers
+each, said to be of the default model. Recall@10 is the share of the ten nearest by float64 arithmetic over all that
+pass; an answer as near as the tenth counts. A graph of ten million takes long to build: `--keep` builds it once, and
+`benchmarks/serve.py --index` serves it.
 
-    python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200] [--json]
+    python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200] [--keep FOLDER] [--json]
 """
 
+import contextlib
 import json
 import resource
 import tempfile
@@ -20,19 +23,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 import service.index
+from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
 from loc2vec.vectors import Vectors
 from service.index import NeighborIndex
 from service.search import EVERYWHERE, Filters, Search
 from tiling.values import Box, LonLat
 
 DIM, BLOBS, K = 16, 1000, 10
-MIDDLE = LonLat(5.0, 5.0)
+MIDDLE = LonLat(7.42, 43.73)
 FILTERS: Mapping[str, Filters] = {
     "no filter": EVERYWHERE,
     "10 km away": Filters(min_distance_m=10_000),
-    "box of half": Filters(bbox=Box(0, 0, 10, 5)),
-    "box of 1 %": Filters(bbox=Box(4.5, 4.5, 5.5, 5.5)),
-    "box of .01 %": Filters(bbox=Box(4.95, 4.95, 5.05, 5.05)),
+    "box of half": Filters(bbox=Box(MIDDLE.lon - 5, MIDDLE.lat - 5, MIDDLE.lon + 5, MIDDLE.lat)),
+    "box of 1 %": Filters(bbox=Box(MIDDLE.lon - 0.5, MIDDLE.lat - 0.5, MIDDLE.lon + 0.5, MIDDLE.lat + 0.5)),
+    "box of .01 %": Filters(bbox=Box(MIDDLE.lon - 0.05, MIDDLE.lat - 0.05, MIDDLE.lon + 0.05, MIDDLE.lat + 0.05)),
 }
 
 
@@ -44,8 +48,9 @@ def made_up(count: int, seed: int = 0) -> Vectors:
     for start in range(0, count, 1_000_000):  # in parts, because normal numbers are made in float64
         part = embedding[start : start + 1_000_000]
         part += rng.normal(size=part.shape).astype(np.float32)
-    lat, lon = rng.uniform(0, 10, (2, count))
-    return Vectors(lat, lon, embedding, None, "made-up@0", "0" * 16)
+    lon, lat = np.array(MIDDLE)[:, None] + rng.uniform(-5, 5, (2, count))
+    said = LocationEncoder.load(DEFAULT_MODEL)
+    return Vectors(lat, lon, embedding, None, said.model_id, said.fingerprint)
 
 
 def nearest(embedding: NDArray[np.float32], query: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
@@ -93,8 +98,9 @@ def measure(search: Search, embedding: NDArray[np.float32], queries: NDArray[np.
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
 @click.option("--kind", type=click.Choice(["as-is", "flat", "graph"]), default="as-is", show_default=True)
 @click.option("--queries", "asked", default=200, show_default=True)
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the index here, or open the one that is here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def main(count: int, kind: str, asked: int, as_json: bool) -> None:
+def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) -> None:
     """Measure the search of a made-up index; `as-is`: the kind that an index of this size has."""
     limits = {"flat": count, "graph": 0, "as-is": service.index.HNSW_ABOVE}
     service.index.HNSW_ABOVE = limits[kind]
@@ -102,20 +108,28 @@ def main(count: int, kind: str, asked: int, as_json: bool) -> None:
     rng = np.random.default_rng(1)
     queries = vectors.embedding[rng.integers(count, size=asked)]
     queries = queries + rng.normal(0, 0.3, queries.shape).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.nullcontext(keep) if keep else tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "index"
         start = time.process_time()
-        index = NeighborIndex.build(vectors, Path(folder) / "index")
+        known = folder.exists()
+        index = NeighborIndex.open(folder) if known else NeighborIndex.build(vectors, folder)
         built = time.process_time() - start
-        size = sum(path.stat().st_size for path in (Path(folder) / "index").iterdir())
+        size = sum(path.stat().st_size for path in folder.iterdir())
     graph = isinstance(index._faiss, faiss.IndexHNSW)
     rows = measure(Search(index, {}), vectors.embedding, queries)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    facts = {"vectors": count, "graph": graph, "build_cpu_s": round(built, 1), "folder_mb": round(size / 1e6)}
+    facts = {
+        "vectors": count,
+        "graph": graph,
+        "opened" if known else "built": round(built, 1),
+        "folder_mb": round(size / 1e6),
+    }
     facts |= {"peak_mb": round(peak), "rows": rows}
     if as_json:
         print(json.dumps(facts))
         return
-    print(f"{count:,} vectors, {'graph (HNSW)' if graph else 'flat'}: built in {built:.0f} CPU s, {size / 1e6:.0f} MB")
+    how = f"{'graph (HNSW)' if graph else 'flat'}: {'opened' if known else 'built'} in {built:.0f} CPU s"
+    print(f"{count:,} vectors, {how}, {size / 1e6:.0f} MB")
     print(f"{'filter':<16}{'pass':>12}{'recall@10':>11}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>9}")
     for row in rows:
         print(f"{row['filter']:<16}{row['pass']:>12,}{row['recall']:>11.4f}", end="")

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from service.errors import STOPPING, BusyError, SlowError
 from service.metrics import QUEUE, REFUSED
 
+# What uvicorn says to the task of a request that has outlasted a stop's patience; anybody else has reasons of his own.
+OUTLASTED = "Task cancelled, timeout graceful shutdown exceeded"
 THREADS = 32  # requests on their way through the engine: most wait for a drawing or for the network
 
 Answer = TypeVar("Answer")
@@ -21,27 +23,32 @@ class Gate:
     def __init__(self, capacity: int, timeout_s: float) -> None:
         self._capacity, self._timeout_s = capacity, timeout_s
         self._waiting, self._lock = 0, threading.Lock()
+        self._closed = False
         self._threads = ThreadPoolExecutor(THREADS, "engine")
 
     async def run(self, weight: int, work: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return what `work` does with `arguments`, which costs about as much as `weight` places.
 
-        Raises `BusyError` at once when too many wait, `SlowError` when it takes too long. Work that was
-        begun goes on then, and counts until it ends.
+        Raises `BusyError` at once when too many wait, and when the service stops; `SlowError` when it takes
+        too long. Work that was begun goes on then, and counts until it ends.
         """
         self._enter(weight)
         future = self._threads.submit(copy_context().run, work, *arguments)  # with the request's id and span
         future.add_done_callback(lambda _: self._leave(weight))
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as limit:
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            if future.done() and not future.cancelled():  # the work's own
+            if not limit.expired():  # the work's own
                 raise
+            if future.done() and not future.cancelled():  # at the last moment
+                return future.result()
             REFUSED.labels("slow").inc()
             raise SlowError(f"the answer took more than {self._timeout_s:.0f} s: ask for less at once") from error
-        except asyncio.CancelledError as error:  # the service stops, and has waited for as long as it may
-            raise BusyError(STOPPING) from error
+        except asyncio.CancelledError as error:
+            if self._closed or OUTLASTED in error.args:
+                raise BusyError(STOPPING) from error
+            raise  # whoever cancels a request, as a client within the process may, gets no answer
 
     def _enter(self, weight: int) -> None:
         with self._lock:
@@ -57,5 +64,6 @@ class Gate:
         QUEUE.dec(weight)
 
     def close(self) -> None:
-        """Wait for the work that was begun."""
+        """Wait for the work that was begun, and begin no more."""
+        self._closed = True
         self._threads.shutdown(cancel_futures=True)

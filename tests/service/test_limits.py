@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from service.batcher import Batcher
 from service.engine import Engine
 from service.errors import BusyError, SlowError
-from service.gate import Gate
+from service.gate import OUTLASTED, THREADS, Gate
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import changed
@@ -214,6 +214,58 @@ def test_what_takes_too_long_is_given_up_but_counted() -> None:
             pytest.fail("the place in the queue was never given back")
         finally:
             free.set()
+            gate.close()
+
+    asyncio.run(ask())
+
+
+def test_who_cancels_a_request_is_not_told_that_the_service_stops() -> None:
+    free = threading.Event()
+
+    async def ask() -> None:
+        gate = Gate(9, 30)
+        try:
+            asked = [asyncio.create_task(gate.run(1, free.wait, 10)) for _ in range(2)]
+            await asyncio.sleep(0.05)
+            asked[0].cancel("a client that waits no longer")
+            asked[1].cancel(OUTLASTED)
+            with pytest.raises(asyncio.CancelledError):
+                await asked[0]
+            with pytest.raises(BusyError, match="is stopping"):
+                await asked[1]
+        finally:
+            free.set()
+            gate.close()
+
+    asyncio.run(ask())
+
+
+def test_what_waits_at_a_closed_gate_is_told_that_the_service_stops() -> None:
+    free = threading.Event()
+
+    async def ask() -> None:
+        gate = Gate(99, 30)
+        asked = [asyncio.create_task(gate.run(1, free.wait, 10)) for _ in range(THREADS + 1)]
+        await asyncio.sleep(0.05)
+        threading.Timer(0.1, free.set).start()
+        gate.close()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [bool] * THREADS + [BusyError]
+
+    asyncio.run(ask())
+
+
+def test_an_answer_that_comes_with_the_deadline_is_given() -> None:
+    async def ask() -> None:
+        gate = Gate(9, 0.1)
+        try:
+            for work, expected in ((lambda: 7, 7), (_time_out, TimeoutError), (lambda: 1 / 0, ZeroDivisionError)):
+                asked = asyncio.create_task(gate.run(1, work))
+                await asyncio.sleep(0)
+                time.sleep(0.2)  # a loop that has much to do: the answer and the deadline come at once
+                (answer,) = await asyncio.gather(asked, return_exceptions=True)
+                assert answer == expected or type(answer) is expected
+        finally:
             gate.close()
 
     asyncio.run(ask())
