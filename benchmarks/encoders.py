@@ -1,12 +1,12 @@
 """One table of all families of encoders: what each costs, and what it has learned after the same number of tiles.
 
     python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf --out build/encoders \\
-        [--steps 100] [--seeds 3] [--device cuda] [--only vit ...] [--publish docs/encoders.md]
+        [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...] [--publish docs/encoders.md]
 
-Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it was; a
-larger --steps is another set of runs. Rows of other radii are trained on the datasets DIR-200, DIR-400 and
-DIR-100-400 beside both DIRs, which hold the same places, and left out where these are missing. The model is that of
-the last step, whatever it scores: none is chosen by what it is then measured on.
+Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it was; another
+number of steps, or another loss, is another set of runs. Rows of other radii are trained on the datasets DIR-200,
+DIR-400 and DIR-100-400 beside both DIRs, which hold the same places, and left out where these are missing. The model
+is that of the last step, whatever it scores: none is chosen by what it is then measured on.
 """
 
 import json
@@ -36,6 +36,7 @@ from loc2vec.evaluation.splits import FOLDS
 from loc2vec.evaluation.table import markdown
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import RECIPES, make_task
+from loc2vec.losses import LOSSES
 from loc2vec.model import load_model
 from loc2vec.retrieval import retrieval
 from loc2vec.train import TrainConfig, train
@@ -102,6 +103,23 @@ RECIPES_OF_TABLE = (
     Recipe("loc2vec, 100 and 400 m", "loc2vec", dim=8, radii_m=(100.0, 400.0)),
     Recipe("loc2vec, layer norm", "loc2vec", {"norm": "layer"}),
 )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every row is given alike: steps of `PLACES` places, and the loss."""
+
+    steps: int
+    loss: str
+
+    @property
+    def folder(self) -> str:
+        return f"{self.loss}-{self.steps}"
+
+    def __str__(self) -> str:
+        views = 1 + PAIRS
+        tiles = self.steps * PLACES * views
+        return f"{self.steps} steps of {PLACES} places x {views} tiles = {tiles:,} tiles a run, {self.loss} loss"
 
 
 class Probes:
@@ -195,12 +213,14 @@ def _seconds(action: Callable[[], object], device: torch.device, rounds: int = 3
 
 
 def learned(
-    recipe: Recipe, seed: int, steps: int, out: Path, tiles: Path, validation: Path, probes: Probes, device: str
+    recipe: Recipe, seed: int, budget: Budget, out: Path, tiles: Path, validation: Path, probes: Probes, device: str
 ) -> Facts:
     """Train one run, from its last checkpoint if it was begun, and measure the model of its last step."""
+    steps = budget.steps
     config = TrainConfig(
-        encoder=recipe.encoder, dim=recipe.dim, options=recipe.options, places=PLACES, pairs=PAIRS, steps=steps,
-        warm_up=max(steps // 10, 1), seed=seed, eval_every=steps, checkpoint_every=max(steps // 10, 20),
+        encoder=recipe.encoder, dim=recipe.dim, options=recipe.options, places=PLACES, pairs=PAIRS, seed=seed,
+        loss=budget.loss, steps=steps, warm_up=max(steps // 10, 1), eval_every=steps,
+        checkpoint_every=max(steps // 10, 20),
     )  # fmt: skip
     begun = (out / "checkpoints").is_dir()
     train(config, TileDataset.open(recipe.folder(tiles)), out, device=device, resume=begun)
@@ -257,16 +277,16 @@ def _folder_name(name: str, seed: int) -> str:
     return f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
 
 
-def text_of(recipes: list[Recipe], runs: Path, costs: Costs, steps: int, seeds: int) -> str:
+def text_of(recipes: list[Recipe], runs: Path, costs: Costs, budget: Budget, seeds: int) -> str:
     """Return the table and what it is made of, as Markdown."""
     about = read_json(runs / "about.json")
     done = [len(_results(runs, recipe.name, seeds)) for recipe in recipes]
     missing = sum(seeds - count for count in done)
     lines = [
-        f"{steps} steps of {PLACES} places x {1 + PAIRS} tiles = {steps * PLACES * (1 + PAIRS):,} tiles a run, of "
-        f"{about['train_places']:,} places; searched: {about['queries']} places of {about['validation']}, each by one "
-        f"turned and shifted tile among as many; probes: {about['extract']}, at most {about['per_class']} places a "
-        "class, logistic or ridge regression across blocks of 1 km. Mean ± standard deviation over the seeds.",
+        f"{budget}, of {about['train_places']:,} places; searched: {about['queries']} places of "
+        f"{about['validation']}, each by one turned and shifted tile among as many; probes: {about['extract']}, at "
+        f"most {about['per_class']} places a class, logistic or ridge regression across blocks of 1 km. "
+        "Mean ± standard deviation over the seeds.",
     ]
     if missing:
         lines.append(
@@ -289,6 +309,7 @@ def publish(path: Path, text: str) -> None:
 @click.option("--store", help="Feature store of that extract; by default one is made for the time being.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs.")
 @click.option("--steps", default=100, show_default=True, help="Of each run.")
+@click.option("--loss", type=click.Choice(list(LOSSES)), default="nce", show_default=True, help="Of each run.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--per-class", default=50, show_default=True, help="Places of each class of a probe, at most.")
 @click.option("--device", default="auto", show_default=True)
@@ -299,7 +320,7 @@ def publish(path: Path, text: str) -> None:
 @click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
 @click.option("--publish", "page", type=click.Path(path_type=Path), help="Markdown file to put the table into.")
 def main(
-    tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, seeds: int,
+    tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, loss: str, seeds: int,
     per_class: int, device: str, only: tuple[str, ...], table: bool, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""
@@ -307,7 +328,8 @@ def main(
         recipe for recipe in RECIPES_OF_TABLE if recipe.folder(tiles).exists() and recipe.folder(validation).exists()
     ]
     chosen = [recipe for recipe in every if not table and (not only or recipe.name in only)]
-    where, runs = pick_device(device), out / f"steps-{steps}"
+    budget = Budget(steps, loss)
+    where, runs = pick_device(device), out / budget.folder
     of_device = out / f"cost-{where.type}.json"
     known: Facts = read_json(of_device) if of_device.exists() else {}
     for recipe in chosen:
@@ -322,7 +344,7 @@ def main(
                 continue
             probes = probes or Probes(extract, store, per_class)
             if recipe.encoder:
-                result = learned(recipe, seed, steps, folder, tiles, validation, probes, device)
+                result = learned(recipe, seed, budget, folder, tiles, validation, probes, device)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 result = scores_of(channel_means, recipe, validation, probes)
@@ -333,7 +355,7 @@ def main(
             write_json(folder / "result.json", result)
             print(json.dumps({"run": folder.name, "recall@1": result["retrieval"]["recall@1"]}), flush=True)
     costs = {path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))}
-    text = text_of(every, runs, costs, steps, seeds)
+    text = text_of(every, runs, costs, budget, seeds)
     print(text)
     if page is not None:
         publish(page, text)
