@@ -12,7 +12,7 @@ is that of the last step, whatever it scores: none is chosen by what it is then 
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +125,7 @@ class Budget:
 class Probes:
     """The tasks of `loc2vec evaluate` that an extract has labels for; their tiles are drawn once a geometry."""
 
-    def __init__(self, extract: Path, store: str | None, per_class: int) -> None:
+    def __init__(self, extract: Path, store: str | None, per_class: int, left_out: Collection[str]) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
         self._store, towns = store, read_towns([extract])
         with store_of([extract], store) as drawn_from:
@@ -133,10 +133,12 @@ class Probes:
             covered = covered_by(drawn_from)
             self.tasks = []
             for name, recipe in RECIPES.items():
+                if recipe.geolocation or name in left_out:
+                    continue
                 with suppress(LabelsError):
                     task = make_task(name, towns, covered, per_class)
                     task.require(FOLDS)
-                    self.tasks += [] if recipe.geolocation else [task]
+                    self.tasks.append(task)
 
     def __call__(self, encode: Encode, geometry: TileGeometry) -> dict[str, float]:
         """Return the primary metric of each task, read by the linear probe across blocks of 1 km."""
@@ -235,12 +237,13 @@ def scores_of(encode: Encode, recipe: Recipe, validation: Path, probes: Probes) 
     return {"retrieval": found, "probes": probes(encode, recipe.geometry)}
 
 
-def rows(recipes: list[Recipe], runs: Path, costs: Costs, seeds: int) -> Iterator[list[str]]:
+def rows(recipes: list[Recipe], runs: Path, costs: Costs, seeds: int, left_out: Collection[str]) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     results = {recipe.name: _results(runs, recipe.name, seeds) for recipe in recipes}
     results = {"channel means (untrained)": _results(runs, "channel means", 1)} | results
     known = [result for each in results.values() for result in each]
     tasks = list(dict.fromkeys(task for result in known for task in result["probes"]))
+    tasks = [task for task in tasks if task.rpartition(", ")[0] not in left_out]
     devices = list(costs)
     yield ["encoder", "numbers", "parameters", "GFLOP", *(f"tiles/s, {name}" for name in devices), "MB", "recall@1",
            "recall@10", *tasks, "seeds"]  # fmt: skip
@@ -277,7 +280,9 @@ def _folder_name(name: str, seed: int) -> str:
     return f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
 
 
-def text_of(recipes: list[Recipe], runs: Path, costs: Costs, budget: Budget, seeds: int) -> str:
+def text_of(
+    recipes: list[Recipe], runs: Path, costs: Costs, budget: Budget, seeds: int, left_out: Collection[str]
+) -> str:
     """Return the table and what it is made of, as Markdown."""
     about = read_json(runs / "about.json")
     done = [len(_results(runs, recipe.name, seeds)) for recipe in recipes]
@@ -292,7 +297,7 @@ def text_of(recipes: list[Recipe], runs: Path, costs: Costs, budget: Budget, see
         lines.append(
             f"**{missing} of {seeds * len(recipes)} runs are not done**; the last column says how many each row has."
         )
-    return "\n\n".join([*lines, markdown(list(rows(recipes, runs, costs, seeds))), ATTRIBUTION])
+    return "\n\n".join([*lines, markdown(list(rows(recipes, runs, costs, seeds, left_out))), ATTRIBUTION])
 
 
 def publish(path: Path, text: str) -> None:
@@ -312,6 +317,10 @@ def publish(path: Path, text: str) -> None:
 @click.option("--loss", type=click.Choice(list(LOSSES)), default="nce", show_default=True, help="Of each run.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--per-class", default=50, show_default=True, help="Places of each class of a probe, at most.")
+@click.option(
+    "--leave-out", "left_out", multiple=True, type=click.Choice(list(RECIPES)),
+    help="Task of the probes that the extract cannot carry; may be given several times.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True)
 @click.option(
     "--only", multiple=True, type=click.Choice([recipe.name for recipe in RECIPES_OF_TABLE]),
@@ -321,7 +330,7 @@ def publish(path: Path, text: str) -> None:
 @click.option("--publish", "page", type=click.Path(path_type=Path), help="Markdown file to put the table into.")
 def main(
     tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, loss: str, seeds: int,
-    per_class: int, device: str, only: tuple[str, ...], table: bool, page: Path | None,
+    per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""
     every = [
@@ -342,7 +351,7 @@ def main(
             folder = runs / _folder_name(recipe.name, seed)
             if (folder / "result.json").exists():
                 continue
-            probes = probes or Probes(extract, store, per_class)
+            probes = probes or Probes(extract, store, per_class, left_out)
             if recipe.encoder:
                 result = learned(recipe, seed, budget, folder, tiles, validation, probes, device)
             else:
@@ -355,7 +364,7 @@ def main(
             write_json(folder / "result.json", result)
             print(json.dumps({"run": folder.name, "recall@1": result["retrieval"]["recall@1"]}), flush=True)
     costs = {path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))}
-    text = text_of(every, runs, costs, budget, seeds)
+    text = text_of(every, runs, costs, budget, seeds, left_out)
     print(text)
     if page is not None:
         publish(page, text)

@@ -24,8 +24,8 @@ class RowLSTMOptions(Options):
 class RowLSTM(TileEncoder):
     """Three LSTMs, each in both directions, the last of which reads rows; its two last states are the features.
 
-    `torch.compile` leaves LSTMs as they are, which breaks its graph around them: with `fullgraph=True` it asks
-    for `torch._dynamo.config.allow_rnn`.
+    `torch.compile(network)` compiles what is around the LSTMs and runs these as they are, as it does with any, and
+    gives the same. `fullgraph=True`, which allows no such gap, needs `torch._dynamo.config.allow_rnn`.
     """
 
     def __init__(self, options: RowLSTMOptions) -> None:
