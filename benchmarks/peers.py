@@ -78,32 +78,47 @@ def joined(cells: Iterable[str], features: gpd.GeoDataFrame) -> Tables:
     return regions, features, IntersectionJoiner().transform(regions, features)
 
 
-def embeddings(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Yield each peer's name and the vectors of the cells that are `wanted`, fitted on those that were `seen`."""
+def counts(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Return log(1 + n) of the tags of each cell."""
+    return np.log1p(CountEmbedder().transform(*joined(wanted, features)))
+
+
+def hex2vec(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Fit Hex2Vec on the cells that were `seen`, and embed those that are `wanted`."""
     tables, fitting = joined(wanted, features), joined(seen, features)
-    counts = CountEmbedder().transform(*tables)
-    tags = list(counts.columns)
-    yield "srai counts", np.log1p(counts)
-    lightning.seed_everything(0)
-    hex2vec = Hex2VecEmbedder(expected_output_features=tags)
-    hex2vec.fit(*fitting, H3Neighbourhood(fitting[0]), trainer_kwargs=TRAINER)
-    yield "srai Hex2Vec", hex2vec.transform(*tables)
-    lightning.seed_everything(0)
-    geovex = GeoVexEmbedder(tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags)))
+    embedder = Hex2VecEmbedder(expected_output_features=list(CountEmbedder().transform(*tables).columns))
+    embedder.fit(*fitting, H3Neighbourhood(fitting[0]), trainer_kwargs=TRAINER)
+    return embedder.transform(*tables)
+
+
+def geovex(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
+    """Fit GeoVex on the cells that were `seen` and the rings around them, and embed those that are `wanted`."""
+    tags = list(CountEmbedder().transform(*joined(wanted, features)).columns)
+    embedder = GeoVexEmbedder(tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags)))
     with_rings = joined(ring_buffer_h3_indexes(seen, RADIUS), features)
-    geovex.fit(*with_rings, H3Neighbourhood(with_rings[0]), trainer_kwargs=TRAINER)
-    yield "srai GeoVex", geovex.transform(*joined(ring_buffer_h3_indexes(wanted, RADIUS), features))
+    embedder.fit(*with_rings, H3Neighbourhood(with_rings[0]), trainer_kwargs=TRAINER)
+    return embedder.transform(*joined(ring_buffer_h3_indexes(wanted, RADIUS), features))
+
+
+PEERS = {"srai counts": counts, "srai Hex2Vec": hex2vec, "srai GeoVex": geovex}
 
 
 @click.command()
 @click.argument("extracts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--without", multiple=True, help="An extract that is embedded, but not fitted on.")
 @click.option("--report", type=click.Path(path_type=Path, exists=True), required=True, help="Of `loc2vec evaluate`.")
+@click.option("--peer", "peers", multiple=True, type=click.Choice(list(PEERS)), default=list(PEERS), show_default=True)
 @click.option("--fit", default=2000, show_default=True, help="Cells that Hex2Vec and GeoVex are fitted on.")
 @click.option("--resolution", default=9, show_default=True, help="Of the H3 cells.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def main(
-    extracts: tuple[Path, ...], without: tuple[str, ...], report: Path, fit: int, resolution: int, out: Path
+    extracts: tuple[Path, ...],
+    without: tuple[str, ...],
+    report: Path,
+    peers: tuple[str, ...],
+    fit: int,
+    resolution: int,
+    out: Path,
 ) -> None:
     """Embed the cells of a report's places by srai."""
     warnings.simplefilter("ignore")  # of geopandas and lightning, about how srai uses them
@@ -115,10 +130,12 @@ def main(
         features = pd.concat(towns.values(), ignore_index=True)
         cells = cells_of(places, resolution)
         print(f"{folder_of(blank)}: {len(features)} objects, fitted on {len(seen)} of {len(every)} cells", flush=True)
-        began = time.process_time()
-        for name, table in embeddings(seen, set(cells), features):
+        for name in peers:
+            began = time.process_time()
+            lightning.seed_everything(0)
+            table = PEERS[name](seen, set(cells), features)
             write_peer(out, blank, name, places, table.loc[cells].to_numpy(np.float32))
-            print(f"{name}: {time.process_time() - began:.0f} s of CPU so far", flush=True)
+            print(f"{name}: {time.process_time() - began:.0f} s of CPU", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The evaluation put together: labels from extracts, tiles from a store, vectors of models and baselines."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,17 +195,22 @@ def blank(tile: NDArray[np.uint8], task: Task) -> None:
     tile.reshape(-1, N_CHANNELS, *tile.shape[1:])[:, list(task.blank)] = 0
 
 
-def measure_views(dataset: TileDataset, encoders: Mapping[str, LocationEncoder]) -> Scores:
+def measure_views(
+    dataset: TileDataset,
+    encoders: Mapping[str, LocationEncoder],
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda each: each,
+) -> Scores:
     """Measure models and the baselines that read tiles by what needs no label: retrieval, triplets, rank.
 
-    Raises `FingerprintError` for a model that reads other tiles than these.
+    `progress` is given the names of the methods to go through. Raises `FingerprintError` for a model that reads other
+    tiles than these.
     """
     for encoder in encoders.values():
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
     methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
     methods |= _of_tiles(dataset.tiles(chosen, np.zeros_like(chosen)))
-    return measure_alike(methods, dataset, SEARCHED)
+    return {name: measure_alike(methods[name], dataset, SEARCHED) for name in progress(methods)}
 
 
 def _of_tiles(sample: Pixels) -> dict[str, Encode]:

@@ -87,7 +87,7 @@ def evaluate_command(
     loaded = [LocationEncoder.load(model) for model in models]
     encoders = {encoder.model_id: encoder for encoder in loaded}
     lookups = [Lookup.read(file) for file in files]
-    views = None if tiles is None else measure_views(TileDataset.open(tiles), encoders)
+    dataset = None if tiles is None else TileDataset.open(tiles)
     towns = read_towns(list(extracts))
     with store_of(extracts, store) as drawn_from:
         if labels is not None and target is not None:
@@ -98,6 +98,7 @@ def evaluate_command(
         geometries = len({encoder.geometry for encoder in loaded})
         with tqdm(total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode") as bar:
             vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
+    views = None if dataset is None else measure_views(dataset, encoders, lambda each: tqdm(each, desc="search"))
     outcomes = _measure(tasks, vectors, seeds)
     kinds = dict.fromkeys(encoders, "model") | {lookup.name: "vectors" for lookup in lookups}
     values = as_values(outcomes, kinds, views)

@@ -74,10 +74,9 @@ class Triplets:
         return near, equal
 
 
-def measure_alike(methods: Mapping[str, Encode], dataset: Dataset, limit: int | None = None) -> Scores:
-    """Measure methods by every evaluator that needs no label, on the same tiles of a dataset."""
-    find, tell = Retrieval(dataset, limit), Triplets(dataset, limit)
-    return {name: find(encode) | tell(encode) for name, encode in methods.items()}
+def measure_alike(encode: Encode, dataset: Dataset, limit: int | None = None) -> dict[str, float]:
+    """Measure an encoder by every evaluator that needs no label, on at most `limit` places of a dataset."""
+    return Retrieval(dataset, limit)(encode) | Triplets(dataset, limit)(encode)
 
 
 def told(scores: Scores) -> list[list[str]]:
