@@ -82,22 +82,34 @@ def test_half_a_character_is_no_name(client: TestClient) -> None:
     assert answer.status_code in (404, 422), answer.text
 
 
-@pytest.mark.parametrize("value", STRANGE)
-@pytest.mark.parametrize("path", ["/embed", "/neighbors", "/tile.png", "/walk", "/interpolate"])
-def test_strange_numbers_are_no_places(client: TestClient, path: str, value: str) -> None:
-    for name in ("lat", "lon"):
-        query = {**MONACO, name: value}
-        answer = client.get(path, params=query)
-        assert answer.status_code in (404, 422), (name, value)
-        check_problem(answer, answer.status_code)
+PAIR = {**MONACO, "to_lat": 43.7277, "to_lon": 7.4157}
+NUMBERS = {
+    "/embed": MONACO,
+    "/neighbors": MONACO,
+    "/tile.png": MONACO,
+    "/walk": MONACO,
+    "/interpolate": PAIR,
+    "/compare": PAIR,
+}
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_strange_numbers_are_no_places(client: TestClient, path: str) -> None:
+    good = NUMBERS[path]
+    assert client.get(path, params=good).status_code == 200  # so that nothing else is wrong with the others
+    for name in good:
+        for value in STRANGE:
+            answer = client.get(path, params={**good, name: value})
+            assert answer.status_code in (404, 422), (name, value)
+            check_problem(answer, answer.status_code)
 
 
 @pytest.mark.parametrize(
     ("lat", "lon"), [(90, 0), (-90, 0), (0, 180), (0, -180), (-0.0, -0.0), (43.7384, -180), (90, 180), (5e-324, 5e-324)]
 )
 def test_the_ends_of_the_earth_are_outside(client: TestClient, lat: float, lon: float) -> None:
-    for path in ("/embed", "/neighbors", "/tile.png"):
-        check_problem(client.get(path, params={"lat": lat, "lon": lon}), 404)
+    for path, good in NUMBERS.items():
+        check_problem(client.get(path, params={**good, "lat": lat, "lon": lon}), 404)
 
 
 def test_headers_of_safety_are_on_every_answer(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
