@@ -13,7 +13,10 @@ from service.index import FACTS, NeighborIndex, name_of
 from service.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError
+from tiling.machine import give_back_memory
 from tiling.sources.registry import revision
+
+GIVE_BACK_S = 60.0  # between two times that freed memory is given back, which costs some page faults
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
@@ -61,6 +64,7 @@ class Reloader:
         self._tried = ""  # the last revision of the store that could not be taken into use
         self._retired: list[tuple[float, Engine]] = []
         self._own: Engine | None = None
+        self._given_back = time.monotonic()
         self._looking, self._closed = threading.Lock(), False
 
     async def watch(self) -> None:
@@ -76,6 +80,7 @@ class Reloader:
                 self._look_for_index()
                 self._look_for_store()
                 self._retire(time.monotonic())
+                self._give_back(time.monotonic())
 
     def _look_for_index(self) -> None:
         """Look at the folder; one that is being replaced is looked at again."""
@@ -110,6 +115,12 @@ class Reloader:
         for _, engine in (due := [(end, engine) for end, engine in self._retired if end <= now]):
             engine.close()
         self._retired = [entry for entry in self._retired if entry not in due]
+
+    def _give_back(self, now: float) -> None:
+        """Give freed memory back now and then: the encoder has it kept, and batches of all sizes break it up."""
+        if now - self._given_back >= GIVE_BACK_S:
+            give_back_memory()
+            self._given_back = now
 
     def close(self) -> None:
         """Close all engines that were opened here."""

@@ -1,6 +1,7 @@
 """Taking a new index into use under load."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,3 +117,17 @@ def test_a_cache_is_not_written_while_serving(tmp_path: Path, vectors: Vectors) 
     (tmp_path / "index" / "index.faiss").unlink()
     assert len(NeighborIndex.open(tmp_path / "index", keep_cache=False)) == len(vectors)
     assert not (tmp_path / "index" / "index.faiss").exists()
+
+
+def test_freed_memory_is_given_back_now_and_then(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr("service.reload.give_back_memory", lambda: given.append(time.monotonic()))
+    monkeypatch.setattr("service.reload.GIVE_BACK_S", 0.2)
+    with serving(changed(settings, reload_s=0.01), engine):
+        end = time.monotonic() + 60
+        while len(given) < 3:
+            assert time.monotonic() < end, "nothing was given back"
+            time.sleep(0.01)
+    assert min(np.diff(given)) >= 0.2
