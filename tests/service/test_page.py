@@ -101,10 +101,10 @@ class Visit:
 
     def watch(self, context: BrowserContext) -> None:
         """Take down what is asked for, and what is not answered yet."""
-        context.on("request", self.requests.append)
-        context.on("request", self.waiting.add)
-        context.on("requestfinished", self.waiting.discard)
-        context.on("requestfailed", self.waiting.discard)
+        context.on("request", lambda request: self.requests.append(request))
+        context.on("request", lambda request: self.waiting.add(request))
+        context.on("requestfinished", lambda request: self.waiting.discard(request))
+        context.on("requestfailed", lambda request: self.waiting.discard(request))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
 
