@@ -52,13 +52,13 @@ FIGURES = (
         "The map",
         "map STORE MODEL --bbox 7.4085,43.7230,7.4440,43.7520 --grid 40 --title Monaco",
         "Every place of a 40 m grid in the colours of its vector, over the streets; the tiles say what the ends "
-        "of each component are. Streets and houses are told from the hillside, the harbour basin from the open "
-        "sea, and the rim of the extract, where the map is empty, is a kind of its own. The command writes a "
-        "GeoTIFF and map tiles, too.",
+        "of each component are. Streets and houses are blue, the old town on its rock and the quarter round "
+        "the stadium pink, the hillside brown, the sea green; the rim of the extract, where the map is empty, is a "
+        "kind of its own (gold). The command writes a GeoTIFF and map tiles, too.",
     ),
     Figure(
         "pca",
-        "",
+        "newport_gb",
         "The space, by principal components",
         "pca STORE INDEX MODEL --count 700",
         "From the dense centres on one side to scattered houses and empty land on the other, with parks and woods"
@@ -66,11 +66,25 @@ FIGURES = (
         "can be turned.",
     ),
     Figure(
+        "pca",
+        "",
+        "The space, by principal components",
+        "pca STORE INDEX MODEL --count 700",
+        "Every point is the tile of its place; the page that the command writes can be turned.",
+    ),
+    Figure(
+        "tsne",
+        "newport_gb",
+        "The space, by t-SNE",
+        "tsne STORE INDEX MODEL --count 700",
+        "The same places by t-SNE, which looks after neighbourhoods: centres, suburbs, woods and waterfronts gather.",
+    ),
+    Figure(
         "tsne",
         "",
         "The space, by t-SNE",
         "tsne STORE INDEX MODEL --count 700",
-        "The same places by t-SNE, which looks after neighbourhoods: centres, suburbs, woods and waterfronts gather.",
+        "The same places by t-SNE, which looks after neighbourhoods.",
     ),
     Figure(
         "lda",
@@ -87,8 +101,8 @@ FIGURES = (
         "Random walks",
         "walk 51.58,-2.99 STORE INDEX MODEL --min-distance-m 50000",
         "From a terraced quarter of Newport, which no model was trained on, each step to one of the five places "
-        "nearest in the space that are at least 50 km away: rows of houses with some green, most of them in "
-        "Germany; the third walk drifts off by way of Andorra to a harbour road in Monaco.",
+        "nearest in the space that are at least 50 km away: streets closely built with long houses, in seven "
+        "countries. A walk drifts with every step: the first one ends among blocks of flats in Ankara.",
     ),
     Figure(
         "walk",
@@ -102,8 +116,8 @@ FIGURES = (
         "porto_pt",
         "From a suburb to a city",
         "interpolate 'Sun City West' 41.1504,-8.6056 STORE INDEX MODEL",
-        "Equal steps from a suburb in Arizona to a street in Porto: the houses come together, then touch, then "
-        "fill the block.",
+        "Equal steps from a suburb in Arizona to a street in Porto: the streets grow wider, the houses join and fill "
+        "the block. Half-way there is no real place near the line (d 3.89): a main road by a channel stands for it.",
     ),
     Figure(
         "interpolate",
@@ -114,11 +128,11 @@ FIGURES = (
     ),
     Figure(
         "arithmetic",
-        "sun_city_az_us",
+        "dreieich_de",
         "Sums of places",
-        "arithmetic '43.7347,7.4213 - 43.7384,7.4246 + Sun City West' STORE INDEX MODEL",
-        "Monaco's waterfront, less a street of Monaco, plus a suburb of Arizona: suburbs of Arizona, four of five"
-        " with a channel of water. No operand, and nothing within 200 m of one, may be an answer.",
+        "arithmetic '49.5207,11.2648 - 50.0157,11.5052 + 50.0083,8.7111' STORE INDEX MODEL",
+        "Houses in the green, less houses without it, plus closer rows: closer rows in the green. No operand, and "
+        "nothing within 200 m of one, may be an answer. It is chosen among many: most sums do not come out so clean.",
     ),
     Figure(
         "arithmetic",
@@ -133,16 +147,23 @@ FIGURES = (
         "Kinds of place",
         "clusters EXTRACT STORE MODEL --bbox 7.4085,43.7230,7.4440,43.7520 --grid 50 --title Monaco",
         "k-means of a 50 m grid, named by the tags that are near the places of a kind more often than near all. The "
-        "sea, the harbour, the hillside and two kinds of street come apart; the empty rim of the extract has nothing "
-        "of its own, and its name says little. The command writes GeoParquet and GeoJSON, too.",
+        "sea, the hillside, two kinds of street, and the rock and gardens by the water come apart; the empty rim of "
+        "the extract has nothing of its own, and its name says little. The command writes GeoParquet and GeoJSON, too.",
+    ),
+    Figure(
+        "equal-histograms",
+        "newport_gb",
+        "As much of everything, and yet of another kind",
+        "equal-histograms STORE INDEX MODEL --pairs 6",
+        "What a table of land cover cannot tell apart, and the vectors can: single houses and blocks, a street that "
+        "winds and a grid, a suburb and a village.",
     ),
     Figure(
         "equal-histograms",
         "",
         "As much of everything, and yet of another kind",
         "equal-histograms STORE INDEX MODEL --pairs 6",
-        "What a table of land cover cannot tell apart, and the vectors can. Not every pair convinces: some look "
-        "alike to a person, too, and lie apart because the network heeds how many houses stand in what order.",
+        "What a table of land cover cannot tell apart, and the vectors can.",
     ),
     Figure(
         "why",
@@ -173,8 +194,8 @@ FIGURES = (
         "",
         "What filters of a high layer look for",
         "filters MODEL --layer features.22 --count 64",
-        "The last convolution sees 48 pixels, 75 m: stripes, grids and rings of buildings, paths and rails. These"
-        " are no places: there is nothing like them on a map, and much of the pictures is noise.",
+        "The last convolution sees 48 pixels, 75 m: stripes, grids and rings of buildings, paths and rails; one"
+        " of the 64 is dead. These are no places: there is nothing like them on a map, and much of it is noise.",
     ),
 )
 
