@@ -1,0 +1,74 @@
+"""What naming the cell of a place has to beat: the most frequent cells, and the mean cover of the channels.
+
+    python benchmarks/geocell.py --tiles DIR --validation DIR
+
+The head of `loc2vec train --head geocell` alone is fitted to the twelve means of each training place's upright tile
+(multinomial regression on each level); for the most frequent cells, to nothing but a constant. Both are measured as
+the trained ones are.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from loc2vec.compute import Encode
+from loc2vec.data import Pixels
+from loc2vec.evaluation.baselines import channel_means
+from loc2vec.evaluation.table import markdown
+from loc2vec.geocell import Cells, GeoCell, GeoCells
+from loc2vec.retrieval import encode_slots
+from tiling.dataset import TileDataset
+
+STEPS, LEARNING_RATE = 500, 0.1
+
+
+def constant(tiles: Pixels) -> NDArray[np.float32]:
+    """Say nothing: float32 [n, 1] of zeros."""
+    return np.zeros((len(tiles), 1), np.float32)
+
+
+def standardised(encode: Encode, dataset: TileDataset) -> Encode:
+    """Return `encode` with its numbers' mean and standard deviation over the anchors taken out."""
+    every = np.arange(dataset.n_places)
+    seen = encode_slots(encode, dataset, every, np.zeros_like(every))
+    mean, spread = seen.mean(0), np.maximum(seen.std(0), 1e-6)
+    return lambda tiles: (encode(tiles) - mean) / spread
+
+
+def fitted(encode: Encode, dataset: TileDataset) -> GeoCell:
+    """Fit a head to the numbers of all anchors at once."""
+    every = np.arange(dataset.n_places)
+    vectors = torch.from_numpy(encode_slots(encode, dataset, every, np.zeros_like(every)))
+    head = GeoCell(vectors.shape[1], Cells.of(dataset.lat, dataset.lon))
+    labels = torch.from_numpy(head.cells.labels(dataset.lat, dataset.lon))
+    optimizer = torch.optim.Adam(head.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        loss = head.loss(vectors, labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+    return head
+
+
+@click.command()
+@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to fit to.")
+@click.option("--validation", type=click.Path(path_type=Path), required=True, help="Other places of the same towns.")
+def main(tiles: Path, validation: Path) -> None:
+    """Fit and measure both."""
+    torch.manual_seed(0)
+    dataset, others = TileDataset.open(tiles), TileDataset.open(validation)
+    scores = {}
+    for name, encode in (("most frequent", constant), ("channel means", standardised(channel_means, dataset))):
+        scores[name] = GeoCells(fitted(encode, dataset), others)(encode)
+    rows = [["", *scores]]
+    rows += [[metric, *(f"{found[metric]:.3f}" for found in scores.values())] for metric in scores["channel means"]]
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
