@@ -22,7 +22,7 @@ from loc2vec.geocell import Cells, GeoCell, GeoCells
 from loc2vec.retrieval import encode_slots
 from tiling.dataset import TileDataset
 
-STEPS, LEARNING_RATE = 500, 0.1
+STEPS, LEARNING_RATE = 100, 0.1
 
 
 def constant(tiles: Pixels) -> NDArray[np.float32]:
