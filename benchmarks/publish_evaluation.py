@@ -2,9 +2,9 @@
 
     python benchmarks/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
-With `--town` also what was measured of this town alone: as the one that is held out, and across its own blocks (the
-report in REPORT/TOWN). In README.md and docs/evaluation.md the tables stand between two markers; `make evaluate-docs`
-runs this after `loc2vec evaluate`.
+With `--town` also what was measured of this town alone: as the one that is held out, and, where there is a report in
+REPORT/TOWN, across its own blocks. In README.md and docs/evaluation.md the tables stand between two markers; `make
+evaluate-docs` runs this after `loc2vec evaluate`.
 """
 
 from pathlib import Path
@@ -37,13 +37,14 @@ Pieces = list[tuple[str, Rows]]
 def main(report: Path, town: str | None) -> None:
     """Write the tables."""
     values = read_json(report / "results.json")
-    alone = read_json(report / town / "results.json") if town else None
+    within = report / (town or "") / "results.json"
+    alone = read_json(within) if town and within.exists() else None
     between(ROOT / "README.md", [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))])
     between(
         ROOT / "docs" / "evaluation.md", [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
     )
     heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
-    more = blocks(of_one(values, alone, town)) if alone and town else ""
+    more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
     sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])
     print(f"README.md, docs/evaluation.md and docs/evaluation_table.md hold the tables of\n{sample}")
@@ -56,19 +57,21 @@ def ahead(values: Values, alone: Values | None, town: str | None) -> Pieces:
         ("the mean of the towns' own scores, each held out", margins(values, "towns", of_town())),
         ("across blocks of 1 km, all towns", margins(values, "blocks")),
     ]
-    if alone and town:
+    if town:
         pieces.append((f"{town} alone, held out", margins(values, "towns", of_town(town))))
+    if alone:
         pieces.append((f"{town} alone, across its blocks", margins(alone, "blocks")))
     return pieces
 
 
-def of_one(values: Values, alone: Values, town: str) -> Pieces:
+def of_one(values: Values, alone: Values | None, town: str) -> Pieces:
     """Return the tables of one town."""
-    return [
-        (f"Tested on {town} alone, trained on other towns", town_grid(values, town)),
-        (f"{town} alone across its blocks of 1 km, logistic or ridge regression", grid(alone, "blocks", "linear")),
-        (f"{town} alone across its blocks of 1 km, nearest neighbours", grid(alone, "blocks", "knn")),
-    ]
+    pieces = [(f"Tested on {town} alone, trained on other towns", town_grid(values, town))]
+    if alone:
+        across = f"{town} alone across its blocks of 1 km"
+        pieces.append((f"{across}, logistic or ridge regression", grid(alone, "blocks", "linear")))
+        pieces.append((f"{across}, nearest neighbours", grid(alone, "blocks", "knn")))
+    return pieces
 
 
 def between(path: Path, pieces: Pieces) -> None:
