@@ -2,8 +2,7 @@
 
 The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around Monaco, 16 numbers
 each, said to be of the default model. Recall@10 is the share of the ten nearest by float64 arithmetic over all that
-pass; an answer as near as the tenth counts. A graph of ten million takes long to build: `--keep` builds it once, and
-`benchmarks/serve.py --index` serves it.
+pass; an answer as near as the tenth counts. A graph of ten million takes long to build: `--keep` builds it once.
 
     python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200] [--keep FOLDER] [--json]
 """
