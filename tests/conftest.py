@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -15,6 +16,9 @@ from tiling.importer import import_extracts
 from tiling.postgis import import_extracts as import_into_database
 from tiling.sources.base import FeatureSource
 from tiling.sources.registry import open_source
+
+# Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
 

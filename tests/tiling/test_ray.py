@@ -57,7 +57,8 @@ def test_a_lost_worker_is_replaced_and_the_bytes_are_the_same(
     printed, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     summary = json.loads(printed)
-    assert (summary["shards_made"], summary["finished"]) == (6, True)
+    # A worker that dies between its shard's rename and its answer has made it: the next one finds it.
+    assert (summary["shards_made"] + summary["shards_found"], summary["finished"]) == (6, True)
     assert summary["shards_retried"] == 1
     assert contents(out) == undisturbed
     assert all_gone(processes), "processes of Ray outlive the job"
