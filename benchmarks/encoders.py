@@ -22,6 +22,7 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from table import publish
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,7 +44,7 @@ from loc2vec.train import TrainConfig, train
 from service.evaluate import blank, covered_by, read_towns, store_of
 from service.workers import draw_all
 from tiling.dataset import TileDataset
-from tiling.files import read_json, write_json, write_text
+from tiling.files import read_json, write_json
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 ROOT = Path(__file__).parent.parent
@@ -300,13 +301,6 @@ def text_of(
     return "\n\n".join([*lines, markdown(list(rows(recipes, runs, costs, seeds, left_out))), ATTRIBUTION])
 
 
-def publish(path: Path, text: str) -> None:
-    """Put the table between its markers."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    write_text(path, f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
-
-
 @click.command()
 @click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to train on.")
 @click.option("--validation", type=click.Path(path_type=Path), required=True, help="Tile dataset to search in.")
@@ -367,7 +361,7 @@ def main(
     text = text_of(every, runs, costs, budget, seeds, left_out)
     print(text)
     if page is not None:
-        publish(page, text)
+        publish(page, BEGIN, END, f"\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ evaluate-docs` runs this after `loc2vec evaluate`.
 from pathlib import Path
 
 import click
+from table import publish
 
 from loc2vec.evaluation.table import (
     AHEAD,
@@ -39,10 +40,10 @@ def main(report: Path, town: str | None) -> None:
     values = read_json(report / "results.json")
     within = report / (town or "") / "results.json"
     alone = read_json(within) if town and within.exists() else None
-    between(ROOT / "README.md", [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))])
-    between(
-        ROOT / "docs" / "evaluation.md", [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
-    )
+    across = [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))]
+    beside = [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
+    publish(ROOT / "README.md", BEGIN, END, blocks(across))
+    publish(ROOT / "docs" / "evaluation.md", BEGIN, END, blocks(beside))
     heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
     more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
@@ -72,15 +73,6 @@ def of_one(values: Values, alone: Values | None, town: str) -> Pieces:
         pieces.append((f"{across}, logistic or ridge regression", grid(alone, "blocks", "linear")))
         pieces.append((f"{across}, nearest neighbours", grid(alone, "blocks", "knn")))
     return pieces
-
-
-def between(path: Path, pieces: Pieces) -> None:
-    """Write tables between the markers of a page."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise click.ClickException(f"{path} lacks the lines between which the tables go: {BEGIN} and {END}")
-    write_text(path, f"{before}{BEGIN}\n{blocks(pieces)}\n{END}{after}")
 
 
 def blocks(pieces: Pieces) -> str:
