@@ -102,7 +102,7 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
     methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
-    return {name: measure_alike(encode, dataset, PLACES) for name, encode in methods.items()}
+    return measure_alike(methods, dataset, PLACES)
 
 
 def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:

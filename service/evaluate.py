@@ -210,7 +210,7 @@ def measure_views(
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
     methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
     methods |= _of_tiles(dataset.tiles(chosen, np.zeros_like(chosen)))
-    return {name: measure_alike(methods[name], dataset, SEARCHED) for name in progress(methods)}
+    return measure_alike(methods, dataset, SEARCHED, progress)
 
 
 def _of_tiles(sample: Pixels) -> dict[str, Encode]:

@@ -1,7 +1,8 @@
 """Evaluators (`loc2vec.retrieval.Evaluator`) that need no label; a run's report and `loc2vec evaluate` use them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -42,24 +43,28 @@ class Triplets:
 
     def __call__(self, encode: Encode) -> dict[str, float]:
         """Return both accuracies and how many places have such a negative; no accuracy where none has."""
-        rng = np.random.default_rng(self.seed)
-        places = rng.permutation(self.dataset.n_places)[: self.limit]
-        zeros = np.zeros_like(places)
-        anchors = encode_slots(encode, self.dataset, places, zeros)
-        slots = rng.integers(1, self.dataset.positives + 1, len(places))
+        places, slots, negatives = self._asked
+        anchors = encode_slots(encode, self.dataset, places, np.zeros_like(places))
         positives = encode_slots(encode, self.dataset, places, slots)
         found: dict[str, float] = {}
-        for kind, negatives in zip(("near", "equal"), self._negatives(places, rng), strict=True):
-            rows = np.flatnonzero(negatives >= 0)
+        for kind, others in negatives.items():
+            rows = np.flatnonzero(others >= 0)
             found[f"{kind} places"] = len(rows)
             if len(rows):
                 own = np.linalg.norm(anchors[rows] - positives[rows], axis=1)
-                other = np.linalg.norm(anchors[rows] - anchors[negatives[rows]], axis=1)
+                other = np.linalg.norm(anchors[rows] - anchors[others[rows]], axis=1)
                 found[f"{kind} accuracy"] = float((own < other).mean())  # strictly: a constant encoder tells nothing
         return found
 
-    def _negatives(self, places: Places, rng: np.random.Generator) -> tuple[Places, Places]:
-        """Return each place's near and equal negative, rows of `places`, -1 where there is none: int64 [n] each."""
+    @cached_property
+    def _asked(self) -> tuple[Places, Places, dict[str, Places]]:
+        """Places, the slot of the positive of each, and its negatives: int64 [n] each, the same for every encoder.
+
+        Negatives are rows of the places by kind, -1 where there is none.
+        """
+        rng = np.random.default_rng(self.seed)
+        places = rng.permutation(self.dataset.n_places)[: self.limit]
+        slots = rng.integers(1, self.dataset.positives + 1, len(places))
         means = encode_slots(channel_means, self.dataset, places, np.zeros_like(places))
         lat, lon = self.dataset.lat[places], self.dataset.lon[places]
         near, equal = np.full((2, len(places)), -1)
@@ -71,12 +76,21 @@ class Triplets:
                 near[row] = rng.choice(ring)
             if apart.any():
                 equal[row] = np.where(apart, np.square(means - means[row]).sum(1), np.inf).argmin()
-        return near, equal
+        return places, slots, {"near": near, "equal": equal}
 
 
-def measure_alike(encode: Encode, dataset: Dataset, limit: int | None = None) -> dict[str, float]:
-    """Measure an encoder by every evaluator that needs no label, on at most `limit` places of a dataset."""
-    return Retrieval(dataset, limit)(encode) | Triplets(dataset, limit)(encode)
+def measure_alike(
+    methods: Mapping[str, Encode],
+    dataset: Dataset,
+    limit: int | None = None,
+    progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
+) -> Scores:
+    """Measure encoders by every evaluator that needs no label, on at most `limit` places of a dataset.
+
+    `progress` is given the names of the methods to go through.
+    """
+    retrieval, triplets = Retrieval(dataset, limit), Triplets(dataset, limit)
+    return {name: retrieval(methods[name]) | triplets(methods[name]) for name in progress(methods)}
 
 
 def told(scores: Scores) -> list[list[str]]:
