@@ -86,7 +86,8 @@ def train_command(
 
     Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the end
     OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
-    model is the one that finds most of the places again (recall@1), without it the one with the least loss.
+    model is the one that finds most of the places again (recall@1), or with --loss none names most of their cells;
+    without it the one with the least loss.
     """
     options_of(encoder, {"dim": dim, **options})  # what is wrong with them is said before the tiles are read
     config = TrainConfig(

@@ -32,6 +32,11 @@ LEVELS = {"country": 2, "town": 5, "cell": 7}  # H3 resolutions, of 160 km, 9 km
 CELLS, HEAD = "geocell.json", "geocell.safetensors"
 NEAR_KM = (1, 25, 200)  # as far as a guess may be off, in the measures
 TOP = 5
+METRICS = (
+    *(f"top-{count} {level}" for level in LEVELS for count in (1, TOP)),
+    *(f"within {near} km" for near in NEAR_KM),
+    "median km",
+)
 
 Labels = NDArray[np.int64]
 
@@ -155,15 +160,14 @@ class GeoCells:
             head = copy.deepcopy(self.head).cpu()
             by_level, smallest = [found.numpy() for found in head(vectors)], head.smallest(vectors).numpy()
         by_level[-1] = smallest
-        scores = {}
-        for name, found, label in zip(LEVELS, by_level, self._labels().T, strict=True):
-            order = np.argsort(-found, axis=1)[:, :TOP]
-            scores[f"top-1 {name}"] = float((order[:, 0] == label).mean())
-            scores[f"top-{TOP} {name}"] = float((order == label[:, None]).any(1).mean())
+        values = []
+        for found, label in zip(by_level, self._labels().T, strict=True):
+            right = np.argsort(-found, axis=1)[:, :TOP] == label[:, None]
+            values += [right[:, 0].mean(), right.any(1).mean()]
         middles = np.array([place_of_cell(name) for name in head.cells.names[-1]])[smallest.argmax(1)]
         off_km = ground_distance_m(self.dataset.lat, self.dataset.lon, middles[:, 1], middles[:, 0]) / 1000
-        scores |= {f"within {near} km": float((off_km <= near).mean()) for near in NEAR_KM}
-        return scores | {"median km": float(np.median(off_km))}
+        values += [*((off_km <= near).mean() for near in NEAR_KM), np.median(off_km)]
+        return dict(zip(METRICS, map(float, values), strict=True))
 
 
 def save_head(folder: Path, head: GeoCell) -> None:

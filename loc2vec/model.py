@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from loc2vec.encoders.registry import build, options_of
+from loc2vec.encoders.registry import ENCODERS, build, options_of
 from loc2vec.errors import EncoderError, ModelError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing_folder, sha256_of, write_json
@@ -72,6 +72,11 @@ def load_model(folder: Path) -> Model:
     if not folder.is_dir():
         raise ModelError(f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}")
     config, sha256 = _read_config(folder)
+    if config.encoder not in ENCODERS:
+        raise ModelError(
+            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec does not have (it has "
+            f"{', '.join(sorted(ENCODERS))}): use the version that made the model"
+        )
     found = _sha256_of_weights(folder / WEIGHTS)
     if found != sha256:
         raise ModelError(f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})")

@@ -17,6 +17,7 @@ from loc2vec.compute import Encode, encode_tiles, pick_device
 from loc2vec.data import Dataset
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Scores, measure_alike, told
+from loc2vec.geocell import METRICS
 from loc2vec.model import Model, load_model
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
@@ -70,6 +71,7 @@ def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "au
         pace=_pace(log),
         first=next(iter(scores.values())),
         scores=told(scores),
+        cells=_cells(scores),
         validated=validated,
         curves=_curves(log),
         dimensions=[_histogram(f"dimension {n}", [("", values)]) for n, values in enumerate(seen.anchors.T)],
@@ -89,6 +91,7 @@ def table(scores: Scores) -> str:
     head, *rows = told(scores)
     lines = [f"{first['queries']} queries in a gallery of {first['gallery']}"]
     lines += [f"{row[0]:<24}" + "".join(f"{cell:>22}" for cell in row[1:]) for row in (head, *rows)]
+    lines += [f"naming the cell, {name:<16}{value:>10}" for name, value in _cells(scores).items()]
     return "\n".join(lines)
 
 
@@ -102,7 +105,19 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
     methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
-    return measure_alike(methods, dataset, PLACES)
+    named = {metric: model.config.training[metric] for metric in METRICS if metric in model.config.training}
+    scores = measure_alike(methods, dataset, PLACES)
+    return {**scores, model.config.name: {**scores[model.config.name], **named}}
+
+
+def _cells(scores: Scores) -> dict[str, str]:
+    """Return how well the model's head names the cells of the validation places; nothing where it has none."""
+    first = next(iter(scores.values()))
+    return {
+        name: f"{first[name]:,.1f}" if name == "median km" else f"{first[name]:.3f}"
+        for name in METRICS
+        if name in first
+    }
 
 
 def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -64,7 +64,8 @@ class TrainConfig:
 class TrainResult:
     """What a run came to: it stands at `step`, less than `steps` when it was stopped.
 
-    `best` is the greatest value of `score` ("recall@1", or "-loss" without validation); `skipped` steps changed
+    `best` is the greatest value of `score` ("recall@1"; "-loss" without validation; where nothing but the cells is
+    learned, "top-1 cell"); `skipped` steps changed
     nothing, because their loss or gradient was not finite.
     """
 
@@ -107,7 +108,8 @@ def train(
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
     Starts from random weights, or from those of `init`, a model of the same encoder and tiles. Keeps the
-    model with the best recall@1 on `validation`, or without one the least training loss.
+    model with the best recall@1 on `validation` (top-1 cell, where nothing but the cells is learned), or without
+    one the least training loss.
     Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
     A resumed run may have more steps than before. `board` is shown how the run goes.
     """
@@ -163,6 +165,7 @@ def _train(
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
     meter = Meter(state.losses)
     judge: Evaluator = MeanLoss(meter) if validation is None else Retrieval(validation, VALIDATION_PLACES)
+    primary = of_head.primary if of_head is not None and config.loss == NO_LOSS else judge.primary
     with (
         closing(Log(out / "log.jsonl", start, board)) if world.leads else nullcontext() as log,
         closing(batches.prefetched(start, config.steps, pinned=where.type == "cuda")) as coming,
@@ -190,8 +193,8 @@ def _train(
                 log.write(step, "validation", scores)
                 if board is not None:
                     _show(board, step, network, tiles if validation is None else validation)
-                if state.best is None or scores[judge.primary] > state.best:
-                    state = replace(state, best=scores[judge.primary], best_step=step)
+                if state.best is None or scores[primary] > state.best:
+                    state = replace(state, best=scores[primary], best_step=step)
                     facts = state.run | scores | {"step": step, "plans": state.plans}
                     about = _model_config(config, tiles, out.name, facts)
                     if isinstance(network, Headed):
@@ -208,7 +211,7 @@ def _train(
                 meter.restart_clock()
             meter.add(*train_step(network, optimizer, meter.next_of(coming), config, step, world))
             progress.update()
-    return TrainResult(out, state.step, config.steps, judge.primary, state.best, state.best_step, state.skipped)
+    return TrainResult(out, state.step, config.steps, primary, state.best, state.best_step, state.skipped)
 
 
 def _stand(

@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,9 @@ from safetensors.torch import load_file
 
 from loc2vec.checkpoint import checkpoints
 from loc2vec.errors import ModelError, RunError
-from loc2vec.geocell import LEVELS, Cells, GeoCell, GeoCells, load_head
+from loc2vec.geocell import LEVELS, METRICS, Cells, GeoCell, GeoCells, load_head
 from loc2vec.model import load_model
+from loc2vec.report import table, write_report
 from loc2vec.runlog import read_log
 from loc2vec.train import TrainConfig, train
 
@@ -87,6 +89,34 @@ def test_it_learns(tmp_path, make_dataset, tiny, loss):
     assert (first["step"], last["step"]) == (0, 60)
     assert first["top-1 cell"] <= 0.5 < 0.9 <= last["top-1 cell"]
     assert last["median km"] < 2 < first["median km"]
+
+
+@pytest.mark.parametrize(("loss", "score"), [("none", "top-1 cell"), ("softpn", "recall@1")])
+def test_the_best_model_is_judged_by_what_it_learns(tmp_path, make_dataset, tiny, loss, score):
+    """Where only cells are learned, a network that finds places again but names no cell is not kept."""
+    data = make_dataset(spacing_m=APART_M)
+    config = replace(SMALL, loss=loss, steps=30, eval_every=5, learning_rate=3e-2)
+    result = train(config, data, tmp_path / "run", data, device="cpu")
+    log = [line for line in read_log(tmp_path / "run" / "log.jsonl") if "top-1 cell" in line]
+    best = max(log, key=lambda line: line[score])  # the first of equal ones
+    assert (result.score, result.best, result.best_step) == (score, best[score], best["step"])
+    assert load_model(tmp_path / "run" / "best").config.training["step"] == best["step"]
+
+
+def test_the_report_tells_how_cells_are_named(tmp_path, make_dataset, tiny):
+    data = make_dataset(spacing_m=APART_M)
+    train(SMALL, data, tmp_path / "run", data, device="cpu")
+    scores = write_report(tmp_path / "run", data, validated=True, device="cpu")
+    about = load_model(tmp_path / "run" / "best").config.training
+    assert {name: scores["run"][name] for name in METRICS} == {name: about[name] for name in METRICS}
+    assert "top-1 cell" not in scores["channel means"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"<td>median km</td><td>{about['median km']:,.1f}</td>" in page
+    assert re.search(rf"naming the cell, top-5 town +{about['top-5 town']:.3f}\n", table(scores))
+    train(replace(SMALL, head=None), data, tmp_path / "plain", data, device="cpu")
+    scores = write_report(tmp_path / "plain", data, validated=True, device="cpu")
+    assert "naming the cell" not in table(scores)
+    assert "Naming the cell" not in (tmp_path / "plain" / "report.html").read_text()
 
 
 def test_the_model_is_the_encoder_and_the_head_lies_beside_it(tmp_path, make_dataset, tiny):

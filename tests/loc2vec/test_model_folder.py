@@ -82,7 +82,10 @@ def alter(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"encoder": "mamba"}, "no encoder is called 'mamba'.*rsan.*vit"),
+        (
+            {"encoder": "mamba"},
+            "is of encoder 'mamba', which this version of loc2vec does not have .*rsan.*vit.*: use the version",
+        ),
         ({"options": {"dim": 5}}, "size mismatch"),
         ({"options": {"dim": 4, "depth": 5}}, "depth"),
         ({"options": {}}, "config.json lacks 'dim'"),
