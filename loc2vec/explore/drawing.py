@@ -190,8 +190,9 @@ def bars(axes: Axes, names: Sequence[str], values: NDArray[np.floating], colours
     axes.set_yticks(rows, [textwrap.shorten(name, 34, placeholder="…") for name in names], fontsize=SMALL)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
-    reach = float(np.abs(values).max()) or 1.0
-    axes.set_xlim(1.3 * min(float(values.min()), 0) - 0.02 * reach, 1.3 * max(float(values.max()), 0) + 0.02 * reach)
+    low, high = min(float(values.min()), 0), max(float(values.max()), 0)
+    room = 0.16 * (high - low or 1.0)  # for the number behind a bar
+    axes.set_xlim(low - (room if low < 0 else 0.02 * room), high + room)
     for row, value in zip(rows.tolist(), values.tolist(), strict=True):
         side = "left" if value >= 0 else "right"
         said = f"{value:.2f}".replace("-0.00", "0.00")
