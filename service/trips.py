@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from loc2vec.compute import Encode
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
@@ -15,10 +16,10 @@ from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from service.evaluate import covered_by
 from service.workers import draw_all
+from tiling.catalogue import load_catalogue
 from tiling.geoparquet import write_points
 from tiling.points import read_points
-from tiling.sources.registry import open_source
-from tiling.values import ATTRIBUTION, check_fingerprint
+from tiling.values import ATTRIBUTION, N_CHANNELS, TILE_RADIUS_M, TileGeometry, check_fingerprint
 from tiling.ways import MODES, read_graphs
 
 Floats = NDArray[np.float32]
@@ -64,10 +65,10 @@ def write_trips(path: Path, table: pa.Table) -> None:
     write_points(path, table, lat, lon, {"attribution": ATTRIBUTION})
 
 
-def read_trips(path: Path, store: str, warn: Callable[[str], object]) -> Trips:
+def read_trips(path: Path, store: str, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M) -> Trips:
     """Read trips, ours or anybody's: rows in the order of travel with lat, lon, trip, mode and town.
 
-    A trip with a point whose tile does not lie whole in the store is left out, and told to `warn`. Raises
+    A trip with a point whose tile of `radius_m` does not lie whole in the store is left out, and told to `warn`. Raises
     `PointsError` for bad coordinates, `LabelsError` for what else is wrong.
     """
     points = read_points(path)
@@ -76,7 +77,7 @@ def read_trips(path: Path, store: str, warn: Callable[[str], object]) -> Trips:
         raise LabelsError(f"{path} has no column {', '.join(map(repr, lacking))}: it needs lat, lon, trip, mode, town")
     trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
-    inside = covered_by(store)(points.lon, points.lat)
+    inside = covered_by(store, radius_m=radius_m)(points.lon, points.lat)
     rows_of: dict[tuple[str, str], list[int]] = {}
     for row, key in enumerate(zip(town.tolist(), trip.tolist(), strict=True)):
         rows_of.setdefault(key, []).append(row)
@@ -102,16 +103,20 @@ def encode_points(
 ) -> dict[str, Floats]:
     """Return the vectors of places by method, float32 [n, D]: each model's, and the mean cover of the channels.
 
-    The channels `blank` are empty in every tile.
+    Every model reads tiles of its own radii, the means those of the first one; the channels `blank` are empty in every
+    tile, in each of its scales. `progress` is told how many tiles are done since it was told last.
     """
-    with open_source(store) as source:
-        for encoder in encoders.values():
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, source.fingerprint)
-    methods = {name: encoder.encode for name, encoder in encoders.items()} | {"channel means": channel_means}
-    parts: dict[str, list[Floats]] = {name: [] for name in methods}
-    for tiles in draw_all(store, lon_lat, workers):
-        tiles[:, list(blank)] = 0
-        for name, encode in methods.items():
-            parts[name].append(encode(tiles))
-        progress(len(tiles))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    methods: dict[TileGeometry, dict[str, Encode]] = {}
+    for name, encoder in encoders.items():
+        expected = load_catalogue().fingerprint(encoder.geometry)
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+        methods.setdefault(encoder.geometry, {})[name] = encoder.encode
+    next(iter(methods.values()))["channel means"] = channel_means
+    parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
+    for geometry, of_geometry in methods.items():
+        for tiles in draw_all(store, lon_lat, workers, geometry):
+            tiles.reshape(len(tiles), -1, N_CHANNELS, *tiles.shape[2:])[:, :, list(blank)] = 0
+            for name, encode in of_geometry.items():
+                parts[name].append(encode(tiles))
+            progress(len(tiles))
+    return {name: np.concatenate(parts[name]) for name in (*encoders, "channel means")}

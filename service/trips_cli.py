@@ -86,9 +86,11 @@ def classify_command(
     from service.trips import WAYS, encode_points, read_trips
 
     encoders = {encoder.model_id: encoder for encoder in map(LocationEncoder.load, models)}
-    trips = read_trips(file, store, lambda line: click.echo(line, err=True))
+    geometries = {encoder.geometry for encoder in encoders.values()}
+    radius_m = max(geometry.widest.radius_m for geometry in geometries)
+    trips = read_trips(file, store, lambda line: click.echo(line, err=True), radius_m)
     trips.require()
-    with tqdm(total=len(trips.lon_lat), unit=" tiles", desc="draw, encode") as bar:
+    with tqdm(total=len(trips.lon_lat) * len(geometries), unit=" tiles", desc="draw, encode") as bar:
         blank = WAYS if without_ways else ()
         vectors = encode_points(store, trips.lon_lat, encoders, blank, workers, bar.update)
     with tqdm(total=3 + (1 + len(READERS)) * len(vectors), unit=" methods", desc="classify") as bar:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import onnxruntime
@@ -13,7 +14,7 @@ import torch._dynamo
 from safetensors.torch import load_file
 from torch import nn
 
-from loc2vec.encoders.densenet import DenseNet, DenseNetOptions
+from loc2vec.encoders.densenet import DenseBlock, DenseNet, DenseNetOptions
 from loc2vec.encoders.registry import ENCODERS, build, options_of
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
@@ -270,6 +271,41 @@ def test_the_memory_efficient_densenet_computes_the_same(norm):
 def test_layers_of_a_dense_block_read_all_that_was_made():
     block = made("densenet").layers[0]
     assert [layer.bottleneck[2].in_channels for layer in block.layers] == [32, 48, 64, 80, 96, 112]
+
+
+def kept_bytes(memory: str, depth: int) -> int:
+    """Return what a dense block of so many layers keeps of its forward pass for the backward one."""
+    block = DenseBlock(16, DenseNetOptions(growth=8, depth=depth, memory=memory))
+    sizes = {parameter.untyped_storage().data_ptr(): 0 for parameter in block.parameters()}
+    held = []  # so that no address is used twice
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        held.append(tensor)
+        sizes.setdefault(tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        block(torch.randn(2, 16, 8, 8)).sum()
+    return sum(sizes.values())
+
+
+def test_memory_of_an_efficient_dense_block_is_linear_in_its_depth():
+    plain, efficient = ([kept_bytes(memory, depth) for depth in (8, 16, 32)] for memory in ("plain", "efficient"))
+    assert [deep / half for half, deep in pairwise(efficient)] == pytest.approx([2, 2], abs=0.1)
+    assert all(deep / half > 2.5 for half, deep in pairwise(plain))
+    assert efficient[-1] < plain[-1] / 3
+
+
+def test_branches_of_inception_stand_side_by_side_in_the_order_stated():
+    network, x = trained("inception"), torch.rand(2, 128, 8, 8)
+    module, reduction = network.layers[5], network.layers[4]
+    with torch.no_grad():
+        reduced = reduction(x)
+        made = module(reduced)
+        torch.testing.assert_close(reduced[:, :48], reduction.branches[0](x))
+        torch.testing.assert_close(reduced[:, -128:], torch.nn.functional.max_pool2d(x, 2))
+        torch.testing.assert_close(made[:, :40], module.branches[0](reduced))
+        torch.testing.assert_close(made[:, -24:], module.branches[3](reduced))
 
 
 def test_positions_differ_and_near_ones_are_alike():

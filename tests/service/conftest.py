@@ -28,11 +28,13 @@ def two_threads() -> None:
     torch.set_num_threads(2)
 
 
-def save_fresh_model(folder: Path, seed: int, fingerprint: str | None = None) -> Path:
+def save_fresh_model(
+    folder: Path, seed: int, fingerprint: str | None = None, geometry: TileGeometry | None = None
+) -> Path:
     """Write a model with untrained weights."""
+    geometry = geometry or TileGeometry()
     torch.manual_seed(seed)
-    network = build("loc2vec", dim=16)
-    catalogue, geometry = load_catalogue(), TileGeometry()
+    network, catalogue = build("loc2vec", geometry.scales, dim=16), load_catalogue()
     config = ModelConfig(
         name=f"fresh-{seed}",
         encoder="loc2vec",

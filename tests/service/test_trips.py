@@ -9,9 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from loc2vec.encoder import LocationEncoder
 from service.cli import main
 from service.evaluate import covered_by
 from service.trips import WAYS, encode_points, read_trips
+from tests.service.conftest import save_fresh_model
+from tiling.values import TileGeometry
 from tiling.ways import read_graphs
 
 
@@ -85,6 +88,27 @@ def test_ways_can_be_blanked(monaco_store, encoder):
     assert not np.allclose(blanked["model"], seen["model"])
 
 
+def test_models_of_other_radii_read_tiles_of_their_own(monaco_store, tmp_path):
+    """One network for 100 m, 200 m and both: the last one's numbers are those of the two."""
+    kinds = {
+        "both": TileGeometry(wider_m=(200.0,)),
+        "narrow": TileGeometry(),
+        "wide": TileGeometry(radius_m=200.0),
+    }
+    models = {
+        name: LocationEncoder.load(save_fresh_model(tmp_path / name, seed=1, geometry=geometry))
+        for name, geometry in kinds.items()
+    }
+    place = np.array([[7.4246, 43.7384]])
+    found = encode_points(str(monaco_store), place, models, workers=0)
+    assert list(found) == [*kinds, "channel means"]
+    np.testing.assert_allclose(found["both"], np.hstack([found["narrow"], found["wide"]]), atol=1e-5)
+    assert not np.allclose(found["narrow"], found["wide"])
+    means = encode_points(str(monaco_store), place, models, WAYS, workers=0)["channel means"].reshape(2, 12)
+    assert (means[:, :4] == 0).all()  # in either scale
+    assert (means[:, 4:] > 0).any(1).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -117,6 +141,9 @@ def test_trips_that_leave_the_store_are_left_out_and_told(file, monaco_store, tm
     trips = read_trips(path, str(monaco_store), told.append)
     assert len(trips) == table.num_rows / 6 - 1
     assert told == [f"{path}: 1 of {len(trips) + 1} trips leave the store and are left out"]
+    assert len(read_trips(path, str(monaco_store), told.append, radius_m=400.0)) < len(
+        trips
+    )  # wider tiles reach out of it
 
 
 def test_extracts_outside_the_store_give_no_trip(monaco_pbf, tmp_path, monaco_store):
