@@ -16,6 +16,7 @@ from torch import nn
 
 from loc2vec.encoders.densenet import DenseBlock, DenseNet, DenseNetOptions
 from loc2vec.encoders.registry import ENCODERS, build, options_of
+from loc2vec.encoders.rsan import ResidualAttention
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
 from loc2vec.errors import EncoderError
@@ -306,6 +307,67 @@ def test_branches_of_inception_stand_side_by_side_in_the_order_stated():
         torch.testing.assert_close(reduced[:, -128:], torch.nn.functional.max_pool2d(x, 2))
         torch.testing.assert_close(made[:, :40], module.branches[0](reduced))
         torch.testing.assert_close(made[:, -24:], module.branches[3](reduced))
+
+
+def seen_by(layer: nn.Module, network: nn.Module, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what goes into a layer and what comes out of it first while tiles are read."""
+    kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hook = layer.register_forward_hook(lambda module, given, made: kept.append((given[0], made)))
+    with hook, torch.no_grad():
+        network(tiles)
+    return kept[0]
+
+
+@pytest.mark.parametrize("what", ["vit", "rsan"])
+def test_where_a_patch_lies_counts(what):
+    network, tiles = trained(what), random_tiles(2)
+    nowhere = copy.deepcopy(network)
+    with torch.no_grad():
+        nowhere.positions.zero_()
+        assert (network(tiles) - nowhere(tiles)).abs().max() > 1e-3
+
+
+def test_attention_is_added_to_what_came_in():
+    block, x = ResidualAttention(), torch.rand(2, 5, 96)
+    with torch.no_grad():
+        assert not torch.allclose(block(x), x)
+        block.attention.out_proj.weight.zero_()
+        block.attention.out_proj.bias.zero_()
+        assert torch.equal(block(x), x)
+
+
+def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before():
+    network, tiles = trained("rsan"), random_tiles(1)
+    whole, half, quarter = (seen_by(each, network, tiles)[0] for each in network.extractors)
+    assert torch.equal(whole, tiles / 255)
+    for wide, narrow in ((whole, half), (half, quarter)):
+        pooled = torch.nn.functional.avg_pool2d(narrow, 2)
+        assert (pooled - wide[..., 32:96, 32:96]).abs().mean() < 0.05 < (pooled - wide[..., ::2, ::2]).abs().mean()
+    assert torch.equal(half[..., 0, 0], whole[..., 32, 32])
+
+
+def test_groups_of_channels_hear_of_each_other():
+    unit = trained("shufflenet units=v1").layers[4]
+    x = torch.rand(1, 144, 8, 8, requires_grad=True)
+    unit.residual(x)[:, 0].sum().backward()
+    assert (x.grad.unflatten(1, (3, 48)).abs().amax((0, 2, 3, 4)) > 0).all()
+
+
+def test_half_of_the_channels_pass_and_mix_with_the_others():
+    unit, x = trained("shufflenet").layers[4], torch.rand(1, 112, 8, 8)
+    with torch.no_grad():
+        made = unit(x)
+        torch.testing.assert_close(made[:, 0::2], x[:, :56])
+        torch.testing.assert_close(made[:, 1::2], unit.branch(x[:, 56:]))
+
+
+def test_lstms_read_rows_then_columns_then_the_rows_again():
+    network, tiles = trained("rowlstm"), random_tiles(2)
+    _, (along, _) = seen_by(network.along_rows, network, tiles)
+    given, (down, _) = seen_by(network.down_columns, network, tiles)
+    of_rows, _ = seen_by(network.reader, network, tiles)
+    torch.testing.assert_close(given.unflatten(0, (2, 32)), along.unflatten(0, (2, 32)).transpose(1, 2))
+    torch.testing.assert_close(of_rows, down.unflatten(0, (2, 32)).mean(1))
 
 
 def test_positions_differ_and_near_ones_are_alike():
