@@ -1,4 +1,4 @@
-"""Tiles per second that become vectors in three ways, and how far their vectors are apart.
+"""Tiles per second that become vectors in several ways, and how far their vectors are apart.
 
 The ways take turns and the best time of each counts, so that other work on the machine disturbs little.
 `difference` is the mean distance to the float32 NCHW vectors, over the spread of these. Freed memory is
@@ -15,23 +15,27 @@ import torch
 from table import Row, rows_of, show
 from torch import Tensor, nn
 
-from loc2vec.compute import BATCH_SIZE, keep_freed_memory, pick_device
+from loc2vec.compute import keep_freed_memory, pick_device
 from loc2vec.encoders.registry import build
 from loc2vec.model import load_model
 
-WAYS = (
-    ("float32, NCHW", torch.contiguous_format, False),
-    ("float32, channels last", torch.channels_last, False),  # what LocationEncoder does
-    ("bfloat16, channels last", torch.channels_last, True),
+TILES = 64
+WAYS = (  # name, layout, bfloat16, tiles at once
+    ("float32, NCHW", torch.contiguous_format, False, 64),
+    ("float32, channels last", torch.channels_last, False, 64),  # what LocationEncoder does
+    ("the same, 32 at once", torch.channels_last, False, 32),
+    ("the same, 16 at once", torch.channels_last, False, 16),  # and how many on the CPU
+    ("the same, 8 at once", torch.channels_last, False, 8),
+    ("bfloat16, channels last", torch.channels_last, True, 64),
 )
 
 
 @torch.inference_mode()
-def encode(network: nn.Module, tiles: Tensor, bfloat16: bool) -> tuple[float, Tensor]:
+def encode(network: nn.Module, tiles: Tensor, bfloat16: bool, at_once: int) -> tuple[float, Tensor]:
     """Return the seconds that encoding took, and the vectors."""
     start = time.perf_counter()
     with torch.autocast(tiles.device.type, torch.bfloat16, enabled=bfloat16):
-        vectors = network(tiles).cpu()
+        vectors = torch.cat([network(part) for part in tiles.split(at_once)]).cpu()
     return time.perf_counter() - start, vectors
 
 
@@ -43,19 +47,19 @@ def blocks(n: int) -> Tensor:
 
 def measure(network: nn.Module, rounds: int, device: torch.device) -> list[Row]:
     """Time every way `rounds` times, after one call to warm up."""
-    tiles = blocks(BATCH_SIZE).to(device)
+    tiles = blocks(TILES).to(device)
     times: list[list[float]] = [[] for _ in WAYS]
     vectors: list[Tensor] = [torch.empty(0) for _ in WAYS]
     for round_ in range(rounds + 1):
-        for way, (_, layout, bfloat16) in enumerate(WAYS):
+        for way, (_, layout, bfloat16, at_once) in enumerate(WAYS):
             network.to(memory_format=layout)
-            taken, vectors[way] = encode(network, tiles.to(memory_format=layout), bfloat16)
+            taken, vectors[way] = encode(network, tiles.to(memory_format=layout), bfloat16, at_once)
             times[way] += [taken] if round_ else []
     best = [min(column) for column in times]
     spread = (vectors[0] - vectors[0].mean(0)).norm(dim=1).mean()
-    names = [name for name, _, _ in WAYS]
+    names = [name for name, *_ in WAYS]
     apart = [{"difference": float((v - vectors[0]).norm(dim=1).mean() / spread)} for v in vectors]
-    rates = {name: BATCH_SIZE / t for name, t in zip(names, best, strict=True)}
+    rates = {name: TILES / t for name, t in zip(names, best, strict=True)}
     return rows_of(rates, dict(zip(names, apart, strict=True)))
 
 

@@ -13,7 +13,8 @@ from loc2vec.errors import DeviceError
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, W] -> [n, D]
 
-BATCH_SIZE = 64  # tiles; larger ones are no faster and take more memory, 9 MB a tile
+# Tiles at once. Each takes 9 MB; on the CPU 64 at once are no more than 3 % faster than 16 and take 430 MB more.
+BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
@@ -27,6 +28,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # unknown name; torch built without CUDA
         raise DeviceError(f"device {name!r} is not usable here ({_first_line(error)}): try cpu") from error
     return device
+
+
+def batch_size_on(device: torch.device) -> int:
+    """Return how many tiles are encoded at once: more are hardly faster there."""
+    return BATCH_SIZE_CPU if device.type == "cpu" else BATCH_SIZE
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
@@ -61,12 +67,13 @@ def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int | None = None) -> NDArray[np.float32]:
     """Encode tiles uint8 [n, 12, H, W] as float32 [n, D] with a model that is in eval mode."""
     device = next(model.parameters()).device
+    at_once = batch_size or batch_size_on(device)
     chunks = [
-        model(to_device(tiles[start : start + batch_size], device)).float().cpu()
-        for start in range(0, max(len(tiles), 1), batch_size)
+        model(to_device(tiles[start : start + at_once], device)).float().cpu()
+        for start in range(0, max(len(tiles), 1), at_once)
     ]
     return torch.cat(chunks).numpy()
 

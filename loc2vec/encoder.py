@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loc2vec.compute import BATCH_SIZE, encode_tiles, keep_freed_memory, pick_device
+from loc2vec.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.errors import InputError
 from loc2vec.model import Model, load_model, model_path
 from tiling.cells import place_of_cell
@@ -77,19 +77,20 @@ class LocationEncoder:
         return cls(load_model(model_path(model)), source, renderer, device)
 
     def encode(
-        self, places_or_tiles: Place | Sequence[Place] | NDArray[np.generic], batch_size: int = BATCH_SIZE
+        self, places_or_tiles: Place | Sequence[Place] | NDArray[np.generic], batch_size: int | None = None
     ) -> Vector:
         """Encode one thing as float32 [D], many as float32 [n, D] in their order.
 
         A thing is a (lat, lon) pair in degrees (or a `LonLat`), the name of an H3 cell, whose middle is
-        meant, or a tile uint8 [12, size, size]. Raises `InputError`, and `PlaceError` for coordinates out
-        of range.
+        meant, or a tile uint8 [12, size, size]. `batch_size`: tiles at once, 16 on the CPU and else 64 when it is
+        not given. Raises `InputError`, and `PlaceError` for coordinates out of range.
         """
+        at_once = batch_size or batch_size_on(next(self._network.parameters()).device)
         if isinstance(places_or_tiles, np.ndarray) and places_or_tiles.ndim >= 3:
-            return self._encode_tiles(places_or_tiles, batch_size)
+            return self._encode_tiles(places_or_tiles, at_once)
         if _is_place(places_or_tiles):
-            return self._encode_places([_place(places_or_tiles)], batch_size).reshape(-1)
-        return self._encode_places([_place(pair) for pair in places_or_tiles], batch_size)
+            return self._encode_places([_place(places_or_tiles)], at_once).reshape(-1)
+        return self._encode_places([_place(pair) for pair in places_or_tiles], at_once)
 
     def similarity(self, a: Vector, b: Vector) -> Vector:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""

@@ -1,8 +1,9 @@
 """Encoding the tiles of several requests together."""
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -30,15 +31,27 @@ class _Job(NamedTuple):
 class Batcher:
     """A thread that encodes what arrives within 2 ms of each other in one batch.
 
-    It waits only while `more_coming` says that others are on their way.
+    It waits only while others are `expected`.
     """
 
-    def __init__(self, encode: Callable[[Tiles], Vectors], more_coming: Callable[[], bool]) -> None:
-        self._encode, self._more_coming = encode, more_coming
+    def __init__(self, encode: Callable[[Tiles], Vectors]) -> None:
+        self._encode = encode
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed, self._putting = False, threading.Lock()
+        self._expected, self._counting = 0, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="encode", daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def expected(self) -> Iterator[None]:
+        """Count the block among those that will soon have tiles to encode."""
+        with self._counting:
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._expected -= 1
 
     def encode(self, tiles: Tiles) -> Vectors:
         """Return the vectors [n, D] of tiles [n, 12, H, W]; called from any thread."""
@@ -67,7 +80,7 @@ class Batcher:
         """Return the jobs of a batch, and whether the thread is to end after it."""
         jobs, count, end = [first], len(first.tiles), time.monotonic() + WINDOW_S
         while count < MOST:
-            wait = end - time.monotonic() if self._more_coming() else 0.0
+            wait = end - time.monotonic() if self._expected else 0.0
             try:
                 job = self._jobs.get(timeout=wait) if wait > 0 else self._jobs.get_nowait()
             except Empty:

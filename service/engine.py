@@ -72,7 +72,6 @@ class Engine:
         self._knowing = threading.Lock()
         self._precomputed = False  # whether the index holds what this store's places would give
         self._closing = False
-        self._drawing, self._counting = 0, threading.Lock()
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
             expected = load_catalogue().fingerprint(encoder.geometry)
@@ -83,8 +82,7 @@ class Engine:
             self._idle_count = len(drawers)
             for drawer in drawers:
                 self._idle.put(opened.enter_context(contextlib.closing(drawer)))
-            batcher = Batcher(encoder.encode, lambda: self._drawing > 0)
-            self._batcher = opened.enter_context(contextlib.closing(batcher))
+            self._batcher = opened.enter_context(contextlib.closing(Batcher(encoder.encode)))
             self._names = opened.enter_context(contextlib.closing(NameThread(settings.store, self.revision)))
             self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
             self.try_out()
@@ -146,6 +144,8 @@ class Engine:
     def search(self) -> Search:
         """The index in use; whoever asks it twice for one answer keeps it, because it may be changed for another."""
         if self._search is None:
+            if self._closing:
+                raise BusyError(STOPPING)
             raise NoIndexError(
                 "no index is loaded: make one with `loc2vec embed` and `loc2vec index`, "
                 "then start the service with --index"
@@ -154,11 +154,13 @@ class Engine:
 
     @property
     def index(self) -> NeighborIndex | None:
-        return None if self._search is None else self._search.index
+        search = self._search
+        return None if search is None else search.index
 
     @property
     def index_name(self) -> str | None:
-        return None if self._search is None else self._search.index.name
+        index = self.index
+        return None if index is None else index.name
 
     def use(self, index: NeighborIndex) -> None:
         """Take an index into use; `SearchIndexError` or `FingerprintError` when it is of another model."""
@@ -230,7 +232,7 @@ class Engine:
         return [vector for part in drawn for vector in part.result()]
 
     def _embed_few(self, places: Sequence[LonLat]) -> Vector:
-        with self._counted(), self._drawer() as drawer, timed("render"):
+        with self._batcher.expected(), self._drawer() as drawer, timed("render"):
             tiles = drawer.draw(places)
         vectors = self._batcher.encode(tiles)
         if not np.isfinite(vectors).all():
@@ -247,7 +249,7 @@ class Engine:
         """Return why two places are alike or not, and how much of each tile each channel covers, float64 [2, C]."""
         self.require(a)
         self.require(b)
-        with self._counted(), self._drawer() as drawer, timed("render"):
+        with self._batcher.expected(), self._drawer() as drawer, timed("render"):
             tiles = drawer.draw([a, b])
         shares: Shares = tiles.mean((2, 3)) / 255
         return why(self._batcher.encode, *tiles), shares
@@ -275,17 +277,6 @@ class Engine:
         return drawn
 
     @contextlib.contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count the block among those that will soon have tiles to encode."""
-        with self._counting:
-            self._drawing += 1
-        try:
-            yield
-        finally:
-            with self._counting:
-                self._drawing -= 1
-
-    @contextlib.contextmanager
     def _drawer(self) -> Iterator[RenderThread | RenderProcess]:
         drawer = self._idle.get()
         try:
@@ -296,12 +287,14 @@ class Engine:
             self._idle.put(drawer)
 
     def close(self) -> None:
-        """Let go of the stores; what still waits to be drawn gets `BusyError`."""
+        """Let go of the stores and of what takes memory; what still waits to be drawn gets `BusyError`."""
         self._closing = True
         drawers = [self._idle.get() for _ in range(self._idle_count)]  # when each has done what it is at
         for drawer in drawers:
             self._idle.put(drawer)
         self._opened.close()
+        self._search = None
+        self.forget()
 
     def __enter__(self) -> Self:
         return self

@@ -337,7 +337,7 @@ def test_tiles_of_several_requests_are_encoded_together() -> None:
         go_on.wait(30)
         return tiles.reshape(len(tiles), -1)[:, :1].astype(np.float32)
 
-    batcher = Batcher(encode, lambda: False)
+    batcher = Batcher(encode)
 
     def ask(number: int) -> float:
         return float(batcher.encode(np.full((1, 1, 2, 2), number, np.uint8))[0, 0])
@@ -355,9 +355,9 @@ def test_tiles_of_several_requests_are_encoded_together() -> None:
 
 
 def test_a_batch_that_fails_fails_for_those_who_wait_for_it() -> None:
-    batcher = Batcher(lambda tiles: np.zeros(1 // 0), lambda: True)
+    batcher = Batcher(lambda tiles: np.zeros(1 // 0))
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
+        with batcher.expected(), pytest.raises(ZeroDivisionError):
             batcher.encode(np.zeros((1, 1, 2, 2), np.uint8))
     batcher.close()
 

@@ -1,9 +1,13 @@
 """A store that is replaced under a running service: taken into use, never mixed with the one before."""
 
+import gc
+import os
 import shutil
 import sqlite3
 import threading
 import time
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -89,6 +93,43 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
         for asker in askers:
             asker.result()
     assert all(seen)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """What is not used any more must go by itself: the collector of cycles may not come by for an hour."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_an_engine_and_all_it_held_go_soon_after_its_last_answer(settings: Settings, own_store: Path) -> None:
+    threads = threading.active_count()
+    with serving(changed(settings, store=str(own_store), reload_s=0.02, timeout_s=3.0)) as client:
+        engines = []
+        for _ in range(3):
+            engines.append(weakref.ref(client.app.state.engine))  # type: ignore[attr-defined]
+            place = "lat=43.7384001&lon=7.4246&"
+            for question in ("embed?", "neighbors?k=2&", "tile.png?", "compare?to_lat=43.7347&to_lon=7.4213&"):
+                assert client.get(f"/{question}{place}").status_code == 200
+            assert client.get("/map/pca/15/17059/11931.png").status_code == 200
+            assert client.get("/embed?lat=0&lon=0").status_code == 404
+            if len(engines) < 3:
+                os.utime(own_store, ns=(len(engines), len(engines)))  # another revision
+            end = time.monotonic() + 30
+            while len(engines) < 3 and client.app.state.engine is engines[-1]():  # type: ignore[attr-defined]
+                assert time.monotonic() < end, "the new store was not taken into use"
+                time.sleep(0.02)
+        while ((first := engines[0]()) is not None and first.index is not None) or engines[1]() is not None:
+            assert time.monotonic() < end, "an engine that nobody asks any more is still there"
+            time.sleep(0.02)
+        if first is not None:  # the application was started with it
+            assert not first._known
+            assert not first._pictures
+        del first
+    assert threading.active_count() == threads
 
 
 def test_a_bad_new_store_leaves_the_old_one(settings: Settings, stores: tuple[Path, Path], some: Places) -> None:

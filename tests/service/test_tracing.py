@@ -94,7 +94,7 @@ def test_one_batch_for_several_requests_is_linked_to_them_all(spans: InMemorySpa
         go_on.wait(30)
         return np.zeros((len(tiles), 1), np.float32)
 
-    batcher = Batcher(encode, lambda: False)
+    batcher = Batcher(encode)
 
     def ask(method: str) -> None:
         with tracing.request_span(method, {}):
