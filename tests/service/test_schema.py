@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 import schemathesis
 from hypothesis.strategies import SearchStrategy
@@ -33,21 +34,37 @@ ROUTES = [
 Schema = dict[str, Any]
 
 
-def narrowed(schema: Any, meant: Mapping[str, Schema | None]) -> Any:
-    """Return a copy of a schema whose parameters and properties of these names must be what is meant; None: absent."""
-    if isinstance(schema, list):
-        kept = [item for item in schema if not _is_parameter(item) or meant.get(item["name"], item) is not None]
-        return [narrowed(item, meant) for item in kept]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: narrowed(value, meant) for key, value in schema.items()}
-    if _is_parameter(schema) and schema["name"] in meant:
-        found |= {"schema": meant[schema["name"]], "required": True}
-    if "properties" in found:
-        known = {name: meant.get(name, kind) for name, kind in found["properties"].items()}
-        found["properties"] = {name: kind for name, kind in known.items() if kind is not None}
-        found["required"] = [*{*found.get("required", []), *(found["properties"].keys() & meant.keys())}]
-    return found
+def narrowed(schema: Schema, meant: Mapping[str, Schema | None]) -> Schema:
+    """Return a copy of a schema that asks less: parameters and parts of bodies of these names must be what is meant.
+
+    What is meant to be None is not asked for. Answers stay as they are described.
+    """
+
+    def narrow(part: Any) -> Any:
+        if isinstance(part, list):
+            kept = [item for item in part if not _is_parameter(item) or meant.get(item["name"], item) is not None]
+            return [narrow(item) for item in kept]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return narrow(schema["components"]["schemas"][part["$ref"].rpartition("/")[2]])
+        found = {key: narrow(value) for key, value in part.items()}
+        if _is_parameter(part) and part["name"] in meant:
+            found |= {"schema": meant[part["name"]], "required": True}
+        if "properties" in found:
+            known = {name: meant.get(name, kind) for name, kind in found["properties"].items()}
+            found["properties"] = {name: kind for name, kind in known.items() if kind is not None}
+            found["required"] = [*{*found.get("required", []), *(found["properties"].keys() & meant.keys())}]
+        return found
+
+    def narrow_operation(operation: Schema) -> Schema:
+        return operation | {key: narrow(operation[key]) for key in ("parameters", "requestBody") if key in operation}
+
+    paths = {
+        path: {method: narrow_operation(operation) for method, operation in methods.items()}
+        for path, methods in schema["paths"].items()
+    }
+    return schema | {"paths": paths}
 
 
 def _is_parameter(schema: Any) -> bool:
@@ -56,15 +73,20 @@ def _is_parameter(schema: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
-    """The schema as it is, and one of questions about the store, which cost drawing and searching."""
-    west, south, east, north = engine.bounds
-    lat, lon = ({"type": "number", "minimum": low, "maximum": high} for low, high in ((south, north), (west, east)))
+    """The schema as it is, and one of questions about the middle of the store, which cost drawing and searching."""
+    index = engine.search.index
+    lat, lon = (
+        {"type": "number", "minimum": low, "maximum": high}
+        for low, high in (np.quantile(column[index.ids], [0.25, 0.75]).tolist() for column in (index.lat, index.lon))
+    )
+    number = {"type": "number", "minimum": -10, "maximum": 10}
     meant: dict[str, Schema | None] = {
         "lat": lat,
         "lon": lon,
         "to_lat": lat,
         "to_lon": lon,
         **dict.fromkeys(("h3", "place", "to_h3", "to_place", "within", "not_within", "bbox")),
+        "embedding": {"type": "array", "items": number, "minItems": engine.dim, "maxItems": engine.dim},
         "zoom": {"const": 16},
         "x": {"type": "integer", "minimum": 34116, "maximum": 34121},
         "y": {"type": "integer", "minimum": 23860, "maximum": 23865},
