@@ -84,6 +84,14 @@ def test_batches_do_not_matter(encoder, tiles):
     np.testing.assert_allclose(encoder.encode(tiles, batch_size=2), encoder.encode(tiles), rtol=1e-4, atol=1e-5)
 
 
+def test_the_cpu_encodes_few_tiles_at_once(encoder, tiles):
+    sizes = []
+    encoder._network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    encoder.encode(np.repeat(tiles, 8, axis=0))
+    encoder.encode([(43.7, 7.4)] * 20)
+    assert sizes == [16, 16, 8, 16, 4]
+
+
 def test_places_are_drawn_and_encoded_in_order(encoder):
     pairs = [(43.7, 7.4), (60.1, 24.9), (-33.8, 151.2)]
     matrix = encoder.encode(pairs, batch_size=2)
