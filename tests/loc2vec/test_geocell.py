@@ -76,8 +76,30 @@ def test_measures_of_a_head_that_knows(make_dataset):
     assert 0 < scores["median km"] < 1.5  # the middle of a cell
     constant = GeoCells(head, dataset)(lambda tiles: np.eye(8, dtype=np.float32)[:1].repeat(len(tiles), 0))
     assert constant["top-1 cell"] == 1 / 8
+    assert constant["top-5 cell"] == 5 / 8
     assert constant["median km"] > 40
     assert constant["within 25 km"] == 2 / 8  # the place itself and its neighbour, 20 km away
+
+
+def say_nothing(tiles):
+    return np.zeros((len(tiles), 1), np.float32)
+
+
+def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(make_dataset):
+    """The cells by themselves say the second place, their countries the first; the third place's is not known."""
+    first, two, three = (make_dataset(n_places=n, spacing_m=1e6) for n in (1, 2, 3))
+    head = GeoCell(1, cells_of(two))
+    country, town, cell = head.levels
+    own = torch.from_numpy(head.cells.labels(first.lat, first.lon)[0])
+    with torch.no_grad():
+        for level in (country, town, cell):
+            level.weight.zero_()
+            level.bias.zero_()
+        country.bias[own[0]], cell.bias[own[2]] = 9.0, -1.0
+    assert GeoCells(head, first)(say_nothing)["top-1 cell"] == 1
+    scores = GeoCells(head, three)(say_nothing)
+    assert scores["top-5 cell"] == scores["top-5 town"] == scores["top-5 country"] == 2 / 3
+    assert scores["median km"] == pytest.approx(1000, abs=2)
 
 
 @pytest.mark.parametrize("loss", ["none", "softpn"])
