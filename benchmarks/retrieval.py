@@ -50,10 +50,11 @@ def main(
 ) -> None:
     """Measure retrieval."""
     dataset, others = TileDataset.open(tiles), [TileDataset.open(path) for path in distractors]
+    triplets = Triplets(dataset, limit)
     rows = {
         name: retrieval(
             encode, dataset, limit=limit, distractors=others, gallery=gallery, channels_off=CHANNELS_OFF
-        ) | Triplets(dataset, limit)(encode)
+        ) | triplets(encode)
         for name, encode in methods(models, dataset).items()
     }  # fmt: skip
     if as_json:
