@@ -1,0 +1,43 @@
+"""Every model that ships fits today's catalogue, says what it is made of, and finds places as first weights do not."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from loc2vec.compute import encode_tiles
+from loc2vec.encoder import LocationEncoder
+from loc2vec.encoders.registry import build
+from loc2vec.model import load_model, model_path, shipped_names
+from loc2vec.retrieval import retrieval
+from tiling.catalogue import load_catalogue
+from tiling.dataset import TileDataset
+from tiling.files import read_json
+from tiling.job import TileJob, run_job
+from tiling.values import ATTRIBUTION
+
+
+@pytest.fixture(scope="module")
+def dataset(monaco_store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shipped") / "tiles"
+    run_job(TileJob([str(monaco_store)], positives=1, locations=150), folder)
+    return TileDataset.open(folder)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_model_fits_the_catalogue_and_finds_places(name, dataset):
+    model, facts = load_model(model_path(name)), read_json(model_path(name) / "config.json")
+    assert model.config.name == name
+    assert model.config.fingerprint == load_catalogue().fingerprint(model.config.geometry)
+    assert facts["attribution"] == ATTRIBUTION
+    assert "Open Database License" in facts["licence"]
+
+    assert LocationEncoder(model).encode(dataset.tiles([0], [0])).shape == (1, 16)
+    torch.manual_seed(0)
+    first = build(model.config.encoder, **model.config.options).eval()
+    trained, untrained = (
+        retrieval(partial(encode_tiles, network), dataset, min_separation_m=50) for network in (model.network, first)
+    )
+    assert trained["gallery"] > 100
+    assert trained["mrr"] > 0.5
+    assert trained["mrr"] > 1.3 * untrained["mrr"]
