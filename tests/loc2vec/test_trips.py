@@ -117,8 +117,8 @@ class TestReaders:
         first, last = np.arange(80), np.arange(80, 120)
         answer = fit_predict(reader, sequences.at(first), target[first], sequences.at(last), 2, seed=0)
         assert (answer.argmax(1) == target[last]).mean() > 0.9
-        again = fit_predict(reader, sequences.at(first), target[first], sequences.at(last), 2, seed=0)
-        np.testing.assert_array_equal(answer, again)
+        alone = fit_predict(reader, sequences.at(first), target[first], sequences.at(last[:1]), 2, seed=0)
+        np.testing.assert_allclose(alone, answer[:1], atol=1e-6)  # the same again, and whatever else is asked
         assert answer.sum(1) == pytest.approx(1)
 
 
