@@ -73,11 +73,20 @@ def _is_parameter(schema: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
-    """The schema as it is, and one of questions about the middle of the store, which cost drawing and searching."""
+    """The schema as it is, and one of questions about the middle of the store, which cost drawing and searching.
+
+    The same few places come again and again, so that only some have to be drawn.
+    """
     index = engine.search.index
+    middle = [np.quantile(column[index.ids], [0.25, 0.75]).tolist() for column in (index.lat, index.lon)]
     lat, lon = (
-        {"type": "number", "minimum": low, "maximum": high}
-        for low, high in (np.quantile(column[index.ids], [0.25, 0.75]).tolist() for column in (index.lat, index.lon))
+        {
+            "anyOf": [
+                {"enum": np.linspace(*ends, 8).tolist()},
+                {"type": "number", "minimum": ends[0], "maximum": ends[1]},
+            ]
+        }
+        for ends in middle
     )
     number = {"type": "number", "minimum": -10, "maximum": 10}
     meant: dict[str, Schema | None] = {
