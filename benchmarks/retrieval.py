@@ -5,7 +5,7 @@
 The queries are one turned and shifted tile of each place of --tiles; the gallery is the unturned tiles of those
 places and of others, `--gallery` in all if there are so many, no two of them within 250 m (nearer ones overlap, and
 then more than one answer is right). The columns `off` are the same with three random channels of each query empty.
-`untrained` is the same network with its first weights and the batch statistics of these tiles; `channel means` is the
+`untrained` is a model's network with its first weights and the batch statistics of these tiles; `channel means` is the
 mean cover of each channel; `pixel components` are the 16 principal components of the tiles at 16x16 pixels. The
 last two are fitted without labels, on the anchors. `near accuracy` is how often that tile is nearer to its place than
 another place 250 m to 1 km away is, `equal accuracy` the same against the place whose mean cover is most alike.
@@ -35,7 +35,8 @@ def methods(models: tuple[str, ...], dataset: TileDataset) -> dict[str, Encode]:
     encoders = [LocationEncoder.load(model) for model in models]
     places = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(places, np.zeros_like(places))
-    return {encoder.model_id: encoder.encode for encoder in encoders} | without_labels(anchors[:128], anchors)
+    families = [encoder.family for encoder in encoders]
+    return {encoder.model_id: encoder.encode for encoder in encoders} | without_labels(families, anchors[:128], anchors)
 
 
 @click.command()

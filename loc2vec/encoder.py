@@ -56,7 +56,7 @@ class LocationEncoder:
         self._source, self._renderer = source, renderer
         self.geometry = model.config.geometry
         self.dim = int(model.config.options["dim"]) * self.geometry.scales  # each has its numbers
-        self.name = model.config.name
+        self.name, self.family = model.config.name, model.config.encoder
         self.fingerprint = model.config.fingerprint  # of the tiles it was trained on
         self.model_id = model.model_id
 

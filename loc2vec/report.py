@@ -104,7 +104,7 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     """Measure the model, and what needs no training."""
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
-    methods = {model.config.name: _encode(model, device)} | without_labels(anchors, anchors)
+    methods = {model.config.name: _encode(model, device)} | without_labels([model.config.encoder], anchors, anchors)
     named = {metric: model.config.training[metric] for metric in METRICS if metric in model.config.training}
     scores = measure_alike(methods, dataset, PLACES)
     return {**scores, model.config.name: {**scores[model.config.name], **named}}

@@ -39,7 +39,7 @@ from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check
 
 Floats = NDArray[np.float32]
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
-FIT_PLACES = 512  # whose tiles the principal components and the untrained network's statistics are taken of
+FIT_PLACES = 512  # whose tiles the principal components and the untrained networks' statistics are taken of
 SEARCHED = 1000  # places of a tile dataset that are asked for
 
 
@@ -165,7 +165,8 @@ def encode_tasks(
     first = next(iter(methods), TileGeometry())
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
     sample = np.concatenate(list(draw_all(store, lon_lat[chosen], workers, first)))
-    methods.setdefault(first, {}).update(_of_tiles(sample))
+    families = [encoder.family for encoder in encoders.values() if encoder.geometry == first]
+    methods.setdefault(first, {}).update(_of_tiles(families, sample))
     owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     order = np.lexsort((lon_lat[:, 1], lon_lat[:, 0]))  # near places one after another
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
@@ -209,18 +210,22 @@ def measure_views(
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
     methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
-    methods |= _of_tiles(dataset.tiles(chosen, np.zeros_like(chosen)))
+    families = [encoder.family for encoder in encoders.values()]
+    methods |= _of_tiles(families, dataset.tiles(chosen, np.zeros_like(chosen)))
     return measure_alike(methods, dataset, SEARCHED, progress)
 
 
-def _of_tiles(sample: Pixels) -> dict[str, Encode]:
-    """Return the baselines that read tiles; those that need a sample take this one."""
+def _of_tiles(families: Iterable[str], sample: Pixels) -> dict[str, Encode]:
+    """Return the baselines that read tiles, the models' families without training among them.
+
+    Those that need a sample take this one.
+    """
     return {
         "channel means": histogram(1),
         "means in 2x2 squares": histogram(2),
         "means in 4x4 squares": histogram(4),
         "pixel components": pixel_components(sample),
-        "untrained network": untrained(sample[:: max(len(sample) // 128, 1)]),
+        **untrained(families, sample[:: max(len(sample) // 128, 1)]),
     }
 
 

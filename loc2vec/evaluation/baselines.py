@@ -1,6 +1,6 @@
 """What an embedding has to beat: numbers that need no training, or nearly none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import shapely
@@ -46,11 +46,18 @@ def pixel_components(sample: Pixels, count: int = COMPONENTS) -> Encode:
     return lambda tiles: np.ascontiguousarray((coarse(tiles) - mean) @ axes)
 
 
-def untrained(sample: Pixels, seed: int = 0) -> Encode:
-    """Return the network with its first weights; its batch normalisation has the statistics of a sample of tiles."""
+def untrained(families: Iterable[str], sample: Pixels, seed: int = 0) -> dict[str, Encode]:
+    """Return the network of each family of encoders with its first weights, by the name of its row in a table.
+
+    Its batch normalisation has the statistics of a sample of tiles.
+    """
+    return {f"untrained {family}": _fresh(family, sample, seed) for family in dict.fromkeys(families)}
+
+
+def _fresh(family: str, sample: Pixels, seed: int) -> Encode:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build("loc2vec", sample.shape[1] // N_CHANNELS).train()
+        network = build(family, sample.shape[1] // N_CHANNELS).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches: here, of the one
@@ -60,10 +67,9 @@ def untrained(sample: Pixels, seed: int = 0) -> Encode:
     return lambda tiles: encode_tiles(network, tiles)
 
 
-def without_labels(statistics: Pixels, sample: Pixels) -> dict[str, Encode]:
-    """Return what a model's retrieval is shown beside; samples for `untrained` and for `pixel_components`."""
-    return {
-        "untrained": untrained(statistics),
+def without_labels(families: Iterable[str], statistics: Pixels, sample: Pixels) -> dict[str, Encode]:
+    """Return what models of some families are shown beside; samples for `untrained` and for `pixel_components`."""
+    return untrained(families, statistics) | {
         "channel means": channel_means,
         f"{COMPONENTS} pixel components": pixel_components(sample),
     }

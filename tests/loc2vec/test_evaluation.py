@@ -247,7 +247,11 @@ def test_the_untrained_network_repeats_and_leaves_the_seed_alone():
     tiles = np.random.default_rng(0).integers(0, 256, (8, 12, 128, 128), np.uint8)
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    first, again = untrained(tiles)(tiles), untrained(tiles)(tiles)
+    encoders = untrained(["loc2vec", "inception"], tiles)
+    assert list(encoders) == ["untrained loc2vec", "untrained inception"]
+    first, other = (encode(tiles) for encode in encoders.values())
+    again = untrained(["loc2vec"], tiles)["untrained loc2vec"](tiles)
+    assert not np.array_equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(first, again)
     assert first.shape == (8, 16)

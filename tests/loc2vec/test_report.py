@@ -52,7 +52,7 @@ def test_the_page_tells_how_the_run_went_and_needs_nothing_else(tmp_path, make_d
     train(SMALL, make_dataset(), tmp_path / "first", make_dataset(seed=1), "cpu")
     scores = write_report(tmp_path / "first", make_dataset(seed=1), validated=True, device="cpu")
     page = (tmp_path / "first" / "report.html").read_text()
-    assert list(scores) == ["first", "untrained", "channel means", "16 pixel components"]
+    assert list(scores) == ["first", "untrained tiny", "channel means", "16 pixel components"]
     for row in scores.values():
         assert f"{row['recall@1']:.3f}" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)|https?://", page)  # self-contained
