@@ -13,7 +13,7 @@ from loc2vec.errors import DeviceError
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, W] -> [n, D]
 
-# Tiles at once. Each takes 9 MB; on the CPU 64 at once are no more than 3 % faster than 16 and take 430 MB more.
+# Tiles at once. Each takes 9 MB; on the CPU 64 at once are at most 4 % faster than 16 and take 430 MB more.
 BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
