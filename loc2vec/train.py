@@ -65,8 +65,7 @@ class TrainResult:
     """What a run came to: it stands at `step`, less than `steps` when it was stopped.
 
     `best` is the greatest value of `score` ("recall@1"; "-loss" without validation; where nothing but the cells is
-    learned, "top-1 cell"); `skipped` steps changed
-    nothing, because their loss or gradient was not finite.
+    learned, "top-1 cell"); `skipped` steps changed nothing, because their loss or gradient was not finite.
     """
 
     out: Path
@@ -109,9 +108,8 @@ def train(
 
     Starts from random weights, or from those of `init`, a model of the same encoder and tiles. Keeps the
     model with the best recall@1 on `validation` (top-1 cell, where nothing but the cells is learned), or without
-    one the least training loss.
-    Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if undisturbed.
-    A resumed run may have more steps than before. `board` is shown how the run goes.
+    one the least training loss. Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if
+    undisturbed. A resumed run may have more steps than before. `board` is shown how the run goes.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
