@@ -168,7 +168,7 @@ class Engine:
         if index.model != self.model:
             raise SearchIndexError(
                 f"the index was made with model {index.model}, not with {self.model}: "
-                "make it again with `loc2vec embed` and `loc2vec index`"
+                "give that model (--model), or make the index again with `loc2vec embed` and `loc2vec index`"
             )
         # Vectors that were made of another map answer for places of that map only, and are not the place's here.
         self._precomputed = bool(index.store) and index.store == self._content
