@@ -41,7 +41,7 @@ from loc2vec.losses import LOSSES
 from loc2vec.model import load_model
 from loc2vec.retrieval import retrieval
 from loc2vec.train import TrainConfig, train
-from service.evaluate import blank, covered_by, read_towns, store_of
+from service.evaluate import covered_by, empty_channels, read_towns, store_of
 from service.workers import draw_all
 from tiling.dataset import TileDataset
 from tiling.files import read_json, write_json
@@ -161,7 +161,7 @@ class Probes:
 def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry)))
     for tile in tiles:
-        blank(tile, task)
+        empty_channels(tile, task.blank)
     return tiles
 
 

@@ -155,13 +155,8 @@ def encode_tasks(
     Each tile is drawn once a geometry, has the channels of its task blanked, and goes through every method; the
     baselines read the tiles of the first model. `progress` is told how many tiles are done since it was told last.
     """
-    for encoder in encoders.values():
-        expected = load_catalogue().fingerprint(encoder.geometry)
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
     lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
-    methods: dict[TileGeometry, dict[str, Encode]] = {}
-    for name, encoder in encoders.items():
-        methods.setdefault(encoder.geometry, {})[name] = encoder.encode
+    methods = by_geometry(encoders)
     first = next(iter(methods), TileGeometry())
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
     sample = np.concatenate(list(draw_all(store, lon_lat[chosen], workers, first)))
@@ -174,7 +169,7 @@ def encode_tasks(
         done = 0
         for tiles in draw_all(store, lon_lat[order], workers, geometry):
             for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
-                blank(tile, tasks[task])
+                empty_channels(tile, tasks[task].blank)
             for name, encode in of_geometry.items():
                 parts[name].append(encode(tiles))
             done += len(tiles)
@@ -191,9 +186,19 @@ def encode_tasks(
     ]
 
 
-def blank(tile: NDArray[np.uint8], task: Task) -> None:
-    """Empty the channels of a tile, uint8 [C, H, W], that a task's answers could be read from, in every scale."""
-    tile.reshape(-1, N_CHANNELS, *tile.shape[1:])[:, list(task.blank)] = 0
+def by_geometry(encoders: Mapping[str, LocationEncoder]) -> dict[TileGeometry, dict[str, Encode]]:
+    """Group models by the tiles that they read; `FingerprintError` for one of another catalogue."""
+    methods: dict[TileGeometry, dict[str, Encode]] = {}
+    for name, encoder in encoders.items():
+        expected = load_catalogue().fingerprint(encoder.geometry)
+        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+        methods.setdefault(encoder.geometry, {})[name] = encoder.encode
+    return methods
+
+
+def empty_channels(tiles: Pixels, channels: Sequence[int]) -> None:
+    """Empty channels of tiles, uint8 [..., C, H, W], in every scale: answers could be read from them."""
+    tiles.reshape(*tiles.shape[:-3], -1, N_CHANNELS, *tiles.shape[-2:])[..., list(channels), :, :] = 0
 
 
 def measure_views(

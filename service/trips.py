@@ -8,18 +8,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loc2vec.compute import Encode
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
-from service.evaluate import covered_by
+from service.evaluate import by_geometry, covered_by, empty_channels
 from service.workers import draw_all
-from tiling.catalogue import load_catalogue
 from tiling.geoparquet import write_points
 from tiling.points import read_points
-from tiling.values import ATTRIBUTION, N_CHANNELS, TILE_RADIUS_M, TileGeometry, check_fingerprint
+from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 from tiling.ways import MODES, read_graphs
 
 Floats = NDArray[np.float32]
@@ -106,16 +104,12 @@ def encode_points(
     Every model reads tiles of its own radii, the means those of the first one; the channels `blank` are empty in every
     tile, in each of its scales. `progress` is told how many tiles are done since it was told last.
     """
-    methods: dict[TileGeometry, dict[str, Encode]] = {}
-    for name, encoder in encoders.items():
-        expected = load_catalogue().fingerprint(encoder.geometry)
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
-        methods.setdefault(encoder.geometry, {})[name] = encoder.encode
+    methods = by_geometry(encoders)
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
         for tiles in draw_all(store, lon_lat, workers, geometry):
-            tiles.reshape(len(tiles), -1, N_CHANNELS, *tiles.shape[2:])[:, :, list(blank)] = 0
+            empty_channels(tiles, blank)
             for name, encode in of_geometry.items():
                 parts[name].append(encode(tiles))
             progress(len(tiles))

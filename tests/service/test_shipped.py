@@ -2,12 +2,12 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
-import torch
 
 from loc2vec.compute import encode_tiles
 from loc2vec.encoder import LocationEncoder
-from loc2vec.encoders.registry import build
+from loc2vec.evaluation import baselines
 from loc2vec.model import load_model, model_path, shipped_names
 from loc2vec.retrieval import retrieval
 from tiling.catalogue import load_catalogue
@@ -33,10 +33,11 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(name, dataset):
     assert "Open Database License" in facts["licence"]
 
     assert LocationEncoder(model).encode(dataset.tiles([0], [0])).shape == (1, 16)
-    torch.manual_seed(0)
-    first = build(model.config.encoder, **model.config.options).eval()
+    family = model.config.encoder
+    first = baselines.untrained([family], dataset.tiles(places := np.arange(100), np.zeros_like(places)))
     trained, untrained = (
-        retrieval(partial(encode_tiles, network), dataset, min_separation_m=50) for network in (model.network, first)
+        retrieval(encode, dataset, min_separation_m=50)
+        for encode in (partial(encode_tiles, model.network), first[f"untrained {family}"])
     )
     assert trained["gallery"] > 100
     assert trained["mrr"] > 0.5
