@@ -33,25 +33,34 @@ from service.grid import grid
 from service.index import NeighborIndex
 from service.rendering import draw
 from service.search import Filters, Search
+from service.server import bind, url_of
 from tiling.render import Renderer
 from tiling.sources.registry import open_source
 from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]
+WARM_UP, IN_A_ROW = 3, 20
 
 
 def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
-    """Return the seconds of each of `count` calls of each work, after three to warm up.
+    """Return the seconds of at least `count` calls of each work, each with another number.
 
-    They take turns, so that whatever else the machine does disturbs them all alike.
+    They take turns, so that whatever else the machine does disturbs them all alike: `IN_A_ROW` calls after three
+    that warm up, because a processor that wakes from idling is slower, whatever it is asked.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
-    for number in range(-3, count):
+    for start in range(0, count, IN_A_ROW):
         for name, work in works.items():
-            start = time.perf_counter()
-            work(number)
-            times[name] += [time.perf_counter() - start] if number >= 0 else []
+            taken = [seconds(work, number + 2 * start) for number in range(WARM_UP + IN_A_ROW)]
+            times[name] += taken[WARM_UP:]
     return {name: np.array(taken) for name, taken in times.items()}
+
+
+def seconds(work: Work, number: int) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    work(number)
+    return time.perf_counter() - start
 
 
 def bare_route(bound: socket.socket) -> None:
@@ -68,10 +77,10 @@ def bare_route(bound: socket.socket) -> None:
 @contextlib.contextmanager
 def hello() -> Iterator[str]:
     """Serve the bare route in a process, and yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as bound:
+    with bind("127.0.0.1", 0) as bound:  # as the service does: another socket would wait for what TCP delays
         process = get_context("spawn").Process(target=bare_route, args=(bound,))
         process.start()
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
+        yield f"{url_of(bound)}/"
         process.terminate()
         process.join()
 
@@ -146,7 +155,7 @@ def measure(store: str, encoder: LocationEncoder, vectors: Vectors, index: Path,
                 "search": lambda n: search.nearest(vectors.embedding[n], 10, [spot]),
                 "boxed": lambda n: search.nearest(vectors.embedding[n], 10, [spot], inside),
                 "bare": lambda n: query(bare),
-                "new": lambda n: get("/embed", lat=place(n + 9).lat, lon=place(n + 9).lon),
+                "new": lambda n: get("/embed", lat=place(n + 1).lat, lon=place(n + 1).lon),
                 "known": lambda n: get("/embed", **known),
                 "near": lambda n: get("/neighbors", **known),
                 "box": lambda n: query(f"{url}/neighbors?lat={middle.y}&lon={middle.x}&bbox={box}"),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.why import Why, why
 from service.batcher import Batcher
-from service.drawing import RenderProcess
+from service.drawing import AT_ONCE, RenderProcess
 from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
@@ -34,7 +34,6 @@ from tiling.sources.registry import content_hash, open_source, revision
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
-AT_ONCE = 16  # places a render task: short, so that a long batch shares the processes with single places
 
 Vector = NDArray[np.float32]
 Shares = NDArray[np.float64]

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.errors import DeviceError, InputError, ModelError
 from loc2vec.model import ModelConfig, save_model
+from tests.threads import threads_come_to, threads_of_this_process
 from tiling.errors import FingerprintError, OutsideError, PlaceError
 from tiling.values import LonLat, Pose, TileGeometry
 
@@ -203,3 +206,11 @@ def test_a_cell_is_its_middle(encoder):
     for wrong in ("8a3969a41d37ff0", "43.7,7.4", [cell, ""]):
         with pytest.raises(PlaceError, match="no H3 cell"):
             encoder.encode(wrong)
+
+
+def test_loading_keeps_no_threads(folder):
+    with ThreadPoolExecutor(1) as loading:
+        loading.submit(int).result()  # the thread is there
+        before = threads_of_this_process()
+        loading.submit(LocationEncoder.load, folder).result()
+        assert threads_come_to(before)

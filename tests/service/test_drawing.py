@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.drawing import RenderProcess
+from service.drawing import AT_ONCE, RenderProcess
 from service.embed import Places
 from service.engine import Engine, EngineSettings
 from service.rendering import RenderThread
@@ -18,7 +18,7 @@ from tiling.values import LonLat, Pose
 
 
 def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(monaco_store: Path, places: Places) -> None:
-    asked = [LonLat(*row) for row in places.lon_lat[:20].tolist()]
+    asked = [LonLat(*row) for row in places.lon_lat[:AT_ONCE].tolist()]
     pose = Pose(asked[3].lat, asked[3].lon, 30.0, 5.0, -7.0)
     thread, process = RenderThread(str(monaco_store)), RenderProcess(str(monaco_store))
     expected, tile = thread.draw(asked), thread.tile(pose)

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from loc2vec.vectors import Vectors
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
+from tests.threads import threads_come_to, threads_of_this_process
 from tiling.values import Box, LonLat
 
 Floats = NDArray[np.float32]
@@ -274,3 +276,17 @@ def test_the_places_in_a_box(index_folder: Path, vectors: Vectors) -> None:
         assert sorted(found.tolist()) == expected.tolist()
         assert (np.diff(vectors.lat[found]) >= 0).all()
     np.testing.assert_array_equal(index.vectors_of(index.ids), vectors.embedding[vectors.inside])
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_searching_keeps_no_threads(tmp_path: Path, request: pytest.FixtureRequest, graph: bool) -> None:
+    if graph:
+        request.getfixturevalue("large")
+    values = np.random.default_rng(3).standard_normal((10_000, 16)).astype(np.float32)
+    index = NeighborIndex.build(make_vectors(values), tmp_path / "index")
+    with ThreadPoolExecutor(1) as asking:
+        asking.submit(index.search, values[0], 10, np.zeros(10_000, np.bool_)).result()  # the thread is there
+        before = threads_of_this_process()
+        asking.submit(index.search, values[0], 10).result()
+        assert threads_come_to(before)
+        assert asking.submit(faiss.omp_get_max_threads).result() == faiss.omp_get_max_threads()
