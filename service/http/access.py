@@ -31,7 +31,8 @@ class Access:
 
     async def __call__(self, request: Request) -> None:
         """Let the request pass, or raise 401 or 429. Guessing keys counts against the address, too."""
-        self._count(self._per_address, "address", _network(request))
+        if self._per_address is not None:
+            self._count(self._per_address, "address", _network(request))
         if self._keys:
             key = self._known(_key(request))
             if key is None:
@@ -39,7 +40,8 @@ class Access:
                 raise HTTPException(
                     401, "give a valid key: Authorization: Bearer KEY, or X-API-Key", {"WWW-Authenticate": "Bearer"}
                 )
-            self._count(self._per_key, "key", key.decode())
+            if self._per_key is not None:
+                self._count(self._per_key, "key", key.decode())
 
     def _known(self, key: str) -> bytes | None:
         """Return the hash of a valid key. Every one is compared, in constant time."""
@@ -47,8 +49,8 @@ class Access:
         same = [known for known in self._keys if hmac.compare_digest(known, digest)]
         return same[0] if same else None
 
-    def _count(self, rate: RateLimitItem | None, kind: str, who: str) -> None:
-        if rate is not None and not self._limiter.hit(rate, kind, who):
+    def _count(self, rate: RateLimitItem, kind: str, who: str) -> None:
+        if not self._limiter.hit(rate, kind, who):
             _refuse(self._limiter.get_window_stats(rate, kind, who).reset_time - time.time(), rate)
 
 
