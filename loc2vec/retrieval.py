@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Pixels, Places
+from loc2vec.errors import RunError
 from tiling.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
 
@@ -44,6 +45,18 @@ class Retrieval:
         return retrieval(encode, self.dataset, limit=self.limit)
 
 
+def require_positives(dataset: Dataset) -> None:
+    """Raise `RunError` for a dataset of anchors alone."""
+    if dataset.positives < 1:
+        raise RunError("the tiles to measure by hold no positives: draw some with `loc2vec tile --positives 1` or more")
+
+
+def positive_slots(dataset: Dataset, count: int, rng: np.random.Generator) -> Places:
+    """Return a random positive of each of `count` places: slots int64 [count]; `RunError` when there are none."""
+    require_positives(dataset)
+    return rng.integers(1, dataset.positives + 1, count)
+
+
 def retrieval(
     encode: Encode,
     dataset: Dataset,
@@ -60,11 +73,12 @@ def retrieval(
     `gallery` anchors in all, no two of them nearer than `min_separation_m`. Returns recall@1, recall@10, mrr
     (mean reciprocal rank), effective_rank of the gallery's vectors, gallery and queries (sizes); with
     `channels_off` also "recall@1 off" and "recall@10 off", of queries with so many random channels empty.
+    Raises `RunError` when `dataset` has no positives.
     """
     rng = np.random.default_rng(queries_seed)
     order = rng.permutation(dataset.n_places)
     places = order[thinned(dataset.lat[order], dataset.lon[order], min_separation_m, limit)]
-    slots = rng.integers(1, dataset.positives + 1, len(places))
+    slots = positive_slots(dataset, len(places), rng)
     known = [(dataset, places), *_apart(dataset, places, distractors, min_separation_m, gallery)]
     anchors = np.concatenate([encode_slots(encode, data, rows, np.zeros_like(rows)) for data, rows in known])
     scores = _recalls(encode_slots(encode, dataset, places, slots), anchors)

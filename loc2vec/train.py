@@ -30,7 +30,7 @@ from loc2vec.errors import RunError
 from loc2vec.geocell import Cells, GeoCell, GeoCells, Headed, save_head
 from loc2vec.losses import LOSSES, NO_LOSS, pairs_of
 from loc2vec.model import Model, ModelConfig, save_model
-from loc2vec.retrieval import Evaluator, Retrieval
+from loc2vec.retrieval import Evaluator, Retrieval, require_positives
 from loc2vec.runlog import Board, Log, Meter
 from loc2vec.triplets import hardest, sample
 from tiling.values import check_fingerprint
@@ -113,6 +113,7 @@ def train(
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
+        require_positives(validation)
     if init is not None:
         _check_init(init, config, tiles)
     if config.loss == NO_LOSS and config.head is None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Pixels, Places
-from loc2vec.retrieval import APART_M, encode_slots, thinned
+from loc2vec.retrieval import APART_M, encode_slots, positive_slots, thinned
 from tiling.values import composite
 
 Vectors = NDArray[np.float32]
@@ -44,7 +44,7 @@ def sample(encode: Encode, dataset: Dataset, limit: int) -> Sample:
     rng = np.random.default_rng(0)
     order = rng.permutation(dataset.n_places)
     places = order[thinned(dataset.lat[order], dataset.lon[order], APART_M, limit)]
-    slots = rng.integers(1, dataset.positives + 1, len(places))
+    slots = positive_slots(dataset, len(places), rng)
     anchors = encode_slots(encode, dataset, places, np.zeros_like(places))
     return Sample(places, slots, anchors, encode_slots(encode, dataset, places, slots))
 

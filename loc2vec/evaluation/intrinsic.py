@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.retrieval import APART_M, Retrieval, encode_slots
+from loc2vec.retrieval import APART_M, Retrieval, encode_slots, positive_slots
 from tiling.geodesy import ground_distance_m
 
 Floats = NDArray[np.float32]
@@ -64,7 +64,7 @@ class Triplets:
         """
         rng = np.random.default_rng(self.seed)
         places = rng.permutation(self.dataset.n_places)[: self.limit]
-        slots = rng.integers(1, self.dataset.positives + 1, len(places))
+        slots = positive_slots(self.dataset, len(places), rng)
         means = encode_slots(channel_means, self.dataset, places, np.zeros_like(places))
         lat, lon = self.dataset.lat[places], self.dataset.lon[places]
         near, equal = np.full((2, len(places)), -1)

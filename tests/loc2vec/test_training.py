@@ -328,6 +328,12 @@ def test_validation_of_other_tiles_is_refused(tmp_path, make_dataset):
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_without_positives_is_refused(tmp_path, make_dataset):
+    with pytest.raises(RunError, match="--positives"):
+        train(SMALL, make_dataset(), tmp_path / "run", make_dataset(positives=0), "cpu")
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unknown_encoder_leaves_no_folder(tmp_path, make_dataset):
     with pytest.raises(EncoderError):
         train(replace(SMALL, encoder="nothing"), make_dataset(), tmp_path / "run", device="cpu")

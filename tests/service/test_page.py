@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request,
 
 from service.app import create_app
 from service.engine import Engine
-from service.server import open_engine
+from service.server import bind, open_engine, url_of
 from service.settings import Settings
 from tests.service.test_access import HASHES, KEY, changed
 from tiling.catalogue import load_catalogue
@@ -56,13 +55,13 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
 
     app = create_app(settings, open_engine if engine is None else opened)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-    with socket.create_server(("127.0.0.1", 0)) as bound:
+    with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        yield url_of(bound)
         server.should_exit = True
         thread.join()
 
