@@ -40,7 +40,7 @@ class RenderProcess:
     def _start(self) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        shape = (AT_ONCE, N_CHANNELS * self._geometry.scales, self._geometry.size, self._geometry.size)
+        shape = _shape(self._geometry)
         shared = context.RawArray("B", math.prod(shape))
         self._tiles = np.frombuffer(shared, np.uint8).reshape(shape)
         self._process = context.Process(
@@ -100,7 +100,7 @@ def _unless_error(answer: Any) -> Any:
 
 
 def _shape(geometry: TileGeometry) -> tuple[int, int, int, int]:
-    """Return that of the shared tiles."""
+    """Return the shape of the shared tiles."""
     return AT_ONCE, N_CHANNELS * geometry.scales, geometry.size, geometry.size
 
 
