@@ -4,9 +4,11 @@ import contextlib
 import logging
 import math
 import signal
+import weakref
 from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +52,7 @@ class RenderProcess:
             daemon=True,
         )
         self._process.start()
+        self._end = weakref.finalize(self, _end, self._process)  # also when this program ends without closing it
         theirs.close()  # so that the process holds the only other end
         _unless_error(self._pipe.recv())
 
@@ -89,14 +92,18 @@ class RenderProcess:
     def close(self) -> None:
         """End the process, whatever it is doing: it only reads."""
         self._pipe.close()
-        self._process.kill()
-        self._process.join()
+        self._end()
 
 
 def _unless_error(answer: Any) -> Any:
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def _end(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
 
 
 def _shape(geometry: TileGeometry) -> tuple[int, int, int, int]:

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +47,19 @@ def test_an_error_of_the_store_comes_out_here_and_the_process_goes_on(own_store:
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
         RenderProcess(str(own_store))
+
+
+def test_a_program_that_does_not_close_it_ends(monaco_store: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from service.drawing import RenderProcess\n"
+        "if __name__ == '__main__':\n"
+        f"    process = RenderProcess({str(monaco_store)!r})\n"
+        "    print(process._process.pid)\n"
+    )
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ended.stdout), 0)
 
 
 def test_signals_are_for_the_main_process_to_answer(monaco_store: Path) -> None:
