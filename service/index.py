@@ -1,8 +1,6 @@
 """The neighbour index: vectors and their facts are the truth, the FAISS file is a cache."""
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from loc2vec.vectors import Vectors, join_vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
 from tiling.files import read_json, replacing, replacing_folder, sha256_of, write_json
+from tiling.machine import one_thread
 from tiling.values import ATTRIBUTION, Box, LonLat
 
 VECTORS = "vectors.parquet"
@@ -194,7 +193,10 @@ class NeighborIndex:
     def _candidates(self, query: NDArray[np.float32], k: int, choice: "_Choice") -> NDArray[np.int64]:
         """Return enough rows that all which may tie with the k-th, as float32 has it, are among them.
 
-        One query at a time: FAISS then sums squared differences, which is exact for equal vectors.
+        One query at a time: FAISS then sums squared differences, which is exact for equal vectors. In one thread:
+        shared out, a query takes twice as long, and OpenMP keeps threads for every thread that ever searched. PyTorch's
+        are of the same runtime, which has none wait actively once they are more than the processors: a tile alone then
+        takes half as long again.
         """
         large = isinstance(self._faiss, faiss.IndexHNSW)
         if choice.count <= (max(FEW, len(self) // 50) if large else FEW):
@@ -202,7 +204,7 @@ class NeighborIndex:
         count = min(k + 8, choice.count)
         while True:
             how = self._how(count, choice)
-            with _in_this_thread():
+            with one_thread(faiss.omp_get_max_threads, faiss.omp_set_num_threads):
                 squared, rows = (found[0] for found in self._faiss.search(query[None], count, params=how))
             if rows[-1] < 0:  # the graph of a large index led to fewer than there are
                 return choice.rows()
@@ -231,21 +233,6 @@ class _Choice:
     def rows(self) -> NDArray[np.int64]:
         """Return all of them."""
         return np.arange(self._total) if self._mask is None else np.flatnonzero(self._mask)
-
-
-@contextlib.contextmanager
-def _in_this_thread() -> Iterator[None]:
-    """Keep FAISS from sharing out one query, which takes twice as long.
-
-    OpenMP would also keep threads for every thread that ever searched. PyTorch's are of the same runtime, which
-    has none wait actively once they are more than the processors: a tile alone then takes half as long again.
-    """
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def name_of(folder: Path) -> str:

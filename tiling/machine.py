@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def cpu_count() -> int:
@@ -14,3 +16,14 @@ def give_back_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc has it
         libc.malloc_trim(0)
+
+
+@contextmanager
+def one_thread(threads: Callable[[], int], use: Callable[[int], object]) -> Iterator[None]:
+    """Have a library compute in one thread in the block; `threads` says how many it uses, `use` sets it."""
+    before = threads()
+    use(1)
+    try:
+        yield
+    finally:
+        use(before)

@@ -1,7 +1,6 @@
 """Classifiers of sequences of vectors: an LSTM and a transformer encoder, and how they are fitted."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from loc2vec.trips.trip import Sequences
+from tiling.machine import one_thread
 
 WIDTH = 32
 EPOCHS, BATCH = 40, 64
@@ -67,17 +67,6 @@ def positions(count: int) -> Tensor:
 READERS: dict[str, Callable[[int, int], nn.Module]] = {"LSTM": LSTM, "transformer": Transformer}
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute in one thread: the steps here are so small that more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def fit_predict(
     reader: str, seen: Sequences, target: NDArray[np.int64], asked: Sequences, classes: int, seed: int
 ) -> NDArray[np.float64]:
@@ -90,7 +79,8 @@ def fit_predict(
     vectors, lengths = seen.standardised(mean, spread), torch.from_numpy(seen.lengths)
     truth = torch.from_numpy(target)
     weight = 1 / torch.bincount(truth, minlength=classes).clamp(min=1)
-    with torch.random.fork_rng(devices=[]), one_thread():
+    # The steps are so small that more threads would only wait for each other.
+    with torch.random.fork_rng(devices=[]), one_thread(torch.get_num_threads, torch.set_num_threads):
         torch.manual_seed(seed)
         model = READERS[reader](seen.dim, classes)
         steps = EPOCHS * -(-len(seen) // BATCH)

@@ -21,6 +21,7 @@ from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
 from loc2vec.errors import EncoderError
 from loc2vec.model import save_weights
+from tiling.machine import one_thread
 
 PARAMETERS = {  # weights and biases with 16 numbers; running statistics are not among them
     "loc2vec": 304_016,
@@ -61,12 +62,10 @@ def random_tiles(n: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
+def in_one_thread() -> Iterator[None]:
     """So little work is not worth sharing out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread(torch.get_num_threads, torch.set_num_threads):
+        yield
 
 
 @cache
