@@ -19,7 +19,7 @@ from loc2vec.evaluation.table import as_values, table
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import RECIPES
 from service.evaluate import Lookup
-from tiling.files import read_json, write_json, write_text
+from tiling.files.atomic import read_json, write_json, write_text
 
 
 def task_of(report: Path, name: str) -> Task:

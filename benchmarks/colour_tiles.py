@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from loc2vec.compute import keep_freed_memory, mixed_precision
 from loc2vec.data import Pixels, batch_indices
-from service.workers import draw_all
-from tiling.dataset import TileDataset
+from tiling.dataset.dataset import TileDataset
+from tiling.render.batch import draw_all
 from tiling.values import composite
 
 DIM = 16

@@ -42,9 +42,9 @@ from loc2vec.model import load_model
 from loc2vec.retrieval import retrieval
 from loc2vec.train import TrainConfig, train
 from service.evaluate import covered_by, empty_channels, read_towns, store_of
-from service.workers import draw_all
-from tiling.dataset import TileDataset
-from tiling.files import read_json, write_json
+from tiling.dataset.dataset import TileDataset
+from tiling.files.atomic import read_json, write_json
+from tiling.render.batch import draw_all
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 ROOT = Path(__file__).parent.parent

@@ -21,9 +21,9 @@ from service.exploring import sample_places
 from service.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import UserError
-from tiling.files import write_text
-from tiling.importer import import_extracts
-from tiling.sources.registry import holds, open_source
+from tiling.files.atomic import write_text
+from tiling.store.import_geopackage import import_extracts
+from tiling.store.registry import holds, open_source
 from tiling.values import ATTRIBUTION
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,7 @@ from loc2vec.evaluation.table import markdown
 from loc2vec.geocell import Cells, GeoCell, GeoCells, load_head
 from loc2vec.model import load_model
 from loc2vec.retrieval import encode_slots
-from tiling.dataset import TileDataset
+from tiling.dataset.dataset import TileDataset
 
 STEPS, LEARNING_RATE = 100, 0.1
 

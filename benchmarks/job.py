@@ -20,10 +20,10 @@ from pathlib import Path
 
 import click
 
-from tiling.engines import Processes
-from tiling.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
-from tiling.places import CELL_M, Pool
-from tiling.sources.registry import open_source
+from tiling.dataset.executors import Processes
+from tiling.dataset.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
+from tiling.dataset.places import CELL_M, Pool
+from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION
 
 PRINTED = 25  # points of the curve

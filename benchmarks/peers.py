@@ -32,8 +32,8 @@ from srai.joiners import IntersectionJoiner
 from srai.neighbourhoods import H3Neighbourhood
 
 from tiling.catalogue import load_catalogue
-from tiling.extract import read_objects
-from tiling.values import OsmObject
+from tiling.osm.extract import read_objects
+from tiling.osm.values import OsmObject
 
 RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting
 EPOCHS = 3  # likewise

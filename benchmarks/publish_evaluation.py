@@ -12,19 +12,8 @@ from pathlib import Path
 import click
 from table import publish
 
-from loc2vec.evaluation.table import (
-    AHEAD,
-    Rows,
-    Values,
-    facts,
-    grid,
-    margins,
-    markdown,
-    of_town,
-    table,
-    town_grid,
-)
-from tiling.files import read_json, write_text
+from loc2vec.evaluation.table import AHEAD, Rows, Values, facts, grid, margins, markdown, of_town, table, town_grid
+from tiling.files.atomic import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"

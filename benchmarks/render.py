@@ -18,14 +18,14 @@ import mapnik
 import numpy as np
 from table import Row, rows_of, show
 
-from service.grid import grid
-from service.rendering import chunks_of
 from tiling.catalogue import load_catalogue
-from tiling.geodesy import MetresPerDegree, box_around
-from tiling.job import TileJob, place_poses
-from tiling.places import Places, draw_places
-from tiling.render import Renderer
-from tiling.sources.registry import open_source
+from tiling.dataset.job import TileJob, place_poses
+from tiling.dataset.places import Places, draw_places
+from tiling.geo.geodesy import MetresPerDegree, box_around
+from tiling.geo.grid import grid
+from tiling.render.renderer import Renderer
+from tiling.render.thread import chunks_of
+from tiling.store.registry import open_source
 from tiling.values import TILE_RADIUS_M, TILE_SIZE, LonLat, Pose
 
 PX_PER_M = TILE_SIZE / (2 * TILE_RADIUS_M)

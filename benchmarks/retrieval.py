@@ -22,7 +22,7 @@ from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.retrieval import retrieval
-from tiling.dataset import TileDataset
+from tiling.dataset.dataset import TileDataset
 
 FIT_PLACES = 1000
 CHANNELS_OFF = 3

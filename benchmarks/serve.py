@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 
 from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
 from loc2vec.vectors import Vectors
-from service.grid import grid
 from service.index import NeighborIndex
-from service.rendering import draw
 from service.search import Filters, Search
 from service.server import bind, url_of
-from tiling.render import Renderer
-from tiling.sources.registry import open_source
+from tiling.geo.grid import grid
+from tiling.render.renderer import Renderer
+from tiling.render.thread import draw
+from tiling.store.registry import open_source
 from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]

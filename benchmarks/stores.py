@@ -18,13 +18,13 @@ from pathlib import Path
 
 import click
 
-from tiling.geodesy import box_around
-from tiling.job import TileJob, place_poses
-from tiling.places import draw_places
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
-from tiling.sources.postgis import Database
-from tiling.sources.registry import open_source
+from tiling.dataset.job import TileJob, place_poses
+from tiling.dataset.places import draw_places
+from tiling.geo.geodesy import box_around
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
+from tiling.store.postgis import Database
+from tiling.store.registry import open_source
 from tiling.values import LonLat
 
 N_PLACES = 200

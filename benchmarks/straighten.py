@@ -28,10 +28,10 @@ from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
 from loc2vec.model import load_model
-from tiling.dataset import TileDataset
-from tiling.files import replacing
-from tiling.render import Renderer
-from tiling.sources.registry import open_source
+from tiling.dataset.dataset import TileDataset
+from tiling.files.atomic import replacing
+from tiling.render.renderer import Renderer
+from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, LonLat, Pose, composite
 
 FITTED, OTHERS = 32, 16  # places

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tiling.files import write_text
+from tiling.files.atomic import write_text
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from loc2vec.distributed import World
 from loc2vec.encoders.registry import build
 from loc2vec.losses import pairs_of, soft_pn
 from loc2vec.train import TrainConfig, train_step
-from tiling.dataset import TileDataset
+from tiling.dataset.dataset import TileDataset
 
 WAYS = (
     ("float32, NCHW", torch.contiguous_format, False),

@@ -3,7 +3,7 @@
 import click
 
 from loc2vec.cli import train_command
-from tiling.command import CommandGroup
+from tiling.cli.group import CommandGroup
 
 
 @click.group(

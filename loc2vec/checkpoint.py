@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from loc2vec.errors import RunError
 from loc2vec.model import save_weights, write_tensors
 from tiling.errors import UserError
-from tiling.files import read_json, replacing_folder, sha256_of, write_json
+from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
 
 CHECKPOINTS = "checkpoints"
 KEPT = 3

@@ -20,8 +20,8 @@ from loc2vec.losses import LOSSES, NO_LOSS
 from loc2vec.model import load_model, model_path
 from loc2vec.report import table, write_report
 from loc2vec.train import TrainConfig, TrainResult, train
-from tiling.command import INTERRUPTED
-from tiling.dataset import TileDataset
+from tiling.cli.group import INTERRUPTED
+from tiling.dataset.dataset import TileDataset
 
 DEFAULTS = TrainConfig()
 

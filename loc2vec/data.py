@@ -16,7 +16,7 @@ from torch import Tensor
 
 from loc2vec.distributed import World
 from loc2vec.errors import RunError
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.machine import cpu_count
 from tiling.values import MAX_SHIFT_M, TileGeometry
 
@@ -29,7 +29,7 @@ READ_TILES = 32  # tiles that a thread reads at a time
 
 
 class Dataset(Protocol):
-    """What training and evaluation read of a tile dataset (`tiling.dataset.TileDataset` is one).
+    """What training and evaluation read of a tile dataset (`tiling.dataset.dataset.TileDataset` is one).
 
     Slot 0 of a place is its anchor; slots 1..`positives` are turned and shifted.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from loc2vec.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.errors import InputError
 from loc2vec.model import Model, load_model, model_path
-from tiling.cells import place_of_cell
+from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
 
 DEFAULT_MODEL = "loc2vec-16"
@@ -24,7 +24,7 @@ Place = Pair | str  # or an H3 cell
 
 
 class TileRenderer(Protocol):
-    """What draws the tiles of places (`tiling.render.Renderer` is one)."""
+    """What draws the tiles of places (`tiling.render.renderer.Renderer` is one)."""
 
     @property
     def fingerprint(self) -> str: ...

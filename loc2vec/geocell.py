@@ -23,9 +23,9 @@ from loc2vec.data import Dataset
 from loc2vec.errors import ModelError, RunError
 from loc2vec.model import save_weights
 from loc2vec.retrieval import encode_slots
-from tiling.cells import cell_of_place, parent_of_cell, place_of_cell
-from tiling.files import read_json, write_json
-from tiling.geodesy import ground_distance_m
+from tiling.files.atomic import read_json, write_json
+from tiling.geo.cells import cell_of_place, parent_of_cell, place_of_cell
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import ATTRIBUTION, LonLat
 
 LEVELS = {"country": 2, "town": 5, "cell": 7}  # H3 resolutions, of 160 km, 9 km and 1.2 km a side

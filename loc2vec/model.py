@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from loc2vec.encoders.registry import ENCODERS, build, options_of
 from loc2vec.errors import EncoderError, ModelError
 from tiling.errors import UserError
-from tiling.files import read_json, replacing_folder, sha256_of, write_json
+from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
 from tiling.values import ATTRIBUTION, TileGeometry
 
 LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"

@@ -21,7 +21,7 @@ from loc2vec.geocell import METRICS
 from loc2vec.model import Model, load_model
 from loc2vec.runlog import read_log
 from loc2vec.triplets import Sample, Triplet, distances, hardest, sample
-from tiling.files import replacing
+from tiling.files.atomic import replacing
 from tiling.values import ATTRIBUTION, composite
 
 PLACES = 1000  # searched, and looked at

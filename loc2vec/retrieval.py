@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Pixels, Places
 from loc2vec.errors import RunError
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
 
 METRES_PER_DEGREE = 110_500  # of latitude, at least

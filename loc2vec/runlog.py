@@ -13,7 +13,7 @@ from loc2vec.data import Batch
 from loc2vec.errors import TrainingError
 from loc2vec.retrieval import effective_rank
 from loc2vec.triplets import Sample, Triplet
-from tiling.files import replacing
+from tiling.files.atomic import replacing
 
 MOST_SKIPPED = 5  # steps in a row without a finite loss and gradient; then the run ends
 

@@ -11,8 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from loc2vec.errors import VectorsError
-from tiling.files import require_file
-from tiling.geoparquet import GEOMETRY, write_points
+from tiling.files.atomic import require_file
+from tiling.files.geoparquet import GEOMETRY, write_points
 from tiling.values import ATTRIBUTION
 
 EMBEDDING = "embedding"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from tiling.command import CommandGroup
+from tiling.cli.group import CommandGroup
 
 
 class Entry(NamedTuple):
@@ -21,9 +21,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "import": Entry("tiling.cli", "import_command", "Import OSM extracts (.osm.pbf) into one feature store."),
-    "update": Entry("tiling.cli", "update_command", "Apply OSM changes to a PostGIS store, and say what changed."),
-    "tile": Entry("tiling.cli", "tile_command", "Draw a dataset of tiles to train on."),
+    "import": Entry("tiling.cli.import_", "import_command", "Import OSM extracts (.osm.pbf) into one feature store."),
+    "update": Entry("tiling.cli.update", "update_command", "Apply OSM changes to a PostGIS store, and say what changed."),
+    "tile": Entry("tiling.cli.tile", "tile_command", "Draw a dataset of tiles to train on."),
     "train": Entry("loc2vec.cli", "train_command", "Train an encoder on a tile dataset."),
     "embed": Entry("service.commands", "embed_command", "Turn the places of a file or a grid into vectors."),
     "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
+from tiling.cli.options import without_password
 from tiling.errors import UserError
-from tiling.options import without_password
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _address_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def read_box(ctx: click.Context, param: click.Parameter, value: str | None) -> Box | None:
     """Read --bbox; a usage error says what is wrong with it."""
-    from service.grid import parse_box
+    from tiling.geo.grid import parse_box
 
     try:
         return None if value is None else parse_box(value)
@@ -150,7 +150,7 @@ def _places(store: str, points: Path | None, metres: float | None, box: Box | No
 
 def _raster(store: str, metres: float | None, box: Box | None) -> "RasterGrid":
     from service.raster import raster_grid, require_extra
-    from tiling.sources.registry import open_source
+    from tiling.store.registry import open_source
 
     require_extra()
     assert metres is not None  # noqa: S101 - checked by the caller; narrows the type

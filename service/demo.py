@@ -15,10 +15,10 @@ from service.errors import SearchIndexError
 from service.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, StoreError, UserError
-from tiling.files import read_json, sha256_of, write_json
-from tiling.importer import import_extracts
+from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
-from tiling.sources.registry import open_source
+from tiling.store.import_geopackage import import_extracts
+from tiling.store.registry import open_source
 from tiling.values import TileGeometry
 
 GRID_M = 50.0

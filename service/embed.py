@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors
 from service.errors import EarlierError, EmbeddingError
-from service.grid import grid
-from service.workers import draw_all
 from tiling.catalogue import load_catalogue
-from tiling.points import read_points
-from tiling.sources.registry import changes_since, content_hash, open_source
+from tiling.files.points import read_points
+from tiling.geo.grid import grid
+from tiling.render.batch import draw_all
+from tiling.store.registry import changes_since, content_hash, open_source
 from tiling.values import Box, check_fingerprint
 
 

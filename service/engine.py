@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.why import Why, why
 from service.batcher import Batcher
-from service.drawing import AT_ONCE, RenderProcess
 from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
 from service.naming import NameThread
-from service.pictures import BaseTile, Picture, TileNumber
-from service.rendering import RenderThread
 from service.search import Search
-from tiling.basemap import Theme
 from tiling.catalogue import load_catalogue
 from tiling.machine import cpu_count
-from tiling.names import NamedPlace, resolve
-from tiling.sources.registry import content_hash, open_source, revision
+from tiling.osm.names import NamedPlace, resolve
+from tiling.render.basemap import Theme
+from tiling.render.pictures import BaseTile, Picture, TileNumber
+from tiling.render.process import AT_ONCE, RenderProcess
+from tiling.render.thread import RenderThread
+from tiling.store.registry import content_hash, open_source, revision
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more

@@ -17,10 +17,6 @@ class EarlierError(UserError):
     """Vectors cannot be brought up to date with this model."""
 
 
-class GridError(UserError):
-    """A grid or its box makes no sense, holds no place, or holds too many."""
-
-
 class AddressError(UserError):
     """The host and port cannot be listened on."""
 

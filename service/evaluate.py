@@ -15,26 +15,20 @@ from loc2vec.compute import Encode
 from loc2vec.data import Pixels
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.baselines import (
-    histogram,
-    pixel_components,
-    position,
-    tag_counts,
-    untrained,
-)
+from loc2vec.evaluation.baselines import histogram, pixel_components, position, tag_counts, untrained
 from loc2vec.evaluation.intrinsic import Scores, measure_alike
-from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import KEYS, Town
 from loc2vec.vectors import read_foreign
 from service.labels import read_labels, task_of
-from service.workers import draw_all
 from tiling.catalogue import load_catalogue
-from tiling.dataset import TileDataset
-from tiling.extract import read_objects
-from tiling.geodesy import MetresPerDegree
-from tiling.importer import import_extracts
-from tiling.sources.registry import open_source
+from tiling.dataset.dataset import TileDataset
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.geo.globe import on_the_globe
+from tiling.osm.extract import read_objects
+from tiling.render.batch import draw_all
+from tiling.store.import_geopackage import import_extracts
+from tiling.store.registry import open_source
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
 Floats = NDArray[np.float32]

@@ -81,7 +81,7 @@ def evaluate_command(
     from loc2vec.evaluation.report import write_report
     from loc2vec.evaluation.table import as_values, table
     from service.evaluate import Lookup, encode_tasks, measure_views, read_towns, store_of
-    from tiling.dataset import TileDataset
+    from tiling.dataset.dataset import TileDataset
 
     _check_names(names)
     loaded = [LocationEncoder.load(model) for model in models]

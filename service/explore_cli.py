@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from service.commands import FilePath, FolderPath, json_option, model_option, read_box, store_option
-from tiling.options import without_password
+from tiling.cli.options import without_password
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ def clusters_command(
     from loc2vec.explore.kinds import TAGS, kinds_of
     from service.exploring import write_places
     from tiling.catalogue import load_catalogue
-    from tiling.extract import read_objects
+    from tiling.osm.extract import read_objects
 
     objects = [item for path in extracts for item in read_objects(path, load_catalogue(), TAGS)]
     with _opened(**space) as opened:

@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from loc2vec.encoder import LocationEncoder
-from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.explore.space import Ground, Pixels, Space, Tell
 from loc2vec.vectors import Vectors, read_vectors
 from service.embed import Places, embed, places_of_grid
 from service.errors import SearchIndexError
 from service.index import VECTORS, NeighborIndex
 from service.search import Filters, Neighbor, Search
-from tiling.basemap import draw_map
-from tiling.files import write_json
-from tiling.geoparquet import write_points
-from tiling.names import resolve
-from tiling.places import draw_places
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
-from tiling.sources.registry import open_source
+from tiling.dataset.places import draw_places
+from tiling.files.atomic import write_json
+from tiling.files.geoparquet import write_points
+from tiling.geo.globe import on_the_globe
+from tiling.osm.names import resolve
+from tiling.render.basemap import draw_map
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
+from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_fingerprint, check_place
 
 TIMES = 8  # as many places are drawn as are wanted, so that small extracts have enough, too

@@ -12,7 +12,7 @@ from loc2vec.errors import VectorsError
 from loc2vec.vectors import Vectors, join_vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
-from tiling.files import read_json, replacing, replacing_folder, sha256_of, write_json
+from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json
 from tiling.machine import one_thread
 from tiling.values import ATTRIBUTION, Box, LonLat
 

@@ -17,9 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.task import Task
 from tiling.errors import PlaceError
-from tiling.files import require_file
-from tiling.geoparquet import GEOMETRY
-from tiling.points import has_columns, read_points
+from tiling.files.atomic import require_file
+from tiling.files.geoparquet import GEOMETRY
+from tiling.files.points import has_columns, read_points
 from tiling.values import check_place
 
 GEOJSON = (".geojson", ".json")

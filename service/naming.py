@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from service.rendering import PATIENCE_S
-from tiling.names import NamedPlace
-from tiling.sources.registry import open_source
+from tiling.osm.names import NamedPlace
+from tiling.render.thread import PATIENCE_S
+from tiling.store.registry import open_source
 
 
 class NameThread:

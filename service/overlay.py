@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from loc2vec.explore.colours import Colours
 from loc2vec.explore.squares import ABUT
 from service.index import NeighborIndex
-from service.pictures import Cells, TileNumber
-from tiling.geodesy import box_around, ground_distance_m
-from tiling.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
+from service.pictures import Cells
+from tiling.geo.geodesy import box_around, ground_distance_m
+from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
+from tiling.render.pictures import TileNumber
 from tiling.values import Box, LonLat
 
 FIT_PLACES = 100_000  # that the colours are fitted to, evenly taken

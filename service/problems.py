@@ -10,11 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.errors import BusyError, GridError, NoIndexError, RegionError, SlowError
+from service.errors import BusyError, NoIndexError, RegionError, SlowError
 from service.logs import REQUEST_ID
 from service.schemas import Problem, named
 from tiling.errors import (
     AmbiguousNameError,
+    GridError,
     Loc2VecError,
     NameSearchError,
     NoNamesError,

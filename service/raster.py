@@ -15,10 +15,10 @@ from shapely.geometry.base import BaseGeometry
 
 from loc2vec.errors import ExtraError
 from loc2vec.vectors import Vectors
-from service.errors import GridError
-from service.grid import MAX_PLACES
-from tiling.files import replacing
-from tiling.mercator import EQUATOR_M, to_world
+from tiling.errors import GridError
+from tiling.files.atomic import replacing
+from tiling.geo.grid import MAX_PLACES
+from tiling.geo.mercator import EQUATOR_M, to_world
 from tiling.values import ATTRIBUTION, Box
 
 MAPNIK_SETS = ("GDAL_DATA", "PROJ_LIB")

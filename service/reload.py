@@ -14,7 +14,7 @@ from service.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError
 from tiling.machine import give_back_memory
-from tiling.sources.registry import revision
+from tiling.store.registry import revision
 
 GIVE_BACK_S = 60.0  # between two times that freed memory is given back, which costs some page faults
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from service.grid import check_box, parse_box
 from service.search import Filters, Neighbor
-from tiling.cells import place_of_cell
 from tiling.errors import PlaceError
-from tiling.mercator import MAX_ZOOM
-from tiling.names import LONGEST
-from tiling.names import NamedPlace as Found
+from tiling.geo.cells import place_of_cell
+from tiling.geo.grid import check_box, parse_box
+from tiling.geo.mercator import MAX_ZOOM
+from tiling.osm.names import LONGEST
+from tiling.osm.names import NamedPlace as Found
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from service.errors import RegionError
 from service.index import NeighborIndex
 from service.overlay import Overlay
-from tiling.geodesy import box_around, ground_distance_m
+from tiling.geo.geodesy import box_around, ground_distance_m
 from tiling.values import Box, LonLat
 
 Mask = NDArray[np.bool_]

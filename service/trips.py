@@ -14,11 +14,11 @@ from loc2vec.evaluation.baselines import channel_means
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from service.evaluate import by_geometry, covered_by, empty_channels
-from service.workers import draw_all
-from tiling.geoparquet import write_points
-from tiling.points import read_points
+from tiling.files.geoparquet import write_points
+from tiling.files.points import read_points
+from tiling.osm.ways import MODES, read_graphs
+from tiling.render.batch import draw_all
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
-from tiling.ways import MODES, read_graphs
 
 Floats = NDArray[np.float32]
 WAYS = (0, 1, 2, 3)  # channels of roads, paths and rail

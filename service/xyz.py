@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from loc2vec.explore.painting import Painting
-from tiling.files import replacing_folder
-from tiling.mercator import TILE_PX, tile_box, to_world
+from tiling.files.atomic import replacing_folder
+from tiling.geo.mercator import TILE_PX, tile_box, to_world
 
 ZOOMS = range(12, 17)
 

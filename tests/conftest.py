@@ -12,10 +12,10 @@ import pytest
 
 from tests import postgres
 from tiling.catalogue import load_catalogue
-from tiling.importer import import_extracts
-from tiling.postgis import import_extracts as import_into_database
-from tiling.sources.base import FeatureSource
-from tiling.sources.registry import open_source
+from tiling.store.base import FeatureSource
+from tiling.store.import_geopackage import import_extracts
+from tiling.store.import_postgis import import_extracts as import_into_database
+from tiling.store.registry import open_source
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

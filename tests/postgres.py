@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-ROLES = Path(__file__).parent.parent / "tiling" / "roles.sql"
+ROLES = Path(__file__).parent.parent / "tiling" / "store" / "roles.sql"
 PACKAGES = "postgresql-postgis osm2pgsql"
 PASSWORD = "hush-hush"  # noqa: S105 - of a server that lives for one test run
 
@@ -81,7 +81,7 @@ class Server:
         return self._psql(database, "-c", command, **variables)
 
     def create(self, database: str) -> None:
-        """Make a database with the roles of tiling/roles.sql."""
+        """Make a database with the roles of tiling/store/roles.sql."""
         self._psql("postgres", "-v", f"database={database}", "-f", str(ROLES))
 
     def url(self, database: str, user: str = "loc2vec") -> str:

@@ -13,16 +13,16 @@ MODULES = {
     for path in sorted((ROOT / package).rglob("*.py"))
 }
 ONLY_IN = {
-    "mapnik": {"tiling.render", "tiling.basemap"},
+    "mapnik": {"tiling.render.renderer", "tiling.render.basemap"},
     "faiss": {"service.index"},
-    "fsspec": {"tiling.folders"},
-    "osmium": {"tiling.extract", "tiling.replication"},
-    "psycopg2": {"tiling.sources.postgis"},
-    "h3": {"tiling.cells"},
-    "pyogrio": {"tiling.sources.geopackage"},
+    "fsspec": {"tiling.files.folders"},
+    "osmium": {"tiling.osm.extract", "tiling.osm.replication"},
+    "psycopg2": {"tiling.store.postgis"},
+    "h3": {"tiling.geo.cells"},
+    "pyogrio": {"tiling.store.geopackage"},
     "rasterio": {"service.raster"},
     "opentelemetry": {"service.tracing"},
-    "ray": {"tiling.ray_engine"},
+    "ray": {"tiling.dataset.ray"},
     "matplotlib": {"loc2vec.evaluation.report", "loc2vec.explore.drawing"},
     "sklearn": {
         "loc2vec.evaluation.probes",
@@ -37,8 +37,20 @@ NEVER = {
     "loc2vec": {"service", "fastapi", "faiss", "mapnik", "uvicorn"},
     "service": set(),
 }
-LOC2VEC_MAY_USE = {"tiling.values", "tiling.errors", "tiling.files", "tiling.dataset", "tiling.geodesy"}
-LOC2VEC_MAY_USE |= {"tiling.cells", "tiling.geoparquet", "tiling.machine", "tiling.command", "tiling.mercator"}
+LOC2VEC_MAY_USE = {
+    "tiling.values",
+    "tiling.errors",
+    "tiling.files.atomic",
+    "tiling.dataset.dataset",
+    "tiling.geo.geodesy",
+}
+LOC2VEC_MAY_USE |= {
+    "tiling.geo.cells",
+    "tiling.files.geoparquet",
+    "tiling.machine",
+    "tiling.cli.group",
+    "tiling.geo.mercator",
+}
 HTTP_MODULES = {"service.app", "service.engine"}
 
 

@@ -45,7 +45,7 @@ class NoNamesError(StoreError):
 
 
 class NameSearchError(UserError):
-    """A name does not say which place is meant; `candidates` (`tiling.names.NamedPlace`) may be."""
+    """A name does not say which place is meant; `candidates` (`tiling.osm.names.NamedPlace`) may be."""
 
     def __init__(self, message: str, candidates: Sequence[Any]) -> None:
         super().__init__(message)
@@ -96,3 +96,7 @@ class StoppedError(Loc2VecError):
     """The user stopped a job that can go on; a command ends with status 130, as shells have it for Ctrl-C."""
 
     exit_status = 130
+
+
+class GridError(UserError):
+    """A grid or its box makes no sense, holds no place, or holds too many."""

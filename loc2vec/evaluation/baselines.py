@@ -11,8 +11,9 @@ from torch import nn
 from loc2vec.compute import Encode, encode_tiles
 from loc2vec.data import Pixels
 from loc2vec.encoders.registry import build
-from tiling.geodesy import box_around
-from tiling.values import N_CHANNELS, LonLat, OsmObject
+from tiling.geo.geodesy import box_around
+from tiling.osm.values import OsmObject
+from tiling.values import N_CHANNELS, LonLat
 
 Floats = NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from loc2vec.compute import Encode
 from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.retrieval import APART_M, Retrieval, encode_slots, positive_slots
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 
 Floats = NDArray[np.float32]
 Scores = Mapping[str, Mapping[str, float]]  # by method

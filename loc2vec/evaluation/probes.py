@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from loc2vec.evaluation.task import Task
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 
 Probe = Literal["linear", "knn"]
 Floats = NDArray[np.float32]

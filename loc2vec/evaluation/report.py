@@ -28,9 +28,9 @@ from loc2vec.evaluation.table import (
     views_grid,
     views_title,
 )
-from tiling.files import write_json, write_text
-from tiling.geodesy import MetresPerDegree
-from tiling.geoparquet import write_points
+from tiling.files.atomic import write_json, write_text
+from tiling.files.geoparquet import write_points
+from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import ATTRIBUTION
 
 MAPS = 6  # towns that are drawn for a task

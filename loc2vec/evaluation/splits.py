@@ -16,7 +16,8 @@ from sklearn.model_selection import GroupKFold
 
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.task import Task
-from tiling.geodesy import MEAN_RADIUS_M, MetresPerDegree
+from tiling.geo.globe import on_the_globe
+from tiling.geo.geodesy import MetresPerDegree
 
 Split = Literal["towns", "blocks", "random"]
 Rows = NDArray[np.int64]
@@ -72,10 +73,3 @@ def _apart(task: Task, train: Rows, test: Rows) -> NDArray[np.bool_]:
     distance, _ = cKDTree(xyz[test]).query(xyz[train], distance_upper_bound=APART_M)
     apart: NDArray[np.bool_] = np.isinf(distance)
     return apart
-
-
-def on_the_globe(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return positions in metres, float64 [n, 3]: straight lines between them are as long as the ground here."""
-    phi, lam = np.radians(lat), np.radians(lon)
-    unit = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
-    return MEAN_RADIUS_M * unit

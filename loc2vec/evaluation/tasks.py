@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.task import Task
-from tiling.geodesy import box_around
-from tiling.values import LonLat, OsmObject
+from tiling.geo.geodesy import box_around
+from tiling.osm.values import OsmObject
+from tiling.values import LonLat
 
 BUILDINGS = 4  # the channel of every building, whatever its type
 CIVIC = 11

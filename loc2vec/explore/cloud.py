@@ -16,7 +16,7 @@ from loc2vec.explore.colours import Colours, Components
 from loc2vec.explore.drawing import Figure, axes_in, new_figure
 from loc2vec.explore.page import Points, page, small
 from loc2vec.explore.space import Space, Tell, View
-from tiling.files import replacing
+from tiling.files.atomic import replacing
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -18,8 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from loc2vec.explore.strips import Cell, Strips
-from tiling.files import replacing, write_text
-from tiling.geodesy import MetresPerDegree
+from tiling.files.atomic import replacing, write_text
+from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import ATTRIBUTION, Box
 
 __all__ = ["Axes", "Figure"]

@@ -15,7 +15,8 @@ from loc2vec.explore.page import Points, page
 from loc2vec.explore.painting import Painting, spacing_of
 from loc2vec.explore.space import Space, View
 from loc2vec.explore.strips import Cell, Row
-from tiling.values import LonLat, OsmObject
+from tiling.osm.values import OsmObject
+from tiling.values import LonLat
 
 Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from loc2vec.errors import ExploreError
-from loc2vec.evaluation.splits import on_the_globe
 from loc2vec.explore.squares import ABUT, Pixels, paint
-from tiling.mercator import MAX_LAT, pixels_per_metre, to_world
+from tiling.geo.globe import on_the_globe
+from tiling.geo.mercator import MAX_LAT, pixels_per_metre, to_world
 from tiling.values import Box
 
 MARGIN = 1.0  # squares around the outermost places

@@ -11,7 +11,7 @@ from loc2vec.explore.page import page
 from loc2vec.explore.space import Space, View, place_of
 from loc2vec.explore.strips import Cell, Row, Strips
 from loc2vec.explore.ways import Neighbor, Vector, walk
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat
 
 

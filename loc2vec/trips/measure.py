@@ -14,7 +14,7 @@ from loc2vec.evaluation.splits import folds
 from loc2vec.evaluation.task import Task
 from loc2vec.trips.models import READERS, fit_predict
 from loc2vec.trips.trip import Sequences, Trips
-from tiling.geodesy import MetresPerDegree
+from tiling.geo.geodesy import MetresPerDegree
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.geodesy import MetresPerDegree
-from tiling.values import WayGraph
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.osm.values import WayGraph
 
 Points = NDArray[np.float64]
 

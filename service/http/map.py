@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from service.http.embedding import PngResponse
 from service.http.formats import PNG, answer, choose
 from service.http.parts import Engines, Gates
-from service.pictures import TileNumber
 from service.problems import RESPONSES
 from service.schemas import MapPath, MapQuery
+from tiling.render.pictures import TileNumber
 
 router = APIRouter(tags=["map"])
 

@@ -35,7 +35,7 @@ from service.schemas import (
 )
 from service.search import Neighbor
 from tiling.catalogue import load_catalogue
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat
 
 router = APIRouter(tags=["neighbours"])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from loc2vec.explore.space import Space
 from loc2vec.vectors import Vectors
 from tiling.errors import OutsideError
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, TILE_SIZE, Box, LonLat, TileGeometry
 
 SIDE = 12  # places along each side of the town

@@ -14,8 +14,9 @@ from loc2vec.evaluation.splits import APART_M, BLOCK_M, blocks, folds, groups, s
 from loc2vec.evaluation.table import as_values, margins, of_town, table, town_grid, views_grid
 from loc2vec.evaluation.task import Task
 from loc2vec.evaluation.tasks import BUILDING_TYPES, POINTS, Town, kind_of, make_task
-from tiling.geodesy import ground_distance_m
-from tiling.values import LonLat, OsmObject
+from tiling.geo.geodesy import ground_distance_m
+from tiling.osm.values import OsmObject
+from tiling.values import LonLat
 
 
 def make(n=300, towns=6, classes=("a", "b", "c"), seed=0, **more):

@@ -28,7 +28,8 @@ from loc2vec.explore.saliency import occlusion, saliency
 from loc2vec.explore.space import Space
 from loc2vec.explore.town import town
 from tests.loc2vec.explored import CHANNELS, SIDE, SOUTH, STEP_DEG, WEST, encode, make_space
-from tiling.values import N_CHANNELS, Box, LonLat, OsmObject
+from tiling.osm.values import OsmObject
+from tiling.values import N_CHANNELS, Box, LonLat
 
 MIDDLE = LonLat(WEST + 6 * STEP_DEG, SOUTH + 6 * STEP_DEG)
 CORNER = LonLat(WEST, SOUTH)

@@ -17,7 +17,7 @@ from loc2vec.explore.space import Space
 from loc2vec.explore.walks import random_walks
 from loc2vec.explore.ways import combine, walk
 from tests.loc2vec.explored import SOUTH, STEP_DEG, WEST, encode, make_space, tile_at
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat
 
 CORNER = LonLat(WEST, SOUTH)

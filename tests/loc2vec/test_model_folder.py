@@ -9,7 +9,7 @@ from loc2vec import model
 from loc2vec.encoders.registry import build
 from loc2vec.errors import ModelError
 from loc2vec.model import ModelConfig, load_model, model_path, save_model, shipped_names
-from tiling.files import sha256_of
+from tiling.files.atomic import sha256_of
 from tiling.values import TileGeometry
 
 

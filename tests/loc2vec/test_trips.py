@@ -11,8 +11,8 @@ from loc2vec.trips.measure import measure, shapes
 from loc2vec.trips.models import READERS, fit_predict
 from loc2vec.trips.trip import Sequences, Trips
 from loc2vec.trips.walk import Roads, along, make_trips, received, walk
-from tiling.geodesy import MetresPerDegree
-from tiling.values import WayGraph
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.osm.values import WayGraph
 
 SCALE = np.array(MetresPerDegree.at(43.0))
 

@@ -13,7 +13,7 @@ from loc2vec.vectors import Vectors
 from service.engine import Engine
 from service.http.formats import ARROW, GEOJSON, PARQUET
 from tests.service.test_app import MONACO, PARIS, check_problem
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat, Pose
 
 CELL = "8a3969a41d37fff"

@@ -5,7 +5,7 @@ import pytest
 from service.demo import DemoPaths, default_work_folder, prepare_demo, urls_to_try
 from service.index import NeighborIndex
 from tests.service.conftest import save_fresh_model
-from tiling.sources.registry import open_source
+from tiling.store.registry import open_source
 
 
 @pytest.fixture(autouse=True)

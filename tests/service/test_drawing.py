@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.drawing import AT_ONCE, RenderProcess
 from service.embed import Places
 from service.engine import Engine, EngineSettings
-from service.rendering import RenderThread
 from tiling.errors import StoreError
+from tiling.render.process import AT_ONCE, RenderProcess
+from tiling.render.thread import RenderThread
 from tiling.values import LonLat, Pose
 
 
@@ -52,7 +52,7 @@ def test_an_error_of_the_store_comes_out_here_and_the_process_goes_on(own_store:
 def test_a_program_that_does_not_close_it_ends(monaco_store: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "from service.drawing import RenderProcess\n"
+        "from tiling.render.process import RenderProcess\n"
         "if __name__ == '__main__':\n"
         f"    process = RenderProcess({str(monaco_store)!r})\n"
         "    print(process._process.pid)\n"

@@ -7,18 +7,18 @@ import pytest
 from loc2vec.encoder import LocationEncoder
 from loc2vec.vectors import Vectors, read_vectors, write_vectors
 from service.embed import Places, embed, places_of_file, places_of_grid
-from service.errors import EmbeddingError, GridError
+from service.errors import EmbeddingError
 from tests.service.conftest import save_fresh_model
-from tiling.errors import FingerprintError, PointsError
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
+from tiling.errors import FingerprintError, GridError, PointsError
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
 from tiling.values import Box
 
 
 def test_workers_change_nothing(
     monaco_store: Path, encoder: LocationEncoder, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.workers.CHUNK", 16)
+    monkeypatch.setattr("tiling.render.batch.CHUNK", 16)
     some = Places(places.lon_lat[:40])
     for workers in (0, 2):
         done: list[int] = []

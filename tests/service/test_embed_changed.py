@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from loc2vec.vectors import read_vectors
 from service.cli import main
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 
 
 def run(*arguments: str | Path) -> str:

@@ -15,10 +15,10 @@ from service.cli import main
 from service.evaluate import covered_by, encode_tasks, read_towns
 from service.evaluate_cli import _tasks
 from tiling.catalogue import load_catalogue
+from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
-from tiling.extract import read_objects
-from tiling.job import TileJob, run_job
-from tiling.sources.registry import open_source
+from tiling.osm.extract import read_objects
+from tiling.store.registry import open_source
 from tiling.values import LonLat
 
 
@@ -60,8 +60,8 @@ def test_one_command_from_extract_to_table(monaco_pbf, monaco_store, model_folde
 
 def test_tiles_are_those_of_their_places_with_channels_blanked(monaco_pbf, monaco_store, encoder, towns):
     from loc2vec.evaluation.baselines import channel_means
-    from service.rendering import draw
-    from tiling.render import Renderer
+    from tiling.render.renderer import Renderer
+    from tiling.render.thread import draw
 
     names = ("land use", "building levels")
     tasks = [make_task(name, towns, covered_by(str(monaco_store)), 20) for name in names]

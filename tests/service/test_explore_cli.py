@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.explore_cli import explore_command
 from tests.service.test_cli import check_failure, run
-from tiling.geodesy import ground_distance_m
+from tiling.geo.geodesy import ground_distance_m
 
 STREET, QUAY = "43.7384,7.4246", "43.7347,7.4213"
 SEA = "43.7372,7.4330"

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import shapely
 
-from service.errors import GridError
-from service.grid import grid, parse_box
-from tiling.errors import PlaceError
-from tiling.geodesy import ground_distance_m
+from tiling.errors import GridError, PlaceError
+from tiling.geo.geodesy import ground_distance_m
+from tiling.geo.grid import grid, parse_box
 from tiling.values import Box
 
 

@@ -13,18 +13,19 @@ from PIL import Image
 
 from loc2vec.explore.colours import Colours
 from loc2vec.vectors import Vectors
-from service.drawing import RenderProcess
 from service.engine import Engine
 from service.index import NeighborIndex
 from service.overlay import Overlay
-from service.pictures import BaseTile, Cells, TileNumber
+from service.pictures import Cells
 from service.server import open_engine
 from service.settings import Settings
 from tests.service.conftest import GRID_M, serving
 from tests.service.test_app import check_problem
-from tiling.basemap import draw_tile
-from tiling.mercator import tile_box, to_world
-from tiling.sources.registry import open_source
+from tiling.geo.mercator import tile_box, to_world
+from tiling.render.basemap import draw_tile
+from tiling.render.pictures import BaseTile, TileNumber
+from tiling.render.process import RenderProcess
+from tiling.store.registry import open_source
 
 ZOOM = 15
 

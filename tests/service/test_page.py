@@ -24,11 +24,11 @@ from service.server import bind, open_engine, url_of
 from service.settings import Settings
 from tests.service.test_access import HASHES, KEY, changed
 from tiling.catalogue import load_catalogue
-from tiling.geodesy import ground_distance_m
-from tiling.mercator import to_world
-from tiling.sources.base import FeatureSource
-from tiling.sources.geopackage import ExtractRecord, write_geopackage
-from tiling.sources.registry import open_source
+from tiling.geo.geodesy import ground_distance_m
+from tiling.geo.mercator import to_world
+from tiling.store.base import FeatureSource
+from tiling.store.geopackage import ExtractRecord, write_geopackage
+from tiling.store.registry import open_source
 from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)

@@ -17,7 +17,7 @@ from service.engine import Engine, EngineSettings
 from service.evaluate import encode_tasks
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
-from tiling.render import Renderer
+from tiling.render.renderer import Renderer
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)

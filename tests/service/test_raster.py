@@ -12,11 +12,11 @@ from pyproj import Transformer
 
 from loc2vec.encoder import LocationEncoder
 from service.cli import main
-from service.errors import GridError
 from service.raster import raster_grid
-from tiling.geodesy import ground_distance_m
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
+from tiling.errors import GridError
+from tiling.geo.geodesy import ground_distance_m
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
 from tiling.values import Box
 
 BOX = "7.415,43.730,7.432,43.742"

@@ -11,9 +11,9 @@ from loc2vec.evaluation import baselines
 from loc2vec.model import load_model, model_path, shipped_names
 from loc2vec.retrieval import retrieval
 from tiling.catalogue import load_catalogue
-from tiling.dataset import TileDataset
-from tiling.files import read_json
-from tiling.job import TileJob, run_job
+from tiling.dataset.dataset import TileDataset
+from tiling.dataset.job import TileJob, run_job
+from tiling.files.atomic import read_json
 from tiling.values import ATTRIBUTION
 
 

@@ -24,8 +24,8 @@ from tests.service.test_access import changed
 from tests.service.test_app import check_problem
 from tiling.catalogue import load_catalogue
 from tiling.errors import StoreReplacedError
-from tiling.sources.registry import open_source, revision
-from tiling.update import update_store
+from tiling.store.registry import open_source, revision
+from tiling.store.update_postgis import update_store
 from tiling.values import Box
 
 

@@ -14,8 +14,8 @@ from service.cli import main
 from service.evaluate import covered_by
 from service.trips import WAYS, encode_points, read_trips
 from tests.service.conftest import save_fresh_model
+from tiling.osm.ways import read_graphs
 from tiling.values import TileGeometry
-from tiling.ways import read_graphs
 
 
 def run(*arguments):

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from service.embed import Places
-from service.rendering import draw
-from service.workers import draw_all
 from tiling.errors import StoreError, WorkerError
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
+from tiling.render.batch import draw_all
+from tiling.render.renderer import Renderer
+from tiling.render.thread import draw
+from tiling.store.base import FeatureSource
 from tiling.values import LonLat
 
 
 def test_tiles_come_in_order(monaco: FeatureSource, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.workers.CHUNK", 8)
+    monkeypatch.setattr("tiling.render.batch.CHUNK", 8)
     lon_lat = places.lon_lat[30:80]
     asked = [LonLat(*row) for row in lon_lat.tolist()]
     alone = np.concatenate([draw(Renderer(monaco), asked[start : start + 8]) for start in range(0, 50, 8)])
@@ -56,7 +56,7 @@ def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> No
 
 def test_workers_end_with_a_killed_parent(monaco_store: Path) -> None:
     code = (
-        "import sys, numpy as np; from service.workers import draw_all\n"
+        "import sys, numpy as np; from tiling.render.batch import draw_all\n"
         "tiles = draw_all(sys.argv[1], np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
         "next(tiles); print('drawing', flush=True); list(tiles)"
     )

@@ -8,13 +8,13 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from tiling.basemap import COLOURS, FEATURES_FROM_ZOOM, THEMES, Theme, draw_map, draw_tile
 from tiling.catalogue import load_catalogue
-from tiling.geodesy import box_around
-from tiling.mercator import from_world, pixels_per_metre, tile_box, to_world
-from tiling.sources.base import FeatureSource
-from tiling.sources.geopackage import ExtractRecord, write_geopackage
-from tiling.sources.registry import open_source
+from tiling.geo.geodesy import box_around
+from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
+from tiling.render.basemap import COLOURS, FEATURES_FROM_ZOOM, THEMES, Theme, draw_map, draw_tile
+from tiling.store.base import FeatureSource
+from tiling.store.geopackage import ExtractRecord, write_geopackage
+from tiling.store.registry import open_source
 from tiling.values import Box, Features, LonLat, TileGeometry
 
 SEA, AWAY = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)

@@ -1,8 +1,8 @@
 import pytest
 
-from tiling.cells import place_of_cell
 from tiling.errors import PlaceError
-from tiling.geodesy import ground_distance_m
+from tiling.geo.cells import place_of_cell
+from tiling.geo.geodesy import ground_distance_m
 
 
 def test_a_cell_is_where_h3_has_it() -> None:

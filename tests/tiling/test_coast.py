@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import shapely
 
-from tiling.coast import sea_polygons
-from tiling.coverage import coverage, shrink
-from tiling.geodesy import MetresPerDegree
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.osm.coast import sea_polygons
+from tiling.osm.coverage import coverage, shrink
 from tiling.values import Box
 
 BOX = Box(0.0, 0.0, 1.0, 1.0)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import Server
-from tiling.engines import Processes
+from tiling.dataset.executors import Processes
+from tiling.dataset.job import TileJob, run_job
 from tiling.errors import StoreUnavailableError
-from tiling.job import TileJob, run_job
-from tiling.sources.registry import open_source
+from tiling.store.registry import open_source
 from tiling.values import Box
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'loc2vec_api'"

@@ -4,7 +4,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from tiling.geodesy import MetresPerDegree, box_around, ground_distance_m
+from tiling.geo.geodesy import MetresPerDegree, box_around, ground_distance_m
 from tiling.values import Box, LonLat
 
 GEOD = pyproj.Geod(ellps="WGS84")

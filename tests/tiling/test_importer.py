@@ -11,10 +11,10 @@ import shapely
 
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
-from tiling.geodesy import box_around
-from tiling.importer import MAX_VERTICES, import_extracts
-from tiling.sources.base import FeatureSource
-from tiling.sources.registry import open_source
+from tiling.geo.geodesy import box_around
+from tiling.store.base import FeatureSource
+from tiling.store.import_geopackage import MAX_VERTICES, import_extracts
+from tiling.store.registry import open_source
 from tiling.values import Box, Features, LonLat
 
 Import = Callable[..., FeatureSource]

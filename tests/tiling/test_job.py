@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from tiling.dataset import PLACES_PER_SHARD, TileDataset, shard_name
-from tiling.engines import Processes
+from tiling.dataset.dataset import PLACES_PER_SHARD, TileDataset, shard_name
+from tiling.dataset.executors import Processes
+from tiling.dataset.job import Done, TileJob, locate, run_job
+from tiling.dataset.places import draw_places
 from tiling.errors import DatasetError, FingerprintError, OutsideError
-from tiling.files import read_json, write_json
-from tiling.geodesy import ground_distance_m
-from tiling.job import Done, TileJob, locate, run_job
-from tiling.places import draw_places
-from tiling.points import read_points
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
+from tiling.files.atomic import read_json, write_json
+from tiling.files.points import read_points
+from tiling.geo.geodesy import ground_distance_m
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
 from tiling.values import LonLat, Pose
 
 

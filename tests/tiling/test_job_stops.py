@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiling.processes import all_gone, contents, descendants, start, tile, wait_for
-from tiling.dataset import TileDataset, shard_name
-from tiling.engines import MAX_LOSSES, Processes
+from tiling.dataset.dataset import TileDataset, shard_name
+from tiling.dataset.executors import MAX_LOSSES, Processes
+from tiling.dataset.job import Done, Share, TileJob, run_job
 from tiling.errors import DatasetError, StoreError, WorkerError
-from tiling.job import Done, Share, TileJob, run_job
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
 

@@ -11,13 +11,13 @@ import pytest
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
 from tiling.errors import AmbiguousNameError, NoNamesError, StoreError, UnknownNameError
-from tiling.geodesy import ground_distance_m
-from tiling.importer import import_extracts
-from tiling.names import NamedPlace, fold, resolve
-from tiling.postgis import import_extracts as import_into_database
-from tiling.sources.base import FeatureSource
-from tiling.sources.registry import holds, open_source
-from tiling.update import update_store
+from tiling.geo.geodesy import ground_distance_m
+from tiling.osm.names import NamedPlace, fold, resolve
+from tiling.store.base import FeatureSource
+from tiling.store.import_geopackage import import_extracts
+from tiling.store.import_postgis import import_extracts as import_into_database
+from tiling.store.registry import holds, open_source
+from tiling.store.update_postgis import update_store
 from tiling.values import Box, LonLat
 
 Both = Callable[..., Sequence[FeatureSource]]

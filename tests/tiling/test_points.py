@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tiling.errors import PlaceError, PointsError
-from tiling.points import read_points
+from tiling.files.points import read_points
 from tiling.values import check_place
 
 

@@ -16,16 +16,16 @@ from click.testing import CliRunner
 from service.cli import main
 from tests.postgres import PASSWORD, Server
 from tiling.catalogue import load_catalogue
+from tiling.dataset.job import TileJob
+from tiling.dataset.places import draw_places
 from tiling.errors import ExtractError, FingerprintError, StoreError, StoreUnavailableError, UserError
-from tiling.importer import import_extracts as import_into_file
-from tiling.job import TileJob
-from tiling.osm2pgsql import lua_string
-from tiling.places import draw_places
-from tiling.postgis import import_extracts
-from tiling.render import Renderer
-from tiling.sources.base import FeatureSource
-from tiling.sources.postgis import Database, without_secrets
-from tiling.sources.registry import content_hash, open_source
+from tiling.osm.osm2pgsql import lua_string
+from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
+from tiling.store.import_geopackage import import_extracts as import_into_file
+from tiling.store.import_postgis import import_extracts
+from tiling.store.postgis import Database, without_secrets
+from tiling.store.registry import content_hash, open_source
 from tiling.values import Box, LonLat, Pose
 
 WORLD = Box(-180, -90, 180, 90)

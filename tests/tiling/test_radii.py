@@ -8,12 +8,12 @@ import shapely
 from click.testing import CliRunner
 
 from tiling.catalogue import load_catalogue
-from tiling.changes import Changes
-from tiling.cli import tile_command
-from tiling.dataset import TileDataset
-from tiling.geodesy import MetresPerDegree
-from tiling.job import TileJob, run_job
-from tiling.render import Renderer
+from tiling.cli.tile import tile_command
+from tiling.dataset.dataset import TileDataset
+from tiling.dataset.job import TileJob, run_job
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.render.renderer import Renderer
+from tiling.store.changes import Changes
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)

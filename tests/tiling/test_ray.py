@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.tiling.processes import all_gone, contents, descendants, start, tile, wait_for
-from tiling.dataset import TileDataset
-from tiling.engines import MAX_LOSSES
+from tiling.dataset.dataset import TileDataset
+from tiling.dataset.executors import MAX_LOSSES
+from tiling.dataset.job import TileJob, run_job
+from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
-from tiling.folders import open_folder
-from tiling.job import TileJob, run_job
-from tiling.ray_engine import RayCluster
+from tiling.files.folders import open_folder
 
 
 @pytest.fixture(scope="module")

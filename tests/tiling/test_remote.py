@@ -10,12 +10,12 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from tests.tiling.processes import contents
-from tiling.dataset import TileDataset, shard_name
-from tiling.engines import Processes
+from tiling.dataset.dataset import TileDataset, shard_name
+from tiling.dataset.executors import Processes
+from tiling.dataset.job import Share, TileJob, run_job
+from tiling.dataset.verify import verify
 from tiling.errors import DatasetError, UserError, WriteError
-from tiling.folders import Folder, open_folder
-from tiling.job import Share, TileJob, run_job
-from tiling.verify import verify
+from tiling.files.folders import Folder, open_folder
 
 NUMBERS = itertools.count()
 

@@ -11,11 +11,11 @@ import shapely
 from tests.tiling.reference import iou, reference_tile
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
-from tiling.geodesy import MetresPerDegree, box_around
-from tiling.render import Renderer, _Scene, _Window
-from tiling.sources.base import FeatureSource
-from tiling.sources.geopackage import ExtractRecord, write_geopackage
-from tiling.sources.registry import open_source
+from tiling.geo.geodesy import MetresPerDegree, box_around
+from tiling.render.renderer import Renderer, _Scene, _Window
+from tiling.store.base import FeatureSource
+from tiling.store.geopackage import ExtractRecord, write_geopackage
+from tiling.store.registry import open_source
 from tiling.values import Box, Features, LonLat, Pose, TileGeometry
 
 CASINO = LonLat(7.4283, 43.7396)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from service.cli import main
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
+from tiling.dataset.job import TileJob, run_job
 from tiling.errors import DatasetError, ExtractError, ReplicationError, StoreError
-from tiling.geodesy import MetresPerDegree
-from tiling.job import TileJob, run_job
-from tiling.postgis import import_extracts
-from tiling.render import Renderer
-from tiling.sources.registry import changes_since, content_hash, open_source
-from tiling.update import apply_replication, update_store
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.render.renderer import Renderer
+from tiling.store.import_postgis import import_extracts
+from tiling.store.registry import changes_since, content_hash, open_source
+from tiling.store.update_postgis import apply_replication, update_store
 from tiling.values import Box, LonLat, Pose, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -80,7 +80,7 @@ def test_a_stopped_update_is_taken_up_by_the_next(
 ) -> None:
     before, hashed = content(slim), content_hash(slim)
     with monkeypatch.context() as patch:
-        patch.setattr("tiling.update.make_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("tiling.store.update_postgis.make_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):  # osm2pgsql is through, the features are not
             update_store(slim, change_file, load_catalogue())
     assert content(slim) == before

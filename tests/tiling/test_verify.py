@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from service.cli import main
 from tests.tiling.processes import contents
-from tiling.dataset import TileDataset, shard_name
+from tiling.dataset.dataset import TileDataset, shard_name
+from tiling.dataset.job import Share, TileJob, run_job
+from tiling.dataset.verify import verify
 from tiling.errors import DatasetError
-from tiling.job import Share, TileJob, run_job
-from tiling.verify import verify
 
 FLIPS = 60
 

@@ -5,9 +5,9 @@ import osmium
 import pytest
 
 from tiling.errors import ExtractError
-from tiling.extract import read_ways
-from tiling.values import OsmWay
-from tiling.ways import KEYS, MODES, graph_of, read_graphs
+from tiling.osm.extract import read_ways
+from tiling.osm.values import OsmWay
+from tiling.osm.ways import KEYS, MODES, graph_of, read_graphs
 
 ROAD, CYCLE, FOOT = (next(mode for mode in MODES if mode.name == name) for name in ("road", "cycle", "foot"))
 

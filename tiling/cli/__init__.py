@@ -1,0 +1,1 @@
+"""The commands `loc2vec import`, `update` and `tile`, and what all commands share."""

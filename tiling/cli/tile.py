@@ -1,0 +1,171 @@
+"""`loc2vec tile`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tiling.cli.options import without_passwords
+from tiling.cli.progress import Progress
+from tiling.errors import DamagedError, StoppedError
+from tiling.machine import cpu_count
+from tiling.values import TILE_RADIUS_M, TileGeometry
+
+if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
+    from tiling.dataset.executors import Engine
+    from tiling.dataset.job import Done, TileSummary
+
+FILE = click.Path(path_type=Path)
+
+
+class ShareType(click.ParamType[tuple[int, int]]):
+    """I/N, one of N parts of a job."""
+
+    name = "I/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (I, N)."""
+        if isinstance(value, tuple):
+            return value
+        part, _, parts = str(value).partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            self.fail(f"{value!r} is not one of 1/N, 2/N, ... N/N", param, ctx)
+        return int(part), int(parts)
+
+
+class Radii(click.ParamType[tuple[float, ...]]):
+    """Metres, separated by commas, rising."""
+
+    name = "M,M,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Return the radii."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            radii = tuple(map(float, str(value).split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of metres such as 100,400", param, ctx)
+        if list(radii) != sorted(set(radii)) or not all(10 <= radius <= 1000 for radius in radii):
+            self.fail(f"{value!r}: the radii must rise, from 10 to 1000 m", param, ctx)
+        return radii
+
+
+@click.command("tile")
+@click.option("--store", "stores", multiple=True, callback=without_passwords, help="Feature store; repeat for more.")
+@click.option("--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume.")
+@click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
+@click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
+@click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).")
+@click.option(
+    "--tile-radius", type=click.FloatRange(10, 1000), show_default=f"{TILE_RADIUS_M:g}",
+    help="Metres from the middle of a tile to its edge; the pixels stay 128 x 128.",
+)  # fmt: skip
+@click.option("--radii", type=Radii(), help="Or several, such as 100,400: tiles of as many scales, one model for all.")
+@click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
+@click.option(
+    "--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0), help="Processes; 0: none."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--ray-address", help="Ray cluster, if not RAY_ADDRESS; without both, one is started here.")
+@click.option(
+    "--shard", "share", type=ShareType(), default="1/1", help="Make one of N parts, as one task of an array job."
+)
+@click.option("--verify", is_flag=True, help="Read every byte of the dataset in --out and name what is wrong.")
+@click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def tile_command(
+    stores: tuple[str, ...],
+    out: str | None,
+    preview: Path | None,
+    locations: int | None,
+    points: Path | None,
+    tile_radius: float | None,
+    radii: tuple[float, ...] | None,
+    positives: int,
+    workers: int,
+    seed: int,
+    engine: str,
+    ray_address: str | None,
+    share: tuple[int, int],
+    verify: bool,
+    repair: bool,
+    as_json: bool,
+) -> None:
+    """Draw a dataset of tiles: an anchor and its turned and shifted positives for each place.
+
+    Stopped in any way, the same command goes on where it was.
+
+    \b
+    Examples:
+        loc2vec tile --store monaco.gpkg --out tiles --locations 500
+        loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
+        loc2vec tile --out tiles --verify
+    """
+    from tiling.dataset.job import Share, TileJob, draw_sheet, places_of, run_job
+
+    if (out is None) == (preview is None):
+        raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
+    if verify and out is not None:
+        _verify(out, as_json)
+        return
+    if not stores:
+        raise click.UsageError("give --store, once or more")
+    if (locations is None) == (points is None):
+        raise click.UsageError("give --locations N or --points FILE, one of them")
+    if tile_radius is not None and radii is not None:
+        raise click.UsageError("give --tile-radius or --radii, one of them")
+    radius, *wider = radii or (tile_radius or TILE_RADIUS_M,)
+    job = TileJob(stores, positives, seed, TileGeometry(radius_m=radius, wider_m=tuple(wider)), locations, points)
+    if preview is not None:
+        places = places_of(job)
+        draw_sheet(job, places, preview)
+        click.echo(f"{len(places)} places in {preview}")
+    elif out is not None:
+        where = _engine(engine, ray_address, workers)
+        with Progress(1 + positives) as progress:
+
+            def told(done: "Done", shards: int) -> None:
+                progress.update(done.places, done.made, shards)
+
+            try:
+                summary = run_job(job, out, where, Share(*share), repair, told)
+            except KeyboardInterrupt:
+                raise StoppedError(f"stopped at {progress}: the same command goes on from there") from None
+        click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
+
+
+def _engine(name: str, ray_address: str | None, workers: int) -> "Engine":
+    if name == "ray":
+        from tiling.dataset.ray import RayCluster
+
+        return RayCluster(ray_address, workers)
+    if ray_address is not None:
+        raise click.UsageError("--ray-address goes with --engine ray")
+    from tiling.dataset.executors import InProcess, Processes
+
+    return Processes(workers) if workers else InProcess()
+
+
+def _verify(out: str, as_json: bool) -> None:
+    from tiling.dataset.verify import verify
+
+    faults = verify(out)
+    if as_json:
+        click.echo(json.dumps({"out": out, "faults": faults}))
+    else:
+        click.echo("\n".join(faults) if faults else f"{out} is whole")
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DamagedError(f"{count} in {out}: run the `loc2vec tile` that made it with --repair")
+
+
+def _told(summary: "TileSummary", out: str) -> str:
+    return (
+        f"{summary.tiles:,} tiles of {summary.places:,} places in {out} ({summary.bytes / 1e6:.1f} MB): "
+        f"{summary.shards_made} shards made, {summary.shards_found} found"
+        + ("" if summary.finished else "; the dataset is finished when the other parts are done")
+    )

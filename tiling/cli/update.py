@@ -1,0 +1,49 @@
+"""`loc2vec update`."""
+
+import json
+from pathlib import Path
+
+import click
+from shapely import to_geojson
+
+from tiling.catalogue import load_catalogue
+from tiling.cli.options import without_password
+from tiling.values import TileGeometry
+
+
+@click.command("update")
+@click.argument("changes", required=False, type=FilePath)
+@click.option("--store", required=True, callback=without_password, help="PostGIS store, imported with --slim.")
+@click.option("--replication", metavar="URL", help="Or: a replication server; all that it has and the store has not.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON, with the area that is to be seen anew."
+)
+def update_command(changes: Path | None, store: str, replication: str | None, as_json: bool) -> None:
+    """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
+
+    `loc2vec embed --only-changed` then embeds the places again whose tiles changed.
+
+    \b
+    Example:
+        loc2vec update changes.osc.gz --store postgresql://loc2vec@localhost/osm
+    """
+    from tiling.store.registry import is_database
+    from tiling.store.update_postgis import apply_replication, update_store
+
+    if (changes is None) == (replication is None):
+        raise click.UsageError("give either a file of changes or --replication URL")
+    if not is_database(store):
+        raise click.UsageError("a GeoPackage is not updated: import the new extract in its place")
+    if changes is not None:
+        summary = update_store(store, changes, load_catalogue())
+    else:
+        summary = apply_replication(store, str(replication), load_catalogue())
+    area = summary.changes.area(TileGeometry())
+    facts = {"store": store, "came": summary.came, "went": summary.went, "changed": len(summary.changes)}
+    if as_json:
+        click.echo(json.dumps({**facts, "area": json.loads(to_geojson(area))}))
+        return
+    click.echo(f"{summary.went:,} features went, {summary.came:,} came in {store}")
+    if len(summary.changes):
+        west, south, east, north = area.bounds
+        click.echo(f"tiles changed within lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}")

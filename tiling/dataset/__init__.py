@@ -1,0 +1,1 @@
+"""Tile datasets: the jobs that make them, their shards, reading them."""

@@ -1,0 +1,238 @@
+"""Tile datasets: a folder of GeoParquet shards, one row a tile, and the `dataset.json` that describes them."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+from numpy.typing import NDArray
+
+from tiling.catalogue import load_catalogue
+from tiling.errors import DatasetError, UserError
+from tiling.files.atomic import json_bytes, parse_json
+from tiling.files.folders import Folder, open_folder
+from tiling.files.geoparquet import parquet_bytes, with_points
+from tiling.values import Pose, TileGeometry, check_fingerprint, fingerprint
+
+MANIFEST = "dataset.json"
+PLACES = "places.parquet"
+PLAN = "plan.json"
+PLACES_PER_SHARD = 64
+READERS = 8  # shards read at a time
+REPAIR = "run the same `loc2vec tile` with --repair"
+ZSTD_LEVEL = 1  # larger levels cost more than they save
+
+
+def shard_name(number: int) -> str:
+    """Return the file name of shard `number` of a dataset."""
+    return f"tiles-{number:05d}.parquet"
+
+
+def shard_number(name: str) -> int | None:
+    """Return the number of the shard that a file name is for, or None for other files."""
+    digits = name.removeprefix("tiles-").removesuffix(".parquet")
+    return int(digits) if digits.isdecimal() and name == shard_name(int(digits)) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardPlaces:
+    """The places of one shard: `place` int64 [p] their numbers, `store` the names of theirs, the poses of their tiles.
+
+    The poses stand in slot order, slot 0 the anchor.
+    """
+
+    place: NDArray[np.int64]
+    store: list[str]
+    poses: list[list[Pose]]
+
+
+def compress(tiles: NDArray[np.uint8]) -> list[bytes]:
+    """Return one zstd frame for each of the tiles, uint8 [n, 12, size, size]."""
+    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+    return [compressor.compress(tile.tobytes()) for tile in tiles]
+
+
+def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> bytes:
+    """Return the file of one shard, the same bytes for the same values; `plan` is the fingerprint of its job."""
+    poses = [pose for each in places.poses for pose in each]
+    per_place = [len(each) for each in places.poses]
+    table = pa.table(
+        {
+            "place": pa.array(np.repeat(places.place, per_place), pa.int64()),
+            "slot": pa.array(np.concatenate([np.arange(n) for n in per_place]), pa.int16()),
+            "role": ["positive" if slot else "anchor" for n in per_place for slot in range(n)],
+            "store": [name for name, n in zip(places.store, per_place, strict=True) for _ in range(n)],
+            "lat": [pose.lat for pose in poses],
+            "lon": [pose.lon for pose in poses],
+            "rotation_deg": [pose.rotation_deg for pose in poses],
+            "shift_x_m": [pose.shift_x_m for pose in poses],
+            "shift_y_m": [pose.shift_y_m for pose in poses],
+            "frame": pa.array(frames, pa.binary()),
+            "crc32": pa.array([zlib.crc32(frame) for frame in frames], pa.uint32()),
+        }
+    )
+    lat, lon = (np.array(table[name]) for name in ("lat", "lon"))
+    return parquet_bytes(with_points(table, lat, lon, {"plan": plan}), "none")
+
+
+def decode_table(data: bytes, what: str) -> pa.Table:
+    """Return the table of a Parquet file; `DatasetError` about `what` when it is not one."""
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{what} is damaged") from error
+
+
+def frames_of(data: bytes) -> list[bytes] | None:
+    """Return the frames of a shard, or None when it is no whole shard."""
+    try:
+        frames: list[bytes] = decode_table(data, "the shard")["frame"].to_pylist()
+    except (DatasetError, KeyError):
+        return None
+    return frames
+
+
+def plan_fingerprint(plan: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a plan: of all that it says but this fingerprint."""
+    return fingerprint({key: value for key, value in plan.items() if key != "plan"}, PLACES_PER_SHARD)
+
+
+def read_facts(folder: Folder, name: str) -> dict[str, Any]:
+    """Return what a JSON file of a dataset holds, nothing when a byte of it is not as `json_bytes` writes it."""
+    data = folder.read(name)
+    try:
+        facts = parse_json(data, name)
+    except UserError:
+        return {}
+    return facts if json_bytes(facts) == data else {}
+
+
+def manifest_bytes(plan: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return the manifest of a finished dataset: its plan, its shards, and a checksum of both."""
+    manifest = {**plan, "shards": shards}
+    return json_bytes({**manifest, "checksum": sha256(json_bytes(manifest)).hexdigest()})
+
+
+def is_share(name: str) -> bool:
+    """Tell whether a file name is that of what a finished share of a job leaves for the last one."""
+    return name.startswith("share-") and name.endswith(".json")
+
+
+def shard_plan(data: bytes) -> str | None:
+    """Return the fingerprint of the job that wrote a shard, or None when it is no whole shard."""
+    try:
+        metadata = decode_table(data, "the shard").schema.metadata or {}
+    except DatasetError:
+        return None
+    return bytes(metadata.get(b"plan", b"")).decode()
+
+
+def unfinished(folder: Folder, sizes: Mapping[str, int]) -> str:
+    """Say what keeps a folder without a manifest from being a dataset."""
+    if PLAN not in sizes:
+        return f"{folder.location} holds no tile dataset: make one with `loc2vec tile --out {folder.location}`"
+    shards = read_facts(folder, PLAN).get("n_shards", "its")
+    made = sum(shard_number(name) is not None for name in sizes)
+    return (
+        f"{folder.location} is unfinished, {made} of {shards} shards are there: run the same `loc2vec tile` to its end"
+    )
+
+
+def shard_record(number: int, rows: int, data: bytes) -> dict[str, Any]:
+    """Return what the manifest keeps of a shard: file, rows, bytes, SHA-256."""
+    return {"file": shard_name(number), "rows": rows, "bytes": len(data), "sha256": sha256(data).hexdigest()}
+
+
+class TileDataset:
+    """A dataset open for reading: tiles by place and slot. Safe to share between threads.
+
+    `places` has one row a place: place, store, lat, lon, and (not in datasets of the first version) kind, group
+    and the columns of the user's file; see `tiling.geo.groups` for what a group is.
+    """
+
+    def __init__(self, manifest: dict[str, Any], table: pa.Table, places: pa.Table | None) -> None:
+        self.fingerprint = str(manifest["fingerprint"])
+        self.channels = tuple(manifest["channels"])
+        self.geometry = TileGeometry(**manifest["geometry"])
+        self.positives = int(manifest["positives"])
+        self.n_places = int(manifest["places"])
+        self.facts = manifest
+        anchors = table.take(pa.array(np.arange(self.n_places) * (1 + self.positives)))
+        self.lat: NDArray[np.float64] = anchors["lat"].to_numpy()
+        self.lon: NDArray[np.float64] = anchors["lon"].to_numpy()
+        self.store: list[str] = anchors["store"].to_pylist()
+        self.places = anchors.select(["place", "store", "lat", "lon"]) if places is None else places
+        self._poses = table.select(["lat", "lon", "rotation_deg", "shift_x_m", "shift_y_m"])
+        self._frames = [memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk]
+        self._crc32 = table["crc32"].to_numpy()
+
+    @classmethod
+    def open(cls, location: str | Path) -> Self:
+        """Open the dataset at a path or an fsspec URL; its frames are read into memory.
+
+        Raises `DatasetError` when the job has not finished or a shard is missing, damaged or of another
+        length, `FingerprintError` when it was drawn with another catalogue.
+        """
+        folder = open_folder(location)
+        sizes = folder.sizes()
+        if MANIFEST not in sizes:
+            raise DatasetError(unfinished(folder, sizes))
+        manifest = parse_json(folder.read(MANIFEST), f"{location}/{MANIFEST}")
+        try:
+            geometry = TileGeometry(**manifest["geometry"])
+            check_fingerprint(str(location), manifest["fingerprint"], load_catalogue().fingerprint(geometry))
+            with ThreadPoolExecutor(READERS) as readers:
+                tables = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
+            places = decode_table(folder.read(PLACES), f"{location}/{PLACES}") if PLACES in sizes else None
+            return cls(manifest, pa.concat_tables(tables), places)
+        except (KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{location}/{MANIFEST} is damaged ({error}): run the same `loc2vec tile` again"
+            ) from error
+
+    def pose(self, place: int, slot: int) -> Pose:
+        """Return the pose of one tile."""
+        return Pose(**self._poses.slice(place * (1 + self.positives) + slot, 1).to_pylist()[0])
+
+    def tiles(
+        self, places: NDArray[np.int64], slots: NDArray[np.int64], out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return tiles uint8 [m, 12, size, size]; slot 0 is a place's anchor, 1..positives the others.
+
+        They are decoded straight into `out` if it is given, without the GIL, so that several threads may read
+        parts of one batch. Raises `DatasetError` when a frame does not match its checksum.
+        """
+        rows = (np.asarray(places) * (1 + self.positives) + np.asarray(slots)).tolist()
+        size = self.geometry.size
+        if out is None:
+            out = np.empty((len(rows), len(self.channels), size, size), np.uint8)
+        decompressor = zstandard.ZstdDecompressor()
+        for tile, row in zip(out, rows, strict=True):
+            frame = self._frames[row]
+            if zlib.crc32(frame) != self._crc32[row]:
+                raise DatasetError(f"tile {row} of the dataset does not match its checksum: {REPAIR}")
+            with decompressor.stream_reader(frame) as reader:
+                if reader.readinto(memoryview(tile).cast("B")) != tile.nbytes:
+                    raise DatasetError(f"tile {row} of the dataset has another size: {REPAIR}")
+        return out
+
+
+def _read_shard(folder: Folder, sizes: Mapping[str, int], shard: Mapping[str, Any]) -> pa.Table:
+    name = str(shard["file"])
+    where = f"{folder.location}/{name}"
+    if name not in sizes:
+        raise DatasetError(f"{where} is missing: {REPAIR}")
+    if sizes[name] != shard["bytes"]:
+        raise DatasetError(f"{where} has another length than when it was made: {REPAIR}")
+    try:
+        return decode_table(folder.read(name), where)
+    except DatasetError as error:
+        raise DatasetError(f"{error}: {REPAIR}") from error

@@ -1,0 +1,410 @@
+"""The tile job: places to a dataset of anchors and positives, shard by shard, on one machine or many.
+
+A dataset's folder holds `plan.json` (written first: what it is made from), `places.parquet` (one row a place), the
+shards, and `dataset.json` (written last: the facts, and the size and hash of each shard). Every file appears in
+one step, and every byte follows from the job alone, so a job may be stopped anywhere, and run again, or run
+in several parts and places at once.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from tiling.catalogue import load_catalogue
+from tiling.dataset.dataset import (
+    MANIFEST,
+    PLACES,
+    PLACES_PER_SHARD,
+    PLAN,
+    ShardPlaces,
+    compress,
+    decode_table,
+    encode_shard,
+    frames_of,
+    is_share,
+    manifest_bytes,
+    plan_fingerprint,
+    read_facts,
+    shard_name,
+    shard_number,
+    shard_plan,
+    shard_record,
+)
+from tiling.dataset.executors import Engine, InProcess
+from tiling.dataset.places import GIVEN_PLACE, Places, draw_places
+from tiling.errors import DatasetError, Loc2VecError, OutsideError
+from tiling.files.atomic import json_bytes
+from tiling.files.folders import Folder, absolute, open_folder
+from tiling.files.geoparquet import GEOMETRY, parquet_bytes, with_points
+from tiling.files.points import Points, hash_of_points, read_points
+from tiling.geo.groups import group_places
+from tiling.machine import give_back_memory
+from tiling.render.renderer import Renderer
+from tiling.render.sheet import write_sheet
+from tiling.store.registry import content_hash, open_source, store_name
+from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class TileJob:
+    """What a dataset is made from, to the last byte.
+
+    `stores` to draw from, `positives` a place, all random numbers from `seed`; the places are `locations` drawn
+    ones, or those of the user's file `points`.
+    """
+
+    stores: tuple[str, ...]
+    positives: int = 20
+    seed: int = 0
+    geometry: TileGeometry = field(default_factory=TileGeometry)
+    locations: int | None = None
+    points: Path | None = None
+
+    @property
+    def margin_m(self) -> float:
+        """Return how far from its place a tile may show ground: so far inside the data a drawn place lies."""
+        return float(np.sqrt(2) * (self.geometry.widest.radius_m + MAX_SHIFT_M))
+
+
+class Share(NamedTuple):
+    """Part `part` of `parts`, from 1: every `parts`-th shard."""
+
+    part: int = 1
+    parts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TileSummary:
+    """What a job did.
+
+    The places, tiles and bytes of its share of the dataset; shards made now, found from before, and given out again
+    because their worker was lost; the tiles made now a second; whether the dataset is `finished`, all shares of it.
+    """
+
+    places: int
+    tiles: int
+    bytes: int
+    shards: int
+    shards_made: int
+    shards_found: int
+    shards_retried: int
+    seconds: float
+    tiles_per_s: float
+    finished: bool
+
+
+class Shard(NamedTuple):
+    """The work of one shard: its number, the number of its first place, and its places."""
+
+    number: int
+    first: int
+    places: Places
+
+
+class Done(NamedTuple):
+    """A shard that is whole: what the manifest keeps of it, its number of places, whether it was `made` now."""
+
+    record: Mapping[str, Any]
+    places: int
+    made: bool
+
+
+def places_of(job: TileJob) -> Places:
+    """Return the places of a job, drawn or from the user's file."""
+    if job.points is not None:
+        return locate(job, read_points(job.points))
+    return draw(job, job.locations or 0)
+
+
+def draw(job: TileJob, count: int) -> Places:
+    """Draw the places of a job from its stores."""
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_source(store)) for store in job.stores]
+        return draw_places(sources, count, job.margin_m, job.seed)
+
+
+def locate(job: TileJob, points: Points) -> Places:
+    """Assign each of the user's points to the first store that covers it; `OutsideError` for one that none covers."""
+    with ExitStack() as stack:
+        sources = [stack.enter_context(open_source(store)) for store in job.stores]
+        stores = []
+        for row, (lat, lon) in enumerate(zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1):
+            covering = (n for n, source in enumerate(sources) if source.covers(LonLat(lon, lat)))
+            store = next(covering, None)
+            if store is None:
+                raise OutsideError(f"point {row} (lat {lat}, lon {lon}) is outside the data of every store")
+            stores.append(store)
+    kind = np.full(len(points), GIVEN_PLACE, object)
+    return Places(np.array(stores, np.int64), points.lat, points.lon, kind, points.more)
+
+
+def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
+    """Draw the unturned tiles of some places as one PNG for people to look at."""
+    tiles, labels = [], []
+    with ExitStack() as stack:
+        renderers = [Renderer(stack.enter_context(open_source(store)), job.geometry) for store in job.stores]
+        for store, lat, lon in zip(places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True):
+            tiles.append(renderers[store].tile(Pose(lat, lon)))
+            labels.append(f"{renderers[store].source.name}   lat {lat:.5f}, lon {lon:.5f}")
+    write_sheet(path, tiles, labels)
+
+
+def run_job(
+    job: TileJob,
+    out: str | Path,
+    engine: Engine | None = None,
+    share: Share = Share(),  # noqa: B008 - immutable
+    repair: bool = False,
+    progress: Callable[[Done, int], object] = lambda done, shards: None,
+) -> TileSummary:
+    """Make the shards that `out`, a path or an fsspec URL, lacks; with the last of all shares write the manifest.
+
+    `progress` is told each shard that is whole, and how many the share has. With `repair` every byte of the shards
+    that are there is checked, those that are damaged are made again, and those that the dataset has not are deleted.
+    The dataset is the same, byte for byte, whatever the engine and the shares, and however often the job was stopped.
+    Raises `DatasetError` when `out` belongs to another job, `WriteError` when the disk is full: what was made by
+    then stays.
+    """
+    start = time.monotonic()
+    engine = engine or InProcess()
+    job = replace(job, stores=tuple(absolute(store) for store in job.stores))
+    folder = open_folder(absolute(out))
+    for store in job.stores:
+        open_source(store).close()  # a store that is missing or foreign is named before anything else
+    places, plan = _claim(folder, job, repair)
+    shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
+    try:
+        done = list(_whole(folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))))
+        if _stores(job) != plan["stores"]:
+            raise DatasetError("a store was changed while its tiles were drawn: run again, into a new --out")
+        finished = _finish(folder, plan, done, share)
+        if repair:
+            _delete_surplus(folder, plan)
+    except DatasetError:
+        raise
+    except Loc2VecError as error:
+        raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
+    made = [each for each in done if each.made]
+    seconds = time.monotonic() - start
+    return TileSummary(
+        places=sum(each.places for each in done),
+        tiles=sum(each.places for each in done) * (1 + job.positives),
+        bytes=sum(each.record["bytes"] for each in done),
+        shards=len(done),
+        shards_made=len(made),
+        shards_found=len(done) - len(made),
+        shards_retried=engine.retried,
+        seconds=round(seconds, 3),
+        tiles_per_s=round(sum(each.places for each in made) * (1 + job.positives) / seconds, 1),
+        finished=finished,
+    )
+
+
+def _facts(job: TileJob) -> dict[str, Any]:
+    return {
+        "fingerprint": load_catalogue().fingerprint(job.geometry),
+        "geometry": job.geometry.as_values(),
+        "channels": list(load_catalogue().channels_of(job.geometry)),
+        "stores": _stores(job),
+        "seed": job.seed,
+        "locations": job.locations,
+        "points": None if job.points is None else {"name": job.points.name, "sha256": hash_of_points(job.points)},
+        "positives": job.positives,
+        "max_shift_m": MAX_SHIFT_M,
+        "attribution": ATTRIBUTION,
+    }
+
+
+def _stores(job: TileJob) -> list[dict[str, str]]:
+    return [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores]
+
+
+def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str, Any]]:
+    """Return the places and the plan of a job, written to `folder` unless they are there.
+
+    Of several jobs that start together one writes the plan, the others find it.
+    """
+    facts = _facts(job)
+    sizes = folder.sizes()
+    written = {name: read_facts(folder, name) for name in (PLAN, MANIFEST) if name in sizes}
+    if written and not any({**each, **facts} == each for each in written.values()):
+        raise DatasetError(_of_another_job(folder))
+    plan = written.get(PLAN, {})
+    if {**plan, **facts} == plan and plan.get("plan") == plan_fingerprint(plan) and PLACES in sizes:
+        table = folder.read(PLACES)
+        if sha256(table).hexdigest() == plan["places_sha256"]:
+            return _from_table(decode_table(table, PLACES)), plan
+    places = places_of(job)
+    data = parquet_bytes(_to_table(places, [store["name"] for store in facts["stores"]], 2 * job.margin_m))
+    plan = facts | {
+        "places": len(places),
+        "places_sha256": sha256(data).hexdigest(),
+        "n_shards": -(-len(places) // PLACES_PER_SHARD),
+    }
+    plan["plan"] = plan_fingerprint(plan)
+    if repair:
+        folder.put(PLAN, json_bytes(plan))
+    elif PLAN not in sizes:
+        _refuse_shards_of_others(folder, sizes, plan["plan"])
+        folder.put_new(PLAN, json_bytes(plan))
+    if read_facts(folder, PLAN) != plan:
+        raise DatasetError(_of_another_job(folder))
+    folder.put(PLACES, data)
+    return places, plan
+
+
+def _refuse_shards_of_others(folder: Folder, sizes: Mapping[str, int], plan: str) -> None:
+    for name in sizes:
+        if shard_number(name) is not None and shard_plan(folder.read(name)) not in (None, plan):
+            raise DatasetError(_of_another_job(folder))
+
+
+def _of_another_job(folder: Folder) -> str:
+    return f"{folder.location} belongs to another tile job: give the same options and stores, or a new --out"
+
+
+def _to_table(places: Places, names: list[str], reach_m: float) -> pa.Table:
+    """Return one row a place, the user's columns last (as `points_NAME` where NAME is one of ours)."""
+    ours = {
+        "place": pa.array(np.arange(len(places))),
+        "store": [names[store] for store in places.store.tolist()],
+        "store_number": pa.array(places.store),
+        "lat": places.lat,
+        "lon": places.lon,
+        "kind": pa.array(places.kind, pa.string()),
+        "group": pa.array(group_places(places.lat, places.lon, reach_m)),
+    }
+    more = {} if places.more is None else dict(zip(places.more.column_names, places.more.columns, strict=True))
+    taken = {*ours, GEOMETRY}
+    columns = ours | {f"points_{name}" if name in taken else name: column for name, column in more.items()}
+    return with_points(pa.table(columns), places.lat, places.lon, {})
+
+
+def _from_table(table: pa.Table) -> Places:
+    """Return the places of a table without the user's columns, which making tiles does not need."""
+    store, lat, lon = (table[name].to_numpy() for name in ("store_number", "lat", "lon"))
+    return Places(store, lat, lon, np.array(table["kind"].to_pylist(), object))
+
+
+def shards_of(places: Places) -> Iterator[Shard]:
+    """Cut the places into shards, in their order."""
+    for number, first in enumerate(range(0, len(places), PLACES_PER_SHARD)):
+        rows = slice(first, first + PLACES_PER_SHARD)
+        mine = Places(places.store[rows], places.lat[rows], places.lon[rows], places.kind[rows])
+        yield Shard(number, first, mine)
+
+
+def _whole(
+    folder: Folder, job: TileJob, plan: Mapping[str, Any], shards: list[Shard], engine: Engine, repair: bool,
+    progress: Callable[[Done], object],
+) -> Iterator[Done]:  # fmt: skip
+    """Yield each of the shards when it is whole: those known to be, then those that the engine looks at or makes."""
+    known = {} if repair else _known(folder, plan)
+    unknown = []
+    for shard in shards:
+        record = known.get(shard_name(shard.number))
+        if record is None:
+            unknown.append(shard)
+        else:
+            done = Done(record, len(shard.places), made=False)
+            progress(done)
+            yield done
+    for done in engine.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown):
+        progress(done)
+        yield done
+
+
+def _known(folder: Folder, plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the records, in the manifest or a finished share, of shards that have the length recorded."""
+    sizes = folder.sizes()
+    known: dict[str, Mapping[str, Any]] = {}
+    for name in sizes:
+        if name == MANIFEST or is_share(name):
+            try:
+                written = read_facts(folder, name)
+            except FileNotFoundError:  # another run of this job has just finished
+                continue
+            if written.get("plan") == plan["plan"]:
+                records = written.get("shards", [])
+                known |= {each["file"]: each for each in records if sizes.get(each["file"]) == each["bytes"]}
+    return known
+
+
+def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
+    """Write the manifest when all shards are whole, else what is known of this share; tell which."""
+    names = [shard_name(number) for number in range(plan["n_shards"])]
+    records = {each.record["file"]: each.record for each in done}
+    if len(records) < len(names):
+        mine = {"plan": plan["plan"], "shards": [records[name] for name in sorted(records)]}
+        folder.put(f"share-{share.part}-of-{share.parts}.json", json_bytes(mine))
+        records = {**_known(folder, plan), **records}
+    if not records.keys() >= set(names):
+        return False
+    sizes = folder.sizes()
+    gone = [name for name in names if sizes.get(name) != records[name]["bytes"]]
+    if gone:
+        raise DatasetError(f"{folder.location}: {gone[0]} was changed or deleted meanwhile: run the same command again")
+    folder.put(MANIFEST, manifest_bytes(plan, [records[name] for name in names]))
+    for name in folder.sizes():
+        if is_share(name):
+            folder.delete(name)
+    folder.sweep()
+    return True
+
+
+def _delete_surplus(folder: Folder, plan: Mapping[str, Any]) -> None:
+    """Delete files that are named like shards which the dataset has not."""
+    for name in folder.sizes():
+        number = shard_number(name)
+        if number is not None and number >= plan["n_shards"]:
+            folder.delete(name)
+
+
+def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
+    """Make a shard, unless it is there and every byte of it is right."""
+    folder, name = open_folder(location), shard_name(shard.number)
+    poses = [
+        place_poses(job, lat, lon, shard.first + row)
+        for row, (lat, lon) in enumerate(zip(shard.places.lat.tolist(), shard.places.lon.tolist(), strict=True))
+    ]
+    rows = len(poses) * (1 + job.positives)
+    with ExitStack() as stack:
+        sources = {n: stack.enter_context(open_source(job.stores[n])) for n in np.unique(shard.places.store).tolist()}
+        stores = [sources[n].name for n in shard.places.store.tolist()]
+        values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
+        try:
+            found = folder.read(name)
+        except FileNotFoundError:
+            found = b""
+        frames = frames_of(found)
+        # Whatever the bytes are: when their own frames encode to them again, they are the shard's.
+        if frames is not None and len(frames) == rows and encode_shard(values, frames, plan) == found:
+            return Done(shard_record(shard.number, rows, found), len(poses), made=False)
+        renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
+        frames = []
+        for store, each in zip(shard.places.store.tolist(), poses, strict=True):
+            frames += compress(renderers[store].tiles(LonLat(each[0].lon, each[0].lat), each))
+    data = encode_shard(values, frames, plan)
+    folder.put(name, data)
+    done = Done(shard_record(shard.number, rows, data), len(poses), made=True)
+    del frames, data
+    pa.default_memory_pool().release_unused()
+    give_back_memory()
+    return done
+
+
+def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:
+    """Return the anchor's pose and the positives': any angle, U(0, 80 m) on each axis with a random sign."""
+    rng = np.random.default_rng([job.seed, row])
+    angle = rng.uniform(0, 360, job.positives)
+    shift = rng.uniform(0, MAX_SHIFT_M, (job.positives, 2)) * rng.choice([-1, 1], (job.positives, 2))
+    turned = [Pose(lat, lon, a, x, y) for a, (x, y) in zip(angle.tolist(), shift.tolist(), strict=True)]
+    return [Pose(lat, lon), *turned]

@@ -1,0 +1,118 @@
+"""The places of a dataset: drawn, two thirds where people go and one third along their ways, or the user's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+
+from tiling.errors import DatasetError
+from tiling.geo.geodesy import MetresPerDegree
+from tiling.osm.coverage import shrink
+from tiling.store.base import FeatureSource, Outline
+
+VISITED = (4, 11, 3)  # buildings, civic places, stops and stations
+WAYS = (0, 1, 2, 3)  # roads, paths, rail
+VISITED_SHARE = 2 / 3
+CELL_M = 200.0
+DENSE_CELL = 10  # features; a cell with fewer is drawn less often, so empty land is thinned
+VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind of place it is
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Places to tile, in their order.
+
+    `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n], `kind` object [n] of str ("visited",
+    "way", or "given" by the user), `more`: the further columns of the user's file, if any.
+    """
+
+    store: NDArray[np.int64]
+    lat: NDArray[np.float64]
+    lon: NDArray[np.float64]
+    kind: NDArray[np.object_]
+    more: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.lat)
+
+
+def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int) -> Places:
+    """Draw `count` places over the stores, in proportion to their built area; the same seed gives the same places.
+
+    Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
+    fewer distinct ones; `DatasetError` when they hold none.
+    """
+    pools = [Pool(source, margin_m) for source in sources]
+    built = np.array([pool.built_cells for pool in pools], np.float64)
+    if not built.sum():
+        raise DatasetError(f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts")
+    drawn = [
+        pool.draw(share, np.random.default_rng([seed, number]))
+        for number, (pool, share) in enumerate(zip(pools, _shares(count, built), strict=True))
+    ]
+    store = np.repeat(np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn])
+    lonlat = np.concatenate([part for parts in drawn for part in parts])
+    lengths = [len(part) for parts in drawn for part in parts]
+    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(drawn), object), lengths)
+    # Mixed over the stores, so that any run of places is a sample of all of them.
+    order = np.random.default_rng([seed, len(pools)]).permutation(len(store))
+    return Places(store[order], lonlat[order, 1], lonlat[order, 0], kind[order])
+
+
+def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
+    """Split `count` in proportion to `weight`, whole numbers that sum to it."""
+    edges = np.round(np.cumsum(weight) / weight.sum() * count).astype(int)
+    return [int(share) for share in np.diff(edges, prepend=0)]
+
+
+class Pool:
+    """The candidates of one store: visited places and ways, inside the margin."""
+
+    def __init__(self, source: FeatureSource, margin_m: float) -> None:
+        self._source = source
+        self._outline = source.outline()
+        self._inner = shrink(source.coverage, margin_m)
+        shapely.prepare(self._inner)
+        self._inside = shapely.contains_xy(self._inner, *self._outline.middle.T)
+        is_line = (self._outline.width_m > 0) & np.isin(self._outline.channel, WAYS)
+        self._visited = np.flatnonzero(self._inside & np.isin(self._outline.channel, VISITED) & ~is_line)
+        self._ways = np.flatnonzero(self._inside & is_line)
+        self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).
+
+        Fewer are returned when the store has no more.
+        """
+        wanted = count - round(count * VISITED_SHARE)
+        along = self._along(self._choose(self._ways, 2 * wanted, rng), rng)[:wanted]
+        visited = self._choose(self._visited, count - len(along), rng)
+        return self._outline.middle[visited], along
+
+    def _choose(self, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        if not len(rows):
+            return rows
+        _, cell, size = np.unique(_cells(self._outline, rows), axis=0, return_inverse=True, return_counts=True)
+        weight = np.minimum(size, DENSE_CELL)[cell] / size[cell]
+        return rng.choice(rows, min(count, len(rows)), replace=False, p=weight / weight.sum())
+
+    def _along(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return one point at random along each way, float64 [n, 2], where it lies inside the margin."""
+        lines = shapely.from_wkb(self._source.geometries(self._outline.id[rows]))
+        lines = shapely.get_geometry(lines[shapely.get_dimensions(lines) == 1], 0)  # stops are points
+        xy = shapely.get_coordinates(shapely.line_interpolate_point(lines, rng.random(len(lines)), normalized=True))
+        inside: NDArray[np.float64] = xy[shapely.contains_xy(self._inner, *xy.T)]
+        return inside
+
+
+def _cells(outline: Outline, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ground cell of each feature, int64 [n, 2]."""
+    middle = outline.middle[rows]
+    if not len(middle):
+        return np.zeros((0, 2), np.int64)
+    scale = np.array(MetresPerDegree.at(float(np.median(middle[:, 1]))))
+    cells: NDArray[np.int64] = np.floor(middle * scale / CELL_M).astype(np.int64)
+    return cells

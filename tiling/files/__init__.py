@@ -1,0 +1,1 @@
+"""Files: written atomically, locally or behind a URL; tables of points."""

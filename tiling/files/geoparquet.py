@@ -1,0 +1,48 @@
+"""Points as GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0/), and the determinism that hashes rely on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from numpy.typing import NDArray
+
+from tiling.files.atomic import replacing
+
+GEOMETRY = "geometry"
+
+
+def write_points(
+    path: Path, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
+) -> None:
+    """Write `table` with a point geometry column, atomically; `facts` go into the file's metadata."""
+    with replacing(path) as temporary:
+        pq.write_table(with_points(table, lat, lon, facts), temporary, compression="zstd")
+
+
+def with_points(
+    table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
+) -> pa.Table:
+    """Return `table` with a point geometry column and the metadata of GeoParquet; no point where one is not finite."""
+    finite = np.isfinite(lat) & np.isfinite(lon)
+    wkb = shapely.to_wkb(shapely.points(lon, lat))
+    table = table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
+    return table.replace_schema_metadata({"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts})
+
+
+def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
+    """Return `table` as a Parquet file, the same bytes for the same table."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=compression)
+    return bytes(sink.getvalue())
+
+
+def _geo(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> dict[str, object]:
+    # No "crs" member means OGC:CRS84, longitude first.
+    column: dict[str, object] = {"encoding": "WKB", "geometry_types": ["Point"]}
+    if len(lat):
+        column["bbox"] = [float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())]
+    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}

@@ -1,0 +1,1 @@
+"""OSM extracts: reading them, the names and the sea in them, the area they cover."""

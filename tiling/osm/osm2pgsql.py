@@ -1,0 +1,97 @@
+"""Running osm2pgsql with a style that interprets the channel catalogue (osm2pgsql.lua)."""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from tiling.catalogue import Catalogue, Conditions
+from tiling.errors import ExtractError, UserError, WriteError
+from tiling.osm.names import KEYS
+
+PROGRAM = "osm2pgsql"
+OLDEST, TOO_NEW = (1, 8), (2, 0)  # schemas for all tables; other tables of raw objects
+CACHE_MB = 256  # of node positions; those that do not fit are read back from the database
+
+
+def require_osm2pgsql() -> None:
+    """Raise `UserError` unless osm2pgsql is there, in a version whose tables of raw objects we know."""
+    if shutil.which(PROGRAM) is None:
+        raise UserError("osm2pgsql is not installed: apt install osm2pgsql, or import into a GeoPackage (region.gpkg)")
+    told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)  # noqa: S603
+    found = re.search(r"osm2pgsql version (\d+)\.(\d+)", told.stdout + told.stderr)
+    if found is None or not OLDEST <= (int(found[1]), int(found[2])) < TOO_NEW:
+        version = ".".join(found.groups()) if found else "of no known version"
+        raise UserError(f"osm2pgsql {version} is installed: 1.8 or newer, and older than 2.0, is needed")
+
+
+def run_osm2pgsql(
+    path: Path, catalogue: Catalogue, schema: str, environment: Mapping[str, str], options: Sequence[str]
+) -> None:
+    """Read `path` into the tables `drawn`, `named` and `coastline` of `schema`, beside the raw objects (slim).
+
+    `environment` says where the database is (PGHOST, PGPASSWORD, ...), so that no password shows in
+    the list of processes. Raises `ExtractError` when the file is at fault, else `WriteError`.
+    """
+    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder, resources.as_file(_style()) as style:
+        settings = Path(folder) / "settings.lua"
+        settings.write_text(lua_settings(catalogue, schema), encoding="ascii")
+        command = [
+            PROGRAM, "--slim", "--output=flex", f"--style={style}", f"--middle-schema={schema}",
+            f"--cache={CACHE_MB}", "--log-progress=false", *options, str(path.absolute()),
+        ]  # fmt: skip
+        done = subprocess.run(  # noqa: S603 - no shell, and the path is absolute
+            command,
+            env={**os.environ, **environment, "LOC2VEC_SETTINGS": str(settings)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        )  # fmt: skip
+    if done.returncode:
+        raise _failure(path, done.stderr)
+
+
+def _style() -> resources.abc.Traversable:
+    return resources.files("tiling.osm").joinpath("osm2pgsql.lua")
+
+
+def _failure(path: Path, log: str) -> Exception:
+    _, _, told = log.partition("ERROR: ")
+    reason = " ".join((told or log).split()).rstrip(".") or "it said nothing"
+    if any(word in reason for word in ("DB", "atabase", "COPY", "SQL", "Lua", "connection")):
+        return WriteError(f"osm2pgsql could not write {path.name} into the database: {reason}")
+    return ExtractError(f"cannot read {path} ({reason}): is it a complete OSM file?")
+
+
+def lua_settings(catalogue: Catalogue, schema: str) -> str:
+    """Return the Lua file that hands the catalogue, and the tags of names, to osm2pgsql.lua."""
+    rules = ",\n".join(
+        f"  {{ on = {lua_string(rule.on)}, channel = {rule.channel}, width_m = {rule.width_m!r}, "
+        f"tags = {_lua_conditions(rule.tags)}, without = {_lua_conditions(rule.without)} }}"
+        for rule in catalogue.rules
+    )
+    keys = ", ".join(map(lua_string, KEYS))
+    return f"return {{ schema = {lua_string(schema)}, name_keys = {{ {keys} }}, rules = {{\n{rules}\n}} }}\n"
+
+
+def _lua_conditions(conditions: Conditions) -> str:
+    return "{ " + ", ".join(_lua_condition(key, values) for key, values in conditions) + " }"
+
+
+def _lua_condition(key: str, values: frozenset[str] | None) -> str:
+    if values is None:
+        return f"{{ key = {lua_string(key)} }}"
+    members = ", ".join(f"[{lua_string(value)}] = true" for value in sorted(values))
+    return f"{{ key = {lua_string(key)}, values = {{ {members} }} }}"
+
+
+def lua_string(text: str) -> str:
+    r"""Return a Lua string literal; every byte that is not a letter or digit is written as its number.
+
+    >>> lua_string('a"]]')
+    '"a\\034\\093\\093"'
+    """
+    plain = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03d}" for byte in text.encode()) + '"'

@@ -1,0 +1,1 @@
+"""Rendering: tiles, map pictures, and the processes that render them."""

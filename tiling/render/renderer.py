@@ -1,0 +1,290 @@
+"""The Mapnik renderer: from the features around a place to 12-channel tiles.
+
+One query a place; its features are handed to Mapnik in degrees, as the store holds them, because a
+window in degrees makes of them what metres would. A tile is four RGB pictures of three channels each, with
+the map turned by `geometry_transform`, and Mapnik sees only the features that the tile may show.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
+
+import mapnik
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tiling.catalogue import Catalogue, load_catalogue
+from tiling.geo.geodesy import MetresPerDegree, box_around
+from tiling.store.base import FeatureSource
+from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
+
+PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colour each
+DEFAULT_GEOMETRY = TileGeometry()
+DISC_CORNERS = 32  # of a point drawn as a disc
+EDGE_PX = 1.0  # how far an antialiased edge may reach beyond its geometry
+ROW_PX = 2048  # of a picture that tiles share
+SAME_PX = 1e-6  # a four-thousandth of the step that AGG rounds corners to
+
+
+class Renderer:
+    """Draws tiles from a feature source. A renderer belongs to one thread, as its source does."""
+
+    def __init__(
+        self,
+        source: FeatureSource,
+        geometry: TileGeometry = DEFAULT_GEOMETRY,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        catalogue = catalogue or load_catalogue()
+        check_fingerprint(source.location, source.fingerprint, catalogue.fingerprint(TileGeometry()))
+        self.source = source
+        self.geometry = geometry
+        self.channels = catalogue.channels_of(geometry)
+        self.fingerprint = catalogue.fingerprint(geometry)
+        self._reach_m = catalogue.reach_m
+        self._canvases = [self._new_canvas(scale, geometry.size) for scale in geometry.each]
+
+    def tile(self, pose: Pose) -> Tile:
+        """Draw one tile."""
+        pixels = self.tiles(LonLat(pose.lon, pose.lat), [pose])[0]
+        return Tile(pixels, pose, self.channels, self.geometry.metres_per_pixel)
+
+    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
+        """Draw the tiles of one place, uint8 [len(poses), channels, size, size], with a single query.
+
+        The poses must be about `place`. Places outside the store give empty tiles: ask the source first.
+        """
+        if any((pose.lon, pose.lat) != place for pose in poses):
+            raise ValueError(f"every pose must be about {place}")
+        if not poses:
+            return np.empty((0, len(self.channels), self.geometry.size, self.geometry.size), np.uint8)
+        windows = [[_Window.of(pose, scale.radius_m) for pose in poses] for scale in self.geometry.each]
+        scene = self._scene(place, [window for each in windows for window in each])
+        drawn = [self._draw(scene, each, canvas) for each, canvas in zip(windows, self._canvases, strict=True)]
+        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn, axis=1)
+
+    def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), channels, size, size].
+
+        Neighbours on one row of a grid share one long picture, which is cut between pixels.
+        """
+        size = self.geometry.size
+        pixels = np.empty((len(places), len(self.geometry.each), N_CHANNELS, size, size), np.uint8)
+        for number, (scale, canvas) in enumerate(zip(self.geometry.each, self._canvases, strict=True)):
+            self._draw_rows(places, scale, canvas, pixels[:, number])
+        return pixels.reshape(len(places), len(self.channels), size, size)
+
+    def _draw_rows(
+        self, places: Sequence[LonLat], scale: TileGeometry, canvas: "_Canvas", out: NDArray[np.uint8]
+    ) -> None:
+        """Draw one scale of one tile of each place into `out`, uint8 [len(places), 12, size, size]."""
+        for first, columns in _rows(places, scale):
+            place, half = places[first], columns[-1] / 2 / scale.pixels_per_metre
+            wide = canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
+            windows = [_Window(half, 0.0, half + scale.radius_m, scale.radius_m, 0.0)]
+            (row,) = self._draw(self._scene(place, windows), windows, wide)
+            for number, column in enumerate(columns, first):
+                out[number] = row[:, :, column : column + scale.size]
+
+    def _new_canvas(self, scale: TileGeometry, width: int) -> "_Canvas":
+        return _Canvas(width, scale.size, scale.pixels_per_metre, self._reach_m)
+
+    def _scene(self, place: LonLat, windows: Sequence["_Window"]) -> "_Scene":
+        """Ask the source once for all that the windows may show."""
+        reach = np.max([window.extent for window in windows], axis=0) + self._reach_m
+        features = self.source.features(box_around(place, *reach.tolist()))
+        return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
+
+    def _draw(self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
+        """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
+        pixels = np.zeros((len(windows), N_CHANNELS, canvas.height, canvas.width), np.uint8)
+        for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
+            canvas.draw(scene.place, window, scene.channels(shown, N_CHANNELS), out)
+        return pixels
+
+
+def _rows(places: Sequence[LonLat], geometry: TileGeometry) -> Iterator[tuple[int, list[int]]]:
+    """Cut places into runs that share a picture: the number of the first, and how many pixels east of it each lies.
+
+    They share one when they lie on one latitude, whose scale is theirs, a whole number of pixels
+    apart, and their tiles touch. Others are alone.
+    """
+    first, columns = 0, [0]
+    for number, place in enumerate(places[1:], 1):
+        x_m = ((place.lon - places[first].lon + 540) % 360 - 180) * MetresPerDegree.at(place.lat).x
+        column = round(x_m * geometry.pixels_per_metre)
+        if (
+            place.lat == places[first].lat
+            and abs(x_m * geometry.pixels_per_metre - column) < SAME_PX
+            and 0 < column - columns[-1] <= geometry.size <= ROW_PX - column
+        ):
+            columns.append(column)
+            continue
+        yield first, columns
+        first, columns = number, [0]
+    if places:
+        yield first, columns
+
+
+class _Window(NamedTuple):
+    """A rectangle of ground: its middle in metres about the place, half its sides, and how it is turned."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+    rotation_deg: float
+
+    @classmethod
+    def of(cls, pose: Pose, radius_m: float) -> Self:
+        """Return the square of a tile, taken back through the shift and the turn of its map."""
+        angle = math.radians(pose.rotation_deg)
+        cos, sin = math.cos(angle), math.sin(angle)
+        x = -(cos * pose.shift_x_m + sin * pose.shift_y_m)
+        y = -(-sin * pose.shift_x_m + cos * pose.shift_y_m)
+        return cls(x, y, radius_m, radius_m, pose.rotation_deg)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Return how far it reaches from the place to the east or west, and to the north or south."""
+        angle = math.radians(self.rotation_deg)
+        cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+        east = cos * self.half_width + sin * self.half_height
+        north = sin * self.half_width + cos * self.half_height
+        return abs(self.x) + east, abs(self.y) + north
+
+
+class _Scene:
+    """The features around a place: where they are, and what Mapnik draws of them."""
+
+    def __init__(self, place: LonLat, features: Features, edge_m: float) -> None:
+        self.place = place
+        scale = MetresPerDegree.at(place.lat)
+        geometry, self._wkb = _drawn(place, scale, features)
+        corners = (shapely.bounds(geometry).reshape(-1, 2, 2) - place) * scale
+        beyond = np.where(shapely.get_dimensions(geometry) == 1, features.width_m / 2, 0) + edge_m
+        self._middle = corners.mean(axis=1)
+        self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
+        self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
+        self._context = mapnik.Context()
+        self._context.push("w")
+        self._made: dict[int, mapnik.Feature] = {}
+
+    def shown(self, windows: Sequence[_Window]) -> NDArray[np.bool_]:
+        """Tell which features each window may show, [windows, features]: those whose box meets it.
+
+        Two rectangles are apart when they are so along a side of either (the separating axis theorem).
+        """
+        x, y, half_width, half_height, rotation = (column[:, None] for column in np.array(windows).T)
+        cos, sin = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
+        right, up = np.abs(cos), np.abs(sin)
+        dx, dy = self._middle[:, 0] - x, self._middle[:, 1] - y
+        a, b = self._half.T
+        meets: NDArray[np.bool_] = (
+            (np.abs(dx) <= a + right * half_width + up * half_height)
+            & (np.abs(dy) <= b + up * half_width + right * half_height)
+            & (np.abs(cos * dx - sin * dy) <= right * a + up * b + half_width)
+            & (np.abs(sin * dx + cos * dy) <= up * a + right * b + half_height)
+        )
+        return meets
+
+    def channels(self, shown: NDArray[np.bool_], count: int) -> list[mapnik.MemoryDatasource]:
+        """Return what is `shown`, bool [features], in the order of the store: one datasource a channel."""
+        channels = [mapnik.MemoryDatasource() for _ in range(count)]
+        for number in np.flatnonzero(shown).tolist():
+            channels[self._channel[number]].add_feature(self._made.get(number) or self._make(number))
+        return channels
+
+    def _make(self, number: int) -> mapnik.Feature:
+        feature = self._made[number] = mapnik.Feature(self._context, number)
+        feature["w"] = self._width_m[number]
+        feature.geometry = mapnik.Geometry.from_wkb(self._wkb[number])
+        return feature
+
+
+def _drawn(
+    place: LonLat, scale: MetresPerDegree, features: Features
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return what is drawn, as shapely geometries and as WKB, in degrees: points as discs, all on one side of 180."""
+    geometry, wkb = shapely.from_wkb(features.wkb), features.wkb.copy()
+    point = shapely.get_dimensions(geometry) == 0
+    angle = np.arange(DISC_CORNERS) * (2 * math.pi / DISC_CORNERS)
+    disc = np.stack([np.cos(angle), np.sin(angle)], axis=1) / scale
+    middle = shapely.get_coordinates(geometry[point])[:, None]
+    geometry[point] = shapely.polygons(middle + disc * features.width_m[point, None, None])
+    far = np.abs(shapely.bounds(geometry)[:, 0] - place.lon) > 180  # across the antimeridian
+    round_the_earth = np.array([math.copysign(360, place.lon), 0])
+    geometry[far] = shapely.transform(geometry[far], lambda degrees: degrees + round_the_earth)
+    wkb[point | far] = shapely.to_wkb(geometry[point | far])
+    return geometry, wkb
+
+
+class _Canvas:
+    """A Mapnik map of three layers, whose datasources are swapped: it draws three channels as one RGB picture."""
+
+    def __init__(self, width: int, height: int, pixels_per_metre: float, reach_m: float) -> None:
+        self.width, self.height = width, height
+        self._map = _map(width, height, pixels_per_metre)
+        # What the scene chose is drawn: no turn and no width leads further than this.
+        self._map.buffer_size = math.ceil(max(width, height) + reach_m * pixels_per_metre)
+        self._layers = [self._map.layers[number] for number in range(len(PRIMARIES))]
+        self._image = mapnik.Image(width, height)
+
+    def draw(
+        self, place: LonLat, window: _Window, channels: Sequence[mapnik.MemoryDatasource], out: NDArray[np.uint8]
+    ) -> None:
+        """Draw the channels through `window` into `out`, zeros uint8 [channels, height, width]."""
+        self._map.zoom_to_box(_degrees(place, window))
+        for first in range(0, len(channels), len(PRIMARIES)):
+            three = channels[first : first + len(PRIMARIES)]
+            if not any(channel.num_features() for channel in three):
+                continue
+            for layer, channel in zip(self._layers, three, strict=True):
+                layer.datasource = channel
+            mapnik.render_with_vars(self._map, self._image, {"rot": -window.rotation_deg})
+            rgba = np.frombuffer(self._image.to_string(), "<u4").reshape(self.height, self.width)
+            for number, picture in enumerate(out[first : first + len(PRIMARIES)]):
+                np.right_shift(rgba, 8 * number, out=picture, casting="unsafe")
+
+
+def _degrees(place: LonLat, window: _Window) -> mapnik.Box2d:
+    scale = MetresPerDegree.at(place.lat)
+    x, y = place.lon + window.x / scale.x, place.lat + window.y / scale.y
+    half_x, half_y = window.half_width / scale.x, window.half_height / scale.y
+    return mapnik.Box2d(x - half_x, y - half_y, x + half_x, y + half_y)
+
+
+def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
+    """Build the map: a layer for each primary, its lines and areas `screen`ed so that channels do not mix.
+
+    Its coordinates are degrees, but a plane that Mapnik knows by name spares it PROJ at every
+    picture, and the map and its layers share it.
+    """
+    srs = "epsg:3857"
+    built = mapnik.Map(width, height, srs)
+    built.background = mapnik.Color("black")
+    built.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
+    for primary in PRIMARIES:
+        built.append_style(primary, _style(primary, pixels_per_metre, f"{width / 2},{height / 2}"))
+        layer = mapnik.Layer(primary, srs)
+        layer.maximum_extent = mapnik.Box2d(-540, -540, 540, 540)  # spares Mapnik measuring every feature
+        layer.styles.append(primary)
+        built.layers.append(layer)
+    return built
+
+
+def _style(primary: str, pixels_per_metre: float, middle: str) -> mapnik.Style:
+    area, line = mapnik.PolygonSymbolizer(), mapnik.LineSymbolizer()
+    area.fill = line.stroke = mapnik.Color(primary)
+    line.stroke_width = mapnik.Expression(f"[w]*{pixels_per_metre}")
+    line.stroke_linejoin, line.stroke_linecap = mapnik.stroke_linejoin.ROUND_JOIN, mapnik.stroke_linecap.ROUND_CAP
+    style = mapnik.Style()
+    for symbolizer, kind in ((area, "polygon"), (line, "linestring")):
+        symbolizer.comp_op = mapnik.CompositeOp.screen
+        symbolizer.geometry_transform = f"rotate(@rot,{middle})"
+        rule = mapnik.Rule()
+        rule.filter = mapnik.Expression(f"[mapnik::geometry_type]={kind}")
+        rule.symbolizers.append(symbolizer)
+        style.rules.append(rule)
+    return style

@@ -1,0 +1,70 @@
+"""What an update changed in a store, and whose tiles show it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from tiling.geo.geodesy import MetresPerDegree, box_around
+from tiling.store.base import halves
+from tiling.values import LonLat, TileGeometry
+
+AT_ONCE = 100_000  # places
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """Where features came, went or changed: `reach_m` float64 [n] drawn about them, `wkb` object [n] in degrees."""
+
+    reach_m: NDArray[np.float64]
+    wkb: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, reach_m: Sequence[float], wkb: Sequence[bytes]) -> Self:
+        """Take lists."""
+        array = np.empty(len(wkb), object)
+        array[:] = wkb
+        return cls(np.array(reach_m, np.float64), array)
+
+    @classmethod
+    def joined(cls, changes: Iterable[Self]) -> Self:
+        """Return all of several changes."""
+        every = list(changes)
+        return cls.of([m for one in every for m in one.reach_m.tolist()], [w for one in every for w in one.wkb])
+
+    def __len__(self) -> int:
+        return len(self.wkb)
+
+    def meet(self, lon_lat: NDArray[np.float64], geometry: TileGeometry) -> NDArray[np.bool_]:
+        """Tell which places (lon, lat) [n, 2] have an unturned tile that shows a change: bool [n]."""
+        met = np.zeros(len(lon_lat), np.bool_)
+        changed = shapely.from_wkb(self.wkb)
+        for reach in np.unique(self.reach_m):
+            tree = shapely.STRtree(changed[self.reach_m == reach])
+            for start in range(0, len(lon_lat), AT_ONCE):
+                windows = _windows(lon_lat[start : start + AT_ONCE], geometry, float(reach))
+                met[start + tree.query(windows, predicate="intersects")[0]] = True
+        return met
+
+    def area(self, geometry: TileGeometry) -> BaseGeometry:
+        """Return an area, in degrees, that holds every place whose tile shows a change."""
+        reach = self.reach_m + np.sqrt(2) * (geometry.widest.radius_m + geometry.widest.metres_per_pixel)
+        pairs = zip(shapely.from_wkb(self.wkb), reach.tolist(), strict=True)
+        return shapely.union_all([_widened(changed, metres) for changed, metres in pairs])
+
+
+def _windows(lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: float) -> list[BaseGeometry]:
+    """Return the ground that each tile shows, and a pixel more, for the roundings of the drawing."""
+    radius = geometry.widest.radius_m + geometry.widest.metres_per_pixel + reach_m
+    boxes = (halves(box_around(LonLat(lon, lat), radius)) for lon, lat in lon_lat.tolist())
+    return [shapely.MultiPolygon([shapely.box(*half) for half in both]) for both in boxes]
+
+
+def _widened(changed: BaseGeometry, metres: float) -> BaseGeometry:
+    scale = np.array(MetresPerDegree.at(max(abs(changed.bounds[1]), abs(changed.bounds[3]))))  # rather too wide
+    local = shapely.transform(changed, lambda degrees: degrees * scale).buffer(metres, quad_segs=4)
+    return shapely.transform(local, lambda local: local / scale)
