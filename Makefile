@@ -78,7 +78,7 @@ EVALUATION := build/evaluation
 # PEERS: a folder of other projects' vectors at the same places (benchmarks/peers.py, benchmarks/colour_tiles.py).
 EXTRACTS ?= service/data/monaco.osm.pbf
 SAMPLE ?= 100
-MODELS ?= $(notdir $(wildcard loc2vec/weights/*))
+MODELS ?= $(notdir $(wildcard loc2vec/model/weights/*))
 
 evaluate: $(READY)
 	$(BIN)/loc2vec import $(EXTRACTS) --store $(EVALUATION)/store.gpkg --if-changed

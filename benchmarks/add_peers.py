@@ -15,10 +15,10 @@ from peer_files import file_of_task, folder_of
 from tqdm import tqdm
 
 from loc2vec.evaluation.measure import measure
+from loc2vec.evaluation.run import Lookup
 from loc2vec.evaluation.table import as_values, table
-from loc2vec.evaluation.task import Task
-from loc2vec.evaluation.tasks import RECIPES
-from service.evaluate import Lookup
+from loc2vec.evaluation.tasks.osm import RECIPES
+from loc2vec.evaluation.tasks.task import Task
 from tiling.files.atomic import read_json, write_json, write_text
 
 

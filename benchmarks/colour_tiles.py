@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from loc2vec.compute import keep_freed_memory, mixed_precision
-from loc2vec.data import Pixels, batch_indices
+from loc2vec.model.compute import keep_freed_memory, mixed_precision
+from loc2vec.model.dataset import Pixels
+from loc2vec.train.batches import batch_indices
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import draw_all
 from tiling.values import composite

@@ -13,8 +13,8 @@ import sys
 import click
 import torch
 
-from loc2vec.compute import pick_device
 from loc2vec.encoders.densenet import DenseBlock, DenseNetOptions
+from loc2vec.model.compute import pick_device
 
 DEPTHS = (8, 16, 32, 64)
 WIDTH, SIDE = 32, 32

@@ -15,9 +15,9 @@ import torch
 from table import Row, rows_of, show
 from torch import Tensor, nn
 
-from loc2vec.compute import keep_freed_memory, pick_device
 from loc2vec.encoders.registry import build
-from loc2vec.model import load_model
+from loc2vec.model.compute import keep_freed_memory, pick_device
+from loc2vec.model.folder import load_model
 
 TILES = 64
 WAYS = (  # name, layout, bfloat16, tiles at once

@@ -27,21 +27,21 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from loc2vec.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision, pick_device
 from loc2vec.encoders.registry import build
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import primary
+from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, store_of
 from loc2vec.evaluation.splits import FOLDS
 from loc2vec.evaluation.table import markdown
-from loc2vec.evaluation.task import Task
-from loc2vec.evaluation.tasks import RECIPES, make_task
-from loc2vec.losses import LOSSES
-from loc2vec.model import load_model
-from loc2vec.retrieval import retrieval
-from loc2vec.train import TrainConfig, train
-from service.evaluate import covered_by, empty_channels, read_towns, store_of
+from loc2vec.evaluation.tasks.osm import RECIPES, make_task
+from loc2vec.evaluation.tasks.task import Task
+from loc2vec.model.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision, pick_device
+from loc2vec.model.folder import load_model
+from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.losses import LOSSES
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json
 from tiling.render.batch import draw_all

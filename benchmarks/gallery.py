@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from loc2vec.embed.batch import embed
+from loc2vec.embed.files import write_vectors
 from loc2vec.encoder import LocationEncoder
-from loc2vec.vectors import write_vectors
-from service.embed import embed
 from service.exploring import sample_places
 from service.index import NeighborIndex
 from tiling.catalogue import load_catalogue

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loc2vec.compute import Encode, encode_tiles
-from loc2vec.data import Pixels
 from loc2vec.evaluation.baselines import channel_means
+from loc2vec.evaluation.retrieval import encode_slots
 from loc2vec.evaluation.table import markdown
-from loc2vec.geocell import Cells, GeoCell, GeoCells, load_head
-from loc2vec.model import load_model
-from loc2vec.retrieval import encode_slots
+from loc2vec.model.compute import Encode, encode_tiles
+from loc2vec.model.dataset import Pixels
+from loc2vec.model.folder import load_model
+from loc2vec.train.geocell import Cells, GeoCell, GeoCells, load_head
 from tiling.dataset.dataset import TileDataset
 
 STEPS, LEARNING_RATE = 100, 0.1

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from loc2vec.evaluation.tasks import RECIPES
-from loc2vec.vectors import Vectors, write_vectors
+from loc2vec.embed.files import Vectors, write_vectors
+from loc2vec.evaluation.tasks.osm import RECIPES
 
 Blank = tuple[int, ...]  # channels
 

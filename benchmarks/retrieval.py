@@ -17,11 +17,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from loc2vec.compute import Encode
-from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
+from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
-from loc2vec.retrieval import retrieval
+from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.model.compute import Encode
+from loc2vec.model.folder import DEFAULT_MODEL
 from tiling.dataset.dataset import TileDataset
 
 FIT_PLACES = 1000

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import service.index
-from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
+from loc2vec.encoder import LocationEncoder
+from loc2vec.model.folder import DEFAULT_MODEL
 from service.index import NeighborIndex
 from service.search import EVERYWHERE, Filters, Search
 from tiling.values import Box, LonLat

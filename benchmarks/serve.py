@@ -27,8 +27,9 @@ import uvicorn
 from fastapi import FastAPI
 from numpy.typing import NDArray
 
-from loc2vec.encoder import DEFAULT_MODEL, LocationEncoder
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
+from loc2vec.encoder import LocationEncoder
+from loc2vec.model.folder import DEFAULT_MODEL
 from service.index import NeighborIndex
 from service.search import Filters, Search
 from service.server import bind, url_of

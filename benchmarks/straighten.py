@@ -27,7 +27,7 @@ from torch import Tensor
 from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
-from loc2vec.model import load_model
+from loc2vec.model.folder import load_model
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import replacing
 from tiling.render.renderer import Renderer

@@ -27,12 +27,12 @@ import torch
 from table import Row, rows_of, show
 from torch import nn
 
-from loc2vec.compute import bfloat16_is_fast, keep_freed_memory, pick_device
-from loc2vec.data import Batch, Batches
-from loc2vec.distributed import World
 from loc2vec.encoders.registry import build
-from loc2vec.losses import pairs_of, soft_pn
-from loc2vec.train import TrainConfig, train_step
+from loc2vec.model.compute import bfloat16_is_fast, keep_freed_memory, pick_device
+from loc2vec.train.batches import Batch, Batches
+from loc2vec.train.distributed import World
+from loc2vec.train.loop import TrainConfig, train_step
+from loc2vec.train.losses import pairs_of, soft_pn
 from tiling.dataset.dataset import TileDataset
 
 WAYS = (

@@ -2,7 +2,7 @@
 
 import click
 
-from loc2vec.cli import train_command
+from loc2vec.train.cli import train_command
 from tiling.cli.group import CommandGroup
 
 

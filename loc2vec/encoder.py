@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from loc2vec.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.errors import InputError
-from loc2vec.model import Model, load_model, model_path
+from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
+from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
 from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
-
-DEFAULT_MODEL = "loc2vec-16"
 
 Vector = NDArray[np.float32]
 Pair = tuple[float, float]  # (lat, lon) in degrees

@@ -45,3 +45,11 @@ class ExtraError(UserError):
 
 class ClientError(UserError):
     """A service does not answer, or says what is wrong with the question."""
+
+
+class EarlierError(UserError):
+    """Vectors cannot be brought up to date with this model."""
+
+
+class EmbeddingError(Loc2VecError):
+    """The network gave numbers that are not finite."""

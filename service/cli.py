@@ -22,15 +22,19 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "import": Entry("tiling.cli.import_", "import_command", "Import OSM extracts (.osm.pbf) into one feature store."),
-    "update": Entry("tiling.cli.update", "update_command", "Apply OSM changes to a PostGIS store, and say what changed."),
+    "update": Entry(
+        "tiling.cli.update", "update_command", "Apply OSM changes to a PostGIS store, and say what changed."
+    ),
     "tile": Entry("tiling.cli.tile", "tile_command", "Draw a dataset of tiles to train on."),
-    "train": Entry("loc2vec.cli", "train_command", "Train an encoder on a tile dataset."),
-    "embed": Entry("service.commands", "embed_command", "Turn the places of a file or a grid into vectors."),
+    "train": Entry("loc2vec.train.cli", "train_command", "Train an encoder on a tile dataset."),
+    "embed": Entry("loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."),
     "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
     "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
-    "evaluate": Entry("service.evaluate_cli", "evaluate_command", "Measure models beside baselines on undrawn labels."),
+    "evaluate": Entry(
+        "loc2vec.evaluation.cli", "evaluate_command", "Measure models beside baselines on undrawn labels."
+    ),
     "explore": Entry("service.explore_cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
-    "trips": Entry("service.trips_cli", "trips_command", "Tell how somebody travelled from the vectors on the way."),
+    "trips": Entry("loc2vec.trips.cli", "trips_command", "Tell how somebody travelled from the vectors on the way."),
     "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
-from service.embed import embed, places_of_grid
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
 from tiling.catalogue import load_catalogue

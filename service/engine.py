@@ -15,10 +15,11 @@ import numpy as np
 from cachetools import TTLCache
 from numpy.typing import NDArray
 
+from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
-from loc2vec.explore.why import Why, why
+from loc2vec.errors import EmbeddingError
 from service.batcher import Batcher
-from service.errors import STOPPING, BusyError, EmbeddingError, NoIndexError, SearchIndexError
+from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
 from service.index import NeighborIndex
 from service.metrics import INDEX_SIZE, VECTORS, timed
 from service.naming import NameThread

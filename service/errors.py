@@ -13,16 +13,8 @@ class NoIndexError(UserError):
     """Neighbours were asked for, and no index is loaded."""
 
 
-class EarlierError(UserError):
-    """Vectors cannot be brought up to date with this model."""
-
-
 class AddressError(UserError):
     """The host and port cannot be listened on."""
-
-
-class EmbeddingError(Loc2VecError):
-    """The network gave numbers that are not finite."""
 
 
 class RegionError(UserError):

@@ -10,15 +10,15 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from service.commands import FilePath, FolderPath, json_option, model_option, read_box, store_option
-from tiling.cli.options import without_password
+from loc2vec.model.options import model_option
+from tiling.cli.options import FilePath, FolderPath, json_option, read_box, store_option, without_password
 from tiling.values import Box
 
 if TYPE_CHECKING:
-    from loc2vec.explore.cloud import Cloud
-    from loc2vec.explore.drawing import Shown
-    from loc2vec.explore.kinds import Method
+    from loc2vec.explore.clusters import Method
+    from loc2vec.explore.pca_tsne import Cloud
     from loc2vec.explore.space import Space
+    from loc2vec.paper.plot import Shown
 
 PLACES = 2000
 
@@ -55,7 +55,7 @@ def explore_command() -> None:
 
     A place is "lat,lon", or a name that the store knows. Each command writes a picture (.png) and a page (.html).
     """
-    from loc2vec.explore.extra import require_extra
+    from loc2vec.paper.extra import require_extra
 
     require_extra()
 
@@ -77,7 +77,7 @@ def _opened(
 def _finish(
     shown: "Shown", out: Path | None, facts: dict[str, Any], lines: list[str], as_json: bool, more: Sequence[Path] = ()
 ) -> None:
-    from loc2vec.explore.drawing import save
+    from loc2vec.paper.plot import save
 
     files = [*save(shown, _target(out)), *more]
     if as_json:
@@ -111,7 +111,7 @@ def walk_command(
     place: str, steps: int, k: int, apart_m: float, walks: int, seed: int, out: Path | None, as_json: bool, **space: Any
 ) -> None:
     """Walk at random from PLACE to places alike in kind that are not near on the ground."""
-    from loc2vec.explore.walks import kilometres, random_walks
+    from loc2vec.explore.walk import kilometres, random_walks
 
     with _opened(**space) as opened:
         found = random_walks(opened, opened.locate(place), steps, k, apart_m, walks, seed)
@@ -140,7 +140,7 @@ def interpolate_command(
     start: str, end: str, steps: int, apart_m: float, out: Path | None, as_json: bool, **space: Any
 ) -> None:
     """Go from START to END in equal steps, each shown as the nearest real place."""
-    from loc2vec.explore.interpolation import interpolate
+    from loc2vec.explore.interpolate import interpolate
 
     with _opened(**space) as opened:
         found = interpolate(opened, opened.locate(start), opened.locate(end), steps, apart_m)
@@ -189,7 +189,7 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
 @network_options
 def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
     """Say which channels make A and B alike or different."""
-    from loc2vec.explore.compare import compare
+    from loc2vec.explore.why import compare
     from service.exploring import open_ground
 
     with open_ground(store, model) as opened:
@@ -262,8 +262,8 @@ def map_command(
 
     Writes a GeoTIFF (OUT.tif, Web Mercator) and map tiles (OUT-tiles/{z}/{x}/{y}.png), too.
     """
-    from loc2vec.explore.town import town
-    from service.raster import require_extra, write_picture
+    from loc2vec.embed.raster import require_extra, write_picture
+    from loc2vec.explore.map import town
     from service.xyz import write_tiles
 
     require_extra()
@@ -291,7 +291,7 @@ def cloud_options(command: Callable[..., None]) -> Callable[..., None]:
 @cloud_options
 def pca_command(count: int, seed: int, out: Path | None, as_json: bool, **space: Any) -> None:
     """Lay places out by three principal components, their tiles as the points; writes an animation, too (.webp)."""
-    from loc2vec.explore.cloud import pca
+    from loc2vec.explore.pca_tsne import pca
 
     with _opened(**space) as opened:
         _finish_cloud(pca(opened, count, seed), out, as_json)
@@ -302,14 +302,14 @@ def pca_command(count: int, seed: int, out: Path | None, as_json: bool, **space:
 @click.option("--perplexity", type=click.FloatRange(min=1), default=30.0, show_default=True)
 def tsne_command(count: int, seed: int, perplexity: float, out: Path | None, as_json: bool, **space: Any) -> None:
     """Lay places out by t-SNE in three dimensions; writes an animation, too (.webp)."""
-    from loc2vec.explore.cloud import tsne
+    from loc2vec.explore.pca_tsne import tsne
 
     with _opened(**space) as opened:
         _finish_cloud(tsne(opened, count, perplexity, seed), out, as_json)
 
 
 def _finish_cloud(cloud: "Cloud", out: Path | None, as_json: bool) -> None:
-    from loc2vec.explore.cloud import FRAMES, write_animation
+    from loc2vec.explore.pca_tsne import FRAMES, write_animation
 
     with tqdm(total=FRAMES, unit=" frames", desc="turn") as bar:
         moving = write_animation(cloud, _target(out), bar.update)
@@ -333,9 +333,9 @@ def lda_command(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Project vectors on the two directions that best tell the classes of a task apart: classes of way, by default."""
-    from loc2vec.evaluation.tasks import RECIPES, make_task
-    from loc2vec.explore.discriminant import discriminate
-    from service.evaluate import covered_by, read_towns, store_of
+    from loc2vec.evaluation.run import covered_by, read_towns, store_of
+    from loc2vec.evaluation.tasks.osm import RECIPES, make_task
+    from loc2vec.explore.lda import discriminate
     from service.exploring import open_ground
 
     with_classes = [recipe for recipe in RECIPES if RECIPES[recipe].classes]
@@ -363,7 +363,7 @@ def lda_command(
 def filters_command(model: str, layer: str | None, count: int, seed: int, out: Path | None, as_json: bool) -> None:
     """Seek the input that most excites each filter of a layer, and count the dead filters."""
     from loc2vec.explore.filters import STEPS, excite, layers_of
-    from loc2vec.model import load_model, model_path
+    from loc2vec.model.folder import load_model, model_path
 
     loaded = load_model(model_path(model))
     if layer is None:
@@ -397,7 +397,7 @@ def clusters_command(
 
     Writes the places with their kinds as GeoParquet and GeoJSON, too.
     """
-    from loc2vec.explore.kinds import TAGS, kinds_of
+    from loc2vec.explore.clusters import TAGS, kinds_of
     from service.exploring import write_places
     from tiling.catalogue import load_catalogue
     from tiling.osm.extract import read_objects

@@ -14,10 +14,10 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from loc2vec.embed.batch import Places, embed, places_of_grid
+from loc2vec.embed.files import Vectors, read_vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.space import Ground, Pixels, Space, Tell
-from loc2vec.vectors import Vectors, read_vectors
-from service.embed import Places, embed, places_of_grid
 from service.errors import SearchIndexError
 from service.index import VECTORS, NeighborIndex
 from service.search import Filters, Neighbor, Search

@@ -8,8 +8,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vectors
 from loc2vec.errors import VectorsError
-from loc2vec.vectors import Vectors, join_vectors, read_vectors, write_vectors
 from service.errors import SearchIndexError
 from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.explore.colours import Colours
-from loc2vec.explore.squares import ABUT
+from loc2vec.paper.colours import Colours
+from loc2vec.paper.squares import ABUT
 from service.index import NeighborIndex
 from service.pictures import Cells
 from tiling.geo.geodesy import box_around, ground_distance_m

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.explore.squares import paint
+from loc2vec.paper.squares import paint
 from tiling.geo.mercator import TILE_PX
 from tiling.render.pictures import encode_png
 from tiling.store.base import FeatureSource
-
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,4 +30,3 @@ class Cells:
     def draw(self) -> NDArray[np.uint8]:
         """Return RGBA, uint8 [size, size, 4]."""
         return paint(self.xy, self.colours, self.side_px, self.size, self.size)
-

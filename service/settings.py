@@ -16,7 +16,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from loc2vec.encoder import DEFAULT_MODEL
+from loc2vec.model.folder import DEFAULT_MODEL
 from service.errors import SettingsError
 from tiling.machine import cpu_count
 

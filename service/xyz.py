@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from loc2vec.explore.painting import Painting
+from loc2vec.paper.painting import Painting
 from tiling.files.atomic import replacing_folder
 from tiling.geo.mercator import TILE_PX, tile_box, to_world
 

@@ -2,7 +2,7 @@
 
 The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation: a convolution and max pooling, both
 with kernel and stride 4, make the tokens of each scale; residual multi-head attention (Vaswani et al.: Attention Is
-All You Need, NIPS 2017, arXiv 1706.03762) relates them. `loc2vec.geocell` trains it to name the cell as well.
+All You Need, NIPS 2017, arXiv 1706.03762) relates them. `loc2vec.train.geocell` trains it to name the cell as well.
 """
 
 from typing import cast

@@ -1,4 +1,4 @@
-"""Evaluators (`loc2vec.retrieval.Evaluator`) that need no label; a run's report and `loc2vec evaluate` use them."""
+"""Evaluators (`loc2vec.evaluation.retrieval.Evaluator`) that need no label; a run's report and `loc2vec evaluate` use them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.compute import Encode
-from loc2vec.data import Dataset, Places
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.retrieval import APART_M, Retrieval, encode_slots, positive_slots
+from loc2vec.evaluation.retrieval import APART_M, Retrieval, encode_slots, positive_slots
+from loc2vec.model.compute import Encode
+from loc2vec.model.dataset import Dataset, Places
 from tiling.geo.geodesy import ground_distance_m
 
 Floats = NDArray[np.float32]

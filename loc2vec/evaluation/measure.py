@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from loc2vec.evaluation.probes import PROBES, Probe, confusion, metrics, predict, primary
 from loc2vec.evaluation.splits import FOLDS, Split, folds, groups, splits_of
-from loc2vec.evaluation.task import Task
+from loc2vec.evaluation.tasks.task import Task
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]

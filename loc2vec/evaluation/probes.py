@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from loc2vec.evaluation.task import Task
+from loc2vec.evaluation.tasks.task import Task
 from tiling.geo.geodesy import ground_distance_m
 
 Probe = Literal["linear", "knn"]

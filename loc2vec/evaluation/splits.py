@@ -15,9 +15,9 @@ from scipy.spatial import cKDTree
 from sklearn.model_selection import GroupKFold
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.task import Task
-from tiling.geo.globe import on_the_globe
+from loc2vec.evaluation.tasks.task import Task
 from tiling.geo.geodesy import MetresPerDegree
+from tiling.geo.globe import on_the_globe
 
 Split = Literal["towns", "blocks", "random"]
 Rows = NDArray[np.int64]

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from loc2vec.embed.algebra import Vector, combine
 from loc2vec.errors import ExploreError
-from loc2vec.explore.drawing import Figure, sheet
-from loc2vec.explore.page import page
-from loc2vec.explore.space import Space, View, place_of
-from loc2vec.explore.strips import Cell, Row, Strips
-from loc2vec.explore.ways import Vector, combine
+from loc2vec.explore.space import Space, place_of
+from loc2vec.paper.page import page
+from loc2vec.paper.plot import Figure, sheet
+from loc2vec.paper.strips import Cell, Row, Strips, View
 
 # An operator stands alone: "Saint-Roman" and "-33.9,18.4" hold none. Quotes take in everything.
 TOKEN = re.compile(

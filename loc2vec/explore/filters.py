@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loc2vec.errors import ExploreError
-from loc2vec.explore.drawing import Figure, sheet
-from loc2vec.explore.page import page
 from loc2vec.explore.space import Tell
-from loc2vec.explore.strips import Cell, Row, Strips
+from loc2vec.paper.page import page
+from loc2vec.paper.plot import Figure, sheet
+from loc2vec.paper.strips import Cell, Row, Strips
 from tiling.values import N_CHANNELS, TILE_SIZE
 
 Pixels = NDArray[np.uint8]

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.explore.drawing import Figure, sheet
-from loc2vec.explore.page import page
-from loc2vec.explore.space import Space, Tell, View
-from loc2vec.explore.strips import Cell, Row, Strips
+from loc2vec.explore.space import Space, Tell
+from loc2vec.paper.page import page
+from loc2vec.paper.plot import Figure, sheet
+from loc2vec.paper.strips import Cell, Row, Strips, View
 
 AT_ONCE = 256  # tiles
 LEAST_COVER = 0.4  # of all channels together: empty tiles are equal, and nothing to look at

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.compute import Encode
-from loc2vec.explore.drawing import CLASSES, Figure, axes_in, bars, new_figure, show_tile, tile_scale
-from loc2vec.explore.overlays import heat, laid_over
-from loc2vec.explore.page import Layers, page
-from loc2vec.explore.space import Ground, Pixels, Tell, View
-from loc2vec.explore.why import dependence
+from loc2vec.embed.occlusion import dependence
+from loc2vec.explore.space import Ground, Pixels, Tell
+from loc2vec.model.compute import Encode
+from loc2vec.paper.overlays import heat, laid_over
+from loc2vec.paper.page import Layers, page
+from loc2vec.paper.plot import CLASSES, Figure, axes_in, bars, new_figure, show_tile, tile_scale
+from loc2vec.paper.strips import View
 from tiling.values import LonLat
 
 Floats = NDArray[np.float64]

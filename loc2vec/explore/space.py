@@ -2,37 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loc2vec.compute import Encode
+from loc2vec.embed.algebra import Neighbor, Vector
+from loc2vec.embed.files import Vectors
 from loc2vec.errors import ExploreError
-from loc2vec.explore.ways import Neighbor, Vector
-from loc2vec.vectors import Vectors
-from tiling.values import Box, LonLat, TileGeometry, composite
+from loc2vec.model.compute import Encode
+from loc2vec.paper.strips import View
+from tiling.values import Box, LonLat, TileGeometry
 
 Pixels = NDArray[np.uint8]
 Tell = Callable[[int], object]  # how many are done since it was told last
-
-
-class View(NamedTuple):
-    """A place with its tile, uint8 [12, H, W], and what people call it."""
-
-    place: LonLat
-    name: str
-    tile: Pixels
-
-    @property
-    def picture(self) -> Pixels:
-        """The tile in colour, uint8 [H, W, 3]."""
-        return composite(self.tile)
-
-    @property
-    def where(self) -> str:
-        """The place as it can be given to a command."""
-        return f"{self.place.lat:.5f},{self.place.lon:.5f}"
 
 
 @dataclass(frozen=True, eq=False)

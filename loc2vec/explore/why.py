@@ -1,68 +1,68 @@
-"""Why two places are alike or different, and what one vector depends on: by emptying one channel at a time.
-
-Training switches channels off as well, so that a tile with an empty channel is nothing new to the network.
-"""
+"""Why two places are alike or different: the channels that set them apart, and those that bring them together."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from loc2vec.compute import Encode
+from loc2vec.embed.occlusion import Why, why
+from loc2vec.explore.space import Ground
+from loc2vec.paper.overlays import only_channel
+from loc2vec.paper.page import Layers, page
+from loc2vec.paper.plot import CLASSES, Figure, axes_in, bars, drawable, new_figure, show_tile, tile_scale
+from loc2vec.paper.strips import View
+from tiling.values import LonLat
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
+APART, ALIKE = CLASSES[4], CLASSES[0]
 
 
 @dataclass(frozen=True, eq=False)
-class Why:
-    """How far apart two places lie, and how far without each channel: `without` float64 [C]."""
+class Comparison:
+    """Two places, and how far apart their vectors lie with and without each channel."""
 
-    distance: float
-    without: Floats
+    a: View
+    b: View
+    why: Why
+    channels: tuple[str, ...]
+    side_m: float
 
     @property
-    def effect(self) -> Floats:
-        """How much farther apart each channel puts them, float64 [C]; below 0 it brings them together.
+    def title(self) -> str:
+        return f"Why {self.a.name} and {self.b.name} are {self.why.distance:.2f} apart"
 
-        The effects do not add up to the distance: channels work together.
-        """
-        return self.distance - self.without
+    @property
+    def lead(self) -> str:
+        return (
+            "Each channel is emptied in both tiles at once. A bar to the right: with it they lie farther apart than "
+            "without, so it sets them apart; to the left: it brings them together. The effects do not add up."
+        )
 
+    def figure(self) -> Figure:
+        """Draw the two tiles beside the effect of each channel."""
+        figure = new_figure(9.2, 4.6, self.title, self.lead)
+        for number, view in enumerate((self.a, self.b)):
+            axes = axes_in(figure, 0.15, 0.95 + number * 1.68, 1.4, 1.4)
+            show_tile(axes, view.picture)
+            axes.set_title(f"{'AB'[number]}  {drawable(view.name)}", fontsize=8, pad=3, loc="left")
+        effect = self.why.effect
+        axes = axes_in(figure, 4.6, 0.95, 4.2, 2.95)
+        bars(axes, self.channels, effect, [APART if value > 0 else ALIKE for value in effect])
+        axes.set_xlabel("effect on the distance (in the units of the space)")
+        axes.axvline(0, color="#222222", lw=0.8)
+        tile_scale(figure, self.side_m, 0.15, 0.13, 1.4)
+        return figure
 
-def why(encode: Encode, a: Pixels, b: Pixels) -> Why:
-    """Compare two tiles, uint8 [C, H, W], as they are and with each channel emptied in both."""
-    drawn = _drawn(a) | _drawn(b)
-    vectors = encode(np.concatenate([a[None], b[None], without_each(a, drawn), without_each(b, drawn)]))
-    (distance,) = _distances(vectors[:1], vectors[1:2])
-    without = np.full(len(a), distance)
-    without[drawn] = _distances(*np.split(vectors[2:], 2))
-    return Why(float(distance), without)
-
-
-def dependence(encode: Encode, tile: Pixels) -> Floats:
-    """Return how far the vector of a tile, uint8 [C, H, W], moves when each channel is emptied: float64 [C]."""
-    drawn = _drawn(tile)
-    vectors = encode(np.concatenate([tile[None], without_each(tile, drawn)]))
-    moved = np.zeros(len(tile))
-    moved[drawn] = _distances(vectors[:1], vectors[1:])
-    return moved
-
-
-def without_each(tile: Pixels, channels: NDArray[np.bool_]) -> Pixels:
-    """Return copies of a tile, in each of which one of the `channels` bool [C] is empty: uint8 [n, C, H, W]."""
-    numbers = np.flatnonzero(channels)
-    copies = np.repeat(tile[None], len(numbers), axis=0)
-    copies[np.arange(len(numbers)), numbers] = 0
-    return copies
-
-
-def _drawn(tile: Pixels) -> NDArray[np.bool_]:
-    """Tell which channels hold anything; emptying another one changes nothing."""
-    drawn: NDArray[np.bool_] = np.logical_or.reduce(tile.astype(bool), axis=(1, 2))
-    return drawn
+    def page(self) -> str:
+        """Return a page on which one channel at a time stands out."""
+        base = np.concatenate([self.a.picture, self.b.picture], axis=1)
+        effect = self.why.effect
+        order = np.argsort(-np.abs(effect), kind="stable").tolist()
+        both = np.concatenate([self.a.tile, self.b.tile], axis=2)
+        over = [(self.channels[n], f"{effect[n]:+.2f}", only_channel(both, n)) for n in order]
+        names = f"Left: {self.a.name}; right: {self.b.name}. "
+        return page(self.title, names + self.lead, [Layers(base, over)], self.channels)
 
 
-def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
-    distances: Floats = np.linalg.norm(a.astype(np.float64) - b, axis=1)
-    return distances
+def compare(ground: Ground, a: LonLat, b: LonLat) -> Comparison:
+    """Find which channels make two places alike or different."""
+    one, other = ground.views([a, b])
+    return Comparison(one, other, why(ground.encode, one.tile, other.tile), ground.channels, ground.side_m)

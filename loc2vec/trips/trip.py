@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.task import Task
+from loc2vec.evaluation.tasks.task import Task
 
 FEWEST_POINTS = 2
 

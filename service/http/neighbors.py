@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
-from loc2vec.explore.ways import Vector, between, combine, walk
+from loc2vec.embed.algebra import Vector, between, combine, walk
 from service.http.formats import GEOJSON, JSON, answer, choose
 from service.http.parts import Engines, Gates, located
 from service.metrics import timed

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from loc2vec.model import LICENCE
+from loc2vec.model.folder import LICENCE
 from service.http.formats import answer
 from service.http.parts import Engines
 from service.metrics import exposition

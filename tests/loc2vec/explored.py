@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loc2vec.embed.files import Vectors
 from loc2vec.explore.space import Space
-from loc2vec.vectors import Vectors
 from tiling.errors import OutsideError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, TILE_SIZE, Box, LonLat, TileGeometry

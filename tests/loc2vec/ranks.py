@@ -8,12 +8,12 @@ import torch
 from conftest import MemoryDataset
 from torch import Tensor, nn
 
-import loc2vec.compute
-import loc2vec.train
-from loc2vec.cli import _stop_on_interrupt
+import loc2vec.model.compute
+import loc2vec.train.loop
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
-from loc2vec.train import TrainConfig, TrainResult, train
+from loc2vec.train.cli import _stop_on_interrupt
+from loc2vec.train.loop import TrainConfig, TrainResult, train
 
 
 class Double(nn.Module):

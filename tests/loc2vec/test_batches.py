@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from loc2vec.data import AHEAD, CHANNEL_DROPOUT, Batches, batch_indices, overlapping
-from loc2vec.distributed import World
 from loc2vec.errors import RunError
+from loc2vec.train.batches import AHEAD, CHANNEL_DROPOUT, Batches, batch_indices, overlapping
+from loc2vec.train.distributed import World
 from tiling.errors import DatasetError
 
 
@@ -77,8 +77,8 @@ def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
 
 @pytest.mark.parametrize("threads", [1, 5])
 def test_the_number_of_threads_changes_nothing(make_dataset, monkeypatch, threads):
-    monkeypatch.setattr("loc2vec.data.cpu_count", lambda: threads)
-    monkeypatch.setattr("loc2vec.data.READ_TILES", 5)  # a batch of 12 tiles in three parts
+    monkeypatch.setattr("loc2vec.train.batches.cpu_count", lambda: threads)
+    monkeypatch.setattr("loc2vec.train.batches.READ_TILES", 5)  # a batch of 12 tiles in three parts
     batches = Batches(make_dataset(), 0, 4, 2)
     got = list(batches.prefetched(0, 6))
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))

@@ -14,14 +14,14 @@ from ranks import Double, run
 from safetensors.torch import load_file
 from torch import nn
 
-import loc2vec.compute
-import loc2vec.train
-from loc2vec.checkpoint import checkpoints, read_checkpoint
-from loc2vec.distributed import World, use_whole_batches
+import loc2vec.model.compute
+import loc2vec.train.loop
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
 from loc2vec.errors import RunError
-from loc2vec.runlog import read_log
+from loc2vec.train.checkpoint import checkpoints, read_checkpoint
+from loc2vec.train.distributed import World, use_whole_batches
+from loc2vec.train.runlog import read_log
 
 SCRIPT = Path(__file__).parent / "ranks.py"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(loc2vec.train.__file__).parent.parent), "OMP_NUM_THREADS": "1"}

@@ -12,8 +12,8 @@ from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import confusion, metrics, predict
 from loc2vec.evaluation.splits import APART_M, BLOCK_M, blocks, folds, groups, splits_of
 from loc2vec.evaluation.table import as_values, margins, of_town, table, town_grid, views_grid
-from loc2vec.evaluation.task import Task
-from loc2vec.evaluation.tasks import BUILDING_TYPES, POINTS, Town, kind_of, make_task
+from loc2vec.evaluation.tasks.osm import BUILDING_TYPES, POINTS, Town, kind_of, make_task
+from loc2vec.evaluation.tasks.task import Task
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.values import OsmObject
 from tiling.values import LonLat

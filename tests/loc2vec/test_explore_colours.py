@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from loc2vec.errors import InputError
-from loc2vec.explore.colours import Colours, Components
+from loc2vec.paper.colours import Colours, Components
 
 PAPER, NIGHT = 1.0, 0.0144  # relative luminance of white, and of #202020
 

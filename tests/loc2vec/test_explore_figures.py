@@ -14,19 +14,19 @@ from PIL import Image
 from loc2vec.encoders.registry import build
 from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.evaluation.task import Task
-from loc2vec.explore.cloud import pca, tsne, write_animation
-from loc2vec.explore.colours import Components
-from loc2vec.explore.compare import compare
-from loc2vec.explore.discriminant import discriminate
-from loc2vec.explore.drawing import save
+from loc2vec.evaluation.tasks.task import Task
+from loc2vec.explore.clusters import kinds_of
 from loc2vec.explore.filters import excite, layers_of
 from loc2vec.explore.histograms import equal_histograms
-from loc2vec.explore.kinds import kinds_of
-from loc2vec.explore.painting import Painting, spacing_of
+from loc2vec.explore.lda import discriminate
+from loc2vec.explore.map import town
+from loc2vec.explore.pca_tsne import pca, tsne, write_animation
 from loc2vec.explore.saliency import occlusion, saliency
 from loc2vec.explore.space import Space
-from loc2vec.explore.town import town
+from loc2vec.explore.why import compare
+from loc2vec.paper.colours import Components
+from loc2vec.paper.painting import Painting, spacing_of
+from loc2vec.paper.plot import save
 from tests.loc2vec.explored import CHANNELS, SIDE, SOUTH, STEP_DEG, WEST, encode, make_space
 from tiling.osm.values import OsmObject
 from tiling.values import N_CHANNELS, Box, LonLat

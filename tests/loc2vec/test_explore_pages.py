@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from loc2vec.explore.cloud import pca
-from loc2vec.explore.compare import compare
-from loc2vec.explore.drawing import Shown, save
-from loc2vec.explore.town import town
-from loc2vec.explore.walks import random_walks
+from loc2vec.explore.map import town
+from loc2vec.explore.pca_tsne import pca
+from loc2vec.explore.walk import random_walks
+from loc2vec.explore.why import compare
+from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explored import SOUTH, STEP_DEG, WEST, make_space
 from tiling.values import LonLat
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from loc2vec.embed.algebra import combine, walk
 from loc2vec.errors import ExploreError
 from loc2vec.explore.arithmetic import Term, arithmetic, parse
-from loc2vec.explore.drawing import drawable, png_of, save
-from loc2vec.explore.interpolation import interpolate
+from loc2vec.explore.interpolate import interpolate
 from loc2vec.explore.space import Space
-from loc2vec.explore.walks import random_walks
-from loc2vec.explore.ways import combine, walk
+from loc2vec.explore.walk import random_walks
+from loc2vec.paper.plot import drawable, png_of, save
 from tests.loc2vec.explored import SOUTH, STEP_DEG, WEST, encode, make_space, tile_at
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat

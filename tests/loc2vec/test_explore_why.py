@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loc2vec.explore.why import dependence, why
+from loc2vec.embed.occlusion import dependence, why
 
 CHANNELS, SIZE = 12, 8
 

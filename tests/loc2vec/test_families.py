@@ -20,7 +20,7 @@ from loc2vec.encoders.rsan import ResidualAttention
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
 from loc2vec.errors import EncoderError
-from loc2vec.model import save_weights
+from loc2vec.model.folder import save_weights
 from tiling.machine import one_thread
 
 PARAMETERS = {  # weights and biases with 16 numbers; running statistics are not among them

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from loc2vec.checkpoint import checkpoints
 from loc2vec.errors import ModelError, RunError
-from loc2vec.geocell import LEVELS, METRICS, Cells, GeoCell, GeoCells, load_head
-from loc2vec.model import load_model
-from loc2vec.report import table, write_report
-from loc2vec.runlog import read_log
-from loc2vec.train import TrainConfig, train
+from loc2vec.model.folder import load_model
+from loc2vec.train.checkpoint import checkpoints
+from loc2vec.train.geocell import LEVELS, METRICS, Cells, GeoCell, GeoCells, load_head
+from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.run_page import table, write_report
+from loc2vec.train.runlog import read_log
 
 APART_M = 20_000.0  # so that each place has a town of its own
 SMALL = TrainConfig(

@@ -5,7 +5,7 @@ import pytest
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.intrinsic import Triplets
-from loc2vec.retrieval import Retrieval
+from loc2vec.evaluation.retrieval import Retrieval
 
 
 @pytest.mark.parametrize("evaluator", [Retrieval, Triplets])

@@ -12,11 +12,11 @@ import torch
 from conftest import MemoryDataset, Tiny
 from safetensors.torch import load_file
 
-from loc2vec.checkpoint import checkpoints
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
-from loc2vec.runlog import read_log
-from loc2vec.train import TrainConfig, train
+from loc2vec.train.checkpoint import checkpoints
+from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.runlog import read_log
 
 CONFIG = TrainConfig(
     encoder="tiny", places=4, pairs=2, steps=20, warm_up=2, eval_every=5, checkpoint_every=2
@@ -35,7 +35,7 @@ def run(out: Path, begins: Event) -> None:
 def started(out: Path) -> multiprocessing.process.BaseProcess:
     """Return the process, which has come to the first line of `train`."""
     context = multiprocessing.get_context("forkserver")  # a process that has PyTorch is forked in no time
-    context.set_forkserver_preload(["loc2vec.train", "conftest"])
+    context.set_forkserver_preload(["loc2vec.train.loop", "conftest"])
     begins = context.Event()
     process = context.Process(target=run, args=(out, begins))
     process.start()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from loc2vec.compute import pick_device
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.errors import DeviceError, InputError, ModelError
-from loc2vec.model import ModelConfig, save_model
+from loc2vec.model.compute import pick_device
+from loc2vec.model.folder import ModelConfig, save_model
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.errors import FingerprintError, OutsideError, PlaceError
 from tiling.values import LonLat, Pose, TileGeometry

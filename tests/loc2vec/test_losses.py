@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from loc2vec.losses import LOSSES, NCE_SHARPNESS, distance, nce, pairs_of, soft_pn, soft_pn_of_distances
+from loc2vec.train.losses import LOSSES, NCE_SHARPNESS, distance, nce, pairs_of, soft_pn, soft_pn_of_distances
 
 BOTH = pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
 

@@ -11,7 +11,7 @@ import sys, threading
 from pathlib import Path
 import numpy as np
 import torch
-from loc2vec.compute import keep_freed_memory
+from loc2vec.model.compute import keep_freed_memory
 
 def resident_mb():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6

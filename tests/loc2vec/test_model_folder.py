@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from loc2vec import model
 from loc2vec.encoders.registry import build
 from loc2vec.errors import ModelError
-from loc2vec.model import ModelConfig, load_model, model_path, save_model, shipped_names
+from loc2vec.model import folder as model
+from loc2vec.model.folder import ModelConfig, load_model, model_path, save_model, shipped_names
 from tiling.files.atomic import sha256_of
 from tiling.values import TileGeometry
 

@@ -4,20 +4,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loc2vec.board import TensorBoard
 from loc2vec.errors import RunError
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.report import table, write_report
-from loc2vec.runlog import read_log
-from loc2vec.train import TrainConfig, train
-from loc2vec.triplets import hardest, picture, sample
+from loc2vec.train.board import TensorBoard
+from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.run_page import table, write_report
+from loc2vec.train.runlog import read_log
+from loc2vec.train.triplets import hardest, picture, sample
 
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3)
 
 
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch, tiny):
-    monkeypatch.setattr("loc2vec.train.LOG_EVERY", 2)
+    monkeypatch.setattr("loc2vec.train.loop.LOG_EVERY", 2)
 
 
 def test_the_hardest_triplets_are_those_nearest_to_another_place(make_dataset):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.retrieval import effective_rank, encode_slots, ranks_of_own, retrieval, thinned
+from loc2vec.evaluation.retrieval import effective_rank, encode_slots, ranks_of_own, retrieval, thinned
 
 
 def test_an_encoder_that_ignores_pose_finds_every_place(make_dataset):
@@ -134,7 +134,7 @@ def test_slots_are_encoded_in_order_whatever_the_chunk(make_dataset, monkeypatch
     data = make_dataset()
     places, slots = np.array([5, 2, 7, 2, 0]), np.array([0, 3, 1, 0, 2])
     whole = encode_slots(channel_means, data, places, slots)
-    monkeypatch.setattr("loc2vec.retrieval.READ_TILES", 2)
+    monkeypatch.setattr("loc2vec.evaluation.retrieval.READ_TILES", 2)
     assert np.array_equal(encode_slots(channel_means, data, places, slots), whole)
     assert np.array_equal(whole[1], channel_means(data.tile(2, 3)[None])[0])
 

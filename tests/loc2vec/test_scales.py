@@ -7,12 +7,12 @@ import pytest
 import torch
 from conftest import MemoryDataset
 
-from loc2vec.data import Batches
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.errors import InputError
-from loc2vec.retrieval import retrieval
-from loc2vec.train import TrainConfig, train
+from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.train.batches import Batches
+from loc2vec.train.loop import TrainConfig, train
 from tiling.values import TileGeometry
 
 BOTH = TileGeometry(radius_m=100.0, wider_m=(400.0,))

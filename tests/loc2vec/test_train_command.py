@@ -5,11 +5,11 @@ import signal
 import pytest
 from click.testing import CliRunner
 
-import loc2vec.cli
-from loc2vec.checkpoint import checkpoints
-from loc2vec.cli import train_command
+import loc2vec.train.cli
 from loc2vec.errors import RunError
-from loc2vec.train import TrainResult
+from loc2vec.train.checkpoint import checkpoints
+from loc2vec.train.cli import train_command
+from loc2vec.train.loop import TrainResult
 
 
 @pytest.fixture

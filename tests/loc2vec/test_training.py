@@ -10,16 +10,16 @@ import torch
 from conftest import Tiny
 from safetensors.torch import load_file
 
-from loc2vec.checkpoint import checkpoints, read_checkpoint
-from loc2vec.compute import encode_tiles, mixed_precision
-from loc2vec.data import Batches
-from loc2vec.distributed import World
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family, build
 from loc2vec.errors import EncoderError, RunError, TrainingError
-from loc2vec.model import load_model
-from loc2vec.retrieval import retrieval
-from loc2vec.train import MeanLoss, TrainConfig, learning_rate, train, train_step
+from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.model.compute import encode_tiles, mixed_precision
+from loc2vec.model.folder import load_model
+from loc2vec.train.batches import Batches
+from loc2vec.train.checkpoint import checkpoints, read_checkpoint
+from loc2vec.train.distributed import World
+from loc2vec.train.loop import MeanLoss, TrainConfig, learning_rate, train, train_step
 from tiling.errors import FingerprintError, UserError
 
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3, checkpoint_every=100)
@@ -59,7 +59,7 @@ def assert_same_tensors(a: Path, b: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def small_runs(monkeypatch, tiny):
-    monkeypatch.setattr("loc2vec.train.LOG_EVERY", 2)
+    monkeypatch.setattr("loc2vec.train.loop.LOG_EVERY", 2)
 
 
 @pytest.mark.parametrize("encoder", ["tiny", "loc2vec"])
@@ -377,7 +377,7 @@ def test_bfloat16_steps_follow_float32_steps(make_dataset):
         network = build("loc2vec").to(memory_format=torch.channels_last)
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("loc2vec.compute.bfloat16_is_fast", lambda device, fast=fast: fast)
+            patch.setattr("loc2vec.model.compute.bfloat16_is_fast", lambda device, fast=fast: fast)
             losses.append(train_step(network, optimizer, batch, SMALL, 0, World())[0][0].item())
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] != losses[1]
@@ -387,7 +387,7 @@ def test_bfloat16_steps_follow_float32_steps(make_dataset):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_takes_the_same_steps_as_the_cpu(make_dataset, monkeypatch):
-    monkeypatch.setattr("loc2vec.compute.bfloat16_is_fast", lambda device: False)
+    monkeypatch.setattr("loc2vec.model.compute.bfloat16_is_fast", lambda device: False)
     rows = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)

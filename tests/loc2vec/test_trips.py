@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from loc2vec.errors import LabelsError
-from loc2vec.trips.measure import measure, shapes
+from loc2vec.trips.classify import measure, shapes
 from loc2vec.trips.models import READERS, fit_predict
 from loc2vec.trips.trip import Sequences, Trips
 from loc2vec.trips.walk import Roads, along, make_trips, received, walk

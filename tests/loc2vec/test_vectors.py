@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from loc2vec.embed.files import Vectors, read_vectors, write_vectors
 from loc2vec.errors import VectorsError
-from loc2vec.vectors import Vectors, read_vectors, write_vectors
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
+from loc2vec.embed.batch import Places, embed, places_of_grid
+from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.model import ModelConfig, save_model
-from loc2vec.vectors import Vectors
+from loc2vec.model.folder import ModelConfig, save_model
 from service.app import create_app
-from service.embed import Places, embed, places_of_grid
 from service.engine import Engine
 from service.index import NeighborIndex
 from service.server import open_engine

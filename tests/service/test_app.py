@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
 from service.engine import Engine
 from service.index import NeighborIndex
 from service.settings import Settings

@@ -10,10 +10,10 @@ import httpx2
 import pytest
 from click.testing import CliRunner, Result
 
-from loc2vec.encoder import DEFAULT_MODEL as SHIPPED
-from loc2vec.vectors import Vectors, read_vectors, write_vectors
+from loc2vec.embed.files import Vectors, read_vectors, write_vectors
+from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
 from service.cli import COMMANDS, main
-from service.commands import DEFAULT_MODEL
 from service.index import NeighborIndex
 
 CONSOLE = [sys.executable, "-m", "service.cli"]
@@ -108,7 +108,7 @@ def test_embed_a_grid(monaco_store: Path, model_folder: Path, tmp_path: Path) ->
 
 
 def test_embed_finds_out_first_whether_it_can_write(points: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.embed.embed", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr("loc2vec.embed.batch.embed", lambda *_: pytest.fail("the work was begun"))
     arguments = ("--store", "none.gpkg", "--grid", 100, "--out", points / "deep" / "v.parquet")
     check_failure(run("embed", *arguments), 2, "Not a directory", "points.csv")
 

@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from loc2vec.client import Client
+from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import ClientError
-from loc2vec.vectors import Vectors
 from service.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import serving

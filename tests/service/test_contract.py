@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
 from service.engine import Engine
 from service.http.formats import ARROW, GEOJSON, PARQUET
 from tests.service.test_app import MONACO, PARIS, check_problem

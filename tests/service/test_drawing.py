@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.embed import Places
+from loc2vec.embed.batch import Places
 from service.engine import Engine, EngineSettings
 from tiling.errors import StoreError
 from tiling.render.process import AT_ONCE, RenderProcess

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from loc2vec.embed.batch import Places, embed, places_of_file, places_of_grid
+from loc2vec.embed.files import Vectors, read_vectors, write_vectors
 from loc2vec.encoder import LocationEncoder
-from loc2vec.vectors import Vectors, read_vectors, write_vectors
-from service.embed import Places, embed, places_of_file, places_of_grid
-from service.errors import EmbeddingError
+from loc2vec.errors import EmbeddingError
 from tests.service.conftest import save_fresh_model
 from tiling.errors import FingerprintError, GridError, PointsError
 from tiling.render.renderer import Renderer

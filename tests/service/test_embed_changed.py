@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner
 
-from loc2vec.vectors import read_vectors
+from loc2vec.embed.files import read_vectors
 from service.cli import main
 from tiling.geo.geodesy import ground_distance_m
 

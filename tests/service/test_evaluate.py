@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from loc2vec.errors import LabelsError
+from loc2vec.evaluation.cli import _tasks
 from loc2vec.evaluation.intrinsic import Triplets
-from loc2vec.evaluation.tasks import RECIPES, make_task
-from loc2vec.retrieval import Retrieval
+from loc2vec.evaluation.retrieval import Retrieval
+from loc2vec.evaluation.run import covered_by, encode_tasks, read_towns
+from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from service.cli import main
-from service.evaluate import covered_by, encode_tasks, read_towns
-from service.evaluate_cli import _tasks
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
@@ -124,7 +124,7 @@ def test_what_the_user_did_wrong_is_said(monaco_pbf, arguments, message):
 
 
 def test_the_missing_extra_is_named(monaco_pbf, monkeypatch):
-    monkeypatch.setattr("service.evaluate_cli.LIBRARIES", ("sklearn", "no_such_library"))
+    monkeypatch.setattr("loc2vec.evaluation.cli.LIBRARIES", ("sklearn", "no_such_library"))
     result = run(monaco_pbf)
     assert result.exit_code == 2
     assert "needs no_such_library: pip install 'loc2vec[evaluate]'" in result.output

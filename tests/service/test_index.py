@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
 from service.errors import SearchIndexError
 from service.index import NeighborIndex
 from tests.threads import threads_come_to, threads_of_this_process

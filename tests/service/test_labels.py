@@ -9,11 +9,11 @@ import pytest
 import shapely
 from click.testing import CliRunner
 
+from loc2vec.embed.files import Vectors, read_foreign, write_vectors
 from loc2vec.errors import LabelsError, VectorsError
-from loc2vec.vectors import Vectors, read_foreign, write_vectors
+from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
+from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
 from service.cli import main
-from service.evaluate import Lookup, labels_task, where_vectors_are
-from service.labels import Labels, read_labels, task_of
 from tiling.errors import PointsError
 
 HEAD = "lat,lon,kind,price\n"

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from loc2vec.explore.colours import Colours
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
+from loc2vec.paper.colours import Colours
 from service.engine import Engine
 from service.index import NeighborIndex
 from service.overlay import Overlay

@@ -18,7 +18,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
 from service.index import NeighborIndex
 from service.settings import Settings
 from tests.service.test_access import changed

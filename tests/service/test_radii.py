@@ -7,14 +7,14 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.evaluation.task import Task
-from loc2vec.model import ModelConfig, save_model
+from loc2vec.evaluation.run import encode_tasks
+from loc2vec.evaluation.tasks.task import Task
+from loc2vec.model.folder import ModelConfig, save_model
 from service.cli import main
-from service.embed import Places, embed
 from service.engine import Engine, EngineSettings
-from service.evaluate import encode_tasks
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer

@@ -10,9 +10,9 @@ import shapely
 from click.testing import CliRunner
 from pyproj import Transformer
 
+from loc2vec.embed.raster import raster_grid
 from loc2vec.encoder import LocationEncoder
 from service.cli import main
-from service.raster import raster_grid
 from tiling.errors import GridError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.render.renderer import Renderer

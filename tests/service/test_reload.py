@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loc2vec.vectors import Vectors, write_vectors
+from loc2vec.embed.files import Vectors, write_vectors
 from service.engine import Engine
 from service.index import FACTS, VECTORS, NeighborIndex
 from service.reload import stamp, swap

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from loc2vec.vectors import Vectors
+from loc2vec.embed.files import Vectors
 from service.settings import Settings
 from tests.service.test_app import MONACO
 

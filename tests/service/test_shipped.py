@@ -5,11 +5,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from loc2vec.compute import encode_tiles
 from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation import baselines
-from loc2vec.model import load_model, model_path, shipped_names
-from loc2vec.retrieval import retrieval
+from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.model.compute import encode_tiles
+from loc2vec.model.folder import load_model, model_path, shipped_names
 from tiling.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job

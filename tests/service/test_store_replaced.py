@@ -16,8 +16,8 @@ import pytest
 import shapely
 from fastapi.testclient import TestClient
 
+from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
-from service.embed import Places, embed
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import changed

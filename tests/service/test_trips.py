@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from loc2vec.encoder import LocationEncoder
+from loc2vec.evaluation.run import covered_by
+from loc2vec.trips.run import WAYS, encode_points, read_trips
 from service.cli import main
-from service.evaluate import covered_by
-from service.trips import WAYS, encode_points, read_trips
 from tests.service.conftest import save_fresh_model
 from tiling.osm.ways import read_graphs
 from tiling.values import TileGeometry

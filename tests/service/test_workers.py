@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.embed import Places
+from loc2vec.embed.batch import Places
 from tiling.errors import StoreError, WorkerError
 from tiling.render.batch import draw_all
 from tiling.render.renderer import Renderer

@@ -15,8 +15,8 @@ import numpy as np
 import osmium
 import pytest
 
+from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
-from service.embed import Places, embed
 from tests.stack.engine import Answer, Stack, docker
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]

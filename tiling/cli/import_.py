@@ -8,7 +8,7 @@ import click
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
-from tiling.cli.options import without_password
+from tiling.cli.options import FilePath, without_password
 
 
 @click.command("import")

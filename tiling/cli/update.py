@@ -7,7 +7,7 @@ import click
 from shapely import to_geojson
 
 from tiling.catalogue import load_catalogue
-from tiling.cli.options import without_password
+from tiling.cli.options import FilePath, without_password
 from tiling.values import TileGeometry
 
 

@@ -4,7 +4,7 @@ A group is a clump of ground cells that touch, so it is for whoever divides plac
 validation, the folds of a probe: divided by whole groups, no tile of one set shows ground of another, and any two
 places of different groups may be negatives of each other. The converse is too coarse to choose negatives by: a
 town is one group, and most of its places do not overlap. So training asks the exact test of each pair in a
-batch (`loc2vec.data.overlapping`), which needs no more than the places' coordinates; lists of neighbours would
+batch (`loc2vec.train.batches.overlapping`), which needs no more than the places' coordinates; lists of neighbours would
 say the same and grow with the square of the density.
 """
 

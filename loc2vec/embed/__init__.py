@@ -1,0 +1,1 @@
+"""Vectors of many places: making, keeping and combining them."""

@@ -1,0 +1,1 @@
+"""Tasks: places with labels, from OpenStreetMap or from a user."""

@@ -1,0 +1,339 @@
+"""Tasks from OpenStreetMap itself: what an extract says and the tiles do not draw.
+
+An object that is drawn as what it is called (a church as civic land) is no label: only objects that are drawn as
+plain buildings, or not at all, are. `way` is the exception, and says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from loc2vec.errors import LabelsError
+from loc2vec.evaluation.tasks.task import Task
+from tiling.geo.geodesy import box_around
+from tiling.osm.values import OsmObject
+from tiling.values import LonLat
+
+BUILDINGS = 4  # the channel of every building, whatever its type
+CIVIC = 11
+LAND = (6, 7, 8, 9, 10, 11)  # the channels that draw the use of land
+WITHIN_M = 250.0  # shops and amenities are counted this far around a place
+MAX_LEVELS = 60
+FEWEST = 10  # places; a class with fewer is left out
+
+Kinds = Mapping[str, Mapping[str, frozenset[str] | None]]  # class -> key -> values, None = any
+
+
+def _kinds(**classes: dict[str, str]) -> Kinds:
+    return {
+        name.replace("_", " "): {
+            key: None if values == "*" else frozenset(values.split()) for key, values in tags.items()
+        }
+        for name, tags in classes.items()
+    }
+
+
+# building=residential and building=yes say too little and are left out.
+BUILDING_TYPES = _kinds(
+    house={"building": "house detached semidetached_house semi terrace bungalow"},
+    apartments={"building": "apartments dormitory"},
+    commercial={"building": "commercial retail office supermarket kiosk shop hotel"},
+    industrial={"building": "industrial warehouse factory manufacture storage hangar"},
+    civic={
+        "building": "civic public government townhall school kindergarten university college hospital fire_station "
+        "church chapel cathedral mosque temple synagogue religious monastery"
+    },
+    garage={"building": "garage garages carport shed"},
+)
+POINTS = _kinds(
+    food={"amenity": "restaurant cafe fast_food bar pub ice_cream food_court biergarten"},
+    shop={"shop": "*"},
+    health={"amenity": "pharmacy doctors dentist clinic hospital veterinary", "healthcare": "*"},
+    education={"amenity": "school kindergarten university college language_school music_school driving_school"},
+    tourism={"tourism": "hotel guest_house hostel motel apartment museum attraction viewpoint gallery"},
+    office={"office": "*", "amenity": "bank post_office bureau_de_change townhall courthouse"},
+    worship={"amenity": "place_of_worship"},
+)
+LAND_USES = _kinds(
+    residential={"landuse": "residential"},
+    commercial={"landuse": "commercial retail"},
+    industrial={"landuse": "industrial"},
+    farmland={"landuse": "farmland farm orchard vineyard"},
+    forest={"landuse": "forest", "natural": "wood"},
+    grass={"landuse": "grass meadow village_green recreation_ground", "leisure": "park"},
+)
+WAYS = _kinds(
+    rail={"railway": "rail light_rail"},
+    motorway={"highway": "motorway trunk"},
+    main_street={"highway": "primary secondary tertiary"},
+    residential_street={"highway": "residential living_street"},
+    footpath={"highway": "footway path pedestrian steps"},
+)
+KEYS = (
+    "building",
+    "amenity",
+    "shop",
+    "healthcare",
+    "tourism",
+    "office",
+    "landuse",
+    "natural",
+    "leisure",
+    "railway",
+    "highway",
+    "building:levels",
+    "tunnel",
+)
+
+Rows = list[tuple[LonLat, float]]  # places with their target
+
+
+@dataclass(frozen=True, eq=False)
+class Town:
+    """What one extract holds that tasks are made of."""
+
+    name: str
+    objects: Sequence[OsmObject]
+
+
+def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
+    """Return the number of the class that these tags fall in, `None` for none and for more than one."""
+    found = [
+        number
+        for number, conditions in enumerate(kinds.values())
+        if any(key in tags and (values is None or tags[key] in values) for key, values in conditions.items())
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def plain(item: OsmObject, blank: tuple[int, ...] = ()) -> bool:
+    """Tell whether the object is not drawn, or as a building that looks like every other."""
+    return {channel for channel, _ in item.drawn} <= {BUILDINGS, *blank}
+
+
+def building_type(town: Town, rng: np.random.Generator) -> Rows:
+    """The type of each building, at its centroid."""
+    return _classified(town, BUILDING_TYPES, ("area",), shapely.centroid)
+
+
+def point_of_interest(town: Town, rng: np.random.Generator) -> Rows:
+    """The family of each point of interest."""
+    return _classified(town, POINTS, ("point",), lambda points: points, blank=(CIVIC,))
+
+
+def building_levels(town: Town, rng: np.random.Generator) -> Rows:
+    """How many levels each building has, at its centroid."""
+    items = [item for item in town.objects if item.kind == "area" and "building" in item.tags and plain(item)]
+    with_levels = [(item, levels) for item in items if (levels := _levels(item.tags)) is not None]
+    middles = shapely.centroid(shapely.from_wkb([item.wkb for item, _ in with_levels]))
+    return list(zip(_places(middles), [levels for _, levels in with_levels], strict=True))
+
+
+def _levels(tags: Mapping[str, str]) -> float | None:
+    try:
+        levels = float(tags["building:levels"])
+    except (KeyError, ValueError):
+        return None
+    return levels if 1 <= levels <= MAX_LEVELS else None
+
+
+def amenities_near(town: Town, rng: np.random.Generator) -> Rows:
+    """The logarithm of 1 + the shops and amenities within 250 m of some buildings."""
+    families = [
+        item for item in town.objects if item.kind != "line" and kind_of(item.tags, POINTS) is not None and plain(item)
+    ]
+    places = _buildings(town)
+    if not places:
+        return []
+    some = [places[number] for number in rng.permutation(len(places))[:SOME].tolist()]
+    tree = shapely.STRtree(shapely.centroid(shapely.from_wkb([item.wkb for item in families])))
+    disc, _ = tree.query(_discs(some, WITHIN_M), predicate="contains")
+    return list(zip(some, np.log1p(np.bincount(disc, minlength=len(some))).tolist(), strict=True))
+
+
+SOME = 2000  # places of a town, before the sample of all towns is drawn
+
+
+def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
+    """Return the disc around each place, in degrees."""
+    circle = shapely.get_coordinates(shapely.Point(0, 0).buffer(1, quad_segs=8))
+    boxes = np.array([box_around(place, radius_m) for place in places])  # [n, west south east north]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2
+    discs: NDArray[np.object_] = shapely.polygons(circle * half[:, None] + np.array(places)[:, None])
+    return discs
+
+
+def land_use(town: Town, rng: np.random.Generator) -> Rows:
+    """The use of land at a point inside each area."""
+    return _classified(town, LAND_USES, ("area",), lambda areas: _inside(areas, rng), blank=LAND)
+
+
+def way(town: Town, rng: np.random.Generator) -> Rows:
+    """The kind of way at a point along each."""
+
+    def along(lines: NDArray[np.object_]) -> NDArray[np.object_]:
+        whole = np.where(shapely.get_num_geometries(lines) > 1, shapely.get_geometry(lines, 0), lines)
+        points: NDArray[np.object_] = shapely.line_interpolate_point(whole, rng.random(len(whole)), normalized=True)
+        return points
+
+    return _classified(town, WAYS, ("line",), along, blank=(0, 1, 2, 3), without="tunnel")
+
+
+def town(town: Town, rng: np.random.Generator) -> Rows:
+    """Which town it is, at some of its buildings; the target is filled in by `make_task`."""
+    return [(place, 0.0) for place in _buildings(town)]
+
+
+def _buildings(town: Town) -> list[LonLat]:
+    areas = [item.wkb for item in town.objects if item.kind == "area" and "building" in item.tags]
+    return _places(shapely.centroid(shapely.from_wkb(areas)))
+
+
+def _classified(
+    town: Town,
+    kinds: Kinds,
+    kind: tuple[str, ...],
+    place: Callable[[NDArray[np.object_]], NDArray[np.object_]],
+    blank: tuple[int, ...] = (),
+    without: str = "",
+) -> Rows:
+    found = [
+        (item.wkb, number)
+        for item in town.objects
+        if item.kind in kind and without not in item.tags and plain(item, blank)
+        if (number := kind_of(item.tags, kinds)) is not None
+    ]
+    if not found:
+        return []
+    wkb, numbers = zip(*found, strict=True)
+    return list(zip(_places(place(shapely.from_wkb(list(wkb)))), map(float, numbers), strict=True))
+
+
+def _inside(areas: NDArray[np.object_], rng: np.random.Generator) -> NDArray[np.object_]:
+    """Return a point at random inside each area; where none was hit, one that surely is."""
+    points: NDArray[np.object_] = shapely.point_on_surface(areas)
+    west, south, east, north = shapely.bounds(areas).T
+    open_ = np.ones(len(areas), bool)
+    for _ in range(20):
+        tries = shapely.points(rng.uniform(west, east), rng.uniform(south, north))
+        hit = open_ & shapely.contains(areas, tries)
+        points[hit] = tries[hit]
+        open_ &= ~hit
+    return points
+
+
+def _places(points: NDArray[np.object_]) -> list[LonLat]:
+    return [LonLat(*xy) for xy in shapely.get_coordinates(points).tolist()]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a task is made: `rows` finds the labels of a town."""
+
+    about: str
+    rows: Callable[[Town, np.random.Generator], Rows]
+    classes: tuple[str, ...] = ()
+    blank: tuple[int, ...] = ()
+    drawn: bool = False
+    geolocation: bool = False
+
+
+RECIPES = {
+    "building type": Recipe("type of a building, at its centroid", building_type, tuple(BUILDING_TYPES)),
+    "point of interest": Recipe(
+        "family of a point of interest, civic land blanked", point_of_interest, tuple(POINTS), (CIVIC,)
+    ),
+    "building levels": Recipe("levels of a building, at its centroid", building_levels),
+    "amenities near": Recipe("log(1 + shops and amenities within 250 m) of a building", amenities_near),
+    "land use": Recipe("use of the land at a point, land-use channels blanked", land_use, tuple(LAND_USES), LAND),
+    "way": Recipe("kind of way at a point along it; ways are drawn", way, tuple(WAYS), drawn=True),
+    "town": Recipe("which town a building stands in", town, geolocation=True),
+}
+
+
+def make_task(
+    name: str,
+    towns: Sequence[Town],
+    covered: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]],
+    per_class: int,
+    seed: int = 0,
+) -> Task:
+    """Build a task from extracts: at most `per_class` places of each class, spread evenly over the towns.
+
+    A regression, and the question for the town, have `6 * per_class` places in all. `covered(lon, lat)` tells which
+    places the tiles can show whole. Raises `LabelsError` when the extracts hold no labels for the task.
+    """
+    recipe = RECIPES[name]
+    rows = [
+        (place, target, number)
+        for number, one in enumerate(towns)
+        for place, target in _rows(recipe, one, number, seed)
+    ]
+    if not rows:
+        raise LabelsError(f"task {name}: the extracts hold no label for it: leave it out, or give other extracts")
+    places, target, at = zip(*rows, strict=True)
+    lon, lat = np.array(places, np.float64).T
+    place = np.array(at, np.int64)
+    label = place if recipe.geolocation else np.array(target)
+    inside = covered(lon, lat)
+    if not inside.any():
+        raise LabelsError(
+            f"task {name}: none of its {len(rows)} places lies inside the store: give the store of these extracts"
+        )
+    lon, lat, place, label = lon[inside], lat[inside], place[inside], label[inside]
+    rng = np.random.default_rng([seed, len(RECIPES)])
+    names = tuple(one.name for one in towns)
+    if recipe.classes:
+        chosen, label, classes = _of_each(label, recipe.classes, place, per_class, rng)
+    elif recipe.geolocation:
+        chosen, label, classes = _of_each(label, names, place, max(6 * per_class // len(names), FEWEST), rng)
+    else:
+        chosen, classes = _spread(np.arange(len(label)), place, 6 * per_class, rng), ()
+        label = label[chosen]
+    if not len(chosen):
+        raise LabelsError(f"task {name}: no class has {FEWEST} places: give more extracts")
+    return Task(
+        name=name,
+        about=recipe.about,
+        lat=lat[chosen],
+        lon=lon[chosen],
+        target=label,
+        classes=classes,
+        place=place[chosen],
+        places=names,
+        blank=recipe.blank,
+        drawn=recipe.drawn,
+        geolocation=recipe.geolocation,
+    )
+
+
+def _of_each(
+    label: NDArray[Any], classes: Sequence[str], place: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
+    """Choose up to `count` rows of each class that has enough; return them, their class numbers, and the classes."""
+    groups = [_spread(np.flatnonzero(label == number), place, count, rng) for number in range(len(classes))]
+    kept = [(name, rows) for name, rows in zip(classes, groups, strict=True) if len(rows) >= FEWEST]
+    chosen = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in kept)])
+    numbers = np.repeat(np.arange(len(kept)), [len(rows) for _, rows in kept])
+    return chosen, numbers, tuple(name for name, _ in kept)
+
+
+def _rows(recipe: Recipe, town: Town, number: int, seed: int) -> Iterable[tuple[LonLat, float]]:
+    return recipe.rows(town, np.random.default_rng([seed, number]))
+
+
+def _spread(
+    rows: NDArray[np.int64], place: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose up to `count` of these rows, in turn from each town, so that no large town outweighs the others."""
+    mixed = rng.permutation(rows)
+    turn = np.empty(len(mixed), np.int64)
+    for number in np.unique(place[mixed]):
+        mine = place[mixed] == number
+        turn[mine] = np.arange(mine.sum())
+    order = np.lexsort((rng.random(len(mixed)), turn))
+    return np.sort(mixed[order[:count]])

@@ -1,0 +1,104 @@
+"""Random walks through the space: each step goes to a place that is alike in kind, and not near on the ground."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loc2vec.embed.algebra import Neighbor, Vector, walk
+from loc2vec.errors import ExploreError
+from loc2vec.explore.space import Space, place_of
+from loc2vec.paper.page import page
+from loc2vec.paper.plot import Figure, sheet
+from loc2vec.paper.strips import Cell, Row, Strips, View
+from tiling.geo.geodesy import ground_distance_m
+from tiling.values import LonLat
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A place that a walk came to, and how far that was: in the space, and in metres on the ground."""
+
+    view: View
+    distance: float
+    ground_m: float
+
+
+@dataclass(frozen=True, eq=False)
+class Walks:
+    """Walks from one place: each a list of steps, the first of which is the start."""
+
+    walks: Sequence[Sequence[Step]]
+    strips: Strips
+
+    def figure(self) -> Figure:
+        """Draw the walks as strips of tiles."""
+        return sheet(self.strips)
+
+    def page(self) -> str:
+        """Return the walks as a page."""
+        return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
+
+
+def random_walks(
+    space: Space, start: LonLat, steps: int = 6, k: int = 5, apart_m: float = 1000.0, walks: int = 3, seed: int = 0
+) -> Walks:
+    """Walk at random from `start`, `walks` times: each step to one of the `k` nearest in the space.
+
+    No two places of a walk lie nearer than `apart_m` to each other on the ground. Raises `ExploreError` when `k` is
+    more than there are, or there is nowhere to go.
+    """
+    space.require(k)
+    view = space.view(start)
+    (vector,) = space.embed([view])
+
+    def nearest(at: Vector, count: int, visited: Sequence[LonLat]) -> Sequence[Neighbor]:
+        return space.nearest(at, count, [start, *visited], apart_m)
+
+    found = []
+    for number in range(walks):
+        way = walk(nearest, lambda row: space.vectors.embedding[row], vector, steps, k, seed + number)
+        if not way:
+            raise ExploreError(
+                f"no indexed place lies {apart_m:.0f} m from the start: take a smaller distance, or a larger index"
+            )
+        found.append(_steps(view, vector, way, space))
+    return Walks(found, _strips(found, space, k, apart_m))
+
+
+def _steps(start: View, vector: Vector, way: Sequence[Neighbor], space: Space) -> list[Step]:
+    views = [start, *space.views([place_of(step) for step in way])]
+    vectors = np.stack([vector, *(space.vectors.embedding[step.id] for step in way)]).astype(np.float64)
+    distances = [0.0, *np.linalg.norm(np.diff(vectors, axis=0), axis=1).tolist()]
+    lat, lon = np.array([view.place.lat for view in views]), np.array([view.place.lon for view in views])
+    ground = [0.0, *ground_distance_m(lat[:-1], lon[:-1], lat[1:], lon[1:]).tolist()]
+    return [Step(*row) for row in zip(views, distances, ground, strict=True)]
+
+
+def _strips(walks: Sequence[Sequence[Step]], space: Space, k: int, apart_m: float) -> Strips:
+    rows = [Row("", [_cell(step, number) for number, step in enumerate(walk)]) for walk in walks]
+    return Strips(
+        f"Random walks from {walks[0][0].view.name}",
+        f"Each step goes to one of the {k} places nearest in the space that lie at least {kilometres(apart_m)} from "
+        "all before. Below each: how far it lies from the one before in the space (d), and on the ground.",
+        rows,
+        space.side_m,
+        space.channels,
+    )
+
+
+def _cell(step: Step, number: int) -> Cell:
+    if number == 0:
+        return Cell.of(step.view, "start", frame="#D55E00")
+    return Cell.of(step.view, f"d {step.distance:.2f}, {kilometres(step.ground_m)}")
+
+
+def kilometres(metres: float) -> str:
+    """Return a distance for people.
+
+    >>> kilometres(1234567.0), kilometres(1234.0), kilometres(250.0)
+    ('1,235 km', '1.2 km', '250 m')
+    """
+    if metres < 1000:
+        return f"{metres:.0f} m"
+    return f"{metres / 1000:.1f} km" if metres < 10_000 else f"{metres / 1000:,.0f} km"

@@ -1,0 +1,1 @@
+"""Models: their folders, how networks run, the tiles they read."""

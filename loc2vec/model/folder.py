@@ -1,0 +1,129 @@
+"""Model folders: `config.json` and `model.safetensors`, all that is needed to rebuild an encoder."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from loc2vec.encoders.registry import ENCODERS, build, options_of
+from loc2vec.errors import EncoderError, ModelError
+from tiling.errors import UserError
+from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
+from tiling.values import ATTRIBUTION, TileGeometry
+
+DEFAULT_MODEL = "loc2vec-16"
+LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is besides its weights; `training` holds facts for people to read."""
+
+    name: str
+    encoder: str
+    options: dict[str, Any]  # `dim` and those of the encoder's family
+    channels: tuple[str, ...]
+    geometry: TileGeometry
+    fingerprint: str  # of the channel catalogue and the tile geometry
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network with its configuration and the SHA-256 of its weights."""
+
+    config: ModelConfig
+    network: nn.Module
+    sha256: str
+
+    @property
+    def model_id(self) -> str:
+        return f"{self.config.name}@{self.sha256[:12]}"
+
+
+def save_model(
+    folder: Path, network: nn.Module, config: ModelConfig, more: Callable[[Path], object] = lambda folder: None
+) -> None:
+    """Write a model folder, in place of what stood there; `more` adds to it."""
+    with replacing_folder(folder) as temporary:
+        more(temporary)
+        save_weights(network, temporary / WEIGHTS)
+        about = {"sha256": sha256_of(temporary / WEIGHTS), "licence": LICENCE, "attribution": ATTRIBUTION}
+        write_json(temporary / CONFIG, asdict(config) | {"geometry": config.geometry.as_values()} | about)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write parameters and buffers as safetensors."""
+    write_tensors({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, which others may read, too; `save_file` gives them to the owner alone."""
+    path.write_bytes(save(tensors))
+
+
+def load_model(folder: Path) -> Model:
+    """Rebuild a model on the CPU, in eval mode; `ModelError` when something is missing or altered."""
+    if not folder.is_dir():
+        raise ModelError(f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}")
+    config, sha256 = _read_config(folder)
+    if config.encoder not in ENCODERS:
+        raise ModelError(
+            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec does not have (it has "
+            f"{', '.join(sorted(ENCODERS))}): use the version that made the model"
+        )
+    found = _sha256_of_weights(folder / WEIGHTS)
+    if found != sha256:
+        raise ModelError(f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})")
+    try:
+        config = replace(config, options=asdict(options_of(config.encoder, config.options)))
+        network = build(config.encoder, config.geometry.scales, **config.options)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (EncoderError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}") from error
+    return Model(config, network.eval(), sha256)
+
+
+def _read_config(folder: Path) -> tuple[ModelConfig, str]:
+    try:
+        values = read_json(folder / CONFIG)
+        config = ModelConfig(
+            name=values["name"],
+            encoder=values["encoder"],
+            options={"dim": values["options"]["dim"], **values["options"]},  # every encoder has a dim
+            channels=tuple(values["channels"]),
+            geometry=TileGeometry(**values["geometry"]),
+            fingerprint=values["fingerprint"],
+            training=values["training"],
+        )
+        return config, values["sha256"]
+    except KeyError as error:
+        raise ModelError(f"{folder} is no model folder: {CONFIG} lacks {error}") from error
+    except (UserError, TypeError) as error:
+        raise ModelError(f"{folder} is no model folder: {CONFIG}: {error}") from error
+
+
+def _sha256_of_weights(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the models in the package."""
+    folder = resources.files("loc2vec.model") / "weights"
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def model_path(model: str | Path) -> Path:
+    """Return the folder of a shipped model's name, else the path as it is."""
+    if isinstance(model, str) and model in shipped_names():
+        return Path(str(resources.files("loc2vec.model") / "weights" / model))
+    return Path(model)

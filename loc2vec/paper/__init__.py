@@ -1,0 +1,1 @@
+"""The reporting kit: pages, plots and pictures that commands write."""

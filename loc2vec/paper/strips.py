@@ -1,0 +1,69 @@
+"""Tiles in strips, each with what is said of it: what most figures are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.values import LonLat, composite
+
+Pixels = NDArray[np.uint8]
+
+
+class View(NamedTuple):
+    """A place with its tile, uint8 [12, H, W], and what people call it."""
+
+    place: LonLat
+    name: str
+    tile: Pixels
+
+    @property
+    def picture(self) -> Pixels:
+        """The tile in colour, uint8 [H, W, 3]."""
+        return composite(self.tile)
+
+    @property
+    def where(self) -> str:
+        """The place as it can be given to a command."""
+        return f"{self.place.lat:.5f},{self.place.lon:.5f}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cell:
+    """A picture uint8 [H, W, 3], or a gap, with a heading and lines of text; `frame` is the colour of a heavy frame.
+
+    `tile` uint8 [12, H, W] and `place` ("lat,lon") are of the place that it shows, if it shows one.
+    """
+
+    picture: Pixels | None
+    heading: str = ""
+    lines: Sequence[str] = ()
+    frame: str = ""
+    tile: Pixels | None = None
+    place: str = ""
+
+    @classmethod
+    def of(cls, view: View, heading: str = "", lines: Sequence[str] = (), frame: str = "") -> Self:
+        """Show a place; its name comes first."""
+        return cls(view.picture, heading, [view.name, *lines], frame, view.tile, view.where)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """Tiles side by side under a title."""
+
+    title: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Strips:
+    """Rows of pictures under a title and a sentence of explanation; `side_m`: metres of a tile, 0 if they are none."""
+
+    title: str
+    lead: str
+    rows: Sequence[Row]
+    side_m: float
+    channels: Sequence[str]

@@ -1,0 +1,165 @@
+"""Checkpoints of a run: RUN/checkpoints/step-NNNNNNNN, each a folder that appears whole under a name of its own.
+
+A checkpoint is the network, the optimiser, a readable `state.json` and the SHA-256 of the three. The last three
+are kept: a run whose newest one is damaged goes on from the one before.
+"""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from loc2vec.errors import RunError
+from loc2vec.model.folder import save_weights, write_tensors
+from tiling.errors import UserError
+from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
+
+CHECKPOINTS = "checkpoints"
+KEPT = 3
+NETWORK, OPTIMIZER, STATE, HASHES = "model.safetensors", "optimizer.safetensors", "state.json", "sha256.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after `step` steps.
+
+    `run` says what the run is made of (configuration, tiles); `best` is the score of the best model; `plans`
+    are the numbers of steps it was to have, one more each time it was made longer; `skipped` counts the steps
+    that changed nothing because their loss or gradient was not finite; `losses` are the sum and the number of
+    the losses since the last evaluation.
+    """
+
+    step: int
+    run: dict[str, Any]
+    best: float | None = None
+    best_step: int | None = None
+    plans: tuple[int, ...] = ()
+    skipped: int = 0
+    losses: tuple[float, int] = (0.0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint that was read: `moments` are the optimiser's, by "index.name"."""
+
+    state: State
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+    def restore(self, network: nn.Module, optimizer: Optimizer) -> None:
+        """Put weights and moments into a network and its fresh optimiser; `RunError` when they do not fit."""
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise RunError(f"the checkpoint is of another network: {' '.join(str(error).split())}") from error
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self.moments.items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], value)
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Copy moments into the memory layout of their parameter, which the fused update relies on."""
+    if value.shape != parameter.shape:  # the step counter
+        return value
+    return torch.empty_like(parameter).copy_(value).detach()
+
+
+def begin(out: Path, run: dict[str, Any], network: nn.Module, optimizer: Optimizer) -> State:
+    """Make a run folder, which appears with the checkpoint of step 0 in it."""
+    state = State(0, run, plans=(run["steps"],))
+    with replacing_folder(out) as temporary:
+        save_checkpoint(temporary, network, optimizer, state)
+    return state
+
+
+def continued(out: Path, state: State, run: dict[str, Any]) -> State:
+    """Return the state to go on from; `RunError` when the run in `out` was begun with other settings.
+
+    A run may be made longer: the learning rate then follows the new plan from the step where it stands.
+    """
+    if run["steps"] <= state.run["steps"]:
+        _check_same(out, state.run, run)
+        return state
+    _check_same(out, state.run | {"steps": run["steps"]}, run)
+    return replace(state, run=run, plans=(*state.plans, run["steps"]))
+
+
+def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    if changed:
+        words = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in changed)
+        raise RunError(f"{out} was begun with other settings ({words}): resume it with the same")
+
+
+def save_checkpoint(out: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
+    """Write a checkpoint of a run, then remove all but the last three."""
+    moments = {
+        f"{index}.{name}": value.contiguous()
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    with replacing_folder(out / CHECKPOINTS / f"step-{state.step:08d}") as temporary:
+        save_weights(network, temporary / NETWORK)
+        write_tensors(moments, temporary / OPTIMIZER)
+        write_json(temporary / STATE, vars(state) | {"torch": torch.__version__})
+        write_json(temporary / HASHES, {name: sha256_of(temporary / name) for name in (NETWORK, OPTIMIZER, STATE)})
+    for old in checkpoints(out)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """Return the checkpoints of a run, oldest first."""
+    return sorted((out / CHECKPOINTS).glob("step-*"))
+
+
+def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
+    """Read the newest whole checkpoint of a run; also say in a line each what is wrong with newer ones.
+
+    Raises `RunError` when there is none.
+    """
+    complaints: list[str] = []
+    for folder in reversed(checkpoints(out)):
+        try:
+            return read_checkpoint(folder), complaints
+        except RunError as error:
+            complaints.append(str(error))
+    if (out / "last").is_dir():
+        raise RunError(f"{out} was written by an earlier version, whose runs cannot be resumed: begin another")
+    raise RunError(f"nothing to resume at {out}: {'; '.join(complaints) or 'it holds no checkpoint'}")
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read one checkpoint; `RunError` when something is missing or was altered."""
+    try:
+        for name, expected in read_json(folder / HASHES).items():
+            if sha256_of(folder / name) != expected:
+                raise RunError(f"checkpoint {folder} is damaged: {name} was altered")
+        values = read_json(folder / STATE)
+        state = State(**{key: values[key] for key in State.__dataclass_fields__})
+        weights, moments = load_file(folder / NETWORK), load_file(folder / OPTIMIZER)
+    except RunError:
+        raise
+    except (UserError, OSError, KeyError, SafetensorError) as error:
+        raise RunError(f"checkpoint {folder} is damaged: {' '.join(str(error).split())}") from error
+    return Checkpoint(
+        replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])), weights, moments
+    )
+
+
+def tidy(out: Path, step: int) -> None:
+    """Remove what a kill left behind: half-written folders, and checkpoints after the step that a run goes on from."""
+    for folder in (out, out / CHECKPOINTS):
+        for scratch in folder.glob(".*.????????"):
+            shutil.rmtree(scratch)
+    for folder in checkpoints(out):
+        if folder.name > f"step-{step:08d}":
+            shutil.rmtree(folder)

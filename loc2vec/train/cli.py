@@ -1,0 +1,151 @@
+"""`loc2vec train`."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from loc2vec.encoders.registry import ENCODERS, options_of
+from loc2vec.evaluation.intrinsic import Scores
+from loc2vec.model.folder import load_model, model_path
+from loc2vec.train.board import TensorBoard
+from loc2vec.train.distributed import World
+from loc2vec.train.loop import TrainConfig, TrainResult, train
+from loc2vec.train.losses import LOSSES, NO_LOSS
+from loc2vec.train.run_page import table, write_report
+from tiling.cli.group import INTERRUPTED
+from tiling.dataset.dataset import TileDataset
+
+DEFAULTS = TrainConfig()
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """Read NAME=VALUE, NAME=VALUE, ..."""
+    for each in given:
+        if "=" not in each:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, param)
+    return dict(each.split("=", 1) for each in given)
+
+
+@click.command("train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first")
+@click.option(
+    "--tiles", required=True, help="Tile dataset to learn from: a folder, or a URL such as s3://bucket/tiles."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
+@click.option("--validation", help="Tile dataset of other places.")
+@click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
+@click.option("--dim", type=click.IntRange(min=1), default=DEFAULTS.dim, show_default=True, help="Numbers of a vector.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", callback=_pairs,
+    help="Option of the encoder, such as norm=layer; may be given several times.",
+)  # fmt: skip
+@click.option("--places", type=click.IntRange(min=2), default=DEFAULTS.places, show_default=True, help="In a batch.")
+@click.option("--pairs", type=click.IntRange(min=1), default=DEFAULTS.pairs, show_default=True, help="Of each place.")
+@click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
+@click.option(
+    "--loss", type=click.Choice([*sorted(LOSSES), NO_LOSS]), default=DEFAULTS.loss, show_default=True,
+    help="SoftPN over triplets, or the cross-entropy of finding a place among the others of a batch.",
+)  # fmt: skip
+@click.option(
+    "--head", type=click.Choice(["geocell"]),
+    help="Also learn to name the H3 cells of each place; with --loss none nothing else.",
+)  # fmt: skip
+@click.option("--init", help="Start from the weights of a shipped model or a model folder.")
+@click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
+@click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (extra `tensorboard`).")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train_command(
+    tiles: str,
+    out: Path,
+    validation: str | None,
+    encoder: str,
+    dim: int,
+    options: dict[str, str],
+    places: int,
+    pairs: int,
+    steps: int,
+    loss: str,
+    head: str | None,
+    init: str | None,
+    seed: int,
+    device: str,
+    resume: bool,
+    tensorboard: bool,
+    as_json: bool,
+) -> None:
+    """Train an encoder on a tile dataset.
+
+    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the end
+    OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
+    model is the one that finds most of the places again (recall@1), or with --loss none names most of their cells;
+    without it the one with the least loss.
+    """
+    options_of(encoder, {"dim": dim, **options})  # what is wrong with them is said before the tiles are read
+    config = TrainConfig(
+        encoder=encoder,
+        dim=dim,
+        options=options,
+        places=places,
+        pairs=pairs,
+        steps=steps,
+        loss=loss,
+        head=head,
+        seed=seed,
+    )
+    data = TileDataset.open(tiles)
+    other = None if validation is None else TileDataset.open(validation)
+    board = TensorBoard(out / "tensorboard") if tensorboard else None
+    model = None if init is None else load_model(model_path(init))
+    with _stop_on_interrupt() as stop:
+        result = train(config, data, out, other, device, resume, stop, board, model)
+    if World.of_environment().leads:
+        scores = write_report(out, other or data, other is not None, device) if result.finished else None
+        click.echo(_as_json(result, scores) if as_json else _summary(result, scores))
+    if not result.finished:
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once."""
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def set_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for other in signals:
+            signal.signal(other, before[other])
+        if World.of_environment().leads:
+            click.echo("\nstopping: saving a checkpoint first", err=True)
+
+    for number in signals:
+        signal.signal(number, set_stop)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])
+
+
+def _as_json(result: TrainResult, scores: Scores | None) -> str:
+    return json.dumps(asdict(result) | {"retrieval": scores}, default=str)
+
+
+def _summary(result: TrainResult, scores: Scores | None) -> str:
+    best = "" if result.best is None else f", best {result.score} {result.best:.4f} at step {result.best_step}"
+    if scores is None:
+        return f"stopped at step {result.step} of {result.steps}{best}: the same command with --resume goes on"
+    return (
+        f"trained {result.steps} steps{best}: the model is in {result.out / 'best'}\n"
+        f"{table(scores)}\nsee {result.out / 'report.html'}"
+    )
