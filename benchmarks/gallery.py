@@ -17,8 +17,8 @@ from tqdm import tqdm
 from loc2vec.embed.batch import embed
 from loc2vec.embed.files import write_vectors
 from loc2vec.encoder import LocationEncoder
-from service.exploring import sample_places
-from service.index import NeighborIndex
+from service.explore.open import sample_places
+from service.index.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import UserError
 from tiling.files.atomic import write_text
@@ -257,7 +257,7 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
     """Run the command of a figure and put its pictures into docs/gallery."""
     words = [part for word in shlex.split(figure.command) for part in options.get(word, [word])]
     out = folder / figure.name
-    command = [sys.executable, "-m", "service.cli", "explore", *words, "--out", str(out)]
+    command = [sys.executable, "-m", "service.cli.main", "explore", *words, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
     if done.returncode:
         raise UserError(f"{figure.name}: {done.stderr.strip().splitlines()[-1]}")

@@ -21,12 +21,12 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-import service.index
+import service.index.index
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.model.folder import DEFAULT_MODEL
-from service.index import NeighborIndex
-from service.search import EVERYWHERE, Filters, Search
+from service.index.index import NeighborIndex
+from service.index.search import EVERYWHERE, Filters, Search
 from tiling.values import Box, LonLat
 
 DIM, BLOBS, K = 16, 1000, 10

@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.model.folder import DEFAULT_MODEL
-from service.index import NeighborIndex
-from service.search import Filters, Search
-from service.server import bind, url_of
+from service.http.server import bind, url_of
+from service.index.index import NeighborIndex
+from service.index.search import Filters, Search
 from tiling.geo.grid import grid
 from tiling.render.renderer import Renderer
 from tiling.render.thread import draw
@@ -89,7 +89,18 @@ def hello() -> Iterator[str]:
 @contextlib.contextmanager
 def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
     """Run `loc2vec serve`, and yield its URL and process id."""
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", "0", "--store", store, "--index", str(index)]
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli.main",
+        "serve",
+        "--port",
+        "0",
+        "--store",
+        store,
+        "--index",
+        str(index),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         line = process.stdout.readline()

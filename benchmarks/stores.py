@@ -91,7 +91,7 @@ def _proportional_kb(pid: int) -> int:
 
 def imported(extracts: tuple[Path, ...], store: str, server: int | None) -> dict[str, float]:
     """Import in a process of its own; return seconds and megabytes."""
-    command = [sys.executable, "-m", "service.cli", "import", *map(str, extracts), "--store", store, "--json"]
+    command = [sys.executable, "-m", "service.cli.main", "import", *map(str, extracts), "--store", store, "--json"]
     start, cpu = time.perf_counter(), cpu_s(server) + children_cpu_s()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603
     memory = PeakMemory({process.pid} | ({server} if server else set()))

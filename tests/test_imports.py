@@ -14,14 +14,14 @@ MODULES = {
 }
 ONLY_IN = {
     "mapnik": {"tiling.render.renderer", "tiling.render.basemap"},
-    "faiss": {"service.index"},
+    "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {"tiling.osm.extract", "tiling.osm.replication"},
     "psycopg2": {"tiling.store.postgis"},
     "h3": {"tiling.geo.cells"},
     "pyogrio": {"tiling.store.geopackage"},
     "rasterio": {"loc2vec.embed.raster"},
-    "opentelemetry": {"service.tracing"},
+    "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},
     "matplotlib": {"loc2vec.evaluation.report", "loc2vec.paper.plot"},
     "sklearn": {
@@ -51,7 +51,7 @@ LOC2VEC_MAY_USE |= {
     "tiling.cli.group",
     "tiling.geo.mercator",
 }
-HTTP_MODULES = {"service.app", "service.engine"}
+HTTP_MODULES = {"service.http.app", "service.engine.engine"}
 
 
 def imported(path: Path, top_level_only: bool = False) -> Iterator[str]:

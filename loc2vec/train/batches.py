@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loc2vec.errors import RunError
-from loc2vec.model.dataset import Dataset, Pixels, Places
+from loc2vec.model.dataset import Dataset, Places
 from loc2vec.train.distributed import World
 from tiling.geo.geodesy import ground_distance_m
 from tiling.machine import cpu_count

@@ -13,7 +13,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.exceptions import HTTPException
 
-from service.metrics import REFUSED
+from service.observe.metrics import REFUSED
 from service.settings import Settings
 
 BEARER = "bearer "

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.logs import REQUEST_ID
-from service.metrics import LATENCY, REQUESTS
-from service.problems import internal, refused
-from service.tracing import answered, request_span
+from service.http.problems import internal, refused
+from service.observe.logs import REQUEST_ID
+from service.observe.metrics import LATENCY, REQUESTS
+from service.observe.tracing import answered, request_span
 
 GIVEN_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 HEADERS = {

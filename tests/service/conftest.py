@@ -12,10 +12,10 @@ from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.model.folder import ModelConfig, save_model
-from service.app import create_app
-from service.engine import Engine
-from service.index import NeighborIndex
-from service.server import open_engine
+from service.engine.engine import Engine
+from service.http.app import create_app
+from service.http.server import open_engine
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.values import TileGeometry

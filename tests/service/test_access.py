@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.requests import Request
 
-from service.engine import Engine
+from service.engine.engine import Engine
 from service.http.access import _network
 from service.settings import Settings
 from tests.service.conftest import serving

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loc2vec.embed.files import Vectors
-from service.engine import Engine
-from service.index import NeighborIndex
+from service.engine.engine import Engine
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
 from tiling.errors import StoreError, StoreUnavailableError
@@ -297,7 +297,7 @@ def test_numbers_that_are_not_finite_never_leave(client: TestClient, monkeypatch
     def broken(self: object, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.full((len(tiles), 16), np.nan, np.float32)
 
-    monkeypatch.setattr("service.batcher.Batcher.encode", broken)
+    monkeypatch.setattr("service.engine.batcher.Batcher.encode", broken)
     check_problem(client.get("/embed", params=MONACO), 500)
 
 

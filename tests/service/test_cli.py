@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from loc2vec.embed.files import Vectors, read_vectors, write_vectors
 from loc2vec.model.folder import DEFAULT_MODEL
 from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
-from service.cli import COMMANDS, main
-from service.index import NeighborIndex
+from service.cli.main import COMMANDS, main
+from service.index.index import NeighborIndex
 
-CONSOLE = [sys.executable, "-m", "service.cli"]
+CONSOLE = [sys.executable, "-m", "service.cli.main"]
 
 
 def run(*arguments: object) -> Result:
@@ -51,7 +51,7 @@ def test_help_of_a_command_has_an_example(name: str) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from service.cli import main; main(['--help'], standalone_mode=False);"
+        "import sys; from service.cli.main import main; main(['--help'], standalone_mode=False);"
         "print({'torch', 'mapnik', 'faiss', 'fastapi'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -195,7 +195,7 @@ def test_what_the_machine_refuses_ends_with_one_line(
         raise failure
 
     write_vectors(tmp_path / "v.parquet", vectors)
-    monkeypatch.setattr("service.index.write_vectors", fail)
+    monkeypatch.setattr("service.index.index.write_vectors", fail)
     check_failure(run("index", tmp_path / "v.parquet", "--out", tmp_path / "index"), status, said)
     assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
 

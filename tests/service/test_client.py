@@ -11,7 +11,7 @@ from loc2vec.client import Client
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import ClientError
-from service.engine import Engine
+from service.engine.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import HASHES, KEY, changed

@@ -10,8 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from loc2vec.embed.files import Vectors
-from service.engine import Engine
-from service.http.formats import ARROW, GEOJSON, PARQUET
+from service.engine.engine import Engine
+from service.http.answers import ARROW, GEOJSON, PARQUET
 from tests.service.test_app import MONACO, PARIS, check_problem
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat, Pose

@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from service.demo import DemoPaths, default_work_folder, prepare_demo, urls_to_try
-from service.index import NeighborIndex
+from service.cli.demo import DemoPaths, default_work_folder, prepare_demo, urls_to_try
+from service.index.index import NeighborIndex
 from tests.service.conftest import save_fresh_model
 from tiling.store.registry import open_source
 
 
 @pytest.fixture(autouse=True)
 def wide_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.demo.GRID_M", 400.0)
+    monkeypatch.setattr("service.cli.demo.GRID_M", 400.0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from loc2vec.embed.batch import Places
-from service.engine import Engine, EngineSettings
+from service.engine.engine import Engine, EngineSettings
 from tiling.errors import StoreError
 from tiling.render.process import AT_ONCE, RenderProcess
 from tiling.render.thread import RenderThread

@@ -7,7 +7,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from loc2vec.embed.files import read_vectors
-from service.cli import main
+from service.cli.main import main
 from tiling.geo.geodesy import ground_distance_m
 
 

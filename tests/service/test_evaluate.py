@@ -13,7 +13,7 @@ from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import Retrieval
 from loc2vec.evaluation.run import covered_by, encode_tasks, read_towns
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
-from service.cli import main
+from service.cli.main import main
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError

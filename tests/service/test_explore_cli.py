@@ -11,7 +11,7 @@ import rasterio
 import rasterio.warp
 from PIL import Image
 
-from service.explore_cli import explore_command
+from service.explore.cli import explore_command
 from tests.service.test_cli import check_failure, run
 from tiling.geo.geodesy import ground_distance_m
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from service.errors import SearchIndexError
-from service.index import NeighborIndex
+from service.index.index import NeighborIndex
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.values import Box, LonLat
 
@@ -126,7 +126,7 @@ def test_an_index_that_cannot_keep_its_cache_still_answers(
         raise OSError(28, "No space left on device")
 
     (folder / "index.faiss").unlink()
-    monkeypatch.setattr("service.index.faiss.write_index", full)
+    monkeypatch.setattr("service.index.index.faiss.write_index", full)
     ids, _ = NeighborIndex.open(folder).search(embedding[1], 3)
     assert ids.tolist() == brute_force(embedding, embedding[1], 3)[0].tolist()
 
@@ -177,7 +177,7 @@ def test_a_failed_build_leaves_the_old_index(folder: Path, embedding: Floats, mo
         raise OSError(28, "No space left on device")
 
     before = json.loads((folder / "index.json").read_text())
-    monkeypatch.setattr("service.index.faiss.write_index", full)
+    monkeypatch.setattr("service.index.index.faiss.write_index", full)
     with pytest.raises(OSError, match="No space"):
         NeighborIndex.build(make_vectors(embedding[:10]), folder)
     assert json.loads((folder / "index.json").read_text()) == before
@@ -200,7 +200,7 @@ def test_facts_say_what_the_index_is(folder: Path) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes a graph of what is otherwise searched one and all."""
-    monkeypatch.setattr("service.index.HNSW_ABOVE", 1000)
+    monkeypatch.setattr("service.index.index.HNSW_ABOVE", 1000)
 
 
 @pytest.mark.parametrize("graph", [False, True])

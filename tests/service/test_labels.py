@@ -13,7 +13,7 @@ from loc2vec.embed.files import Vectors, read_foreign, write_vectors
 from loc2vec.errors import LabelsError, VectorsError
 from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
 from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
-from service.cli import main
+from service.cli.main import main
 from tiling.errors import PointsError
 
 HEAD = "lat,lon,kind,price\n"

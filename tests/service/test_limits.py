@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.batcher import Batcher
-from service.engine import Engine
+from service.engine.batcher import Batcher
+from service.engine.engine import Engine
 from service.errors import BusyError, SlowError
-from service.gate import OUTLASTED, THREADS, Gate
+from service.http.gate import OUTLASTED, THREADS, Gate
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import changed

@@ -13,11 +13,11 @@ from PIL import Image
 
 from loc2vec.embed.files import Vectors
 from loc2vec.paper.colours import Colours
-from service.engine import Engine
-from service.index import NeighborIndex
-from service.overlay import Overlay
-from service.pictures import Cells
-from service.server import open_engine
+from service.engine.engine import Engine
+from service.http.server import open_engine
+from service.index.index import NeighborIndex
+from service.index.overlay import Overlay
+from service.index.pictures import Cells
 from service.settings import Settings
 from tests.service.conftest import GRID_M, serving
 from tests.service.test_app import check_problem

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from loc2vec.embed.files import Vectors
-from service.index import NeighborIndex
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.service.test_access import changed
 from tests.service.test_server import running

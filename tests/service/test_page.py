@@ -18,9 +18,9 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, expect, sync_playwright
 
-from service.app import create_app
-from service.engine import Engine
-from service.server import bind, open_engine, url_of
+from service.engine.engine import Engine
+from service.http.app import create_app
+from service.http.server import bind, open_engine, url_of
 from service.settings import Settings
 from tests.service.test_access import HASHES, KEY, changed
 from tiling.catalogue import load_catalogue

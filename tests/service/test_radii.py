@@ -13,8 +13,8 @@ from loc2vec.encoders.registry import build
 from loc2vec.evaluation.run import encode_tasks
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.folder import ModelConfig, save_model
-from service.cli import main
-from service.engine import Engine, EngineSettings
+from service.cli.main import main
+from service.engine.engine import Engine, EngineSettings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer

@@ -12,7 +12,7 @@ from pyproj import Transformer
 
 from loc2vec.embed.raster import raster_grid
 from loc2vec.encoder import LocationEncoder
-from service.cli import main
+from service.cli.main import main
 from tiling.errors import GridError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.render.renderer import Renderer

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from loc2vec.embed.files import Vectors, write_vectors
-from service.engine import Engine
-from service.index import FACTS, VECTORS, NeighborIndex
-from service.reload import stamp, swap
-from service.server import open_engine
+from service.engine.engine import Engine
+from service.engine.reload import stamp, swap
+from service.http.server import open_engine
+from service.index.index import FACTS, VECTORS, NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import changed
@@ -123,8 +123,8 @@ def test_freed_memory_is_given_back_now_and_then(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
-    monkeypatch.setattr("service.reload.give_back_memory", lambda: given.append(time.monotonic()))
-    monkeypatch.setattr("service.reload.GIVE_BACK_S", 0.2)
+    monkeypatch.setattr("service.engine.reload.give_back_memory", lambda: given.append(time.monotonic()))
+    monkeypatch.setattr("service.engine.reload.GIVE_BACK_S", 0.2)
     with serving(changed(settings, reload_s=0.01), engine):
         end = time.monotonic() + 60
         while len(given) < 3:

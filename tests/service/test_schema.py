@@ -17,9 +17,9 @@ from hypothesis.strategies import SearchStrategy
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from service.app import create_app
-from service.engine import Engine
-from service.server import open_engine
+from service.engine.engine import Engine
+from service.http.app import create_app
+from service.http.server import open_engine
 from service.settings import Settings
 from tests.service.conftest import serving
 

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from service import tracing
-from service.batcher import Batcher
-from service.engine import Engine
+from service.engine.batcher import Batcher
+from service.engine.engine import Engine
 from service.errors import SettingsError
-from service.server import serve
+from service.http.server import serve
+from service.observe import tracing
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.test_access import changed

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.run import covered_by
 from loc2vec.trips.run import WAYS, encode_points, read_trips
-from service.cli import main
+from service.cli.main import main
 from tests.service.conftest import save_fresh_model
 from tiling.osm.ways import read_graphs
 from tiling.values import TileGeometry

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from service.cli import main
+from service.cli.main import main
 
 
 def run(*arguments: str | Path) -> Result:

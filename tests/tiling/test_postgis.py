@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from click.testing import CliRunner
 
-from service.cli import main
+from service.cli.main import main
 from tests.postgres import PASSWORD, Server
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
@@ -143,7 +143,7 @@ def test_a_killed_import_leaves_the_store_before_it(
 ) -> None:
     url = server.url(filled)
     before = content_hash(url)
-    command = [sys.executable, "-m", "service.cli", "import", str(monaco_pbf), "--store", url]
+    command = [sys.executable, "-m", "service.cli.main", "import", str(monaco_pbf), "--store", url]
     importing = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wanted = "SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'loc2vec_import_%' AND tablename = 'drawn'"
     while server.psql(wanted, filled) == "0":

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from service.cli import main
+from service.cli.main import main
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job

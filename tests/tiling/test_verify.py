@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from service.cli import main
+from service.cli.main import main
 from tests.tiling.processes import contents
 from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.job import Share, TileJob, run_job

@@ -29,7 +29,7 @@ def index_command(vectors: Path, out: Path, add: bool, as_json: bool) -> None:
     A service that is running takes the new index into use by itself.
     """
     from loc2vec.embed.files import read_vectors
-    from service.index import NeighborIndex
+    from service.index.index import NeighborIndex
 
     index = (NeighborIndex.add if add else NeighborIndex.build)(read_vectors(vectors), out)
     facts = {"out": str(out), "count": len(index), "dim": index.dim, "model": index.model, "index": index.name}
@@ -49,7 +49,7 @@ def serve_command(**options: Any) -> None:
     What is not given here is looked up in the environment (LOC2VEC_STORE, LOC2VEC_API_KEYS, ...), then
     in the TOML file that LOC2VEC_SETTINGS names; docs/service.md lists all settings.
     """
-    from service.server import bind, serve, url_of
+    from service.http.server import bind, serve, url_of
     from service.settings import load_settings
 
     settings = load_settings(options)
@@ -66,8 +66,8 @@ def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
 
     What an earlier run made is used again.
     """
-    from service.demo import default_work_folder, prepare_demo, urls_to_try
-    from service.server import bind, serve, url_of
+    from service.cli.demo import default_work_folder, prepare_demo, urls_to_try
+    from service.http.server import bind, serve, url_of
     from service.settings import load_settings
 
     with bind(host, port) as bound:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from service.errors import RegionError
-from service.index import NeighborIndex
-from service.overlay import Overlay
+from service.index.index import NeighborIndex
+from service.index.overlay import Overlay
 from tiling.geo.geodesy import box_around, ground_distance_m
 from tiling.values import Box, LonLat
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from loc2vec.paper.colours import Colours
 from loc2vec.paper.squares import ABUT
-from service.index import NeighborIndex
-from service.pictures import Cells
+from service.index.index import NeighborIndex
+from service.index.pictures import Cells
 from tiling.geo.geodesy import box_around, ground_distance_m
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.pictures import TileNumber

@@ -11,8 +11,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service.errors import BusyError, NoIndexError, RegionError, SlowError
-from service.logs import REQUEST_ID
-from service.schemas import Problem, named
+from service.http.schemas import Problem, named
+from service.observe.logs import REQUEST_ID
 from tiling.errors import (
     AmbiguousNameError,
     GridError,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from starlette.datastructures import State
 
-from service.engine import Engine
-from service.index import FACTS, NeighborIndex, name_of
-from service.metrics import STORES, SWAPS
+from service.engine.engine import Engine
+from service.index.index import FACTS, NeighborIndex, name_of
+from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError
 from tiling.machine import give_back_memory

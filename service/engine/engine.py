@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
-from service.batcher import Batcher
+from service.engine.batcher import Batcher
+from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
-from service.index import NeighborIndex
-from service.metrics import INDEX_SIZE, VECTORS, timed
-from service.naming import NameThread
-from service.search import Search
+from service.index.index import NeighborIndex
+from service.index.search import Search
+from service.observe.metrics import INDEX_SIZE, VECTORS, timed
 from tiling.catalogue import load_catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve

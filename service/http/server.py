@@ -9,13 +9,13 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service.app import create_app
-from service.engine import Engine, EngineSettings
+from service.engine.engine import Engine, EngineSettings
 from service.errors import AddressError
-from service.logs import log_config
-from service.metrics import SHARED
+from service.http.app import create_app
+from service.observe.logs import log_config
+from service.observe.metrics import SHARED
+from service.observe.tracing import require_tracing
 from service.settings import Settings
-from service.tracing import require_tracing
 
 START_S = 120.0  # for a process to load its model and index
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 
-from service.engine import Engine
-from service.gate import Gate
-from service.schemas import Where
+from service.engine.engine import Engine
+from service.http.gate import Gate
+from service.http.schemas import Where
 from tiling.errors import UserError
 from tiling.values import LonLat
 

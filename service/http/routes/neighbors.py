@@ -9,11 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from loc2vec.embed.algebra import Vector, between, combine, walk
-from service.http.formats import GEOJSON, JSON, answer, choose
-from service.http.parts import Engines, Gates, located
-from service.metrics import timed
-from service.problems import RESPONSES
-from service.schemas import (
+from service.http.answers import GEOJSON, JSON, answer, choose
+from service.http.problems import RESPONSES
+from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas import (
     Arithmetic,
     ArithmeticAnswer,
     ChannelEffect,
@@ -33,7 +32,8 @@ from service.schemas import (
     near,
     numbers,
 )
-from service.search import Neighbor
+from service.index.search import Neighbor
+from service.observe.metrics import timed
 from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from service.errors import STOPPING, BusyError, SlowError
-from service.metrics import QUEUE, REFUSED
+from service.observe.metrics import QUEUE, REFUSED
 
 # What uvicorn says to the task of a request that has outlasted a stop's patience; anybody else has reasons of his own.
 OUTLASTED = "Task cancelled, timeout graceful shutdown exceeded"

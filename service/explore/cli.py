@@ -64,7 +64,7 @@ def explore_command() -> None:
 def _opened(
     store: str, model: str, index: Path | None, places: int, box: Box | None, metres: float | None = None
 ) -> Iterator["Space"]:
-    from service.exploring import open_space
+    from service.explore.open import open_space
 
     with (
         tqdm(unit=" places", desc="embed", disable=index is not None) as bar,
@@ -190,7 +190,7 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
 def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
     """Say which channels make A and B alike or different."""
     from loc2vec.explore.why import compare
-    from service.exploring import open_ground
+    from service.explore.open import open_ground
 
     with open_ground(store, model) as opened:
         found = compare(opened, opened.locate(a), opened.locate(b))
@@ -206,7 +206,7 @@ def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_jso
 def saliency_command(place: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
     """Show which channels, and which parts of the ground, the vector of PLACE depends on."""
     from loc2vec.explore.saliency import saliency
-    from service.exploring import open_ground
+    from service.explore.open import open_ground
 
     with open_ground(store, model) as opened, tqdm(total=13, unit=" maps", desc="empty") as bar:
         found = saliency(opened, opened.locate(place), bar.update)
@@ -264,7 +264,7 @@ def map_command(
     """
     from loc2vec.embed.raster import require_extra, write_picture
     from loc2vec.explore.map import town
-    from service.xyz import write_tiles
+    from service.explore.xyz import write_tiles
 
     require_extra()
     with _opened(**space, metres=metres) as opened:
@@ -336,7 +336,7 @@ def lda_command(
     from loc2vec.evaluation.run import covered_by, read_towns, store_of
     from loc2vec.evaluation.tasks.osm import RECIPES, make_task
     from loc2vec.explore.lda import discriminate
-    from service.exploring import open_ground
+    from service.explore.open import open_ground
 
     with_classes = [recipe for recipe in RECIPES if RECIPES[recipe].classes]
     if name not in with_classes:
@@ -398,7 +398,7 @@ def clusters_command(
     Writes the places with their kinds as GeoParquet and GeoJSON, too.
     """
     from loc2vec.explore.clusters import TAGS, kinds_of
-    from service.exploring import write_places
+    from service.explore.open import write_places
     from tiling.catalogue import load_catalogue
     from tiling.osm.extract import read_objects
 

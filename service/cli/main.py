@@ -28,14 +28,14 @@ COMMANDS = {
     "tile": Entry("tiling.cli.tile", "tile_command", "Draw a dataset of tiles to train on."),
     "train": Entry("loc2vec.train.cli", "train_command", "Train an encoder on a tile dataset."),
     "embed": Entry("loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."),
-    "index": Entry("service.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
-    "serve": Entry("service.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
+    "index": Entry("service.cli.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
+    "serve": Entry("service.cli.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
     "evaluate": Entry(
         "loc2vec.evaluation.cli", "evaluate_command", "Measure models beside baselines on undrawn labels."
     ),
-    "explore": Entry("service.explore_cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
+    "explore": Entry("service.explore.cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
     "trips": Entry("loc2vec.trips.cli", "trips_command", "Tell how somebody travelled from the vectors on the way."),
-    "demo": Entry("service.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
+    "demo": Entry("service.cli.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
 }
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
 from service.errors import SearchIndexError
-from service.index import NeighborIndex
+from service.index.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json

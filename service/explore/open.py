@@ -19,8 +19,8 @@ from loc2vec.embed.files import Vectors, read_vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.space import Ground, Pixels, Space, Tell
 from service.errors import SearchIndexError
-from service.index import VECTORS, NeighborIndex
-from service.search import Filters, Neighbor, Search
+from service.index.index import VECTORS, NeighborIndex
+from service.index.search import Filters, Neighbor, Search
 from tiling.dataset.places import draw_places
 from tiling.files.atomic import write_json
 from tiling.files.geoparquet import write_points

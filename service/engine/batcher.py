@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import STOPPING, BusyError
-from service.metrics import BATCH, timed
-from service.tracing import Cause, cause
+from service.observe.metrics import BATCH, timed
+from service.observe.tracing import Cause, cause
 
 WINDOW_S = 0.002
 MOST = 128  # tiles together: more are no quicker each

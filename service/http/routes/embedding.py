@@ -7,10 +7,10 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
-from service.http.parts import Engines, Gates, located
-from service.problems import RESPONSES
-from service.schemas import (
+from service.http.answers import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
+from service.http.problems import RESPONSES
+from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas import (
     Embedding,
     EmbeddingList,
     Location,

@@ -8,16 +8,16 @@ from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from service.engine import Engine
-from service.gate import Gate
-from service.http import docs, embedding, map, neighbors, operation, page
+from service.engine.engine import Engine
+from service.engine.reload import Reloader
 from service.http.access import Access
+from service.http.gate import Gate
 from service.http.middleware import Around, BodyGuard
-from service.http.parts import refuse_repeated
-from service.problems import install
-from service.reload import Reloader
+from service.http.problems import install
+from service.http.routes import docs, embedding, map, neighbors, operation, page
+from service.http.routes.parts import refuse_repeated
+from service.observe.tracing import exported_spans
 from service.settings import Settings
-from service.tracing import exported_spans
 from service.version import version
 
 

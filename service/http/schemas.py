@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from service.search import Filters, Neighbor
+from service.index.search import Filters, Neighbor
 from tiling.errors import PlaceError
 from tiling.geo.cells import place_of_cell
 from tiling.geo.grid import check_box, parse_box

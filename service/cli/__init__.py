@@ -1,0 +1,1 @@
+"""The console command `loc2vec` and the commands of the service."""

@@ -1,0 +1,1 @@
+"""The neighbour index: FAISS, search with filters, its places on the map."""
