@@ -1,13 +1,15 @@
 """A peer: one colour picture of the map, a ResNet-18 and the triplet margin loss, as other open re-implementations do.
 
     python benchmarks/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
-    python benchmarks/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report REPORT --out PEERS
+    python benchmarks/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
+    REPORT --out PEERS
 
-The picture is `tiling.values.composite`: the twelve channels painted over each other in the colours of a map, uint8
-[128, 128, 3]. The network is a ResNet-18 (He et al., arXiv 1512.03385) with 16 outputs, trained from random weights. A
-triplet is a place's unturned tile, one that is turned and shifted, and the unturned tile of the next place of the
-batch. `embed` writes vectors at the very places of a report of `loc2vec evaluate`, with the channels of each task
-blanked before they are painted.
+The picture is `tiling.values.composite`: the twelve channels painted over each other in the colours
+of a map, uint8 [128, 128, 3]. The network is a ResNet-18 (He et al., arXiv 1512.03385) with 16
+outputs, trained from random weights. A triplet is a place's unturned tile, one that is turned and
+shifted, and the unturned tile of the next place of the batch. `embed` writes vectors at the very
+places of a report of `loc2vec evaluate`, with the channels of each task blanked before they are
+painted.
 """
 
 from pathlib import Path
@@ -45,7 +47,9 @@ class Basic(nn.Module):
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out))
+        self.first = nn.Sequential(
+            nn.Conv2d(channels, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        )
         self.second = nn.Sequential(nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out))
         same = stride == 1 and channels == out
         change = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
@@ -57,7 +61,13 @@ class Basic(nn.Module):
 
 def network() -> nn.Module:
     """Return the ResNet-18, float32 [n, 3, 128, 128] -> [n, 16]."""
-    stem = (nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1))  # 32 x 32
+    # 32 x 32
+    stem = (
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    )
     shapes = (
         (64, 64, 1),
         (64, 64, 1),
@@ -69,7 +79,9 @@ def network() -> nn.Module:
         (512, 512, 1),
     )
     blocks = (Basic(*shape) for shape in shapes)  # to 4 x 4
-    model = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, DIM))
+    model = nn.Sequential(
+        *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, DIM)
+    )
     return model.to(memory_format=torch.channels_last)
 
 
@@ -80,7 +92,9 @@ def main() -> None:
 
 @main.command()
 @click.option("--tiles", required=True, help="Tile dataset to learn from.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Weights to write (.safetensors).")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Weights to write (.safetensors)."
+)
 @click.option("--steps", default=1000, show_default=True)
 @click.option("--places", default=48, show_default=True, help="Triplets a step; two tiles each.")
 @click.option("--seed", default=0, show_default=True)
@@ -94,9 +108,14 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
     with tqdm(total=steps, unit="step") as bar:
         for step in range(steps):
             place, slot = batch_indices(dataset.n_places, dataset.positives, seed, step, places, 1)
-            both = np.concatenate([place, place]), np.concatenate([np.zeros_like(place), slot[:, 0]])
+            both = (
+                np.concatenate([place, place]),
+                np.concatenate([np.zeros_like(place), slot[:, 0]]),
+            )
             with mixed_precision(device):
-                seen = model(pictures(dataset.tiles(*both)).contiguous(memory_format=torch.channels_last)).float()
+                seen = model(
+                    pictures(dataset.tiles(*both)).contiguous(memory_format=torch.channels_last)
+                ).float()
             anchor, positive = seen.chunk(2)
             loss = criterion(anchor, positive, anchor.roll(1, 0))
             optimizer.zero_grad()
@@ -108,10 +127,22 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
 
 
 @main.command()
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), required=True, help="What `train` wrote.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="What `train` wrote.",
+)
 @click.option("--store", required=True, help="Feature store to draw from.")
-@click.option("--report", type=click.Path(path_type=Path, exists=True), required=True, help="Of `loc2vec evaluate`.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the peers' vectors.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Of `loc2vec evaluate`.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the peers' vectors."
+)
 def embed(weights: Path, store: str, report: Path, out: Path) -> None:
     """Embed the places of a report."""
     model = network()
@@ -122,7 +153,9 @@ def embed(weights: Path, store: str, report: Path, out: Path) -> None:
         with torch.inference_mode():
             for drawn in tqdm(draw_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
-                found.append(model(pictures(drawn).contiguous(memory_format=torch.channels_last)).numpy())
+                found.append(
+                    model(pictures(drawn).contiguous(memory_format=torch.channels_last)).numpy()
+                )
         write_peer(out, blank, NAME, places, np.concatenate(found))
 
 

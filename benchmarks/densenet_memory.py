@@ -2,8 +2,9 @@
 
     python benchmarks/densenet_memory.py [--tiles 4]
 
-Each depth is measured in a process of its own, by its peak of resident memory (the GPU's, with --device cuda) beyond
-that before the step. The last column is how much more a layer costs at that depth than at the first: 1 is linear.
+Each depth is measured in a process of its own, by its peak of resident memory (the GPU's, with
+--device cuda) beyond that before the step. The last column is how much more a layer costs at that
+depth than at the first: 1 is linear.
 """
 
 import resource
@@ -22,7 +23,9 @@ WIDTH, SIDE = 32, 32
 
 def measure(depth: int, memory: str, tiles: int, device: torch.device) -> float:
     """Return the MB that one step takes at its peak."""
-    block = DenseBlock(WIDTH, DenseNetOptions(depth=depth, memory=memory, growth=16)).to(device).train()
+    block = (
+        DenseBlock(WIDTH, DenseNetOptions(depth=depth, memory=memory, growth=16)).to(device).train()
+    )
     x = torch.randn(tiles, WIDTH, SIDE, SIDE, device=device, requires_grad=True)
 
     def peak() -> float:
@@ -45,14 +48,26 @@ def main(tiles: int, device: str, one: tuple[int, str] | None) -> None:
     if one is not None:
         print(measure(*one, tiles, pick_device(device)))
         return
-    print("| layers | plain, MB | efficient, MB | plain, a layer to the first | efficient, a layer to the first |")
+    print(
+        "| layers | plain, MB | efficient, MB | plain, a layer to the first | efficient, a layer to the first |"
+    )
     print("| ---: | ---: | ---: | ---: | ---: |")
     first: dict[str, float] = {}
     for depth in DEPTHS:
         row = {}
         for memory in ("plain", "efficient"):
-            command = [sys.executable, __file__, "--tiles", str(tiles), "--device", device, "--one", str(depth), memory]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this file itself
+            command = [
+                sys.executable,
+                __file__,
+                "--tiles",
+                str(tiles),
+                "--device",
+                device,
+                "--one",
+                str(depth),
+                memory,
+            ]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
             row[memory] = float(done.stdout)
             first.setdefault(memory, row[memory] / depth)
         shares = [f"{row[memory] / depth / first[memory]:.2f}" for memory in row]

@@ -1,8 +1,8 @@
 """Tiles per second that become vectors in several ways, and how far their vectors are apart.
 
-The ways take turns and the best time of each counts, so that other work on the machine disturbs little.
-`difference` is the mean distance to the float32 NCHW vectors, over the spread of these. Freed memory is
-kept, as `LocationEncoder` does on the CPU.
+The ways take turns and the best time of each counts, so that other work on the machine disturbs
+little. `difference` is the mean distance to the float32 NCHW vectors, over the spread of these.
+Freed memory is kept, as `LocationEncoder` does on the CPU.
 
     python benchmarks/encode.py [--model FOLDER] [--rounds 3] [--device auto] [--json]
 """
@@ -64,7 +64,9 @@ def measure(network: nn.Module, rounds: int, device: torch.device) -> list[Row]:
 
 
 @click.command()
-@click.option("--model", type=click.Path(path_type=Path), help="Model folder; an untrained network without.")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="Model folder; an untrained network without."
+)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -3,10 +3,11 @@
     python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf --out build/encoders \\
         [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...] [--publish docs/encoders.md]
 
-Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it was; another
-number of steps, or another loss, is another set of runs. Rows of other radii are trained on the datasets DIR-200,
-DIR-400 and DIR-100-400 beside both DIRs, which hold the same places, and left out where these are missing. The model
-is that of the last step, whatever it scores: none is chosen by what it is then measured on.
+Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it
+was; another number of steps, or another loss, is another set of runs. Rows of other radii are
+trained on the datasets DIR-200, DIR-400 and DIR-100-400 beside both DIRs, which hold the same
+places, and left out where these are missing. The model is that of the last step, whatever it
+scores: none is chosen by what it is then measured on.
 """
 
 import json
@@ -38,7 +39,13 @@ from loc2vec.evaluation.splits import FOLDS
 from loc2vec.evaluation.table import markdown
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
-from loc2vec.model.compute import Encode, encode_tiles, keep_freed_memory, mixed_precision, pick_device
+from loc2vec.model.compute import (
+    Encode,
+    encode_tiles,
+    keep_freed_memory,
+    mixed_precision,
+    pick_device,
+)
 from loc2vec.model.folder import load_model
 from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.losses import LOSSES
@@ -124,9 +131,14 @@ class Budget:
 
 
 class Probes:
-    """The tasks of `loc2vec evaluate` that an extract has labels for; their tiles are drawn once a geometry."""
+    """The tasks of `loc2vec evaluate` that an extract has labels for.
 
-    def __init__(self, extract: Path, store: str | None, per_class: int, left_out: Collection[str]) -> None:
+    Their tiles are drawn once a geometry.
+    """
+
+    def __init__(
+        self, extract: Path, store: str | None, per_class: int, left_out: Collection[str]
+    ) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
         self._store, towns = store, read_towns([extract])
         with store_of([extract], store) as drawn_from:
@@ -145,7 +157,9 @@ class Probes:
         """Return the primary metric of each task, read by the linear probe across blocks of 1 km."""
         found = {}
         for task, tiles in zip(self.tasks, self._tiles(geometry), strict=True):
-            vectors = np.concatenate([encode(tiles[i : i + ENCODED]) for i in range(0, len(tiles), ENCODED)])
+            vectors = np.concatenate(
+                [encode(tiles[i : i + ENCODED]) for i in range(0, len(tiles), ENCODED)]
+            )
             scores = measure(task, {"": vectors}, seeds=1).scores
             (score,) = (each for each in scores if (each.split, each.probe) == (SPLIT, PROBE))
             found[f"{task.name}, {primary(task)}"] = score.mean(primary(task))
@@ -159,7 +173,9 @@ class Probes:
 
 
 def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
-    tiles = np.concatenate(list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry)))
+    tiles = np.concatenate(
+        list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
+    )
     for tile in tiles:
         empty_channels(tile, task.blank)
     return tiles
@@ -189,7 +205,10 @@ def cost(recipe: Recipe, device: torch.device) -> Facts:
 
 
 def _kept(network: nn.Module, tiles: torch.Tensor) -> int:
-    """Return the bytes that a forward pass of training keeps for the backward pass; parameters do not count."""
+    """Return the bytes that a forward pass of training keeps for the backward pass.
+
+    Parameters do not count.
+    """
     sizes = {parameter.untyped_storage().data_ptr(): 0 for parameter in network.parameters()}
     held = []  # so that no storage is freed and its address used again
 
@@ -200,7 +219,10 @@ def _kept(network: nn.Module, tiles: torch.Tensor) -> int:
         return tensor
 
     seen = tiles.contiguous(memory_format=torch.channels_last)
-    with mixed_precision(tiles.device), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with (
+        mixed_precision(tiles.device),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
         network.train()(seen).float().square().sum().backward()
     return sum(sizes.values())
 
@@ -216,7 +238,14 @@ def _seconds(action: Callable[[], object], device: torch.device, rounds: int = 3
 
 
 def learned(
-    recipe: Recipe, seed: int, budget: Budget, out: Path, tiles: Path, validation: Path, probes: Probes, device: str
+    recipe: Recipe,
+    seed: int,
+    budget: Budget,
+    out: Path,
+    tiles: Path,
+    validation: Path,
+    probes: Probes,
+    device: str,
 ) -> Facts:
     """Train one run, from its last checkpoint if it was begun, and measure the model of its last step."""
     steps = budget.steps
@@ -238,7 +267,9 @@ def scores_of(encode: Encode, recipe: Recipe, validation: Path, probes: Probes) 
     return {"retrieval": found, "probes": probes(encode, recipe.geometry)}
 
 
-def rows(recipes: list[Recipe], runs: Path, costs: Costs, seeds: int, left_out: Collection[str]) -> Iterator[list[str]]:
+def rows(
+    recipes: list[Recipe], runs: Path, costs: Costs, seeds: int, left_out: Collection[str]
+) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     results = {recipe.name: _results(runs, recipe.name, seeds) for recipe in recipes}
     results = {"channel means (untrained)": _results(runs, "channel means", 1)} | results
@@ -251,7 +282,10 @@ def rows(recipes: list[Recipe], runs: Path, costs: Costs, seeds: int, left_out: 
     for name, found in results.items():
         recipe = next((each for each in recipes if each.name == name), None)
         about = [""] * (4 + len(devices)) if recipe is None else _costs(recipe, costs)
-        metrics = [_cell([result["retrieval"][metric] for result in found]) for metric in ("recall@1", "recall@10")]
+        metrics = [
+            _cell([result["retrieval"][metric] for result in found])
+            for metric in ("recall@1", "recall@10")
+        ]
         metrics += [_cell([result["probes"][task] for result in found]) for task in tasks]
         yield [name, *about, *metrics, str(len(found)) if recipe else ""]
 
@@ -262,7 +296,13 @@ def _costs(recipe: Recipe, costs: Costs) -> list[str]:
     if first is None:
         return [str(recipe.numbers), *[""] * (3 + len(each))]
     rates = [f"{facts['tiles_per_s']:,.0f}" if facts else "" for facts in each]
-    return [str(recipe.numbers), f"{first['parameters']:,}", f"{first['gflop']:.2f}", *rates, f"{first['mb']:.1f}"]
+    return [
+        str(recipe.numbers),
+        f"{first['parameters']:,}",
+        f"{first['gflop']:.2f}",
+        *rates,
+        f"{first['mb']:.1f}",
+    ]
 
 
 def _cell(values: list[float]) -> str:
@@ -282,7 +322,12 @@ def _folder_name(name: str, seed: int) -> str:
 
 
 def text_of(
-    recipes: list[Recipe], runs: Path, costs: Costs, budget: Budget, seeds: int, left_out: Collection[str]
+    recipes: list[Recipe],
+    runs: Path,
+    costs: Costs,
+    budget: Budget,
+    seeds: int,
+    left_out: Collection[str],
 ) -> str:
     """Return the table and what it is made of, as Markdown."""
     about = read_json(runs / "about.json")
@@ -298,19 +343,41 @@ def text_of(
         lines.append(
             f"**{missing} of {seeds * len(recipes)} runs are not done**; the last column says how many each row has."
         )
-    return "\n\n".join([*lines, markdown(list(rows(recipes, runs, costs, seeds, left_out))), ATTRIBUTION])
+    return "\n\n".join(
+        [*lines, markdown(list(rows(recipes, runs, costs, seeds, left_out))), ATTRIBUTION]
+    )
 
 
 @click.command()
-@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to train on.")
-@click.option("--validation", type=click.Path(path_type=Path), required=True, help="Tile dataset to search in.")
-@click.option("--extract", type=click.Path(path_type=Path), required=True, help="Extract that the probes are asked of.")
-@click.option("--store", help="Feature store of that extract; by default one is made for the time being.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs.")
+@click.option(
+    "--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to train on."
+)
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Tile dataset to search in.",
+)
+@click.option(
+    "--extract",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Extract that the probes are asked of.",
+)
+@click.option(
+    "--store", help="Feature store of that extract; by default one is made for the time being."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs."
+)
 @click.option("--steps", default=100, show_default=True, help="Of each run.")
-@click.option("--loss", type=click.Choice(list(LOSSES)), default="nce", show_default=True, help="Of each run.")
+@click.option(
+    "--loss", type=click.Choice(list(LOSSES)), default="nce", show_default=True, help="Of each run."
+)
 @click.option("--seeds", default=3, show_default=True)
-@click.option("--per-class", default=50, show_default=True, help="Places of each class of a probe, at most.")
+@click.option(
+    "--per-class", default=50, show_default=True, help="Places of each class of a probe, at most."
+)
 @click.option(
     "--leave-out", "left_out", multiple=True, type=click.Choice(list(RECIPES)),
     help="Task of the probes that the extract cannot carry; may be given several times.",
@@ -321,14 +388,21 @@ def text_of(
     help="Row to work at, by default all; may be given several times.",
 )  # fmt: skip
 @click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
-@click.option("--publish", "page", type=click.Path(path_type=Path), help="Markdown file to put the table into.")
+@click.option(
+    "--publish",
+    "page",
+    type=click.Path(path_type=Path),
+    help="Markdown file to put the table into.",
+)
 def main(
     tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, loss: str, seeds: int,
     per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool, page: Path | None,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""
     every = [
-        recipe for recipe in RECIPES_OF_TABLE if recipe.folder(tiles).exists() and recipe.folder(validation).exists()
+        recipe
+        for recipe in RECIPES_OF_TABLE
+        if recipe.folder(tiles).exists() and recipe.folder(validation).exists()
     ]
     chosen = [recipe for recipe in every if not table and (not only or recipe.name in only)]
     budget = Budget(steps, loss)
@@ -356,8 +430,13 @@ def main(
                          "validation": validation.name, "extract": extract.name, "per_class": per_class}  # fmt: skip
                 write_json(runs / "about.json", about)
             write_json(folder / "result.json", result)
-            print(json.dumps({"run": folder.name, "recall@1": result["retrieval"]["recall@1"]}), flush=True)
-    costs = {path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))}
+            print(
+                json.dumps({"run": folder.name, "recall@1": result["retrieval"]["recall@1"]}),
+                flush=True,
+            )
+    costs = {
+        path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))
+    }
     text = text_of(every, runs, costs, budget, seeds, left_out)
     print(text)
     if page is not None:

@@ -1,7 +1,7 @@
 """Make docs/gallery.md and its pictures: `make gallery`, or `make gallery EXTRACTS="a.osm.pbf b.osm.pbf"`.
 
-A figure is made where the store holds the extract that it is about; of two figures of one name, the first that can be
-is. What an earlier run left in --work - store, index, pictures - is used again.
+A figure is made where the store holds the extract that it is about; of two figures of one name, the
+first that can be is. What an earlier run left in --work - store, index, pictures - is used again.
 """
 
 import argparse
@@ -35,7 +35,8 @@ PLACES_EACH = 600  # of the sample, of each extract
 class Figure(NamedTuple):
     """A figure: its file, the extract it is about ("" for any), its title, the command, and what is seen in it.
 
-    In the command STORE, INDEX and MODEL stand for the options, EXTRACT for the file of that extract, SMALL for some.
+    In the command STORE, INDEX and MODEL stand for the options, EXTRACT for the file of that
+    extract, SMALL for some.
     """
 
     name: str
@@ -206,7 +207,13 @@ def main() -> None:
     parser.add_argument("extracts", nargs="+", type=Path)
     parser.add_argument("--model", default="loc2vec-16-nce")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "gallery")
-    parser.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="make these pictures anew, no others")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="FIGURE",
+        help="make these pictures anew, no others",
+    )
     given = parser.parse_args()
     store = _store(given.extracts, given.work)
     index = _index(store, given.model, given.work)
@@ -225,7 +232,10 @@ def main() -> None:
             "INDEX": ["--index", str(index)],
             "MODEL": ["--model", given.model],
             "EXTRACT": [str(known.get(figure.about))],
-            "SMALL": [str(path) for path in sorted(given.extracts, key=lambda path: path.stat().st_size)[:SMALL]],
+            "SMALL": [
+                str(path)
+                for path in sorted(given.extracts, key=lambda path: path.stat().st_size)[:SMALL]
+            ],
         }
         _make(figure, options, given.work / "figures")
     write_text(DOCS / "gallery.md", _page(list(chosen.values()), given.model, len(regions)))
@@ -258,12 +268,14 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
     words = [part for word in shlex.split(figure.command) for part in options.get(word, [word])]
     out = folder / figure.name
     command = [sys.executable, "-m", "service.cli.main", "explore", *words, "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise UserError(f"{figure.name}: {done.stderr.strip().splitlines()[-1]}")
     (DOCS / "gallery").mkdir(exist_ok=True)
     for suffix in (".png", ".webp"):
-        if (picture := out.with_name(out.name + suffix)).exists() and figure.name + suffix != "tsne.webp":
+        if (
+            picture := out.with_name(out.name + suffix)
+        ).exists() and figure.name + suffix != "tsne.webp":
             shutil.copyfile(picture, DOCS / "gallery" / picture.name)
 
 
@@ -276,8 +288,12 @@ def _page(figures: list[Figure], model: str, extracts: int) -> str:
         "north up.\n"
     ]
     for figure in figures:
-        command = figure.command.replace("SMALL", "*.osm.pbf").replace("EXTRACT", f"{figure.about}.osm.pbf")
-        command = command.replace("STORE", "--store extracts.gpkg").replace("INDEX", "--index extracts.index")
+        command = figure.command.replace("SMALL", "*.osm.pbf").replace(
+            "EXTRACT", f"{figure.about}.osm.pbf"
+        )
+        command = command.replace("STORE", "--store extracts.gpkg").replace(
+            "INDEX", "--index extracts.index"
+        )
         moving = "webp" if figure.name == "pca" else "png"
         parts.append(
             f"## {figure.title}\n\n![{figure.title}](gallery/{figure.name}.{moving})\n\n{figure.caption}\n\n"

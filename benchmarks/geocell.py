@@ -2,9 +2,10 @@
 
     python benchmarks/geocell.py --tiles DIR --validation DIR [--model RUN/best]
 
-The head of `loc2vec train --head geocell` alone is fitted to the twelve means of each training place's upright tile
-(multinomial regression on each level); for the most frequent cells, to nothing but a constant. Both are measured as
-the trained ones are, and a trained one beside them where it is given.
+The head of `loc2vec train --head geocell` alone is fitted to the twelve means of each training
+place's upright tile (multinomial regression on each level); for the most frequent cells, to nothing
+but a constant. Both are measured as the trained ones are, and a trained one beside them where it is
+given.
 """
 
 from functools import partial
@@ -58,21 +59,40 @@ def fitted(encode: Encode, dataset: TileDataset) -> GeoCell:
 
 
 @click.command()
-@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to fit to.")
-@click.option("--validation", type=click.Path(path_type=Path), required=True, help="Other places of the same towns.")
-@click.option("--model", "models", multiple=True, type=click.Path(path_type=Path), help="Model folder with a head.")
+@click.option(
+    "--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset to fit to."
+)
+@click.option(
+    "--validation",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Other places of the same towns.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Model folder with a head.",
+)
 def main(tiles: Path, validation: Path, models: tuple[Path, ...]) -> None:
     """Fit and measure both baselines, and measure models."""
     torch.manual_seed(0)
     dataset, others = TileDataset.open(tiles), TileDataset.open(validation)
     scores = {}
-    for name, encode in (("most frequent", constant), ("channel means", standardised(channel_means, dataset))):
+    for name, encode in (
+        ("most frequent", constant),
+        ("channel means", standardised(channel_means, dataset)),
+    ):
         scores[name] = GeoCells(fitted(encode, dataset), others)(encode)
     for folder in models:
         network = load_model(folder).network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         scores[str(folder)] = GeoCells(load_head(folder), others)(partial(encode_tiles, network))
     rows = [["", *scores]]
-    rows += [[metric, *(f"{found[metric]:.3f}" for found in scores.values())] for metric in scores["channel means"]]
+    rows += [
+        [metric, *(f"{found[metric]:.3f}" for found in scores.values())]
+        for metric in scores["channel means"]
+    ]
     print(markdown(rows))
 
 

@@ -1,13 +1,15 @@
 """The tile job: what more processes bring, the memory of one worker over many tiles, and what drawing places costs.
 
-    python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...] [--locations 640] [--most 2] [--json]
-    python benchmarks/job.py memory --store region.gpkg [--tiles 100000] [--chart memory.svg] [--json]
-    python benchmarks/job.py draw --store region.gpkg [--store more.gpkg ...]
+    python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...] [--locations 640]
+    [--most 2] [--json] python benchmarks/job.py memory --store region.gpkg [--tiles 100000]
+    [--chart memory.svg] [--json] python benchmarks/job.py draw --store region.gpkg [--store
+    more.gpkg ...]
 
-`processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock, from when each
-process has done a shard, so other work on the machine counts; CPU ms a tile are of the processes, their start too.
-`memory` makes shard after shard in this process, on the same places again when the store has no more, and reads
-the resident memory after each. `draw` counts the cells of ground where people go, as the drawing of places does.
+`processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock,
+from when each process has done a shard, so other work on the machine counts; CPU ms a tile are of
+the processes, their start too. `memory` makes shard after shard in this process, on the same places
+again when the store has no more, and reads the resident memory after each. `draw` counts the cells
+of ground where people go, as the drawing of places does.
 """
 
 import json
@@ -51,7 +53,11 @@ def processes(stores: tuple[str, ...], locations: int, most: int, as_json: bool)
         return
     print(f"{'processes':>9}{'tiles/s':>10}{'ratio':>8}{'CPU ms/tile':>14}{'bytes/tile':>12}")
     for row in rows:
-        print("{processes:>9}{tiles_per_s:>10.1f}{ratio:>8.2f}{cpu_ms:>14.2f}{bytes:>12.0f}".format(**row))
+        print(
+            "{processes:>9}{tiles_per_s:>10.1f}{ratio:>8.2f}{cpu_ms:>14.2f}{bytes:>12.0f}".format(
+                **row
+            )
+        )
 
 
 def measure(job: TileJob, count: int) -> dict[str, float]:
@@ -90,7 +96,9 @@ def memory(store: str, tiles: int, chart: Path | None, as_json: bool) -> None:
         return
     for made, mb in [*curve[:-1][:: max(1, len(curve) // PRINTED)], curve[-1]]:
         print(f"{made:>9,} tiles {mb:>7.1f} MB")
-    print(f"{curve[-1][0] / (time.process_time() - start):.0f} tiles a CPU second, shards written and all")
+    print(
+        f"{curve[-1][0] / (time.process_time() - start):.0f} tiles a CPU second, shards written and all"
+    )
 
 
 @main.command()
@@ -104,7 +112,9 @@ def draw(stores: tuple[str, ...]) -> None:
             pool = Pool(source, job.margin_m)
             cells, features = cells + pool.built_cells, features + len(source.outline().id)
     cpu_s = time.process_time() - start
-    print(f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2")
+    print(
+        f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2"
+    )
     print(f"{cpu_s:.1f} CPU s, {peak_mb() - before:.0f} MB more memory at the most")
 
 
@@ -120,7 +130,9 @@ def follow(job: TileJob, tiles: int) -> Iterator[tuple[int, float]]:
     yield made, resident_mb()
     while made < tiles:
         with tempfile.TemporaryDirectory() as folder:
-            made += ensure_shard(job, folder, "benchmark", next(shards)).places * (1 + job.positives)
+            made += ensure_shard(job, folder, "benchmark", next(shards)).places * (
+                1 + job.positives
+            )
         yield made, resident_mb()
 
 
@@ -134,7 +146,8 @@ def drawn(curve: list[tuple[int, float]]) -> str:
     """Draw the curve as SVG."""
     last, top = curve[-1][0], 1.25 * max(mb for _, mb in curve)
     line = " ".join(
-        f"{LEFT + made / last * (WIDTH - LEFT - 24):.1f},{(HEIGHT - FOOT) * (1 - mb / top):.1f}" for made, mb in curve
+        f"{LEFT + made / last * (WIDTH - LEFT - 24):.1f},{(HEIGHT - FOOT) * (1 - mb / top):.1f}"
+        for made, mb in curve
     )
     marks = [0.25, 0.5, 0.75]
     rules = "".join(

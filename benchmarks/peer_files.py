@@ -1,6 +1,7 @@
 """Where peers find the places to embed, and leave their vectors: a folder for each set of blanked channels.
 
-A task blanks the channels that draw its answer, for every method; so a peer makes vectors without these channels, too.
+A task blanks the channels that draw its answer, for every method; so a peer makes vectors without
+these channels, too.
 """
 
 from pathlib import Path
@@ -32,11 +33,15 @@ def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
         path = file_of_task(report, name)
         if path.exists():
             table = pq.read_table(path, columns=["lon", "lat"])
-            found.setdefault(recipe.blank, []).append(np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1))
+            found.setdefault(recipe.blank, []).append(
+                np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
+            )
     return {blank: np.unique(np.concatenate(parts), axis=0) for blank, parts in found.items()}
 
 
-def write_peer(out: Path, blank: Blank, name: str, places: NDArray[np.float64], vectors: NDArray[np.float32]) -> None:
+def write_peer(
+    out: Path, blank: Blank, name: str, places: NDArray[np.float64], vectors: NDArray[np.float32]
+) -> None:
     """Write the vectors of places as `loc2vec evaluate --vectors` reads them."""
     path = out / folder_of(blank) / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,17 @@
 """Peers: srai's CountEmbedder, Hex2Vec and GeoVex on H3 cells, of the same extracts and the same tags as our tiles.
 
-    python -m venv build/peers-venv && build/peers-venv/bin/pip install -e '.[evaluate]' -r benchmarks/peers.txt
-    build/peers-venv/bin/python benchmarks/peers.py extracts/*.osm.pbf --without newport_gb --report REPORT --out PEERS
+    python -m venv build/peers-venv && build/peers-venv/bin/pip install -e '.[evaluate]' -r
+    benchmarks/peers.txt build/peers-venv/bin/python benchmarks/peers.py extracts/*.osm.pbf
+    --without newport_gb --report REPORT --out PEERS
 
-https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and Morvan 2023). A cell counts the objects
-that touch it by each tag that our channels draw - not by the tags that are to be predicted, which srai's own list of
-tags holds. As tasks blank channels, the vectors are made once for each set of blanked channels, in folders of their
-own (PEERS/with-all, PEERS/without-11, PEERS/without-6-7-8-9-10-11); benchmarks/add_peers.py reads them. Hex2Vec
-and GeoVex are fitted on `--fit` cells with a building, drawn at random from all extracts but those of `--without`, with
-srai's own settings (three epochs). Vectors are those of the cells that hold a place of a report of `loc2vec evaluate`,
-and stand there.
+https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and Morvan 2023). A
+cell counts the objects that touch it by each tag that our channels draw - not by the tags that are
+to be predicted, which srai's own list of tags holds. As tasks blank channels, the vectors are made
+once for each set of blanked channels, in folders of their own (PEERS/with-all, PEERS/without-11,
+PEERS/without-6-7-8-9-10-11); benchmarks/add_peers.py reads them. Hex2Vec and GeoVex are fitted on
+`--fit` cells with a building, drawn at random from all extracts but those of `--without`, with
+srai's own settings (three epochs). Vectors are those of the cells that hold a place of a report of
+`loc2vec evaluate`, and stand there.
 """
 
 import time
@@ -37,7 +39,12 @@ from tiling.osm.values import OsmObject
 
 RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting
 EPOCHS = 3  # likewise
-TRAINER = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "max_epochs": EPOCHS}
+TRAINER = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "max_epochs": EPOCHS,
+}
 
 Tables = tuple[gpd.GeoDataFrame, gpd.GeoDataFrame, pd.DataFrame]  # regions, features, joint
 
@@ -73,7 +80,9 @@ def built(features: gpd.GeoDataFrame, resolution: int) -> set[str]:
 def joined(cells: Iterable[str], features: gpd.GeoDataFrame) -> Tables:
     """Return srai's three tables for these cells."""
     indexes = sorted(cells)
-    regions = gpd.GeoDataFrame(geometry=h3_to_geoseries(indexes).to_numpy(), index=indexes, crs="EPSG:4326")
+    regions = gpd.GeoDataFrame(
+        geometry=h3_to_geoseries(indexes).to_numpy(), index=indexes, crs="EPSG:4326"
+    )
     regions.index.name, features.index.name = "region_id", "feature_id"
     return regions, features, IntersectionJoiner().transform(regions, features)
 
@@ -86,7 +95,9 @@ def counts(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.D
 def hex2vec(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
     """Fit Hex2Vec on the cells that were `seen`, and embed those that are `wanted`."""
     tables, fitting = joined(wanted, features), joined(seen, features)
-    embedder = Hex2VecEmbedder(expected_output_features=list(CountEmbedder().transform(*tables).columns))
+    embedder = Hex2VecEmbedder(
+        expected_output_features=list(CountEmbedder().transform(*tables).columns)
+    )
     embedder.fit(*fitting, H3Neighbourhood(fitting[0]), trainer_kwargs=TRAINER)
     return embedder.transform(*tables)
 
@@ -94,7 +105,9 @@ def hex2vec(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.
 def geovex(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
     """Fit GeoVex on the cells that were `seen` and the rings around them, and embed those that are `wanted`."""
     tags = list(CountEmbedder().transform(*joined(wanted, features)).columns)
-    embedder = GeoVexEmbedder(tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags)))
+    embedder = GeoVexEmbedder(
+        tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags))
+    )
     with_rings = joined(ring_buffer_h3_indexes(seen, RADIUS), features)
     embedder.fit(*with_rings, H3Neighbourhood(with_rings[0]), trainer_kwargs=TRAINER)
     return embedder.transform(*joined(ring_buffer_h3_indexes(wanted, RADIUS), features))
@@ -106,9 +119,23 @@ PEERS = {"srai counts": counts, "srai Hex2Vec": hex2vec, "srai GeoVex": geovex}
 @click.command()
 @click.argument("extracts", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--without", multiple=True, help="An extract that is embedded, but not fitted on.")
-@click.option("--report", type=click.Path(path_type=Path, exists=True), required=True, help="Of `loc2vec evaluate`.")
-@click.option("--peer", "peers", multiple=True, type=click.Choice(list(PEERS)), default=list(PEERS), show_default=True)
-@click.option("--fit", default=2000, show_default=True, help="Cells that Hex2Vec and GeoVex are fitted on.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="Of `loc2vec evaluate`.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice(list(PEERS)),
+    default=list(PEERS),
+    show_default=True,
+)
+@click.option(
+    "--fit", default=2000, show_default=True, help="Cells that Hex2Vec and GeoVex are fitted on."
+)
 @click.option("--resolution", default=9, show_default=True, help="Of the H3 cells.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 def main(
@@ -125,11 +152,16 @@ def main(
     objects = {path.name.split(".")[0]: drawn_objects(path) for path in extracts}
     for blank, places in places_of(report).items():
         towns = {town: features_of(found, blank) for town, found in objects.items()}
-        every = set().union(*(built(found, resolution) for town, found in towns.items() if town not in without))
+        every = set().union(
+            *(built(found, resolution) for town, found in towns.items() if town not in without)
+        )
         seen = set(np.random.default_rng(0).permutation(sorted(every))[:fit].tolist())
         features = pd.concat(towns.values(), ignore_index=True)
         cells = cells_of(places, resolution)
-        print(f"{folder_of(blank)}: {len(features)} objects, fitted on {len(seen)} of {len(every)} cells", flush=True)
+        print(
+            f"{folder_of(blank)}: {len(features)} objects, fitted on {len(seen)} of {len(every)} cells",
+            flush=True,
+        )
         for name in peers:
             began = time.process_time()
             lightning.seed_everything(0)

@@ -2,9 +2,9 @@
 
     python benchmarks/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
-With `--town` also what was measured of this town alone: as the one that is held out, and, where there is a report in
-REPORT/TOWN, across its own blocks. In README.md and docs/evaluation.md the tables stand between two markers; `make
-evaluate-docs` runs this after `loc2vec evaluate`.
+With `--town` also what was measured of this town alone: as the one that is held out, and, where
+there is a report in REPORT/TOWN, across its own blocks. In README.md and docs/evaluation.md the
+tables stand between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
 """
 
 from pathlib import Path
@@ -12,7 +12,18 @@ from pathlib import Path
 import click
 from table import publish
 
-from loc2vec.evaluation.table import AHEAD, Rows, Values, facts, grid, margins, markdown, of_town, table, town_grid
+from loc2vec.evaluation.table import (
+    AHEAD,
+    Rows,
+    Values,
+    facts,
+    grid,
+    margins,
+    markdown,
+    of_town,
+    table,
+    town_grid,
+)
 from tiling.files.atomic import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +33,12 @@ Pieces = list[tuple[str, Rows]]
 
 
 @click.command()
-@click.option("--report", type=click.Path(path_type=Path), required=True, help="What `loc2vec evaluate --out` wrote.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What `loc2vec evaluate --out` wrote.",
+)
 @click.option("--town", help="Tell the scores of this town alone as well.")
 def main(report: Path, town: str | None) -> None:
     """Write the tables."""
@@ -37,7 +53,9 @@ def main(report: Path, town: str | None) -> None:
     more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
     sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])
-    print(f"README.md, docs/evaluation.md and docs/evaluation_table.md hold the tables of\n{sample}")
+    print(
+        f"README.md, docs/evaluation.md and docs/evaluation_table.md hold the tables of\n{sample}"
+    )
 
 
 def ahead(values: Values, alone: Values | None, town: str | None) -> Pieces:

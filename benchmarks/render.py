@@ -1,8 +1,8 @@
 """Tiles per CPU second: our renderer beside the naive way, in one run, on the same places.
 
-The naive way is what one writes first: twelve Mapnik maps over the store itself, each with a query of its own, for
-every tile; the map is turned by the symbolizers and shifted by the box, and roads are as wide as on the ground,
-so the tiles are the same, which is checked before the clock starts.
+The naive way is what one writes first: twelve Mapnik maps over the store itself, each with a query
+of its own, for every tile; the map is turned by the symbolizers and shifted by the box, and roads
+are as wide as on the ground, so the tiles are the same, which is checked before the clock starts.
 
     python benchmarks/render.py --store region.gpkg [--json]
 """
@@ -77,7 +77,9 @@ class NaiveRenderer:
         for out, each in zip(pixels, self._maps, strict=True):
             each.zoom_to_box(box)
             mapnik.render_with_vars(each, self._image, {"turn": -pose.rotation_deg})
-            out[:] = np.frombuffer(self._image.to_string(), np.uint8).reshape(TILE_SIZE, TILE_SIZE, 4)[:, :, 0]
+            out[:] = np.frombuffer(self._image.to_string(), np.uint8).reshape(
+                TILE_SIZE, TILE_SIZE, 4
+            )[:, :, 0]
         return pixels
 
 
@@ -85,7 +87,10 @@ def _naive_map(store: Path, channel: int, reach_m: float) -> mapnik.Map:
     built = mapnik.Map(TILE_SIZE, TILE_SIZE)
     corners_and_widths = TILE_SIZE * (math.sqrt(2) - 1) / 2 + reach_m * PX_PER_M
     mapnik.load_map_from_string(
-        built, STYLE.format(store=escape(str(store)), channel=channel, buffer=math.ceil(corners_and_widths))
+        built,
+        STYLE.format(
+            store=escape(str(store)), channel=channel, buffer=math.ceil(corners_and_widths)
+        ),
     )
     built.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
     return built
@@ -117,7 +122,9 @@ def measure(store: Path, seconds: float) -> list[Row]:
         check(renderer, naive, [poses_at(places, number, positives=4) for number in range(10)])
 
         def one_by_one(positives: int) -> Draw:
-            return lambda number: len([naive.tile(pose) for pose in poses_at(places, number, positives)])
+            return lambda number: len(
+                [naive.tile(pose) for pose in poses_at(places, number, positives)]
+            )
 
         def together(positives: int) -> Draw:
             def draw(number: int) -> int:

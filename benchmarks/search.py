@@ -1,10 +1,12 @@
 """Searching millions of vectors: recall beside brute force with and without filters, times, memory.
 
-The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around Monaco, 16 numbers
-each, said to be of the default model. Recall@10 is the share of the ten nearest by float64 arithmetic over all that
-pass; an answer as near as the tenth counts. A graph of ten million takes long to build: `--keep` builds it once.
+The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around
+Monaco, 16 numbers each, said to be of the default model. Recall@10 is the share of the ten nearest
+by float64 arithmetic over all that pass; an answer as near as the tenth counts. A graph of ten
+million takes long to build: `--keep` builds it once.
 
-    python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200] [--keep FOLDER] [--json]
+    python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200]
+    [--keep FOLDER] [--json]
 """
 
 import contextlib
@@ -35,8 +37,12 @@ FILTERS: Mapping[str, Filters] = {
     "no filter": EVERYWHERE,
     "10 km away": Filters(min_distance_m=10_000),
     "box of half": Filters(bbox=Box(MIDDLE.lon - 5, MIDDLE.lat - 5, MIDDLE.lon + 5, MIDDLE.lat)),
-    "box of 1 %": Filters(bbox=Box(MIDDLE.lon - 0.5, MIDDLE.lat - 0.5, MIDDLE.lon + 0.5, MIDDLE.lat + 0.5)),
-    "box of .01 %": Filters(bbox=Box(MIDDLE.lon - 0.05, MIDDLE.lat - 0.05, MIDDLE.lon + 0.05, MIDDLE.lat + 0.05)),
+    "box of 1 %": Filters(
+        bbox=Box(MIDDLE.lon - 0.5, MIDDLE.lat - 0.5, MIDDLE.lon + 0.5, MIDDLE.lat + 0.5)
+    ),
+    "box of .01 %": Filters(
+        bbox=Box(MIDDLE.lon - 0.05, MIDDLE.lat - 0.05, MIDDLE.lon + 0.05, MIDDLE.lat + 0.05)
+    ),
 }
 
 
@@ -53,7 +59,9 @@ def made_up(count: int, seed: int = 0) -> Vectors:
     return Vectors(lat, lon, embedding, None, said.model_id, said.fingerprint)
 
 
-def nearest(embedding: NDArray[np.float32], query: NDArray[np.float32], rows: NDArray[np.int64]) -> float:
+def nearest(
+    embedding: NDArray[np.float32], query: NDArray[np.float32], rows: NDArray[np.int64]
+) -> float:
     """Return the distance of the tenth nearest of some rows, by float64 arithmetic over them all."""
     kept: list[NDArray[np.float64]] = []
     for start in range(0, len(rows), 250_000):
@@ -64,7 +72,9 @@ def nearest(embedding: NDArray[np.float32], query: NDArray[np.float32], rows: ND
     return float(every[min(K, len(every)) - 1])
 
 
-def measure(search: Search, embedding: NDArray[np.float32], queries: NDArray[np.float32]) -> list[dict[str, Any]]:
+def measure(
+    search: Search, embedding: NDArray[np.float32], queries: NDArray[np.float32]
+) -> list[dict[str, Any]]:
     """Search with each of the filters."""
     lines = []
     for name, filters in FILTERS.items():
@@ -96,14 +106,20 @@ def measure(search: Search, embedding: NDArray[np.float32], queries: NDArray[np.
 
 @click.command()
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
-@click.option("--kind", type=click.Choice(["as-is", "flat", "graph"]), default="as-is", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["as-is", "flat", "graph"]), default="as-is", show_default=True
+)
 @click.option("--queries", "asked", default=200, show_default=True)
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep the index here, or open the one that is here.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Keep the index here, or open the one that is here.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) -> None:
     """Measure the search of a made-up index; `as-is`: the kind that an index of this size has."""
-    limits = {"flat": count, "graph": 0, "as-is": service.index.HNSW_ABOVE}
-    service.index.HNSW_ABOVE = limits[kind]
+    limits = {"flat": count, "graph": 0, "as-is": service.index.index.HNSW_ABOVE}
+    service.index.index.HNSW_ABOVE = limits[kind]
     vectors = made_up(count)
     rng = np.random.default_rng(1)
     queries = vectors.embedding[rng.integers(count, size=asked)]
@@ -134,7 +150,9 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
     for row in rows:
         print(f"{row['filter']:<16}{row['pass']:>12,}{row['recall']:>11.4f}", end="")
         print(f"{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['cpu_ms']:>9.2f}")
-    print(f"peak memory: {peak:.0f} MB, the vectors themselves {vectors.embedding.nbytes / 1e6:.0f} MB")
+    print(
+        f"peak memory: {peak:.0f} MB, the vectors themselves {vectors.embedding.nbytes / 1e6:.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Requests a second of the service, beside a bare FastAPI route and beside the sum of its stages in this process.
 
-One real server, one client on one connection, all on the same machine. `ratio` is the median time of
-a request over that of the same work called in this process (new place: render + encode; known place:
-the bare route; neighbours: route + search).
+One real server, one client on one connection, all on the same machine. `ratio` is the median time
+of a request over that of the same work called in this process (new place: render + encode; known
+place: the bare route; neighbours: route + search).
 
-    python benchmarks/serve.py --store monaco.gpkg [--vectors 1000000 | --index FOLDER] [--requests 300] [--json]
+    python benchmarks/serve.py --store monaco.gpkg [--vectors 1000000 | --index FOLDER] [--requests
+    300] [--json]
 """
 
 import contextlib
@@ -46,8 +47,9 @@ WARM_UP, IN_A_ROW = 3, 20
 def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
     """Return the seconds of at least `count` calls of each work, each with another number.
 
-    They take turns, so that whatever else the machine does disturbs them all alike: `IN_A_ROW` calls after three
-    that warm up, because a processor that wakes from idling is slower, whatever it is asked.
+    They take turns, so that whatever else the machine does disturbs them all alike: `IN_A_ROW`
+    calls after three that warm up, because a processor that wakes from idling is slower, whatever
+    it is asked.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for start in range(0, count, IN_A_ROW):
@@ -78,7 +80,8 @@ def bare_route(bound: socket.socket) -> None:
 @contextlib.contextmanager
 def hello() -> Iterator[str]:
     """Serve the bare route in a process, and yield its URL."""
-    with bind("127.0.0.1", 0) as bound:  # as the service does: another socket would wait for what TCP delays
+    # as the service does: another socket would wait for what TCP delays
+    with bind("127.0.0.1", 0) as bound:
         process = get_context("spawn").Process(target=bare_route, args=(bound,))
         process.start()
         yield f"{url_of(bound)}/"
@@ -101,7 +104,9 @@ def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
         "--index",
         str(index),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, "the service did not start"
@@ -119,17 +124,33 @@ def made_up(store: str, encoder: LocationEncoder, count: int) -> Vectors:
     rows = rng.integers(len(real), size=count)
     embedding = real[rows] + rng.normal(0, 0.3, (count, real.shape[1])).astype(np.float32)
     moved = rng.normal(0, 1e-3, (2, count))
-    return Vectors(lat[rows] + moved[0], lon[rows] + moved[1], embedding, None, encoder.model_id, encoder.fingerprint)
+    return Vectors(
+        lat[rows] + moved[0],
+        lon[rows] + moved[1],
+        embedding,
+        None,
+        encoder.model_id,
+        encoder.fingerprint,
+    )
 
 
 def peak_mb(pid: int) -> float:
     """Return the most memory that a process has had, MB."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1000
 
 
-def row(name: str, times: NDArray[np.float64], beside: float | None = None, per: int = 1) -> dict[str, Any]:
-    """Return a line of the table; `beside`: the seconds it is compared with, `per`: places a request."""
+def row(
+    name: str, times: NDArray[np.float64], beside: float | None = None, per: int = 1
+) -> dict[str, Any]:
+    """Return a line of the table.
+
+    `beside`: the seconds it is compared with, `per`: places a request.
+    """
     p50, p99 = (float(value) for value in np.percentile(times, [50, 99]))
     ratio = None if beside is None else round(p50 / beside, 2)
     return {
@@ -143,7 +164,12 @@ def row(name: str, times: NDArray[np.float64], beside: float | None = None, per:
 
 def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> dict[str, Any]:
     """Ask everything `count` times."""
-    with open_source(store) as source, hello() as bare, serving(store, index) as (url, pid), httpx2.Client() as client:
+    with (
+        open_source(store) as source,
+        hello() as bare,
+        serving(store, index) as (url, pid),
+        httpx2.Client() as client,
+    ):
         renderer, middle = Renderer(source), source.coverage.representative_point()
         search, spot = Search(NeighborIndex.open(index), source.regions), LonLat(middle.x, middle.y)
 
@@ -154,8 +180,13 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
             assert client.get(url + path, params=query).status_code == 200
 
         def post(number: int) -> None:
-            spots = [{"lat": middle.y + 1e-7 * (number * 256 + n), "lon": middle.x} for n in range(256)]
-            assert client.post(f"{url}/embed", json={"locations": spots}, timeout=60).status_code == 200
+            spots = [
+                {"lat": middle.y + 1e-7 * (number * 256 + n), "lon": middle.x} for n in range(256)
+            ]
+            assert (
+                client.post(f"{url}/embed", json={"locations": spots}, timeout=60).status_code
+                == 200
+            )
 
         bounds = Box(middle.x - 0.01, middle.y - 0.01, middle.x + 0.01, middle.y + 0.01)
         inside, box = Filters(bounds), ",".join(map(str, bounds))
@@ -176,7 +207,9 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
             count,
         )
         many = np.array([seconds(post, number) for number in range(max(2, count // 60))])
-        once, look, boxed, route = (float(np.median(times[name])) for name in ("called", "search", "boxed", "bare"))
+        once, look, boxed, route = (
+            float(np.median(times[name])) for name in ("called", "search", "boxed", "bare")
+        )
         rows = [
             row("render + encode, called", times["called"]),
             row(f"search of {len(search.index)}, called", times["search"]),
@@ -194,7 +227,11 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
 @click.command()
 @click.option("--store", required=True)
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
-@click.option("--index", type=click.Path(exists=True, path_type=Path), help="Search this one, not made-up vectors.")
+@click.option(
+    "--index",
+    type=click.Path(exists=True, path_type=Path),
+    help="Search this one, not made-up vectors.",
+)
 @click.option("--requests", default=300, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(store: str, count: int, index: Path | None, requests: int, as_json: bool) -> None:
@@ -211,7 +248,9 @@ def main(store: str, count: int, index: Path | None, requests: int, as_json: boo
     print(f"{'service':<32}{'a second':>10}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>7}")
     for line in found["rows"]:
         ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
-        print(f"{line['what']:<32}{line['per_s']:>10.1f}{line['p50_ms']:>9.2f}{line['p99_ms']:>9.2f}{ratio:>7}")
+        print(
+            f"{line['what']:<32}{line['per_s']:>10.1f}{line['p50_ms']:>9.2f}{line['p99_ms']:>9.2f}{ratio:>7}"
+        )
     print(f"peak memory of the service: {found['peak_mb']} MB")
 
 

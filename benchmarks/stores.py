@@ -1,9 +1,11 @@
 """PostGIS beside GeoPackage: what an import costs, what a query costs, and tiles drawn through each.
 
-Peak memory is that of the import, of all that it starts and of the database server (each page once), seen every
-0.1 s; CPU seconds are those of the drawing process and of the server. The server must run on this machine.
+Peak memory is that of the import, of all that it starts and of the database server (each page
+once), seen every 0.1 s; CPU seconds are those of the drawing process and of the server. The server
+must run on this machine.
 
-    python benchmarks/stores.py --database postgresql://loc2vec@localhost/bench REGION.osm.pbf [MORE.osm.pbf ...]
+    python benchmarks/stores.py --database postgresql://loc2vec@localhost/bench REGION.osm.pbf
+    [MORE.osm.pbf ...]
 """
 
 import json
@@ -40,7 +42,10 @@ def stat(pid: int) -> list[str]:
 
 def below(roots: set[int]) -> list[int]:
     """Return the processes `roots` and all that they started."""
-    parents = {int(folder.name): int((stat(int(folder.name)) or ["", 0])[1]) for folder in Path("/proc").glob("[0-9]*")}
+    parents = {
+        int(folder.name): int((stat(int(folder.name)) or ["", 0])[1])
+        for folder in Path("/proc").glob("[0-9]*")
+    }
     found = set(roots)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
@@ -50,7 +55,8 @@ def below(roots: set[int]) -> list[int]:
 def cpu_s(server: int | None) -> float:
     """Return the CPU seconds of this process and of the database's."""
     fields = [stat(pid) for pid in (below({server}) if server else [])]
-    ticks = sum(sum(map(int, each[11:15])) for each in fields if each)  # its own, and of its children that have ended
+    # its own, and of its children that have ended
+    ticks = sum(sum(map(int, each[11:15])) for each in fields if each)
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -91,9 +97,18 @@ def _proportional_kb(pid: int) -> int:
 
 def imported(extracts: tuple[Path, ...], store: str, server: int | None) -> dict[str, float]:
     """Import in a process of its own; return seconds and megabytes."""
-    command = [sys.executable, "-m", "service.cli.main", "import", *map(str, extracts), "--store", store, "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "service.cli.main",
+        "import",
+        *map(str, extracts),
+        "--store",
+        store,
+        "--json",
+    ]
     start, cpu = time.perf_counter(), cpu_s(server) + children_cpu_s()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     memory = PeakMemory({process.pid} | ({server} if server else set()))
     memory.start()
     out, _ = process.communicate()
@@ -148,22 +163,35 @@ def main(extracts: tuple[Path, ...], database: str, import_only: bool, as_json: 
     with tempfile.TemporaryDirectory() as folder:
         locations = {"GeoPackage": str(Path(folder) / "store.gpkg"), "PostGIS": database}
         servers = {"GeoPackage": None, "PostGIS": postmaster(database)}
-        table = {name: imported(extracts, store, servers[name]) for name, store in locations.items()}
+        table = {
+            name: imported(extracts, store, servers[name]) for name, store in locations.items()
+        }
         if not import_only:
             with open_source(locations["GeoPackage"]) as source:
                 drawing = draw_places([source], N_PLACES, TileJob(()).margin_m, seed=0)
-            places = [LonLat(*p) for p in zip(drawing.lon.tolist(), drawing.lat.tolist(), strict=True)]
+            places = [
+                LonLat(*p) for p in zip(drawing.lon.tolist(), drawing.lat.tolist(), strict=True)
+            ]
             for name, store in locations.items():
                 with open_source(store) as source:
                     table[name] |= queried(source, places, TileJob(()).margin_m)
-                    table[name]["tiles_per_cpu_s_1_a_place"] = drawn(source, places, 0, servers[name])
-                    table[name]["tiles_per_cpu_s_21_a_place"] = drawn(source, places[:60], 20, servers[name])
+                    table[name]["tiles_per_cpu_s_1_a_place"] = drawn(
+                        source, places, 0, servers[name]
+                    )
+                    table[name]["tiles_per_cpu_s_21_a_place"] = drawn(
+                        source, places[:60], 20, servers[name]
+                    )
     if as_json:
         print(json.dumps(table))
         return
-    print(f"{len(extracts)} extract(s), {os.cpu_count()} CPUs".ljust(34) + "".join(f"{name:>14}" for name in table))
+    print(
+        f"{len(extracts)} extract(s), {os.cpu_count()} CPUs".ljust(34)
+        + "".join(f"{name:>14}" for name in table)
+    )
     for row in table["PostGIS"]:
-        print(row.replace("_", " ").ljust(34) + "".join(f"{table[name][row]:>14,}" for name in table))
+        print(
+            row.replace("_", " ").ljust(34) + "".join(f"{table[name][row]:>14,}" for name in table)
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """Whether the spatial transformer of `stn` undoes how a tile is turned and shifted: in numbers, and as a picture.
 
-    python benchmarks/straighten.py --store newport_gb.gpkg --tiles DIR [--model RUN/best] [--out docs/stn.png]
+    python benchmarks/straighten.py --store newport_gb.gpkg --tiles DIR [--model RUN/best] [--out
+    docs/stn.png]
 
-Draws places of the dataset DIR from the store, each turned and shifted at random. A transformer alone is then fitted
-for nothing but this: that what it reads of a turned tile is what stands in the upright one. It is measured on views
-that it was not fitted on, of the same places and of others; with --model, so is that of a trained `stn`.
+Draws places of the dataset DIR from the store, each turned and shifted at random. A transformer
+alone is then fitted for nothing but this: that what it reads of a turned tile is what stands in the
+upright one. It is measured on views that it was not fitted on, of the same places and of others;
+with --model, so is that of a trained `stn`.
 
-What is measured is by how much the views of one place still differ when they are read: the standard deviation of
-their turn about its mean, and the distance of the middle of what is read from its mean on the ground. Which way up a
-transformer turns a place is its own affair, only that it is the same way counts.
+What is measured is by how much the views of one place still differ when they are read: the standard
+deviation of their turn about its mean, and the distance of the middle of what is read from its mean
+on the ground. Which way up a transformer turns a place is its own affair, only that it is the same
+way counts.
 """
 
 import math
@@ -47,7 +50,8 @@ INK = (60, 60, 60)
 class Views:
     """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128], and how these lie.
 
-    `pose` float64 [P, V, 3]: the map is turned counter-clockwise by degrees, then shifted by metres east and north.
+    `pose` float64 [P, V, 3]: the map is turned counter-clockwise by degrees, then shifted by metres
+    east and north.
     """
 
     upright: Tensor
@@ -55,12 +59,17 @@ class Views:
     pose: NDArray[np.float64]
 
     @classmethod
-    def draw(cls, renderer: Renderer, places: list[LonLat], turn_deg: float, shift_m: float) -> "Views":
+    def draw(
+        cls, renderer: Renderer, places: list[LonLat], turn_deg: float, shift_m: float
+    ) -> "Views":
         """Draw each place upright, and `SEEN` + `NEW` times turned and shifted at random."""
         most = np.array([turn_deg, shift_m, shift_m])
         pose = np.random.default_rng(0).uniform(-most, most, (len(places), SEEN + NEW, 3))
         drawn = [
-            renderer.tiles(place, [Pose(place.lat, place.lon, *one) for one in [(0.0, 0.0, 0.0), *each.tolist()]])
+            renderer.tiles(
+                place,
+                [Pose(place.lat, place.lon, *one) for one in [(0.0, 0.0, 0.0), *each.tolist()]],
+            )
             for place, each in zip(places, pose, strict=True)
         ]
         tiles = torch.from_numpy(np.stack(drawn))
@@ -75,7 +84,8 @@ def coarse(tiles: Tensor) -> Tensor:
 def fit(network: SpatialTransformer, views: Views, steps: int) -> None:
     """Let the transformer turn the first `SEEN` views of `FITTED` places so that they look like the upright tile.
 
-    The pictures are compared at two sizes, 32 and 8 pixels a side: the smaller one sees what is far off.
+    The pictures are compared at two sizes, 32 and 8 pixels a side: the smaller one sees what is far
+    off.
     """
     upright, turned = coarse(views.upright[None, :FITTED])[0], coarse(views.turned[:FITTED, :SEEN])
     locate, affine = network.localisation[1:], network.affine  # its first layer is `coarse`
@@ -84,9 +94,13 @@ def fit(network: SpatialTransformer, views: Views, steps: int) -> None:
     for _ in range(steps):
         place, view = torch.randint(FITTED, (BATCH,)), torch.randint(SEEN, (BATCH,))
         seen, wanted = turned[place, view], upright[place]
-        grid = F.affine_grid(affine(locate(seen)).unflatten(1, (2, 3)), list(seen.shape), align_corners=False)
+        grid = F.affine_grid(
+            affine(locate(seen)).unflatten(1, (2, 3)), list(seen.shape), align_corners=False
+        )
         read = F.grid_sample(seen, grid, align_corners=False)
-        loss = F.mse_loss(read, wanted) + F.mse_loss(F.avg_pool2d(read, COARSE), F.avg_pool2d(wanted, COARSE))
+        loss = F.mse_loss(read, wanted) + F.mse_loss(
+            F.avg_pool2d(read, COARSE), F.avg_pool2d(wanted, COARSE)
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -102,22 +116,29 @@ def maps_of(network: SpatialTransformer, turned: Tensor) -> NDArray[np.float64]:
 
 
 def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, float]:
-    """Return by how much the views of a place differ when they are read: degrees, metres; the mean over the places.
+    """Return by how much the views of a place differ when they are read: degrees, metres.
 
-    A map says where in the tile, x to the right and y down from -1 to 1, a point of what is read is taken from; in
-    the tile, a point of the ground lies where turning and shifting puts it.
+    The mean over the places.
+
+    A map says where in the tile, x to the right and y down from -1 to 1, a point of what is read is
+    taken from; in the tile, a point of the ground lies where turning and shifting puts it.
     """
     found = np.arctan2(maps[..., 1, 0] - maps[..., 0, 1], maps[..., 0, 0] + maps[..., 1, 1])
     turn = np.exp(1j * (np.radians(pose[..., 0]) + found))  # of the ground, as it is read
     off = np.angle(turn / turn.mean(1, keepdims=True))
-    middle = (maps[..., 0, 2] - 1j * maps[..., 1, 2]) * TILE_RADIUS_M - (pose[..., 1] + 1j * pose[..., 2])
+    middle = (maps[..., 0, 2] - 1j * maps[..., 1, 2]) * TILE_RADIUS_M - (
+        pose[..., 1] + 1j * pose[..., 2]
+    )
     ground = middle * np.exp(-1j * np.radians(pose[..., 0]))
     away = np.abs(ground - ground.mean(1, keepdims=True))
     return math.degrees(np.sqrt((off**2).mean(1)).mean()), float(np.sqrt((away**2).mean(1)).mean())
 
 
 def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
-    """Draw views that the transformer was not fitted on, and below each what it reads; the upright tile comes first."""
+    """Draw views that the transformer was not fitted on, and below each what it reads.
+
+    The upright tile comes first.
+    """
     size = views.upright.shape[-1]
     step, row = size + GAP, 2 * (size + GAP) + LABEL
     width = MARGIN * 2 + (1 + COLUMNS) * step
@@ -126,7 +147,12 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
     for number, place in enumerate(SHOWN):
         top = MARGIN + number * row + LABEL
         pen.text((MARGIN, top - LABEL), "upright", INK, font)
-        pen.text((MARGIN + step, top - LABEL), "turned and shifted; below it, what the transformer reads", INK, font)
+        pen.text(
+            (MARGIN + step, top - LABEL),
+            "turned and shifted; below it, what the transformer reads",
+            INK,
+            font,
+        )
         sheet.paste(Image.fromarray(composite(views.upright[place].numpy())), (MARGIN, top))
         before = views.turned[place, SEEN : SEEN + COLUMNS]
         with torch.inference_mode():
@@ -135,25 +161,49 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
             for line, tile in enumerate(pair):
                 at = (MARGIN + column * step, top + line * step)
                 sheet.paste(Image.fromarray(composite(tile.numpy())), at)
-    pen.text((MARGIN, sheet.height - LABEL), f"tiles of {2 * TILE_RADIUS_M:.0f} m   {ATTRIBUTION}", INK, font)
+    pen.text(
+        (MARGIN, sheet.height - LABEL),
+        f"tiles of {2 * TILE_RADIUS_M:.0f} m   {ATTRIBUTION}",
+        INK,
+        font,
+    )
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG", optimize=True)
 
 
 @click.command()
 @click.option("--store", required=True, help="Feature store that the tiles are drawn from.")
-@click.option("--tiles", type=click.Path(path_type=Path), required=True, help="Tile dataset with places of the store.")
-@click.option("--model", type=click.Path(path_type=Path), help="Model folder of an `stn` to measure beside it.")
+@click.option(
+    "--tiles",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Tile dataset with places of the store.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Model folder of an `stn` to measure beside it.",
+)
 @click.option("--turn", default=45.0, show_default=True, help="Degrees, at most, to either side.")
 @click.option("--shift", default=20.0, show_default=True, help="Metres, at most, along each axis.")
 @click.option("--steps", default=800, show_default=True, help="Of fitting.")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG to write.")
-def main(store: str, tiles: Path, model: Path | None, turn: float, shift: float, steps: int, out: Path | None) -> None:
+def main(
+    store: str,
+    tiles: Path,
+    model: Path | None,
+    turn: float,
+    shift: float,
+    steps: int,
+    out: Path | None,
+) -> None:
     """Fit, measure, and draw."""
     torch.manual_seed(0)
     dataset = TileDataset.open(tiles)
     chosen = np.random.default_rng(0).permutation(dataset.n_places)[: FITTED + OTHERS]
-    places = [LonLat(lon, lat) for lon, lat in zip(dataset.lon[chosen], dataset.lat[chosen], strict=True)]
+    places = [
+        LonLat(lon, lat) for lon, lat in zip(dataset.lon[chosen], dataset.lat[chosen], strict=True)
+    ]
     views = Views.draw(Renderer(open_source(store)), places, turn, shift)
     network = cast(SpatialTransformer, build("stn"))
     table = [["", "turn, degrees", "middle, m"]]
@@ -165,7 +215,11 @@ def main(store: str, tiles: Path, model: Path | None, turn: float, shift: float,
     add("as drawn", slice(None), network)  # it begins with the identity
     if model is not None:
         trained = load_model(model)
-        add(f"{trained.config.name}, of the triplets", slice(None), cast(SpatialTransformer, trained.network))
+        add(
+            f"{trained.config.name}, of the triplets",
+            slice(None),
+            cast(SpatialTransformer, trained.network),
+        )
     fit(network, views, steps)
     add(f"fitted to undo it: new views of the {FITTED} places", slice(FITTED), network)
     add(f"fitted to undo it: {OTHERS} other places", slice(FITTED, None), network)

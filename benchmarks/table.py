@@ -20,11 +20,14 @@ class Row:
     more: Mapping[str, float] = field(default_factory=dict)
 
 
-def rows_of(rates: Mapping[str, float], more: Mapping[str, Mapping[str, float]] | None = None) -> list[Row]:
+def rows_of(
+    rates: Mapping[str, float], more: Mapping[str, Mapping[str, float]] | None = None
+) -> list[Row]:
     """Turn tiles per second by method into rows; the first method is the measure of the others."""
     first = next(iter(rates.values()))
     return [
-        Row(name, round(rate, 1), round(rate / first, 2), (more or {}).get(name, {})) for name, rate in rates.items()
+        Row(name, round(rate, 1), round(rate / first, 2), (more or {}).get(name, {}))
+        for name, rate in rates.items()
     ]
 
 
@@ -33,7 +36,9 @@ def show(title: str, rows: Sequence[Row], as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
         return
-    print(f"{title:<46}{'tiles/s':>10}{'ratio':>8}" + "".join(f"{name:>13}" for name in rows[0].more))
+    print(
+        f"{title:<46}{'tiles/s':>10}{'ratio':>8}" + "".join(f"{name:>13}" for name in rows[0].more)
+    )
     for row in rows:
         extra = "".join(f"{value:>13.2%}" for value in row.more.values())
         print(f"{row.method:<46}{row.tiles_per_s:>10.1f}{row.ratio:>8.2f}{extra}")
@@ -44,5 +49,7 @@ def publish(path: Path, begin: str, end: str, text: str) -> None:
     before, begun, rest = path.read_text(encoding="utf-8").partition(begin)
     _, ended, after = rest.partition(end)
     if not (begun and ended):
-        raise click.ClickException(f"{path} lacks the lines between which the tables go: {begin} and {end}")
+        raise click.ClickException(
+            f"{path} lacks the lines between which the tables go: {begin} and {end}"
+        )
     write_text(path, f"{before}{begin}\n{text}\n{end}{after}")

@@ -1,18 +1,22 @@
-"""Tiles per second of training, in several ways, in one run; how near that is to what the hardware can do.
+"""Tiles per second of training, in several ways, in one run.
 
-    python benchmarks/train.py [--tiles DIR] [--rounds 2] [--device auto] [--places 20 --pairs 5] [--json]
+How near that is to what the hardware can do.
 
-*Ways*: forward, loss, backward and AdamW on a resident batch of random tiles; the ways take turns and the best
-time of each counts, so that other work on the machine disturbs little. On the CPU the last one, which cannot be
-undone and so comes at the end, is what `loc2vec train` does. On a GPU larger batches follow, and `torch.compile`
-with --compiled.
+    python benchmarks/train.py [--tiles DIR] [--rounds 2] [--device auto] [--places 20 --pairs 5]
+    [--json]
 
-*Feeding*: whole training steps as `loc2vec train` takes them, once on one resident batch and once on what the
-loader reads from a tile dataset (--tiles), in turns; and what the loader does alone.
+*Ways*: forward, loss, backward and AdamW on a resident batch of random tiles; the ways take turns
+and the best time of each counts, so that other work on the machine disturbs little. On the CPU the
+last one, which cannot be undone and so comes at the end, is what `loc2vec train` does. On a GPU
+larger batches follow, and `torch.compile` with --compiled.
 
-*Roofline*: what the fastest way reaches of the arithmetic and of the memory traffic that the hardware was
-measured (CPU and GPU alike, here and now) to do. Forward and backward are three times the forward arithmetic;
-the bytes are those that separate operators must move, counted from the shapes.
+*Feeding*: whole training steps as `loc2vec train` takes them, once on one resident batch and once
+on what the loader reads from a tile dataset (--tiles), in turns; and what the loader does alone.
+
+*Roofline*: what the fastest way reaches of the arithmetic and of the memory traffic that the
+hardware was measured (CPU and GPU alike, here and now) to do. Forward and backward are three times
+the forward arithmetic; the bytes are those that separate operators must move, counted from the
+shapes.
 """
 
 import json
@@ -57,7 +61,9 @@ def stepper(
     network = build("loc2vec").to(device, memory_format=layout)
     forward = network if compiled is None else torch.compile(network, mode=compiled)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    tiles = torch.randint(0, 256, (places * (1 + pairs), 12, 128, 128), dtype=torch.uint8, device=device)
+    tiles = torch.randint(
+        0, 256, (places * (1 + pairs), 12, 128, 128), dtype=torch.uint8, device=device
+    )
     tiles = tiles.to(memory_format=layout)
     overlapping = torch.eye(places, dtype=torch.bool, device=device)
 
@@ -88,7 +94,9 @@ def best_times(steps: list[Callable[[], None]], rounds: int) -> list[float]:
 
 def ways(rounds: int, device: torch.device, places: int, pairs: int, compiled: bool) -> list[Row]:
     """Time every way."""
-    steps = {name: stepper(layout, bfloat16, device, places, pairs) for name, layout, bfloat16 in WAYS}
+    steps = {
+        name: stepper(layout, bfloat16, device, places, pairs) for name, layout, bfloat16 in WAYS
+    }
     tiles = dict.fromkeys(steps, places * (1 + pairs))
     if device.type == "cuda":
         for factor in LARGER:
@@ -116,9 +124,13 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     batches, pinned = Batches(TileDataset.open(folder), 0, places, pairs), device.type == "cuda"
     network = build("loc2vec").to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    random = torch.randint(0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device)
+    random = torch.randint(
+        0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device
+    )
     kept = torch.ones((places, 1 + pairs, 12), dtype=torch.bool, device=device)
-    resident = Batch(random, kept, torch.eye(places, dtype=torch.bool, device=device), torch.arange(places))
+    resident = Batch(
+        random, kept, torch.eye(places, dtype=torch.bool, device=device), torch.arange(places)
+    )
 
     def take(batch: Batch) -> torch.Tensor:
         return train_step(network, optimizer, batch, config, 0, World())[0]
@@ -157,10 +169,11 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
 def arithmetic(network: nn.Module) -> tuple[float, float]:
     """Return the GFLOP of one forward pass and the MB that a training step moves, both a tile.
 
-    An operator that does not fit in a cache reads what it takes from memory and writes what it gives. Forward: a
-    convolution reads its input and writes its output, batch normalisation reads it twice and writes it, the leaky
-    ReLU reads and writes. Backward: ReLU and batch normalisation read two and write one (the latter reads them
-    twice), a convolution reads its gradient twice and its input, and writes the input's gradient. bfloat16.
+    An operator that does not fit in a cache reads what it takes from memory and writes what it
+    gives. Forward: a convolution reads its input and writes its output, batch normalisation reads
+    it twice and writes it, the leaky ReLU reads and writes. Backward: ReLU and batch normalisation
+    read two and write one (the latter reads them twice), a convolution reads its gradient twice and
+    its input, and writes the input's gradient. bfloat16.
     """
     flops = values = 0
 
@@ -190,7 +203,9 @@ def limits(device: torch.device) -> tuple[float, float]:
     size = 8192 if device.type == "cuda" else 2048
     kind = torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
-    source = torch.empty(2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8, device=device)
+    source = torch.empty(
+        2**30 if device.type == "cuda" else 2**28, dtype=torch.uint8, device=device
+    )
     target = torch.empty_like(source)
 
     def wait() -> None:
@@ -227,24 +242,45 @@ def roofline(tiles_per_s: float, device: torch.device) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--tiles", type=click.Path(path_type=Path), help="Tile dataset to measure the loader on.")
+@click.option(
+    "--tiles", type=click.Path(path_type=Path), help="Tile dataset to measure the loader on."
+)
 @click.option("--rounds", default=2, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--places", default=20, show_default=True)
 @click.option("--pairs", default=5, show_default=True)
-@click.option("--compiled", is_flag=True, help="On a GPU also measure torch.compile, which needs a C compiler.")
+@click.option(
+    "--compiled",
+    is_flag=True,
+    help="On a GPU also measure torch.compile, which needs a C compiler.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def main(tiles: Path | None, rounds: int, device: str, places: int, pairs: int, compiled: bool, as_json: bool) -> None:
+def main(
+    tiles: Path | None,
+    rounds: int,
+    device: str,
+    places: int,
+    pairs: int,
+    compiled: bool,
+    as_json: bool,
+) -> None:
     """Measure the training step."""
     where = pick_device(device)
     of_ways = ways(rounds, where, places, pairs, compiled)
     of_feeding = [] if tiles is None else feeding(tiles, rounds, where, places, pairs)
     limit = roofline(max(row.tiles_per_s for row in of_ways), where)
     if as_json:
-        tables = {"ways": [asdict(row) for row in of_ways], "feeding": [asdict(row) for row in of_feeding]}
+        tables = {
+            "ways": [asdict(row) for row in of_ways],
+            "feeding": [asdict(row) for row in of_feeding],
+        }
         print(json.dumps(tables | {"roofline": limit}))
         return
-    print(torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads")
+    print(
+        torch.cuda.get_device_name(where)
+        if where.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     show(f"training step, {places} x {pairs}", of_ways, as_json)
     if of_feeding:
         print()

@@ -1,4 +1,7 @@
-"""`Client`: the verbs of `LocationEncoder`, answered by a service. Needs the extra `client`; loads no PyTorch."""
+"""`Client`: the verbs of `LocationEncoder`, answered by a service. Needs the extra `client`.
+
+Loads no PyTorch.
+"""
 
 import re
 import time
@@ -24,7 +27,10 @@ CELL = re.compile("[0-9a-fA-F]{15}")
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """An indexed place; distances in the embedding, and on the ground in metres where a place was asked about."""
+    """An indexed place.
+
+    Distances in the embedding, and on the ground in metres where a place was asked about.
+    """
 
     id: int
     lat: float
@@ -47,7 +53,10 @@ class Client:
     """A service at `url`, asked with `key` where it wants one."""
 
     def __init__(self, url: str, key: str | None = None, http: httpx2.Client | None = None) -> None:
-        """`http`: a client of your own, with proxies or certificates; it is closed with this one."""
+        """`http`: a client of your own, with proxies or certificates.
+
+        It is closed with this one.
+        """
         self._http = http or httpx2.Client(timeout=TIMEOUT_S)
         self._url = url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
@@ -55,19 +64,26 @@ class Client:
     def encode(self, places: Place | Sequence[Place]) -> Vector:
         """Encode one place as float32 [D], many as float32 [n, D] in their order.
 
-        A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name that means one place.
-        Raises `ClientError` with what the service says is wrong.
+        A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name that
+        means one place. Raises `ClientError` with what the service says is wrong.
         """
         if _is_place(places):
             return self.encode([places]).reshape(-1)  # type: ignore[list-item]
         locations = [_location(place) for place in places]  # type: ignore[arg-type]
-        parts = [self._embeddings(locations[start : start + AT_ONCE]) for start in range(0, len(locations), AT_ONCE)]
-        return np.concatenate(parts) if parts else np.empty((0, int(self.info()["dim"])), np.float32)
+        parts = [
+            self._embeddings(locations[start : start + AT_ONCE])
+            for start in range(0, len(locations), AT_ONCE)
+        ]
+        return (
+            np.concatenate(parts) if parts else np.empty((0, int(self.info()["dim"])), np.float32)
+        )
 
     def similarity(self, a: Vector, b: Vector) -> Vector:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
         first, second = (np.atleast_2d(np.asarray(v, np.float64)) for v in (a, b))
-        similarity: Vector = (0 - np.linalg.norm(first[:, None] - second[None], axis=2)).astype(np.float32)
+        similarity: Vector = (0 - np.linalg.norm(first[:, None] - second[None], axis=2)).astype(
+            np.float32
+        )
         return similarity
 
     def neighbors(self, place: Place, k: int = 10, **filters: Any) -> list[Neighbor]:
@@ -81,7 +97,9 @@ class Client:
     def neighbors_of(self, embedding: Vector, k: int = 10, **filters: Any) -> list[Neighbor]:
         """Return the `k` indexed places nearest to a vector [D], nearest first."""
         asked = {"embedding": np.asarray(embedding, np.float64).tolist(), "k": k, **filters}
-        return [Neighbor(**near) for near in self._ask("POST", "/neighbors", json=asked)["neighbors"]]
+        return [
+            Neighbor(**near) for near in self._ask("POST", "/neighbors", json=asked)["neighbors"]
+        ]
 
     def places(self, name: str, limit: int = 10) -> list[NamedPlace]:
         """Return the places with a name, which may be unfinished, the likeliest first."""
@@ -99,13 +117,19 @@ class Client:
     def _ask(self, method: str, path: str, **asked: Any) -> dict[str, Any]:
         for pause_s in self._pauses():
             try:
-                response = self._http.request(method, self._url + path, headers=self._headers, **asked)
+                response = self._http.request(
+                    method, self._url + path, headers=self._headers, **asked
+                )
             except httpx2.HTTPError as error:
                 raise ClientError(f"{self._url} does not answer: {error}") from error
             if response.is_success:
                 answer: dict[str, Any] = response.json()
                 return answer
-            if response.status_code not in (429, 503) or pause_s is None or "retry-after" not in response.headers:
+            if (
+                response.status_code not in (429, 503)
+                or pause_s is None
+                or "retry-after" not in response.headers
+            ):
                 raise ClientError(_told(response))
             time.sleep(min(float(response.headers["retry-after"]), pause_s))
         raise AssertionError("unreachable: the last pause is None")
@@ -128,7 +152,9 @@ class Client:
 
 def _is_place(value: object) -> bool:
     return isinstance(value, str) or (
-        isinstance(value, Sequence) and len(value) == 2 and all(isinstance(number, Real) for number in value)
+        isinstance(value, Sequence)
+        and len(value) == 2
+        and all(isinstance(number, Real) for number in value)
     )
 
 
@@ -136,7 +162,9 @@ def _location(place: Place) -> dict[str, Any]:
     if isinstance(place, str):
         return {"h3" if CELL.fullmatch(place) else "place": place}
     if not _is_place(place):
-        raise ClientError(f"{place!r} is neither a (lat, lon) pair in degrees nor an H3 cell nor a name")
+        raise ClientError(
+            f"{place!r} is neither a (lat, lon) pair in degrees nor an H3 cell nor a name"
+        )
     return {"lat": float(place[0]), "lon": float(place[1])}
 
 

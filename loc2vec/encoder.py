@@ -38,7 +38,10 @@ class PlaceGuard(Protocol):
 
 
 class LocationEncoder:
-    """A trained network that turns places into vectors; near vectors mean places that work alike."""
+    """A trained network that turns places into vectors.
+
+    Near vectors mean places that work alike.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,9 @@ class LocationEncoder:
         device: str = "auto",
     ) -> None:
         if renderer is not None:
-            check_fingerprint(f"model {model.config.name}", model.config.fingerprint, renderer.fingerprint)
+            check_fingerprint(
+                f"model {model.config.name}", model.config.fingerprint, renderer.fingerprint
+            )
         where = pick_device(device)
         keep_freed_memory(where)
         self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -73,19 +78,25 @@ class LocationEncoder:
         raise its error instead of becoming the vector of an empty tile. Raises `ModelError`, and
         `FingerprintError` when the renderer draws other tiles than the model was trained on.
         """
-        # In a thread that ends: OpenMP keeps threads for each one that computed as long as it lives, and once there
-        # are more of them than processors none waits actively. A tile alone would then take 7.5 ms and not 4.5.
+        # In a thread that ends: OpenMP keeps threads for each one that computed as long as it
+        # lives, and once there are more of them than processors none waits actively. A tile alone
+        # would then take 7.5 ms and not 4.5.
         with ThreadPoolExecutor(1) as passing:
-            return passing.submit(lambda: cls(load_model(model_path(model)), source, renderer, device)).result()
+            return passing.submit(
+                lambda: cls(load_model(model_path(model)), source, renderer, device)
+            ).result()
 
     def encode(
-        self, places_or_tiles: Place | Sequence[Place] | NDArray[np.generic], batch_size: int | None = None
+        self,
+        places_or_tiles: Place | Sequence[Place] | NDArray[np.generic],
+        batch_size: int | None = None,
     ) -> Vector:
         """Encode one thing as float32 [D], many as float32 [n, D] in their order.
 
-        A thing is a (lat, lon) pair in degrees (or a `LonLat`), the name of an H3 cell, whose middle is
-        meant, or a tile uint8 [12, size, size]. `batch_size`: tiles at once, 16 on the CPU and else 64 when it is
-        not given. Raises `InputError`, and `PlaceError` for coordinates out of range.
+        A thing is a (lat, lon) pair in degrees (or a `LonLat`), the name of an H3 cell, whose
+        middle is meant, or a tile uint8 [12, size, size]. `batch_size`: tiles at once, 16 on the
+        CPU and else 64 when it is not given. Raises `InputError`, and `PlaceError` for coordinates
+        out of range.
         """
         at_once = batch_size or batch_size_on(next(self._network.parameters()).device)
         if isinstance(places_or_tiles, np.ndarray) and places_or_tiles.ndim >= 3:
@@ -99,8 +110,11 @@ class LocationEncoder:
         exact = "donot_use_mm_for_euclid_dist"  # the matrix product rounds small distances away
         first, second = (torch.from_numpy(np.atleast_2d(np.array(v, np.float32))) for v in (a, b))
         if first.shape[1] != second.shape[1]:
-            raise InputError(f"vectors of {first.shape[1]} and of {second.shape[1]} numbers do not compare")
-        similarity: Vector = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()  # 0, not -0
+            raise InputError(
+                f"vectors of {first.shape[1]} and of {second.shape[1]} numbers do not compare"
+            )
+        # 0, not -0
+        similarity: Vector = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()
         return similarity
 
     def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vector:
@@ -115,7 +129,9 @@ class LocationEncoder:
 
     def _encode_places(self, places: list[LonLat], batch_size: int) -> Vector:
         if self._renderer is None:
-            raise InputError("coordinates need a renderer: LocationEncoder.load(renderer=Renderer(source))")
+            raise InputError(
+                "coordinates need a renderer: LocationEncoder.load(renderer=Renderer(source))"
+            )
         if self._source is not None:
             for place in places:
                 self._source.require(place)

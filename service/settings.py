@@ -28,7 +28,10 @@ Texts = Annotated[tuple[str, ...], NoDecode]  # in the environment: separated by
 
 
 class Settings(BaseSettings):
-    """The settings, each with its reason; the options of the command win over the environment, that over the file."""
+    """The settings, each with its reason.
+
+    The options of the command win over the environment, that over the file.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
@@ -38,31 +41,53 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes any")
     workers: int = Field(
-        1, ge=1, le=256, description="Processes that answer, each with a model and an index of its own"
+        1,
+        ge=1,
+        le=256,
+        description="Processes that answer, each with a model and an index of its own",
     )
     render_processes: int = Field(
-        default_factory=cpu_count, ge=0, le=256, description="Processes that draw, for each that answers; 0: threads"
+        default_factory=cpu_count,
+        ge=0,
+        le=256,
+        description="Processes that draw, for each that answers; 0: threads",
     )
-    queue_places: int = Field(1000, ge=1, description="Places that may wait; more are refused with 503")
+    queue_places: int = Field(
+        1000, ge=1, description="Places that may wait; more are refused with 503"
+    )
     cache_places: int = Field(100_000, ge=0, description="Vectors that are remembered")
     cache_s: int = Field(
-        300, ge=0, description="How long an answer may be kept, by the service and by clients, seconds"
+        300,
+        ge=0,
+        description="How long an answer may be kept, by the service and by clients, seconds",
     )
-    timeout_s: float = Field(30.0, gt=0, description="How long an answer, and a request's body, may take, seconds")
+    timeout_s: float = Field(
+        30.0, gt=0, description="How long an answer, and a request's body, may take, seconds"
+    )
     drain_s: int = Field(10, ge=0, description="How long a stop waits for answers, seconds")
-    reload_s: float = Field(1.0, gt=0, description="How often the service looks for a new index and store, seconds")
+    reload_s: float = Field(
+        1.0, gt=0, description="How often the service looks for a new index and store, seconds"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1, description="Longer bodies get 413")
-    api_keys: Texts = Field((), description="SHA-256 of the keys that may ask; without any, everybody may")
+    api_keys: Texts = Field(
+        (), description="SHA-256 of the keys that may ask; without any, everybody may"
+    )
     rate_per_key: str = Field("", description="For example 600/minute; empty: no limit")
     rate_per_address: str = Field("", description="For example 60/minute; empty: no limit")
     cors_origins: Texts = Field((), description="Origins of the pages that may ask, or *")
     tracing: bool = Field(False, description="Send spans of OpenTelemetry; needs the extra `otel`")
-    log_format: Literal["text", "json"] = Field("text", description="Lines for people, or for programs")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines for people, or for programs"
+    )
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("api_keys")
     @classmethod
@@ -95,9 +120,13 @@ def load_settings(options: Mapping[str, Any]) -> Settings:
     if file and not Path(file).is_file():
         raise SettingsError(f"{FILE}={file} is not a file")
     known = {FILE, *(PREFIX + name.upper() for name in Settings.model_fields)}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(
+        name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known
+    )
     if unknown:
-        raise SettingsError(f"{', '.join(unknown)}: no such setting; there is {', '.join(sorted(known))}")
+        raise SettingsError(
+            f"{', '.join(unknown)}: no such setting; there is {', '.join(sorted(known))}"
+        )
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:

@@ -9,8 +9,14 @@ from pathlib import Path
 
 import osmium
 import pytest
+import torch
 
+from loc2vec.embed.batch import Places, embed, places_of_grid
+from loc2vec.embed.files import Vectors
+from loc2vec.encoder import LocationEncoder
+from service.index.index import NeighborIndex
 from tests import postgres
+from tests.models import save_fresh_model
 from tiling.catalogue import load_catalogue
 from tiling.store.base import FeatureSource
 from tiling.store.import_geopackage import import_extracts
@@ -20,6 +26,7 @@ from tiling.store.registry import open_source
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
 
 
@@ -52,7 +59,10 @@ def own_store(monaco_store: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[postgres.Server]:
-    """A PostgreSQL server with PostGIS; without one the tests that need it are skipped, but never in CI."""
+    """A PostgreSQL server with PostGIS.
+
+    Without one the tests that need it are skipped, but never in CI.
+    """
     programs = postgres.find_programs()
     if programs is None:
         message = f"no PostgreSQL with PostGIS and osm2pgsql: apt install {postgres.PACKAGES}"
@@ -74,7 +84,10 @@ def database(server: postgres.Server, request: pytest.FixtureRequest) -> Iterato
 
 @pytest.fixture(scope="session")
 def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
-    """Monaco as a PostGIS store, imported once; its location for the role that reads, password and all."""
+    """Monaco as a PostGIS store, imported once.
+
+    Its location for the role that reads, password and all.
+    """
     server.create("monaco")
     import_into_database([monaco_pbf], server.url("monaco"), load_catalogue(), reader="loc2vec_api")
     return server.url("monaco", "loc2vec_api")
@@ -97,7 +110,8 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     )
     corners = [(7.4190, 43.7300), (7.4192, 43.7300), (7.4192, 43.7302), (7.4190, 43.7302)]
     added = "".join(
-        f'<node id="{10**11 + n}" version="1" lat="{lat}" lon="{lon}"/>' for n, (lon, lat) in enumerate(corners)
+        f'<node id="{10**11 + n}" version="1" lat="{lat}" lon="{lon}"/>'
+        for n, (lon, lat) in enumerate(corners)
     )
     refs = "".join(f'<nd ref="{10**11 + n}"/>' for n in (0, 1, 2, 3, 0))
     path = tmp_path_factory.mktemp("changes") / "changes.osc"
@@ -113,7 +127,9 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def slim_template(server: postgres.Server, monaco_pbf: Path) -> str:
     """Monaco as a store that can be updated; a database to be copied."""
     server.create("slim")
-    import_into_database([monaco_pbf], server.url("slim"), load_catalogue(), slim=True, reader="loc2vec_api")
+    import_into_database(
+        [monaco_pbf], server.url("slim"), load_catalogue(), slim=True, reader="loc2vec_api"
+    )
     return "slim"
 
 
@@ -124,3 +140,35 @@ def slim(server: postgres.Server, slim_template: str, tmp_path: Path) -> Iterato
     server.psql(f"CREATE DATABASE {name} TEMPLATE {slim_template} OWNER loc2vec")
     yield server.url(name)
     server.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_fresh_model(tmp_path_factory.mktemp("models") / "fresh", seed=0)
+
+
+@pytest.fixture(scope="session")
+def encoder(model_folder: Path) -> LocationEncoder:
+    return LocationEncoder.load(model_folder)
+
+
+@pytest.fixture(scope="session")
+def places(monaco_store: Path) -> Places:
+    return places_of_grid(str(monaco_store), GRID_M)
+
+
+@pytest.fixture(scope="session")
+def vectors(monaco_store: Path, encoder: LocationEncoder, places: Places) -> Vectors:
+    return embed(str(monaco_store), encoder, places, workers=0)
+
+
+@pytest.fixture(scope="session")
+def index_folder(tmp_path_factory: pytest.TempPathFactory, vectors: Vectors) -> Path:
+    folder = tmp_path_factory.mktemp("indexes") / "monaco"
+    NeighborIndex.build(vectors, folder)
+    return folder

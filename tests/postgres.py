@@ -16,10 +16,15 @@ PASSWORD = "hush-hush"  # noqa: S105 - of a server that lives for one test run
 
 
 def find_programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs with PostGIS beside them, the newest; None where something lacks."""
+    """Return the folder of PostgreSQL's programs with PostGIS beside them, the newest.
+
+    None where something lacks.
+    """
     found = [
         folder / "bin"
-        for folder in sorted(Path("/usr/lib/postgresql").glob("*"), key=lambda f: float(f.name), reverse=True)
+        for folder in sorted(
+            Path("/usr/lib/postgresql").glob("*"), key=lambda f: float(f.name), reverse=True
+        )
         if Path("/usr/share/postgresql", folder.name, "extension", "postgis.control").is_file()
     ]
     return found[0] if found and shutil.which("osm2pgsql") else None
@@ -67,7 +72,9 @@ class Server:
             "fsync": "off", "synchronous_commit": "off", "max_wal_size": "2GB", "log_min_messages": "fatal",
         }  # fmt: skip
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", str(self.folder / "log"), "-o", options)
+        self._run(
+            "pg_ctl", "start", "-w", "-D", self._data, "-l", str(self.folder / "log"), "-o", options
+        )
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "stop", "-w", "-D", self._data, "-m", mode)
@@ -93,10 +100,19 @@ class Server:
         named = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
         command = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port),
                    "-U", "postgres", "-d", database, *named, *arguments]  # fmt: skip
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **secrets})
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env={**os.environ, **secrets}
+        )
         return done.stdout.strip()
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
         with Path(os.devnull).open("w") as nothing:  # a server would keep a pipe open
-            subprocess.run(command, check=True, cwd="/", stdout=nothing, stdin=subprocess.DEVNULL, **self._account)
+            subprocess.run(
+                command,
+                check=True,
+                cwd="/",
+                stdout=nothing,
+                stdin=subprocess.DEVNULL,
+                **self._account,
+            )

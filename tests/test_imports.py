@@ -1,17 +1,21 @@
-"""The import table of the packages, read from the source: who may import whom, and who knows which library."""
+"""The import table, read from the source: who may import whom, and who knows which library."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("tiling", "loc2vec", "service")
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-    for package in ("tiling", "loc2vec", "service")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
+FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+# A heavy library lives in the modules named here and in no others.
 ONLY_IN = {
     "mapnik": {"tiling.render.renderer", "tiling.render.basemap"},
     "faiss": {"service.index.index"},
@@ -34,34 +38,53 @@ ONLY_IN = {
 }
 NEVER = {
     "tiling": {"loc2vec", "service", "torch", "fastapi", "faiss", "uvicorn"},
-    "loc2vec": {"service", "fastapi", "faiss", "mapnik", "uvicorn"},
+    "loc2vec": {"service", "fastapi", "faiss", "uvicorn"},
     "service": set(),
 }
-LOC2VEC_MAY_USE = {
-    "tiling.values",
-    "tiling.errors",
-    "tiling.files.atomic",
-    "tiling.dataset.dataset",
-    "tiling.geo.geodesy",
-}
-LOC2VEC_MAY_USE |= {
-    "tiling.geo.cells",
-    "tiling.files.geoparquet",
-    "tiling.machine",
-    "tiling.cli.group",
-    "tiling.geo.mercator",
-}
-HTTP_MODULES = {"service.http.app", "service.engine.engine"}
+# What opens stores and renders; the rest of loc2vec works on tiles that it is handed.
+RENDERS = {"loc2vec.embed", "loc2vec.evaluation", "loc2vec.trips"}
+STORES = {"tiling.store", "tiling.render"}
+SERVICE = {"service.http.app", "service.engine.engine"}
 
 
-def imported(path: Path, top_level_only: bool = False) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body if top_level_only else ast.walk(tree):
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, also inside functions.
+
+    `from package import module` is one.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield str(node.module)
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from names & MODULES.keys()
+            if names - MODULES.keys():
+                yield str(node.module)
+
+
+def folder_of(module: str) -> str:
+    """Return the folder of a module below its package, or the module itself where it lies in the package.
+
+    >>> folder_of("tiling.store.postgis"), folder_of("tiling.values")
+    ('tiling.store', 'tiling.values')
+    """
+    return ".".join(module.split(".")[:2])
+
+
+def assert_no_cycle(edges: Mapping[str, set[str]]) -> None:
+    """Fail with the first way that leads back to where it began."""
+    done: set[str] = set()
+
+    def visit(node: str, way: tuple[str, ...]) -> None:
+        assert node not in way, f"cycle: {' -> '.join((*way, node))}"
+        if node not in done:
+            for other in edges.get(node, ()):
+                visit(other, (*way, node))
+            done.add(node)
+
+    for node in edges:
+        visit(node, ())
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -71,33 +94,48 @@ def test_imports_follow_the_table(module: str) -> None:
         top = name.partition(".")[0]
         assert top not in NEVER[package], f"{module} imports {name}"
         assert module in ONLY_IN.get(top, {module}), f"{module} imports {name}"
-        assert name not in NEVER, f"{module} imports from the package {name}: name the module"
-        if package == "loc2vec" and top == "tiling":
-            assert name in LOC2VEC_MAY_USE, f"{module} imports {name}"
+        assert name not in FOLDERS, f"{module} imports from the folder {name}: name the module"
+        if package == "loc2vec" and folder_of(name) in STORES:
+            assert folder_of(module) in RENDERS, f"{module} imports {name}"
 
 
 def test_the_http_process_loads_no_training_module() -> None:
     seen: set[str] = set()
-    waiting = list(HTTP_MODULES)
+    waiting = list(SERVICE)
     while waiting:
         module = waiting.pop()
         if module in MODULES and module not in seen:
             seen.add(module)
             waiting += list(imported(MODULES[module]))
-    assert seen >= HTTP_MODULES
-    assert not seen & {"loc2vec.train.loop", "loc2vec.train.batches", "loc2vec.train.losses"}
+    assert seen >= SERVICE
+    assert not [
+        module for module in seen if folder_of(module) in ("loc2vec.train", "loc2vec.evaluation")
+    ]
 
 
-def test_there_are_no_cycles() -> None:
-    edges = {module: {n for n in imported(path) if n in MODULES} for module, path in MODULES.items()}
-    done: set[str] = set()
+def test_modules_form_no_cycle() -> None:
+    assert_no_cycle(
+        {module: set(imported(path)) & MODULES.keys() for module, path in MODULES.items()}
+    )
 
-    def visit(module: str, way: tuple[str, ...]) -> None:
-        assert module not in way, f"cycle: {' -> '.join((*way, module))}"
-        if module not in done:
-            for other in edges[module]:
-                visit(other, (*way, module))
-            done.add(module)
 
-    for module in MODULES:
-        visit(module, ())
+def test_folders_form_no_cycle() -> None:
+    edges: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        here = folder_of(module)
+        edges.setdefault(here, set()).update(
+            folder_of(name) for name in imported(path) if name in MODULES
+        )
+        edges[here].discard(here)
+    assert_no_cycle(edges)
+
+
+def test_a_folder_holds_about_a_dozen_entries() -> None:
+    families = ROOT / "loc2vec" / "encoders"  # one file a family
+    for folder in {path.parent for path in MODULES.values()} - {families}:
+        entries = [
+            path.name
+            for path in folder.iterdir()
+            if path.name not in ("__pycache__", "__init__.py", "py.typed")
+        ]
+        assert len(entries) <= 12, f"{folder}: {len(entries)} entries: {sorted(entries)}"

@@ -50,14 +50,28 @@ class Catalogue:
     def fingerprint(self, geometry: TileGeometry) -> str:
         """Hash the catalogue together with the tile geometry it is drawn with."""
         rules = [
-            (r.channel, r.on, r.width_m, *(_printable(conditions) for conditions in (r.tags, r.without)))
+            (
+                r.channel,
+                r.on,
+                r.width_m,
+                *(_printable(conditions) for conditions in (r.tags, r.without)),
+            )
             for r in self.rules
         ]
-        return fingerprint(self.channels, rules, self.sea_channel, geometry.size, geometry.radius_m, *geometry.wider_m)
+        return fingerprint(
+            self.channels,
+            rules,
+            self.sea_channel,
+            geometry.size,
+            geometry.radius_m,
+            *geometry.wider_m,
+        )
 
     def channels_of(self, geometry: TileGeometry) -> tuple[str, ...]:
         """Return the names of a tile's channels: those of each scale after the first say how far it reaches."""
-        return self.channels + tuple(f"{name}, {radius:g} m" for radius in geometry.wider_m for name in self.channels)
+        return self.channels + tuple(
+            f"{name}, {radius:g} m" for radius in geometry.wider_m for name in self.channels
+        )
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -107,7 +121,10 @@ def _printable(conditions: Conditions) -> list[tuple[str, list[str]]]:
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:
-    """Read a catalogue from a TOML file, by default the one that ships; `CatalogueError` if it breaks the rules."""
+    """Read a catalogue from a TOML file, by default the one that ships.
+
+    `CatalogueError` if it breaks the rules.
+    """
     return _shipped() if path is None else _read(path)
 
 
@@ -131,7 +148,9 @@ def _read(source: Traversable) -> Catalogue:
     if len(set(names)) != N_CHANNELS or not all(names):
         raise CatalogueError(f"{source}: channel names must be given and distinct")
     rules = (
-        _rule(index, names[index], rule) for index, channel in enumerate(channels) for rule in channel.get("rules", [])
+        _rule(index, names[index], rule)
+        for index, channel in enumerate(channels)
+        for rule in channel.get("rules", [])
     )
     return Catalogue(names, tuple(rules), sea[0])
 
@@ -166,6 +185,10 @@ def _conditions(table: Mapping[str, Any], where: str) -> Conditions:
 def _values(values: Any, where: str) -> frozenset[str] | None:
     if values == "*":
         return None
-    if not isinstance(values, Iterable) or isinstance(values, str) or not all(isinstance(v, str) for v in values):
+    if (
+        not isinstance(values, Iterable)
+        or isinstance(values, str)
+        or not all(isinstance(v, str) for v in values)
+    ):
         raise CatalogueError(f'{where}: values must be a list of strings or "*"')
     return frozenset(values)

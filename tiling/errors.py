@@ -1,4 +1,7 @@
-"""Errors of the whole system grow from the two classes here; each package adds its own short subclasses."""
+"""Errors of the whole system grow from the two classes here.
+
+Each package adds its own short subclasses.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +48,10 @@ class NoNamesError(StoreError):
 
 
 class NameSearchError(UserError):
-    """A name does not say which place is meant; `candidates` (`tiling.osm.names.NamedPlace`) may be."""
+    """A name does not say which place is meant.
+
+    `candidates` (`tiling.osm.names.NamedPlace`) may be.
+    """
 
     def __init__(self, message: str, candidates: Sequence[Any]) -> None:
         super().__init__(message)
@@ -93,7 +99,10 @@ class DamagedError(Loc2VecError):
 
 
 class StoppedError(Loc2VecError):
-    """The user stopped a job that can go on; a command ends with status 130, as shells have it for Ctrl-C."""
+    """The user stopped a job that can go on.
+
+    A command ends with status 130, as shells have it for Ctrl-C.
+    """
 
     exit_status = 130
 

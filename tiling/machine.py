@@ -20,7 +20,10 @@ def give_back_memory() -> None:
 
 @contextmanager
 def one_thread(threads: Callable[[], int], use: Callable[[int], object]) -> Iterator[None]:
-    """Have a library compute in one thread in the block; `threads` says how many it uses, `use` sets it."""
+    """Have a library compute in one thread in the block.
+
+    `threads` says how many it uses, `use` sets it.
+    """
     before = threads()
     use(1)
     try:

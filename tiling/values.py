@@ -12,7 +12,8 @@ from PIL import Image
 
 from tiling.errors import FingerprintError, PlaceError
 
-ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"  # of the map data and of all that is made from it
+# of the map data and of all that is made from it
+ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
 TILE_SIZE = 128  # pixels a side
 TILE_RADIUS_M = 100.0  # half the side of a tile, metres on the ground
 MAX_SHIFT_M = 80.0  # how far a positive is shifted along each axis
@@ -105,7 +106,9 @@ class Features:
 
     def __post_init__(self) -> None:
         if not len(self.channel) == len(self.width_m) == len(self.wkb):
-            raise ValueError(f"lengths differ: {len(self.channel)}, {len(self.width_m)}, {len(self.wkb)}")
+            raise ValueError(
+                f"lengths differ: {len(self.channel)}, {len(self.width_m)}, {len(self.wkb)}"
+            )
 
     def __len__(self) -> int:
         return len(self.channel)
@@ -115,8 +118,8 @@ class Features:
 class TileGeometry:
     """Size of a tile: `size` pixels a side, `radius_m` metres from its middle to an edge.
 
-    With radii in `wider_m` the tile has further scales, in as many pixels: pictures of more ground, whose twelve
-    channels follow those of the first.
+    With radii in `wider_m` the tile has further scales, in as many pixels: pictures of more ground,
+    whose twelve channels follow those of the first.
     """
 
     size: int = TILE_SIZE
@@ -165,9 +168,13 @@ class Tile:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
-            raise ValueError(f"pixels must be uint8 [C, H, W], not {self.pixels.dtype} {self.pixels.shape}")
+            raise ValueError(
+                f"pixels must be uint8 [C, H, W], not {self.pixels.dtype} {self.pixels.shape}"
+            )
         if len(self.pixels) != len(self.channels):
-            raise ValueError(f"{len(self.pixels)} channels of pixels, {len(self.channels)} channel names")
+            raise ValueError(
+                f"{len(self.pixels)} channels of pixels, {len(self.channels)} channel names"
+            )
 
     def png(self, channel: int | None = None) -> bytes:
         """Encode one channel as a grey PNG, or all of them as one colour composite."""

@@ -54,8 +54,8 @@ def walk(
 ) -> list[Found]:
     """Return the places of a random walk from `start` [D]: each of the `k` nearest to the last that are new.
 
-    `nearest` gives the indexed places nearest to a vector, so many at most, and may leave out what lies near those
-    it is handed on the ground. The walk ends early when no new place is left.
+    `nearest` gives the indexed places nearest to a vector, so many at most, and may leave out what
+    lies near those it is handed on the ground. The walk ends early when no new place is left.
     """
     rng = np.random.default_rng(seed)
     at, way = start, dict[int, Found]()

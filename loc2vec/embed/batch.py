@@ -39,7 +39,10 @@ def places_of_file(path: Path) -> Places:
 
 
 def places_of_grid(store: str, metres: float, box: Box | None = None) -> Places:
-    """Return a grid over what the store covers, within `box`; `GridError` when it holds no place."""
+    """Return a grid over what the store covers, within `box`.
+
+    `GridError` when it holds no place.
+    """
     with open_source(store) as source:
         return Places(grid(source.coverage, metres, box))
 
@@ -88,8 +91,8 @@ def embed_changed(
 ) -> tuple[Vectors, int]:
     """Return `before` with the vectors of the places anew whose tiles the updates of the store changed, and how many.
 
-    All other vectors stay as they are. Raises `StoreError` when the store does not know what changed
-    since, `EarlierError` when `before` was made by another model.
+    All other vectors stay as they are. Raises `StoreError` when the store does not know what
+    changed since, `EarlierError` when `before` was made by another model.
     """
     if before.model != encoder.model_id:
         raise EarlierError(
@@ -104,7 +107,10 @@ def embed_changed(
 
 
 def _encode(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Encode tiles [n, 12, H, W]; equal ones, as of the open sea, once: a fifth of the grid over Monaco."""
+    """Encode tiles [n, 12, H, W].
+
+    Equal ones, as of the open sea, once: a fifth of the grid over Monaco.
+    """
     digests = [hashlib.blake2b(tile, digest_size=16).hexdigest() for tile in tiles]
     _, first, again = np.unique(digests, return_index=True, return_inverse=True)
     embedding = encoder.encode(tiles[first])[again]

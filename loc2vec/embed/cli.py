@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from loc2vec.embed.raster import RasterGrid
 
 
-@click.command("embed", epilog="Example: loc2vec embed --store monaco.gpkg --grid 50 --out vectors.parquet")
+@click.command(
+    "embed", epilog="Example: loc2vec embed --store monaco.gpkg --grid 50 --out vectors.parquet"
+)
 @store_option
 @model_option
-@click.option("--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept.")
-@click.option("--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart.")
-@click.option("--bbox", callback=read_box, metavar="W,S,E,N", help="Part of the store that the grid covers, degrees.")
+@click.option(
+    "--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept."
+)
+@click.option(
+    "--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart."
+)
+@click.option(
+    "--bbox",
+    callback=read_box,
+    metavar="W,S,E,N",
+    help="Part of the store that the grid covers, degrees.",
+)
 @click.option(
     "--only-changed",
     "earlier",
@@ -87,7 +98,9 @@ def embed_command(
         write_geotiff(out, raster, vectors)
     count, outside = len(vectors), len(vectors) - int(vectors.inside.sum())
     if outside:
-        click.echo(f"{outside} of {count} places lie outside the store: their embedding is null", err=True)
+        click.echo(
+            f"{outside} of {count} places lie outside the store: their embedding is null", err=True
+        )
     facts = {
         "out": str(out),
         "places": count,

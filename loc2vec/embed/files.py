@@ -24,8 +24,8 @@ class Vectors:
     """Places and their vectors.
 
     `lat`, `lon` float64 [n]; `embedding` float32 [n, D], NaN where a place lies outside the store;
-    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and tiles;
-    `store`: the content hash of the store they were drawn from, "" where it is not known.
+    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and
+    tiles; `store`: the content hash of the store they were drawn from, "" where it is not known.
     """
 
     lat: NDArray[np.float64]
@@ -98,7 +98,10 @@ def read_vectors(path: Path) -> Vectors:
 
 
 def join_vectors(first: Vectors, second: Vectors) -> Vectors:
-    """Return the rows of both; `VectorsError` when another model made them. A column that one lacks is null there."""
+    """Return the rows of both.
+
+    `VectorsError` when another model made them. A column that one lacks is null there.
+    """
     if (first.model, first.fingerprint) != (second.model, second.fingerprint):
         raise VectorsError(
             f"vectors of {first.model} and of {second.model} do not go together: embed them with one model"
@@ -120,7 +123,9 @@ def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
         return None
     schema = known[0].schema  # of both, where one has no table
     tables = [
-        pa.table([pa.nulls(len(v), field.type) for field in schema], schema) if v.table is None else v.table
+        pa.table([pa.nulls(len(v), field.type) for field in schema], schema)
+        if v.table is None
+        else v.table
         for v in (first, second)
     ]
     try:
@@ -132,7 +137,8 @@ def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
 def read_foreign(path: Path) -> Vectors:
     """Read anybody's vectors: Parquet with lat, lon (or point geometries as WKB) and lists of numbers in `embedding`.
 
-    Rows without a vector are left out. Raises `VectorsError`, which names the row or the column at fault.
+    Rows without a vector are left out. Raises `VectorsError`, which names the row or the column at
+    fault.
     """
     table = _read_table(path)
     lon_lat = _coordinates(path, table)
@@ -170,7 +176,9 @@ def _coordinates(path: Path, table: pa.Table) -> NDArray[np.float64]:
     """Return (lon, lat) float64 [n, 2]."""
     try:
         if {"lat", "lon"} <= set(table.column_names):
-            return np.stack([table[name].to_numpy().astype(np.float64) for name in ("lon", "lat")], axis=1)
+            return np.stack(
+                [table[name].to_numpy().astype(np.float64) for name in ("lon", "lat")], axis=1
+            )
         if GEOMETRY in table.column_names:
             middles = shapely.centroid(shapely.from_wkb(table[GEOMETRY].to_pylist()))
             return np.stack([shapely.get_x(middles), shapely.get_y(middles)], axis=1)
@@ -180,8 +188,12 @@ def _coordinates(path: Path, table: pa.Table) -> NDArray[np.float64]:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)))
+    lists = (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+    return bool(
+        lists and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    )
 
 
 def _read_table(path: Path) -> pa.Table:

@@ -1,6 +1,7 @@
 """Why two places are alike or different, and what one vector depends on: by emptying one channel at a time.
 
-Training switches channels off as well, so that a tile with an empty channel is nothing new to the network.
+Training switches channels off as well, so that a tile with an empty channel is nothing new to the
+network.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ class Why:
 
     @property
     def effect(self) -> Floats:
-        """How much farther apart each channel puts them, float64 [C]; below 0 it brings them together.
+        """How much farther apart each channel puts them, float64 [C].
+
+        Below 0 it brings them together.
 
         The effects do not add up to the distance: channels work together.
         """
@@ -33,7 +36,9 @@ class Why:
 def why(encode: Encode, a: Pixels, b: Pixels) -> Why:
     """Compare two tiles, uint8 [C, H, W], as they are and with each channel emptied in both."""
     drawn = _drawn(a) | _drawn(b)
-    vectors = encode(np.concatenate([a[None], b[None], without_each(a, drawn), without_each(b, drawn)]))
+    vectors = encode(
+        np.concatenate([a[None], b[None], without_each(a, drawn), without_each(b, drawn)])
+    )
     (distance,) = _distances(vectors[:1], vectors[1:2])
     without = np.full(len(a), distance)
     without[drawn] = _distances(*np.split(vectors[2:], 2))

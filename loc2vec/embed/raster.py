@@ -87,13 +87,21 @@ def raster_grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -
             f"lon {west:.1f}..{east:.1f}, lat {south:.1f}..{north:.1f} is too wide for one raster in metres: "
             "take a --bbox of at most 12 degrees, between 80 south and 84 north"
         )
-    epsg = (32600 if south + north >= 0 else 32700) + int((west + east) / 2 % 360 / ZONE_DEG + 30) % 60 + 1
+    epsg = (
+        (32600 if south + north >= 0 else 32700)
+        + int((west + east) / 2 % 360 / ZONE_DEG + 30) % 60
+        + 1
+    )
     with _gdal():
-        left, bottom, right, top = transform_bounds("EPSG:4326", f"EPSG:{epsg}", west, south, east, north)
+        left, bottom, right, top = transform_bounds(
+            "EPSG:4326", f"EPSG:{epsg}", west, south, east, north
+        )
     left, top = math.floor(left / metres) * metres, math.ceil(top / metres) * metres
     width, height = math.ceil((right - left) / metres), math.ceil((top - bottom) / metres)
     if width * height > MAX_PLACES:
-        raise GridError(f"a raster of {metres} m would have {width * height} cells: take wider cells or a --bbox")
+        raise GridError(
+            f"a raster of {metres} m would have {width * height} cells: take wider cells or a --bbox"
+        )
     return RasterGrid(epsg, left, top, metres, width, height)
 
 
@@ -117,17 +125,22 @@ def write_geotiff(path: Path, grid: RasterGrid, vectors: Vectors) -> None:
     }
     with _gdal(), replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
         raster.write(bands)
-        raster.update_tags(model=vectors.model, fingerprint=vectors.fingerprint, TIFFTAG_COPYRIGHT=ATTRIBUTION)
+        raster.update_tags(
+            model=vectors.model, fingerprint=vectors.fingerprint, TIFFTAG_COPYRIGHT=ATTRIBUTION
+        )
         for number in range(1, len(bands) + 1):
             raster.set_band_description(number, f"embedding {number}")
 
 
-def write_picture(path: Path, picture: NDArray[np.uint8], box: Box, about: Mapping[str, str]) -> None:
+def write_picture(
+    path: Path, picture: NDArray[np.uint8], box: Box, about: Mapping[str, str]
+) -> None:
     """Write a picture RGBA uint8 [H, W, 4] of a box, which is in Web Mercator, as a Cloud-Optimised GeoTIFF."""
     import rasterio
 
     (left, right), (top, bottom) = (
-        np.array(world) * EQUATOR_M for world in to_world([box.west, box.east], [box.north, box.south])
+        np.array(world) * EQUATOR_M
+        for world in to_world([box.west, box.east], [box.north, box.south])
     )
     height, width = picture.shape[:2]
     across, down = (right - left) / width, (top - bottom) / height  # metres a pixel
@@ -138,5 +151,7 @@ def write_picture(path: Path, picture: NDArray[np.uint8], box: Box, about: Mappi
     }  # fmt: skip
     with _gdal(), replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
         raster.write(np.moveaxis(picture, 2, 0))
-        raster.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+        raster.colorinterp = [
+            rasterio.enums.ColorInterp[name] for name in ("red", "green", "blue", "alpha")
+        ]
         raster.update_tags(**about, TIFFTAG_COPYRIGHT=ATTRIBUTION)

@@ -31,7 +31,8 @@ class TileEncoder(nn.Module, ABC):
         """Encode tiles, uint8 (0..255) or float (0..1) [n, 12, 128, 128], as float32 [n, dim]."""
         x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
         x = self.read(x)  # [n, features]
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round distances to 3 digits
+        # bfloat16 would round distances to 3 digits
+        with torch.autocast(x.device.type, enabled=False):
             return cast(Tensor, self.embedding(x.float()))
 
     @abstractmethod

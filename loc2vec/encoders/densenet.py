@@ -1,8 +1,8 @@
 """Dense blocks: every layer reads what all layers before it made.
 
-Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017, arXiv 1608.06993.
-The memory-efficient variant is that of Pleiss, Chen, Huang, Li, van der Maaten, Weinberger: Memory-Efficient
-Implementation of DenseNets, 2017, arXiv 1707.06990.
+Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017, arXiv
+1608.06993. The memory-efficient variant is that of Pleiss, Chen, Huang, Li, van der Maaten,
+Weinberger: Memory-Efficient Implementation of DenseNets, 2017, arXiv 1707.06990.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,17 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from loc2vec.encoders.base import LEAK, STRICT, Count, Norm, Options, TileEncoder, initialise, normalise, pooled
+from loc2vec.encoders.base import (
+    LEAK,
+    STRICT,
+    Count,
+    Norm,
+    Options,
+    TileEncoder,
+    initialise,
+    normalise,
+    pooled,
+)
 from tiling.values import N_CHANNELS
 
 STEM = 32  # channels
@@ -26,9 +36,9 @@ KEPT = 0.5  # share of the channels that a transition keeps
 class DenseNetOptions(Options):
     """Options of `densenet`.
 
-    `growth`: the channels that a layer adds; `depth`: the layers of each of the three blocks; `norm`: batch or
-    layer normalisation; `memory`: "efficient" keeps of each layer only what it adds, and reckons the rest again
-    in the backward pass.
+    `growth`: the channels that a layer adds; `depth`: the layers of each of the three blocks;
+    `norm`: batch or layer normalisation; `memory`: "efficient" keeps of each layer only what it
+    adds, and reckons the rest again in the backward pass.
     """
 
     growth: Count = 16
@@ -78,7 +88,9 @@ class DenseBlock(nn.Module):
     def __init__(self, width: int, options: DenseNetOptions) -> None:
         super().__init__()
         growth = options.growth
-        self.layers = nn.ModuleList(DenseLayer(width + number * growth, options) for number in range(options.depth))
+        self.layers = nn.ModuleList(
+            DenseLayer(width + number * growth, options) for number in range(options.depth)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Go through the layers."""
@@ -95,7 +107,9 @@ class DenseLayer(nn.Module):
         super().__init__()
         narrow, self.efficient = BOTTLENECK * options.growth, options.memory == "efficient"
         self.bottleneck = nn.Sequential(
-            normalise(options.norm, width), nn.LeakyReLU(LEAK), nn.Conv2d(width, narrow, 1, bias=False)
+            normalise(options.norm, width),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(width, narrow, 1, bias=False),
         )
         self.convolution = nn.Sequential(
             normalise(options.norm, narrow),

@@ -1,8 +1,8 @@
 """Parallel kernels: each module looks at several sizes of surroundings at once, with batch normalisation.
 
-Ioffe, Szegedy: Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift, ICML
-2015, arXiv 1502.03167: two 3x3 convolutions stand for the 5x5 one of Szegedy et al.: Going Deeper with
-Convolutions, CVPR 2015, arXiv 1409.4842.
+Ioffe, Szegedy: Batch Normalization: Accelerating Deep Network Training by Reducing Internal
+Covariate Shift, ICML 2015, arXiv 1502.03167: two 3x3 convolutions stand for the 5x5 one of Szegedy
+et al.: Going Deeper with Convolutions, CVPR 2015, arXiv 1409.4842.
 """
 
 from typing import cast
@@ -17,11 +17,17 @@ from tiling.values import N_CHANNELS
 
 @dataclass(frozen=True, config=STRICT)
 class InceptionOptions(Options):
-    """Options of `inception`: no more than `dim`; its batch normalisation is what it is named for."""
+    """Options of `inception`: no more than `dim`.
+
+    Its batch normalisation is what it is named for.
+    """
 
 
 class Inception(TileEncoder):
-    """Two convolutions, then three stages of modules with four branches each; a stage halves the sides."""
+    """Two convolutions, then three stages of modules with four branches each.
+
+    A stage halves the sides.
+    """
 
     def __init__(self, options: InceptionOptions) -> None:
         super().__init__()
@@ -59,7 +65,9 @@ class Module(nn.Module):
     1x1; 1x1 then 3x3; 1x1 then twice 3x3; the mean of 3x3 then 1x1.
     """
 
-    def __init__(self, before: int, one: int, three: tuple[int, int], double: tuple[int, int], mean: int) -> None:
+    def __init__(
+        self, before: int, one: int, three: tuple[int, int], double: tuple[int, int], mean: int
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             (

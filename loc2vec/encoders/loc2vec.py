@@ -17,8 +17,8 @@ class Loc2VecOptions(Options):
 class Loc2Vec(TileEncoder):
     """CNN of five 3x3 and two 1x1 convolutions, one hidden and one linear dense layer.
 
-    With `dim` 16 it has 302,992 weights and biases and 2,048 batch-norm values (scale, shift, running
-    mean and variance of 512 features).
+    With `dim` 16 it has 302,992 weights and biases and 2,048 batch-norm values (scale, shift,
+    running mean and variance of 512 features).
     """
 
     def __init__(self, options: Loc2VecOptions) -> None:
@@ -52,7 +52,9 @@ class Loc2Vec(TileEncoder):
         return features
 
 
-def _convolution(channels_in: int, channels_out: int, kernel: int, norm: Norm) -> tuple[nn.Module, ...]:
+def _convolution(
+    channels_in: int, channels_out: int, kernel: int, norm: Norm
+) -> tuple[nn.Module, ...]:
     """Return a convolution without padding and what follows it, as fresh modules."""
     return (
         nn.Conv2d(channels_in, channels_out, kernel),

@@ -52,11 +52,15 @@ def options_of(name: str, values: Mapping[str, Any]) -> Options:
     Raises `EncoderError`, which lists the names there are, or the options that the family has.
     """
     if name not in ENCODERS:
-        raise EncoderError(f"no encoder is called {name!r}: choose one of {', '.join(sorted(ENCODERS))}")
+        raise EncoderError(
+            f"no encoder is called {name!r}: choose one of {', '.join(sorted(ENCODERS))}"
+        )
     kind = ENCODERS[name].options
     unknown = sorted(set(values) - {each.name for each in fields(kind)})
     if unknown:
-        raise EncoderError(f"encoder {name!r} has no option {unknown[0]!r}: its options are {choices(name)}")
+        raise EncoderError(
+            f"encoder {name!r} has no option {unknown[0]!r}: its options are {choices(name)}"
+        )
     try:
         return kind(**values)
     except ValidationError as error:

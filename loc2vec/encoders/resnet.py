@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from loc2vec.encoders.base import LEAK, STRICT, Norm, Options, TileEncoder, initialise, normalise, pooled
+from loc2vec.encoders.base import (
+    LEAK,
+    STRICT,
+    Norm,
+    Options,
+    TileEncoder,
+    initialise,
+    normalise,
+    pooled,
+)
 from tiling.values import N_CHANNELS
 
 STEM, WIDTHS = 32, (32, 40, 48, 64)  # channels; the sides of the stages are 64, 32, 16, 8
@@ -25,9 +34,14 @@ class ResNetOptions(Options):
 
 
 class ResNet(TileEncoder):
-    """A convolution of stride 2, then four stages of two basic blocks; `gate` makes what weighs a block's channels."""
+    """A convolution of stride 2, then four stages of two basic blocks.
 
-    def __init__(self, options: ResNetOptions, gate: Callable[[int], nn.Module] = lambda width: nn.Identity()) -> None:
+    `gate` makes what weighs a block's channels.
+    """
+
+    def __init__(
+        self, options: ResNetOptions, gate: Callable[[int], nn.Module] = lambda width: nn.Identity()
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(  # [n, 12, 128, 128]
             nn.Conv2d(N_CHANNELS, STEM, 3, stride=2, padding=1, bias=False),  # [n, 32, 64, 64]
@@ -36,7 +50,8 @@ class ResNet(TileEncoder):
         )
         blocks: list[nn.Module] = []
         before = STEM
-        for stage, width in enumerate(WIDTHS):  # [n, 32, 64, 64], [n, 40, 32, 32], [n, 48, 16, 16], [n, 64, 8, 8]
+        # [n, 32, 64, 64], [n, 40, 32, 32], [n, 48, 16, 16], [n, 64, 8, 8]
+        for stage, width in enumerate(WIDTHS):
             for number in range(BLOCKS):
                 stride = 2 if stage and not number else 1
                 blocks.append(BasicBlock(before, width, stride, options.norm, gate(width)))

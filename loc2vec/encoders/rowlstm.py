@@ -1,7 +1,7 @@
 """A recurrent reader: LSTMs sweep over patches along the rows, down the columns, and then read the rows.
 
-Visin, Kastner, Cho, Matteucci, Courville, Bengio: ReNet: A Recurrent Neural Network Based Alternative to
-Convolutional Networks, 2015, arXiv 1505.00393.
+Visin, Kastner, Cho, Matteucci, Courville, Bengio: ReNet: A Recurrent Neural Network Based
+Alternative to Convolutional Networks, 2015, arXiv 1505.00393.
 """
 
 from pydantic.dataclasses import dataclass
@@ -22,10 +22,13 @@ class RowLSTMOptions(Options):
 
 
 class RowLSTM(TileEncoder):
-    """Three LSTMs, each in both directions, the last of which reads rows; its two last states are the features.
+    """Three LSTMs, each in both directions, the last of which reads rows.
 
-    `torch.compile(network)` compiles what is around the LSTMs and runs these as they are, as it does with any, and
-    gives the same. `fullgraph=True`, which allows no such gap, needs `torch._dynamo.config.allow_rnn`.
+    Its two last states are the features.
+
+    `torch.compile(network)` compiles what is around the LSTMs and runs these as they are, as it
+    does with any, and gives the same. `fullgraph=True`, which allows no such gap, needs
+    `torch._dynamo.config.allow_rnn`.
     """
 
     def __init__(self, options: RowLSTMOptions) -> None:
@@ -43,8 +46,10 @@ class RowLSTM(TileEncoder):
         patches = self.norm(self.patches(x).permute(0, 2, 3, 1))  # [n, row, column, 48]
         n, rows, columns, _ = patches.shape
         along = self.along_rows(patches.flatten(0, 1))[0]  # [n * row, column, 2 * hidden]
-        turned = along.unflatten(0, (n, rows)).transpose(1, 2).flatten(0, 1)  # [n * column, row, 2 * hidden]
-        down = self.down_columns(turned)[0].unflatten(0, (n, columns))  # [n, column, row, 2 * hidden]
+        # [n * column, row, 2 * hidden]
+        turned = along.unflatten(0, (n, rows)).transpose(1, 2).flatten(0, 1)
+        # [n, column, row, 2 * hidden]
+        down = self.down_columns(turned)[0].unflatten(0, (n, columns))
         last = self.reader(down.mean(1))[1][0]  # of the rows, in order: [2, n, hidden]
         features: Tensor = last.transpose(0, 1).flatten(1)
         return features

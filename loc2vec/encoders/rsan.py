@@ -1,8 +1,9 @@
 """Residual self-attention over several scales of the surroundings, made for finding the cell where a place lies.
 
-The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation: a convolution and max pooling, both
-with kernel and stride 4, make the tokens of each scale; residual multi-head attention (Vaswani et al.: Attention Is
-All You Need, NIPS 2017, arXiv 1706.03762) relates them. `loc2vec.train.geocell` trains it to name the cell as well.
+The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation: a convolution and max
+pooling, both with kernel and stride 4, make the tokens of each scale; residual multi-head attention
+(Vaswani et al.: Attention Is All You Need, NIPS 2017, arXiv 1706.03762) relates them.
+`loc2vec.train.geocell` trains it to name the cell as well.
 """
 
 from typing import cast
@@ -48,8 +49,10 @@ class RSAN(TileEncoder):
 
     def read(self, x: Tensor) -> Tensor:
         """Return the features of tiles: [n, 12, 128, 128] -> [n, 16 * tokens]."""
-        seen = [extract(_middle(x, 2**number)) for number, extract in enumerate(self.extractors)]  # [n, 96, 8, 8] each
-        tokens = torch.stack([each.flatten(2).transpose(1, 2) for each in seen], 1)  # [n, scales, 64, 96]
+        # [n, 96, 8, 8] each
+        seen = [extract(_middle(x, 2**number)) for number, extract in enumerate(self.extractors)]
+        # [n, scales, 64, 96]
+        tokens = torch.stack([each.flatten(2).transpose(1, 2) for each in seen], 1)
         tokens = tokens + self.positions + self.scale_of_token
         tokens = self.blocks(tokens.flatten(1, 2))  # [n, tokens, 96]
         return cast(Tensor, self.head(self.over_tokens(tokens.transpose(1, 2))))

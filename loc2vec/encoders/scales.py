@@ -15,6 +15,8 @@ class SharedScales(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Encode tiles as float32 [n, scales * dim], the numbers of the first scale first."""
-        each = tiles.reshape(len(tiles) * self.scales, N_CHANNELS, *tiles.shape[2:])  # [n * scales, 12, 128, 128]
-        vectors: Tensor = self.encoder(each.contiguous(memory_format=torch.channels_last))  # [n * scales, dim]
+        # [n * scales, 12, 128, 128]
+        each = tiles.reshape(len(tiles) * self.scales, N_CHANNELS, *tiles.shape[2:])
+        # [n * scales, dim]
+        vectors: Tensor = self.encoder(each.contiguous(memory_format=torch.channels_last))
         return vectors.reshape(len(tiles), vectors.shape[1] * self.scales)

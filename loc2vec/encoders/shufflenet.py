@@ -1,8 +1,8 @@
 """Cheap 1x1 convolutions whose channels are shuffled, so that the groups of channels hear of each other.
 
-Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, CVPR
-2018, arXiv 1707.01083; Ma, Zhang, Zheng, Sun: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture
-Design, ECCV 2018, arXiv 1807.11164.
+Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
+Devices, CVPR 2018, arXiv 1707.01083; Ma, Zhang, Zheng, Sun: ShuffleNet V2: Practical Guidelines for
+Efficient CNN Architecture Design, ECCV 2018, arXiv 1807.11164.
 """
 
 from typing import Literal, cast
@@ -12,11 +12,21 @@ import torch.nn.functional as F
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from loc2vec.encoders.base import LEAK, STRICT, Norm, Options, TileEncoder, initialise, normalise, pooled
+from loc2vec.encoders.base import (
+    LEAK,
+    STRICT,
+    Norm,
+    Options,
+    TileEncoder,
+    initialise,
+    normalise,
+    pooled,
+)
 from tiling.values import N_CHANNELS
 
 STEM = 24  # channels
-WIDTHS = {"v1": (144, 264, 384), "v2": (112, 176, 240)}  # channels of the stages, of sides 32, 16, 8
+# channels of the stages, of sides 32, 16, 8
+WIDTHS = {"v1": (144, 264, 384), "v2": (112, 176, 240)}
 UNITS = {"v1": (3, 6, 6), "v2": (3, 5, 3)}  # of each stage
 GROUPS = 3  # of the 1x1 convolutions of version 1
 NARROW = 4  # version 1: a unit is so many times narrower inside
@@ -43,7 +53,8 @@ class ShuffleNet(TileEncoder):
             nn.LeakyReLU(LEAK),
         ]
         before = STEM
-        for width, count in zip(widths, UNITS[options.units], strict=True):  # [n, width, 32 | 16 | 8, ...]
+        # [n, width, 32 | 16 | 8, ...]
+        for width, count in zip(widths, UNITS[options.units], strict=True):
             layers.append(unit(before, width, 2, options.norm))
             layers += [unit(width, width, 1, options.norm) for _ in range(count)]
             before = width
@@ -71,7 +82,8 @@ def _depthwise(width: int, stride: int, norm: Norm) -> list[nn.Module]:
 class UnitV1(nn.Module):
     """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, added to what came in.
 
-    With stride 2 the mean of 3x3 of what came in stands beside it instead: [n, A, H, W] -> [n, B, H / 2, W / 2].
+    With stride 2 the mean of 3x3 of what came in stands beside it instead: [n, A, H, W] -> [n, B, H
+    / 2, W / 2].
     """
 
     def __init__(self, before: int, width: int, stride: int, norm: Norm) -> None:
@@ -94,9 +106,12 @@ class UnitV1(nn.Module):
 
 
 class UnitV2(nn.Module):
-    """Half of the channels pass, the other half goes through 1x1, depthwise 3x3, 1x1; then both are shuffled.
+    """Half of the channels pass, the other half goes through 1x1, depthwise 3x3, 1x1.
 
-    With stride 2 there is no split: each half is made of all that came in: [n, A, H, W] -> [n, B, H / 2, W / 2].
+    Then both are shuffled.
+
+    With stride 2 there is no split: each half is made of all that came in: [n, A, H, W] -> [n, B, H
+    / 2, W / 2].
     """
 
     def __init__(self, before: int, width: int, stride: int, norm: Norm) -> None:

@@ -1,6 +1,7 @@
 """A spatial transformer before the default encoder: it may turn, shift and scale a tile before it is read.
 
-Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, NIPS 2015, arXiv 1506.02025.
+Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, NIPS 2015, arXiv
+1506.02025.
 """
 
 from typing import cast
@@ -23,10 +24,12 @@ class SpatialTransformerOptions(Loc2VecOptions):
 
 
 class SpatialTransformer(TileEncoder):
-    """A small network finds the six numbers of an affine map; the tile is sampled anew along it, bilinearly.
+    """A small network finds the six numbers of an affine map.
 
-    The last layer begins with weights of zero, so that the first map is the identity. What the map takes from
-    beyond the tile is empty.
+    The tile is sampled anew along it, bilinearly.
+
+    The last layer begins with weights of zero, so that the first map is the identity. What the map
+    takes from beyond the tile is empty.
     """
 
     def __init__(self, options: SpatialTransformerOptions) -> None:
@@ -54,7 +57,8 @@ class SpatialTransformer(TileEncoder):
     def transform(self, x: Tensor) -> Tensor:
         """Return the tiles as they are read: [n, 12, 128, 128] -> float32 of the same shape."""
         found = self.localisation(x)
-        with torch.autocast(x.device.type, enabled=False):  # coordinates need more than bfloat16's 3 digits
+        # coordinates need more than bfloat16's 3 digits
+        with torch.autocast(x.device.type, enabled=False):
             theta = self.affine(found.float()).unflatten(1, (2, 3))  # [n, 2, 3]
             grid = F.affine_grid(theta, list(x.shape), align_corners=False)  # [n, 128, 128, 2]
             return F.grid_sample(x.float(), grid, align_corners=False)

@@ -1,7 +1,8 @@
 """A vision transformer: patches of the tile, each of which looks at all others.
 
-Dosovitskiy et al.: An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, ICLR 2021, arXiv
-2010.11929; blocks and sine/cosine positions of Vaswani et al.: Attention Is All You Need, NIPS 2017, arXiv 1706.03762.
+Dosovitskiy et al.: An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, ICLR
+2021, arXiv 2010.11929; blocks and sine/cosine positions of Vaswani et al.: Attention Is All You
+Need, NIPS 2017, arXiv 1706.03762.
 """
 
 from typing import Literal, cast

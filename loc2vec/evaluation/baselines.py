@@ -19,7 +19,8 @@ Floats = NDArray[np.float32]
 
 COARSE = 16  # pixels a side of the tiles that principal components are taken of
 COMPONENTS = 16
-WAVELENGTHS_DEG = (360.0, 10.0, 0.3, 0.03)  # of the position's sines: the globe, a country, a town, a quarter
+# of the position's sines: the globe, a country, a town, a quarter
+WAVELENGTHS_DEG = (360.0, 10.0, 0.3, 0.03)
 NEAR_M = 100.0
 
 
@@ -52,7 +53,9 @@ def untrained(families: Iterable[str], sample: Pixels, seed: int = 0) -> dict[st
 
     Its batch normalisation has the statistics of a sample of tiles.
     """
-    return {f"untrained {family}": _fresh(family, sample, seed) for family in dict.fromkeys(families)}
+    return {
+        f"untrained {family}": _fresh(family, sample, seed) for family in dict.fromkeys(families)
+    }
 
 
 def _fresh(family: str, sample: Pixels, seed: int) -> Encode:
@@ -68,8 +71,13 @@ def _fresh(family: str, sample: Pixels, seed: int) -> Encode:
     return lambda tiles: encode_tiles(network, tiles)
 
 
-def without_labels(families: Iterable[str], statistics: Pixels, sample: Pixels) -> dict[str, Encode]:
-    """Return what models of some families are shown beside; samples for `untrained` and for `pixel_components`."""
+def without_labels(
+    families: Iterable[str], statistics: Pixels, sample: Pixels
+) -> dict[str, Encode]:
+    """Return what models of some families are shown beside.
+
+    Samples for `untrained` and for `pixel_components`.
+    """
     return untrained(families, statistics) | {
         "channel means": channel_means,
         f"{COMPONENTS} pixel components": pixel_components(sample),
@@ -79,20 +87,30 @@ def without_labels(families: Iterable[str], statistics: Pixels, sample: Pixels) 
 def position(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Floats:
     """Return the sine and cosine of latitude and longitude at four wavelengths: float32 [n, 16]."""
     angle = 2 * np.pi * np.stack([lat, lon], axis=1)[:, :, None] / np.array(WAVELENGTHS_DEG)
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).reshape(len(lat), -1).astype(np.float32)
+    return (
+        np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+        .reshape(len(lat), -1)
+        .astype(np.float32)
+    )
 
 
-def tag_counts(objects: Sequence[OsmObject], places: Sequence[LonLat], blank: Sequence[int] = ()) -> Floats:
+def tag_counts(
+    objects: Sequence[OsmObject], places: Sequence[LonLat], blank: Sequence[int] = ()
+) -> Floats:
     """Return log(1 + n) of the objects of each drawn tag in the 200 m square about each place: float32 [n, tags].
 
-    Tags that draw in a channel of `blank` are left out; what is not drawn (shops, types of building) is no part
-    of it, because it is what is predicted.
+    Tags that draw in a channel of `blank` are left out; what is not drawn (shops, types of
+    building) is no part of it, because it is what is predicted.
     """
-    drawn = [(item.wkb, tag) for item in objects for channel, tag in item.drawn if channel not in blank]
+    drawn = [
+        (item.wkb, tag) for item in objects for channel, tag in item.drawn if channel not in blank
+    ]
     return np.log1p(count_near(drawn, places)[1])
 
 
-def count_near(tagged: Sequence[tuple[bytes, str]], places: Sequence[LonLat]) -> tuple[list[str], Floats]:
+def count_near(
+    tagged: Sequence[tuple[bytes, str]], places: Sequence[LonLat]
+) -> tuple[list[str], Floats]:
     """Return the tags of geometries (WKB in degrees), sorted, and how many of each meet the 200 m about each place."""
     names = sorted({tag for _, tag in tagged})
     counts = np.zeros((len(places), len(names)), np.float32)

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 LIBRARIES = ("sklearn", "scipy", "matplotlib")
 
 
-@click.command("evaluate", epilog="Example: loc2vec evaluate monaco.osm.pbf andorra.osm.pbf --out report")
+@click.command(
+    "evaluate", epilog="Example: loc2vec evaluate monaco.osm.pbf andorra.osm.pbf --out report"
+)
 @click.argument("extracts", nargs=-1, type=FilePath)
-@click.option("--store", help="Feature store to draw from; by default one is made of EXTRACTS for the time being.")
+@click.option(
+    "--store",
+    help="Feature store to draw from; by default one is made of EXTRACTS for the time being.",
+)
 @click.option(
     "--model", "models", multiple=True, default=[DEFAULT_MODEL], show_default=True,
     help="Name of a shipped model, or a model folder; may be given several times.",
@@ -33,9 +38,20 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
     "--vectors", "files", multiple=True, type=FilePath,
     help="Parquet of other vectors (lat, lon, embedding), on the same places; may be given several times.",
 )  # fmt: skip
-@click.option("--task", "names", multiple=True, help="Task to measure, by default all; may be given several times.")
-@click.option("--labels", type=FilePath, help="Or labels of your own: CSV, GeoJSON or Parquet of points or areas.")
-@click.option("--target", help="The column of --labels to predict: text is classes, numbers are a regression.")
+@click.option(
+    "--task",
+    "names",
+    multiple=True,
+    help="Task to measure, by default all; may be given several times.",
+)
+@click.option(
+    "--labels",
+    type=FilePath,
+    help="Or labels of your own: CSV, GeoJSON or Parquet of points or areas.",
+)
+@click.option(
+    "--target", help="The column of --labels to predict: text is classes, numbers are a regression."
+)
 @click.option(
     "--tiles", type=FolderPath,
     help="Tile dataset (`loc2vec tile`) on which to measure what needs no label, too: retrieval and triplets.",
@@ -44,10 +60,22 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
     "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
     help="Places of each class at most; six times as many for a regression.",
 )  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Repetitions of each split.")
-@click.option("--out", type=FolderPath, help="Folder for report.html, results.json, table.md and the places.")
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=1, show_default=True, help="Processes that draw; 0: none."
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=5,
+    show_default=True,
+    help="Repetitions of each split.",
+)
+@click.option(
+    "--out", type=FolderPath, help="Folder for report.html, results.json, table.md and the places."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Processes that draw; 0: none.",
 )
 @json_option
 def evaluate_command(
@@ -67,7 +95,8 @@ def evaluate_command(
 ) -> None:
     """Measure models, other vectors and baselines on what EXTRACTS say and the tiles do not show.
 
-    Each extract is one town. Probes are trained on some towns, or squares of 1 km, and tested on others.
+    Each extract is one town. Probes are trained on some towns, or squares of 1 km, and tested on
+    others.
     """
     if not extracts and store is None:
         raise click.UsageError("give at least one extract (.osm.pbf), or --store with --labels")
@@ -76,7 +105,9 @@ def evaluate_command(
     if labels is None and not extracts:
         raise click.UsageError("tasks are made of extracts: give at least one, or --labels")
     if labels is not None and names:
-        raise click.UsageError("--task chooses among the tasks of extracts: leave it out with --labels")
+        raise click.UsageError(
+            "--task chooses among the tasks of extracts: leave it out with --labels"
+        )
     require_extra()
     from loc2vec.encoder import LocationEncoder
     from loc2vec.evaluation.report import write_report
@@ -97,9 +128,15 @@ def evaluate_command(
             radius_m = max(encoder.geometry.widest.radius_m for encoder in loaded)
             tasks = _tasks(names, towns, drawn_from, lookups, per_class, radius_m)
         geometries = len({encoder.geometry for encoder in loaded})
-        with tqdm(total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode") as bar:
+        with tqdm(
+            total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode"
+        ) as bar:
             vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
-    views = None if dataset is None else measure_views(dataset, encoders, lambda each: tqdm(each, desc="search"))
+    views = (
+        None
+        if dataset is None
+        else measure_views(dataset, encoders, lambda each: tqdm(each, desc="search"))
+    )
     outcomes = _measure(tasks, vectors, seeds)
     kinds = dict.fromkeys(encoders, "model") | {lookup.name: "vectors" for lookup in lookups}
     values = as_values(outcomes, kinds, views)
@@ -137,7 +174,12 @@ def _own_task(labels: Path, target: str, store: str, lookups: list["Lookup"]) ->
 
 
 def _tasks(
-    names: tuple[str, ...], towns: list["Town"], store: str, lookups: list["Lookup"], per_class: int, radius_m: float
+    names: tuple[str, ...],
+    towns: list["Town"],
+    store: str,
+    lookups: list["Lookup"],
+    per_class: int,
+    radius_m: float,
 ) -> list["Task"]:
     from loc2vec.evaluation.run import covered_by
     from loc2vec.evaluation.splits import FOLDS
@@ -159,11 +201,18 @@ def _tasks(
     return tasks
 
 
-def _measure(tasks: list["Task"], vectors: list[dict[str, "Floats"]], seeds: int) -> list["Outcome"]:
+def _measure(
+    tasks: list["Task"], vectors: list[dict[str, "Floats"]], seeds: int
+) -> list["Outcome"]:
     from loc2vec.evaluation.measure import measure
     from loc2vec.evaluation.splits import splits_of
 
-    rounds = sum(len(splits_of(task)) * len(values) for task, values in zip(tasks, vectors, strict=True))
+    rounds = sum(
+        len(splits_of(task)) * len(values) for task, values in zip(tasks, vectors, strict=True)
+    )
     with tqdm(total=rounds, unit=" fits", desc="probe") as bar:
         update: Callable[[int], object] = bar.update
-        return [measure(task, values, seeds, update) for task, values in zip(tasks, vectors, strict=True)]
+        return [
+            measure(task, values, seeds, update)
+            for task, values in zip(tasks, vectors, strict=True)
+        ]

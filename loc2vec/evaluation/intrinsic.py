@@ -1,4 +1,4 @@
-"""Evaluators (`loc2vec.evaluation.retrieval.Evaluator`) that need no label; a run's report and `loc2vec evaluate` use them."""
+"""Evaluators that need no label; the page of a run and `loc2vec evaluate` use them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -32,8 +32,9 @@ COLUMNS = {  # what is told of the metrics, and what it is called
 class Triplets:
     """Whether a place's turned and shifted tile is nearer to it than another place is.
 
-    near: the other place is one at random 250 m to 1 km away, of the same neighbourhood.
-    equal: it is the one at least 250 m away whose mean channel cover is most alike, so only the arrangement tells.
+    near: the other place is one at random 250 m to 1 km away, of the same neighbourhood. equal: it
+    is the one at least 250 m away whose mean channel cover is most alike, so only the arrangement
+    tells.
     """
 
     dataset: Dataset
@@ -42,7 +43,10 @@ class Triplets:
     primary: ClassVar[str] = "near accuracy"
 
     def __call__(self, encode: Encode) -> dict[str, float]:
-        """Return both accuracies and how many places have such a negative; no accuracy where none has."""
+        """Return both accuracies and how many places have such a negative.
+
+        No accuracy where none has.
+        """
         places, slots, negatives = self._asked
         anchors = encode_slots(encode, self.dataset, places, np.zeros_like(places))
         positives = encode_slots(encode, self.dataset, places, slots)
@@ -53,7 +57,8 @@ class Triplets:
             if len(rows):
                 own = np.linalg.norm(anchors[rows] - positives[rows], axis=1)
                 other = np.linalg.norm(anchors[rows] - anchors[others[rows]], axis=1)
-                found[f"{kind} accuracy"] = float((own < other).mean())  # strictly: a constant encoder tells nothing
+                # strictly: a constant encoder tells nothing
+                found[f"{kind} accuracy"] = float((own < other).mean())
         return found
 
     @cached_property
@@ -95,5 +100,8 @@ def measure_alike(
 
 def told(scores: Scores) -> list[list[str]]:
     """Return the cells of a table, its head first; a dash where nothing could be asked."""
-    rows = [[name, *(f"{row[key]:.3f}" if key in row else "-" for key in COLUMNS)] for name, row in scores.items()]
+    rows = [
+        [name, *(f"{row[key]:.3f}" if key in row else "-" for key in COLUMNS)]
+        for name, row in scores.items()
+    ]
     return [["method", *COLUMNS.values()], *rows]

@@ -30,7 +30,8 @@ class Score:
     split: Split
     probe: Probe
     metrics: dict[str, list[float]]
-    by_town: dict[str, float] = field(default_factory=dict)  # the primary metric, where the split is by towns
+    # the primary metric, where the split is by towns
+    by_town: dict[str, float] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
         """Return the mean over the seeds."""
@@ -45,8 +46,8 @@ class Score:
 class Outcome:
     """All that was found out about one task.
 
-    `few` holds the primary metric by method and number of labels a class; `predicted` the first seed's
-    predictions of the linear probe by method, on the strictest split.
+    `few` holds the primary metric by method and number of labels a class; `predicted` the first
+    seed's predictions of the linear probe by method, on the strictest split.
     """
 
     task: Task
@@ -70,9 +71,12 @@ def measure(
     seeds: int = 5,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Outcome:
-    """Measure each method's vectors, float32 [n, D], on a task; `LabelsError` when it cannot be learned.
+    """Measure each method's vectors, float32 [n, D], on a task.
 
-    Predictions of all folds are put together before a metric is taken, so each place counts once a seed.
+    `LabelsError` when it cannot be learned.
+
+    Predictions of all folds are put together before a metric is taken, so each place counts once a
+    seed.
     """
     task.require(FOLDS)
     scores: list[Score] = []
@@ -107,7 +111,12 @@ def _out_of_fold(
 
 
 def _score(
-    task: Task, name: str, values: Floats, split: Split, probe: Probe, predicted: Sequence[NDArray[np.float64]]
+    task: Task,
+    name: str,
+    values: Floats,
+    split: Split,
+    probe: Probe,
+    predicted: Sequence[NDArray[np.float64]],
 ) -> Score:
     found = [metrics(task, one) for one in predicted]
     by_metric = {metric: [one[metric] for one in found] for metric in found[0]}
@@ -116,12 +125,19 @@ def _score(
         for number in np.unique(task.place).tolist():
             rows = np.flatnonzero(task.place == number)
             if len(rows) >= FEWEST_IN_TOWN and len(np.unique(task.target[rows])) > 1:
-                by_town[task.places[number]] = fmean(metrics(task, one, rows)[primary(task)] for one in predicted)
+                by_town[task.places[number]] = fmean(
+                    metrics(task, one, rows)[primary(task)] for one in predicted
+                )
     return Score(task.name, name, values.shape[1], split, probe, by_metric, by_town)
 
 
-def _few_shot(task: Task, values: Floats, plans: Sequence[Sequence[tuple[Rows, Rows]]]) -> dict[int, float]:
-    """Return the primary metric when the linear probe gets 10, 30, 100 labels a class; drawn anew for every fold."""
+def _few_shot(
+    task: Task, values: Floats, plans: Sequence[Sequence[tuple[Rows, Rows]]]
+) -> dict[int, float]:
+    """Return the primary metric when the linear probe gets 10, 30, 100 labels a class.
+
+    Drawn anew for every fold.
+    """
     found: dict[int, float] = {}
     for shots in SHOTS:
         scores = []
@@ -129,7 +145,9 @@ def _few_shot(task: Task, values: Floats, plans: Sequence[Sequence[tuple[Rows, R
             predicted = np.zeros((len(task), len(task.classes)))
             for number, (train, test) in enumerate(plan):
                 few = _draw(task, train, shots, np.random.default_rng([seed, number, shots]))
-                predicted[test] = predict("linear", task, values, few, test, np.zeros(len(task), np.int64))
+                predicted[test] = predict(
+                    "linear", task, values, few, test, np.zeros(len(task), np.int64)
+                )
             scores.append(metrics(task, predicted)[primary(task)])
         found[shots] = fmean(scores)
     return found
@@ -137,4 +155,6 @@ def _few_shot(task: Task, values: Floats, plans: Sequence[Sequence[tuple[Rows, R
 
 def _draw(task: Task, train: Rows, shots: int, rng: np.random.Generator) -> Rows:
     mixed = rng.permutation(train)
-    return np.concatenate([mixed[task.target[mixed] == number][:shots] for number in range(len(task.classes))])
+    return np.concatenate(
+        [mixed[task.target[mixed] == number][:shots] for number in range(len(task.classes))]
+    )

@@ -20,22 +20,27 @@ Rows = NDArray[np.int64]
 
 PROBES: tuple[Probe, ...] = ("linear", "knn")
 STRENGTHS = (0.01, 0.1, 1.0)  # C of the logistic regression, chosen within the training places
-PENALTIES = tuple(10.0**power for power in range(-2, 6))  # alpha of the ridge regression, chosen likewise
+# alpha of the ridge regression, chosen likewise
+PENALTIES = tuple(10.0**power for power in range(-2, 6))
 NEIGHBOURS = 15
 INNER_FOLDS = 2
 TOP = 5
 
 
-def predict(probe: Probe, task: Task, vectors: Floats, train: Rows, test: Rows, group: Rows) -> NDArray[np.float64]:
+def predict(
+    probe: Probe, task: Task, vectors: Floats, train: Rows, test: Rows, group: Rows
+) -> NDArray[np.float64]:
     """Fit on the training rows and predict the test rows.
 
-    `vectors` float32 [N, D] of all places, `group` int64 [N]. Returns the probability of each class [n, K], or
-    the number itself [n]. Vectors are standardised by the training rows; the strength of the logistic
-    regression is chosen by two inner folds of whole groups.
+    `vectors` float32 [N, D] of all places, `group` int64 [N]. Returns the probability of each class
+    [n, K], or the number itself [n]. Vectors are standardised by the training rows; the strength of
+    the logistic regression is chosen by two inner folds of whole groups.
     """
     if not task.classes:
         number: NDArray[np.float64] = (
-            _regressor(probe, len(train)).fit(vectors[train], task.target[train]).predict(vectors[test])
+            _regressor(probe, len(train))
+            .fit(vectors[train], task.target[train])
+            .predict(vectors[test])
         )
         return number
     present = np.unique(task.target[train])
@@ -44,20 +49,31 @@ def predict(probe: Probe, task: Task, vectors: Floats, train: Rows, test: Rows, 
         probability[:, present[0]] = 1
         return probability
     model = _classifier(probe, task, train, group)
-    probability[:, present] = model.fit(vectors[train], task.target[train]).predict_proba(vectors[test])
+    probability[:, present] = model.fit(vectors[train], task.target[train]).predict_proba(
+        vectors[test]
+    )
     return probability
 
 
 def _regressor(probe: Probe, n: int) -> Pipeline:
-    model = RidgeCV(PENALTIES) if probe == "linear" else KNeighborsRegressor(min(NEIGHBOURS, n), weights="distance")
+    model = (
+        RidgeCV(PENALTIES)
+        if probe == "linear"
+        else KNeighborsRegressor(min(NEIGHBOURS, n), weights="distance")
+    )
     return make_pipeline(StandardScaler(), model)
 
 
 def _classifier(probe: Probe, task: Task, train: Rows, group: Rows) -> Pipeline | GridSearchCV:
     if probe == "knn":
-        return make_pipeline(StandardScaler(), KNeighborsClassifier(min(NEIGHBOURS, len(train)), weights="distance"))
+        return make_pipeline(
+            StandardScaler(), KNeighborsClassifier(min(NEIGHBOURS, len(train)), weights="distance")
+        )
     logistic = Pipeline(
-        [("scale", StandardScaler()), ("fit", LogisticRegression(class_weight="balanced", max_iter=2000))]
+        [
+            ("scale", StandardScaler()),
+            ("fit", LogisticRegression(class_weight="balanced", max_iter=2000)),
+        ]
     )
     inner = min(INNER_FOLDS, len(np.unique(group[train])))
     splits = list(GroupKFold(inner).split(train, groups=group[train])) if inner > 1 else []
@@ -74,29 +90,45 @@ def primary(task: Task) -> str:
     return "macro-F1" if task.classes else "R2"
 
 
-def metrics(task: Task, predicted: NDArray[np.float64], rows: Rows | None = None) -> dict[str, float]:
+def metrics(
+    task: Task, predicted: NDArray[np.float64], rows: Rows | None = None
+) -> dict[str, float]:
     """Compare predictions [N, K] or [N] with the labels, at all places or at some `rows`."""
     rows = np.arange(len(task)) if rows is None else rows
     truth, predicted = task.target[rows], predicted[rows]
     if not task.classes:
-        return {"R2": float(r2_score(truth, predicted)), "MAE": float(mean_absolute_error(truth, predicted))}
+        return {
+            "R2": float(r2_score(truth, predicted)),
+            "MAE": float(mean_absolute_error(truth, predicted)),
+        }
     best = predicted.argmax(1)
     result = {
-        "macro-F1": float(f1_score(truth, best, labels=np.unique(truth), average="macro", zero_division=0)),
+        "macro-F1": float(
+            f1_score(truth, best, labels=np.unique(truth), average="macro", zero_division=0)
+        ),
         "accuracy": float((best == truth).mean()),
     }
     if not task.geolocation:
         return result
     first = np.argsort(-predicted, axis=1, kind="stable")[:, :TOP]
     middle = np.array(
-        [(task.lat[task.target == k].mean(), task.lon[task.target == k].mean()) for k in range(len(task.classes))]
+        [
+            (task.lat[task.target == k].mean(), task.lon[task.target == k].mean())
+            for k in range(len(task.classes))
+        ]
     )
     away_m = ground_distance_m(*middle[best].T, *middle[truth].T)
     top = (first == truth[:, None]).any(1)
-    return {"top-1": result["accuracy"], f"top-{TOP}": float(top.mean()), "mean km": float(away_m.mean() / 1000)}
+    return {
+        "top-1": result["accuracy"],
+        f"top-{TOP}": float(top.mean()),
+        "mean km": float(away_m.mean() / 1000),
+    }
 
 
 def confusion(task: Task, predicted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Count (true class, predicted class): int64 [K, K]."""
-    counts: NDArray[np.int64] = confusion_matrix(task.target, predicted.argmax(1), labels=range(len(task.classes)))
+    counts: NDArray[np.int64] = confusion_matrix(
+        task.target, predicted.argmax(1), labels=range(len(task.classes))
+    )
     return counts

@@ -35,42 +35,69 @@ from tiling.values import ATTRIBUTION
 
 MAPS = 6  # towns that are drawn for a task
 RIGHT, WRONG = "#2a78b5", "#d1422b"
-STYLE: dict[Any, Any] = {"font.size": 9, "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "svg.fonttype": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def write_report(folder: Path, outcomes: Sequence[Outcome], values: Values, method: str) -> None:
-    """Write report.html, results.json, table.md and places/TASK.parquet; matrices and maps are of `method`.
+    """Write report.html, results.json, table.md and places/TASK.parquet.
+
+    Matrices and maps are of `method`.
 
     `values`: the outcomes and what is told beside them (`as_values`).
     """
     write_json(folder / "results.json", values)
     write_text(folder / "table.md", table(values) + "\n")
     for outcome in outcomes:
-        _write_places(folder / "places" / f"{outcome.task.name.replace(' ', '-')}.parquet", outcome, method)
+        _write_places(
+            folder / "places" / f"{outcome.task.name.replace(' ', '-')}.parquet", outcome, method
+        )
     write_text(folder / "report.html", page(outcomes, values, method))
 
 
 def page(outcomes: Sequence[Outcome], values: Values, method: str) -> str:
     """Return the report as one HTML page that needs nothing else."""
-    source = resources.files("loc2vec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    sections = [_section(outcome, told, method) for outcome, told in zip(outcomes, values["tasks"], strict=True)]
+    source = (
+        resources.files("loc2vec.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    sections = [
+        _section(outcome, told, method)
+        for outcome, told in zip(outcomes, values["tasks"], strict=True)
+    ]
     tables = [
-        {"title": f"{TITLES[split]} ({PROBES[probe]})", "diagnostic": split == "random", "rows": _rows(rows)}
+        {
+            "title": f"{TITLES[split]} ({PROBES[probe]})",
+            "diagnostic": split == "random",
+            "rows": _rows(rows),
+        }
         for split in TITLES
         for probe in PROBES
         if (rows := grid(values, split, probe))
     ]
     beside = [(views_title(values), views_grid(values))]
-    beside += [(f"{AHEAD}. {TITLES[split]} ({PROBES['linear']})", margins(values, split)) for split in STRICT]
-    tables += [{"title": title, "diagnostic": False, "rows": _rows(rows)} for title, rows in beside if rows]
+    beside += [
+        (f"{AHEAD}. {TITLES[split]} ({PROBES['linear']})", margins(values, split))
+        for split in STRICT
+    ]
+    tables += [
+        {"title": title, "diagnostic": False, "rows": _rows(rows)} for title, rows in beside if rows
+    ]
     return environment.from_string(source).render(
         sections=sections, tables=tables, method=method, attribution=ATTRIBUTION
     )
 
 
 def _rows(rows: list[list[str]]) -> list[list[dict[str, object]]]:
-    return [[{"text": cell.strip("*"), "best": cell.startswith("**")} for cell in row] for row in rows]
+    return [
+        [{"text": cell.strip("*"), "best": cell.startswith("**")} for cell in row] for row in rows
+    ]
 
 
 def _section(outcome: Outcome, told: Values, method: str) -> dict[str, object]:
@@ -89,7 +116,9 @@ def _section(outcome: Outcome, told: Values, method: str) -> dict[str, object]:
 
 
 def _by_town(outcome: Outcome, method: str) -> dict[str, float]:
-    found = [s for s in outcome.scores if (s.method, s.split, s.probe) == (method, "towns", "linear")]
+    found = [
+        s for s in outcome.scores if (s.method, s.split, s.probe) == (method, "towns", "linear")
+    ]
     return found[0].by_town if found else {}
 
 
@@ -109,7 +138,14 @@ def curves(outcome: Outcome) -> str:
         figure = Figure(figsize=(6.4, 3.4), layout="constrained")
         axes = figure.add_subplot()
         for number, (name, found) in enumerate(outcome.few.items()):
-            axes.plot(SHOTS, [found[n] for n in SHOTS], marker="o", ms=3, label=name, color=f"C{number % 10}")
+            axes.plot(
+                SHOTS,
+                [found[n] for n in SHOTS],
+                marker="o",
+                ms=3,
+                label=name,
+                color=f"C{number % 10}",
+            )
         axes.set_xscale("log")
         axes.set_xticks(SHOTS, [str(n) for n in SHOTS])
         axes.minorticks_off()
@@ -132,9 +168,17 @@ def error_map(outcome: Outcome, method: str) -> str:
             here = task.place == town
             axes = figure.add_subplot(rows, columns, number + 1)
             if task.classes:
-                axes.scatter(task.lon[here], task.lat[here], s=7, c=np.where(wrong[here] > 0, WRONG, RIGHT), lw=0)
+                axes.scatter(
+                    task.lon[here],
+                    task.lat[here],
+                    s=7,
+                    c=np.where(wrong[here] > 0, WRONG, RIGHT),
+                    lw=0,
+                )
             else:
-                shown = axes.scatter(task.lon[here], task.lat[here], s=7, c=wrong[here], cmap="viridis_r", lw=0)
+                shown = axes.scatter(
+                    task.lon[here], task.lat[here], s=7, c=wrong[here], cmap="viridis_r", lw=0
+                )
                 figure.colorbar(shown, ax=axes, shrink=0.7, label="absolute error")
             scale = MetresPerDegree.at(float(task.lat[here].mean()))
             axes.set_aspect(scale.y / scale.x)
@@ -170,4 +214,6 @@ def _write_places(path: Path, outcome: Outcome, method: str) -> None:
         "lat": task.lat, "lon": task.lon, "town": np.array(task.places)[task.place],
         "label": label, "predicted": found, "error": error(outcome, method),
     }  # fmt: skip
-    write_points(path, pa.table(columns), task.lat, task.lon, {"task": task.name, "attribution": ATTRIBUTION})
+    write_points(
+        path, pa.table(columns), task.lat, task.lon, {"task": task.name, "attribution": ATTRIBUTION}
+    )

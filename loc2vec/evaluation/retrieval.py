@@ -1,7 +1,7 @@
 """Retrieval: how often a turned and shifted tile finds the anchor of its own place among many.
 
-It is the evaluator that training judges a model by. An evaluator is called with a function from tiles to vectors,
-returns a dict, and names its primary metric, of which more is better.
+It is the evaluator that training judges a model by. An evaluator is called with a function from
+tiles to vectors, returns a dict, and names its primary metric, of which more is better.
 """
 
 from collections.abc import Sequence
@@ -48,11 +48,16 @@ class Retrieval:
 def require_positives(dataset: Dataset) -> None:
     """Raise `RunError` for a dataset of anchors alone."""
     if dataset.positives < 1:
-        raise RunError("the tiles to measure by hold no positives: draw some with `loc2vec tile --positives 1` or more")
+        raise RunError(
+            "the tiles to measure by hold no positives: draw some with `loc2vec tile --positives 1` or more"
+        )
 
 
 def positive_slots(dataset: Dataset, count: int, rng: np.random.Generator) -> Places:
-    """Return a random positive of each of `count` places: slots int64 [count]; `RunError` when there are none."""
+    """Return a random positive of each of `count` places: slots int64 [count].
+
+    `RunError` when there are none.
+    """
     require_positives(dataset)
     return rng.integers(1, dataset.positives + 1, count)
 
@@ -69,18 +74,20 @@ def retrieval(
 ) -> dict[str, float]:
     """Search the anchor of each place by one of its positives.
 
-    Takes at most `limit` places; the anchors of `distractors` (places elsewhere) join the gallery, up to
-    `gallery` anchors in all, no two of them nearer than `min_separation_m`. Returns recall@1, recall@10, mrr
-    (mean reciprocal rank), effective_rank of the gallery's vectors, gallery and queries (sizes); with
-    `channels_off` also "recall@1 off" and "recall@10 off", of queries with so many random channels empty.
-    Raises `RunError` when `dataset` has no positives.
+    Takes at most `limit` places; the anchors of `distractors` (places elsewhere) join the gallery,
+    up to `gallery` anchors in all, no two of them nearer than `min_separation_m`. Returns recall@1,
+    recall@10, mrr (mean reciprocal rank), effective_rank of the gallery's vectors, gallery and
+    queries (sizes); with `channels_off` also "recall@1 off" and "recall@10 off", of queries with so
+    many random channels empty. Raises `RunError` when `dataset` has no positives.
     """
     rng = np.random.default_rng(queries_seed)
     order = rng.permutation(dataset.n_places)
     places = order[thinned(dataset.lat[order], dataset.lon[order], min_separation_m, limit)]
     slots = positive_slots(dataset, len(places), rng)
     known = [(dataset, places), *_apart(dataset, places, distractors, min_separation_m, gallery)]
-    anchors = np.concatenate([encode_slots(encode, data, rows, np.zeros_like(rows)) for data, rows in known])
+    anchors = np.concatenate(
+        [encode_slots(encode, data, rows, np.zeros_like(rows)) for data, rows in known]
+    )
     scores = _recalls(encode_slots(encode, dataset, places, slots), anchors)
     if channels_off:
         off = rng.permuted(np.tile(np.arange(N_CHANNELS), (len(places), 1)), axis=1) < channels_off
@@ -95,9 +102,16 @@ def retrieval(
 
 
 def _apart(
-    dataset: Dataset, places: Places, others: Sequence[Dataset], min_separation_m: float, gallery: int | None
+    dataset: Dataset,
+    places: Places,
+    others: Sequence[Dataset],
+    min_separation_m: float,
+    gallery: int | None,
 ) -> list[tuple[Dataset, Places]]:
-    """Return, of each other dataset, the places that are far from all before; mixed if not all are wanted."""
+    """Return, of each other dataset, the places that are far from all before.
+
+    Mixed if not all are wanted.
+    """
     number = np.repeat(np.arange(len(others)), [data.n_places for data in others])
     row = np.concatenate([np.empty(0, np.int64), *(np.arange(data.n_places) for data in others)])
     mixed = np.random.default_rng(0).permutation(len(row))
@@ -121,7 +135,10 @@ def _recalls(queries: NDArray[np.float32], anchors: NDArray[np.float32]) -> dict
 
 
 def thinned(
-    lat: NDArray[np.float64], lon: NDArray[np.float64], min_separation_m: float, limit: int | None = None
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    min_separation_m: float,
+    limit: int | None = None,
 ) -> Places:
     """Go through places in their order and keep those far enough from all kept before: int64 [n]."""
     kept = np.empty(len(lat), np.int64)
@@ -132,16 +149,25 @@ def thinned(
         before = kept[:n]
         # Degrees of latitude alone rule most places out, which saves their sines.
         before = before[np.abs(lat[before] - lat[place]) * METRES_PER_DEGREE < min_separation_m]
-        if not (ground_distance_m(lat[place], lon[place], lat[before], lon[before]) < min_separation_m).any():
+        if not (
+            ground_distance_m(lat[place], lon[place], lat[before], lon[before]) < min_separation_m
+        ).any():
             kept[n] = place
             n += 1
     return kept[:n]
 
 
 def encode_slots(
-    encode: Encode, dataset: Dataset, places: Places, slots: Places, off: NDArray[np.bool_] | None = None
+    encode: Encode,
+    dataset: Dataset,
+    places: Places,
+    slots: Places,
+    off: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Encode these tiles of a dataset, reading a few at a time: float32 [n, D]; channels `off` [n, 12] are empty."""
+    """Encode these tiles of a dataset, reading a few at a time: float32 [n, D].
+
+    Channels `off` [n, 12] are empty.
+    """
     parts = [slice(start, start + READ_TILES) for start in range(0, len(places), READ_TILES)]
 
     def read(part: slice) -> Pixels:
@@ -162,7 +188,9 @@ def ranks_of_own(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> 
     exact = "donot_use_mm_for_euclid_dist"  # the matrix product rounds small distances away
     for start in range(0, len(queries), 512):
         part = slice(start, start + 512)
-        distances = torch.cdist(torch.from_numpy(queries[part]), torch.from_numpy(gallery), compute_mode=exact).numpy()
+        distances = torch.cdist(
+            torch.from_numpy(queries[part]), torch.from_numpy(gallery), compute_mode=exact
+        ).numpy()
         own = distances[np.arange(len(distances)), np.arange(len(distances)) + start]
         ranks[part] = (~(distances > own[:, None])).sum(1)
     return ranks

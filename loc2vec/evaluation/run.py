@@ -14,7 +14,13 @@ from scipy.spatial import cKDTree
 from loc2vec.embed.files import read_foreign
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.baselines import histogram, pixel_components, position, tag_counts, untrained
+from loc2vec.evaluation.baselines import (
+    histogram,
+    pixel_components,
+    position,
+    tag_counts,
+    untrained,
+)
 from loc2vec.evaluation.intrinsic import Scores, measure_alike
 from loc2vec.evaluation.tasks.labels import read_labels, task_of
 from loc2vec.evaluation.tasks.osm import KEYS, Town
@@ -33,7 +39,8 @@ from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check
 
 Floats = NDArray[np.float32]
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
-FIT_PLACES = 512  # whose tiles the principal components and the untrained networks' statistics are taken of
+# whose tiles the principal components and the untrained networks' statistics are taken of
+FIT_PLACES = 512
 SEARCHED = 1000  # places of a tile dataset that are asked for
 
 
@@ -41,7 +48,10 @@ def read_towns(extracts: Sequence[Path]) -> list[Town]:
     """Read what tasks are made of; one extract is one town, called as its file."""
     catalogue = load_catalogue()
     keys = sorted({*KEYS, *catalogue.keys})
-    return [Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys))) for path in extracts]
+    return [
+        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)))
+        for path in extracts
+    ]
 
 
 @contextmanager
@@ -67,7 +77,11 @@ def covered_by(
     def covered(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
         dx, dy = (radius_m / scale).T
-        corners = [shapely.intersects_xy(area, lon + i * dx, lat + j * dy) for i in (-1, 1) for j in (-1, 1)]
+        corners = [
+            shapely.intersects_xy(area, lon + i * dx, lat + j * dy)
+            for i in (-1, 1)
+            for j in (-1, 1)
+        ]
         near = [lookup.nearest(lat, lon) >= 0 for lookup in lookups]
         inside: NDArray[np.bool_] = np.logical_and.reduce([*corners, *near])
         return inside
@@ -96,7 +110,9 @@ class Lookup:
 
 
 def labels_task(path: Path, target: str, store: str, warn: Callable[[str], object]) -> Task:
-    """Make a task of a user's labels; those that the store does not cover are left out, and told to `warn`.
+    """Make a task of a user's labels.
+
+    Those that the store does not cover are left out, and told to `warn`.
 
     Each connected part of what the store covers is a town.
     """
@@ -104,7 +120,9 @@ def labels_task(path: Path, target: str, store: str, warn: Callable[[str], objec
     with open_source(store) as source:
         parts = shapely.get_parts(source.coverage)
     place = np.full(len(labels.lat), -1)
-    row, part = shapely.STRtree(parts).query(shapely.points(labels.lon, labels.lat), predicate="intersects")
+    row, part = shapely.STRtree(parts).query(
+        shapely.points(labels.lon, labels.lat), predicate="intersects"
+    )
     place[row] = part
     outside = np.flatnonzero(place < 0)
     if len(outside):
@@ -113,7 +131,9 @@ def labels_task(path: Path, target: str, store: str, warn: Callable[[str], objec
             raise LabelsError(
                 f"{path}: no place lies in the store {store}, the first is {first}: give the store of that area"
             )
-        warn(f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; the first is {first}")
+        warn(
+            f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; the first is {first}"
+        )
     names = tuple(f"part {number}" for number in range(1, len(parts) + 1))
     return task_of(labels, target, place, names).at(np.flatnonzero(place >= 0))
 
@@ -146,8 +166,9 @@ def encode_tasks(
 ) -> list[dict[str, Floats]]:
     """Return the vectors of each task's places, float32 [n, D] by method: models, files of vectors, baselines.
 
-    Each tile is drawn once a geometry, has the channels of its task blanked, and goes through every method; the
-    baselines read the tiles of the first model. `progress` is told how many tiles are done since it was told last.
+    Each tile is drawn once a geometry, has the channels of its task blanked, and goes through every
+    method; the baselines read the tiles of the first model. `progress` is told how many tiles are
+    done since it was told last.
     """
     lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
     methods = by_geometry(encoders)
@@ -192,7 +213,9 @@ def by_geometry(encoders: Mapping[str, LocationEncoder]) -> dict[TileGeometry, d
 
 def empty_channels(tiles: Pixels, channels: Sequence[int]) -> None:
     """Empty channels of tiles, uint8 [..., C, H, W], in every scale: answers could be read from them."""
-    tiles.reshape(*tiles.shape[:-3], -1, N_CHANNELS, *tiles.shape[-2:])[..., list(channels), :, :] = 0
+    tiles.reshape(*tiles.shape[:-3], -1, N_CHANNELS, *tiles.shape[-2:])[
+        ..., list(channels), :, :
+    ] = 0
 
 
 def measure_views(
@@ -202,8 +225,8 @@ def measure_views(
 ) -> Scores:
     """Measure models and the baselines that read tiles by what needs no label: retrieval, triplets, rank.
 
-    `progress` is given the names of the methods to go through. Raises `FingerprintError` for a model that reads other
-    tiles than these.
+    `progress` is given the names of the methods to go through. Raises `FingerprintError` for a
+    model that reads other tiles than these.
     """
     for encoder in encoders.values():
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)

@@ -47,7 +47,9 @@ def blocks(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float = B
     row = np.floor(lat * MetresPerDegree.at(0).y / side_m)
     middle = (row + 0.5) * side_m / MetresPerDegree.at(0).y
     scale = np.array([MetresPerDegree.at(value).x for value in middle.tolist()])
-    number: Rows = np.unique(np.stack([row, np.floor(lon * scale / side_m)]), axis=1, return_inverse=True)[1]
+    number: Rows = np.unique(
+        np.stack([row, np.floor(lon * scale / side_m)]), axis=1, return_inverse=True
+    )[1]
     return number
 
 
@@ -59,11 +61,15 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
     group = groups(task, split)
     count = min(FOLDS, len(np.unique(group)))
     # Not the stratified kind: with few groups it comes to the same folds for every seed.
-    for train, test in GroupKFold(count, shuffle=True, random_state=seed).split(group, groups=group):
+    for train, test in GroupKFold(count, shuffle=True, random_state=seed).split(
+        group, groups=group
+    ):
         if split != "random":
             train = train[_apart(task, train, test)]
         if not len(train):
-            raise LabelsError(f"task {task.name}: no place lies {APART_M:.0f} m from the others: give a wider area")
+            raise LabelsError(
+                f"task {task.name}: no place lies {APART_M:.0f} m from the others: give a wider area"
+            )
         yield train, test
 
 

@@ -19,7 +19,10 @@ TITLES: dict[Split, str] = {
     "random": "Diagnostic only, it flatters every method: places mixed at random, neighbours on both sides",
 }
 STRICT: tuple[Split, ...] = ("towns", "blocks")
-PROBES: dict[Probe, str] = {"linear": "logistic or ridge regression", "knn": f"{NEIGHBOURS} nearest neighbours"}
+PROBES: dict[Probe, str] = {
+    "linear": "logistic or ridge regression",
+    "knn": f"{NEIGHBOURS} nearest neighbours",
+}
 
 AHEAD = "How far the models are ahead of the best of the small baselines, which is named, and of the 4x4 means"
 VIEWS = (
@@ -29,7 +32,8 @@ VIEWS = (
 )
 
 Values = Mapping[str, Any]  # JSON objects
-Number = Callable[[Values, str], list[float]]  # of a score and its metric: one value a seed, none if not measured
+# of a score and its metric: one value a seed, none if not measured
+Number = Callable[[Values, str], list[float]]
 Rows = list[list[str]]
 
 
@@ -38,10 +42,12 @@ def as_values(
 ) -> dict[str, Any]:
     """Return everything as plain values for JSON.
 
-    `kinds`: which methods are a "model", and which "vectors" of somebody else; all others are a "baseline".
-    `views`: the scores that need no label.
+    `kinds`: which methods are a "model", and which "vectors" of somebody else; all others are a
+    "baseline". `views`: the scores that need no label.
     """
-    methods = dict.fromkeys((score.method for outcome in outcomes for score in outcome.scores), "baseline")
+    methods = dict.fromkeys(
+        (score.method for outcome in outcomes for score in outcome.scores), "baseline"
+    )
     return {
         "attribution": ATTRIBUTION,
         "methods": methods | dict(kinds or {}),
@@ -61,8 +67,13 @@ def _values(outcome: Outcome) -> dict[str, Any]:
         "towns": len(set(task.place.tolist())),
         "classes": task.counts,
         "scores": [_score(score) for score in outcome.scores],
-        "few_shot": {name: {str(n): value for n, value in found.items()} for name, found in outcome.few.items()},
-        "confusion": {name: outcome.confusion(name).tolist() for name in outcome.predicted} if task.classes else {},
+        "few_shot": {
+            name: {str(n): value for n, value in found.items()}
+            for name, found in outcome.few.items()
+        },
+        "confusion": {name: outcome.confusion(name).tolist() for name in outcome.predicted}
+        if task.classes
+        else {},
     }
 
 
@@ -87,7 +98,9 @@ def table(values: Values) -> str:
     for split, title in TITLES.items():
         for probe, name in PROBES.items():
             pieces += _piece(f"{title} ({name})", grid(values, split, probe))
-    pieces += _piece(f"The mean of the towns' own scores, as above ({PROBES['linear']})", town_grid(values))
+    pieces += _piece(
+        f"The mean of the towns' own scores, as above ({PROBES['linear']})", town_grid(values)
+    )
     for split in STRICT:
         pieces += _piece(f"{AHEAD}. {TITLES[split]} ({PROBES['linear']})", margins(values, split))
     pieces += _piece(views_title(values), views_grid(values))
@@ -133,7 +146,10 @@ def of_town(town: str | None = None) -> Number:
 
 
 def grid(values: Values, split: Split, probe: Probe) -> Rows:
-    """Return the cells of a table of means over the seeds, its head first; empty when nothing was measured so."""
+    """Return the cells of a table of means over the seeds, its head first.
+
+    Empty when nothing was measured so.
+    """
     return _grid(values, split, probe, of_seeds)
 
 
@@ -144,7 +160,9 @@ def town_grid(values: Values, town: str | None = None) -> Rows:
 
 def views_title(values: Values) -> str:
     """Say what was asked without labels."""
-    first: Mapping[str, float] = next(iter(values["without_labels"].values()), {"queries": 0, "gallery": 0})
+    first: Mapping[str, float] = next(
+        iter(values["without_labels"].values()), {"queries": 0, "gallery": 0}
+    )
     return VIEWS.format(**first)
 
 
@@ -156,8 +174,9 @@ def views_grid(values: Values) -> Rows:
 def margins(values: Values, split: Split, number: Number = of_seeds) -> Rows:
     """Return how far each model is ahead of the best of its small rivals, and of the 4x4 means, at each task.
 
-    By the linear probe, seed by seed, as all methods have the same folds. Rivals are the baselines, not peers. The
-    last column counts the tasks that are not drawn. Empty when nothing was measured so.
+    By the linear probe, seed by seed, as all methods have the same folds. Rivals are the baselines,
+    not peers. The last column counts the tasks that are not drawn. Empty when nothing was measured
+    so.
     """
     measured = [(task, _by_method(task, split, number)) for task in values["tasks"]]
     tasks = [(task, found) for task, found in measured if found]
@@ -168,7 +187,9 @@ def margins(values: Values, split: Split, number: Number = of_seeds) -> Rows:
             for task, found in tasks:
                 names = [name for name in found if values["methods"][name] == "baseline"]
                 small = [name for name in names if found[name][0] <= COMPACT]
-                best = rival if rival == LARGE else max(small, key=lambda name: fmean(found[name][1]))
+                best = (
+                    rival if rival == LARGE else max(small, key=lambda name: fmean(found[name][1]))
+                )
                 gain = [a - b for a, b in zip(found[model][1], found[best][1], strict=True)]
                 cells.append(_text(gain, "+") + f" ({best})" * (best != rival))
                 ahead += [] if task["drawn"] else [fmean(gain) > 0]
@@ -181,7 +202,8 @@ def _by_method(task: Values, split: Split, number: Number) -> dict[str, tuple[in
     return {
         score["method"]: (score["numbers"], found)
         for score in task["scores"]
-        if (score["split"], score["probe"]) == (split, "linear") and (found := number(score, task["primary"]))
+        if (score["split"], score["probe"]) == (split, "linear")
+        and (found := number(score, task["primary"]))
     }
 
 
@@ -190,12 +212,22 @@ def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Rows:
         (score["method"], task["task"]): (score["numbers"], cell)
         for task in values["tasks"]
         for score in task["scores"]
-        if (score["split"], score["probe"]) == (split, probe) and (cell := number(score, task["primary"]))
+        if (score["split"], score["probe"]) == (split, probe)
+        and (cell := number(score, task["primary"]))
     }
-    names = {task["task"]: task["primary"] for task in values["tasks"] if any(key[1] == task["task"] for key in found)}
+    names = {
+        task["task"]: task["primary"]
+        for task in values["tasks"]
+        if any(key[1] == task["task"] for key in found)
+    }
     best = {
         name: max(
-            (fmean(cell) for key, (size, cell) in found.items() if key[1] == name and size <= COMPACT), default=None
+            (
+                fmean(cell)
+                for key, (size, cell) in found.items()
+                if key[1] == name and size <= COMPACT
+            ),
+            default=None,
         )
         for name in names
     }
@@ -205,7 +237,10 @@ def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Rows:
     for method in dict.fromkeys(key[0] for key in found):
         sizes = [size for key, (size, _) in found.items() if key[0] == method]
         low, high = min(sizes), max(sizes)
-        cells = [_cell(*found[method, name], best[name]) if (method, name) in found else "" for name in names]
+        cells = [
+            _cell(*found[method, name], best[name]) if (method, name) in found else ""
+            for name in names
+        ]
         rows.append([method, str(low) if low == high else f"{low}-{high}", *cells])
     return rows
 

@@ -64,7 +64,9 @@ def parse(expression: str) -> list[Term]:
         if sign and match["operator"]:
             raise _error(expression, start, f"a place is expected before {match['operator']!r}")
         if not sign and not match["operator"]:
-            raise _error(expression, start, "+ or - is expected between two places, with spaces around it")
+            raise _error(
+                expression, start, "+ or - is expected between two places, with spaces around it"
+            )
         if match["operator"]:
             sign = 1 if match["operator"] == "+" else -1
         else:
@@ -78,7 +80,9 @@ def parse(expression: str) -> list[Term]:
 
 def _error(expression: str, at: int, message: str) -> ExploreError:
     rest = f" ({expression[at : at + 20]!r})" if expression[at:].strip() else " (its end)"
-    return ExploreError(f'expression {expression!r}, position {at + 1}{rest}: {message}; for example "A - B + C"')
+    return ExploreError(
+        f'expression {expression!r}, position {at + 1}{rest}: {message}; for example "A - B + C"'
+    )
 
 
 def arithmetic(space: Space, expression: str, k: int = 5, apart_m: float = 200.0) -> Arithmetic:
@@ -96,23 +100,38 @@ def arithmetic(space: Space, expression: str, k: int = 5, apart_m: float = 200.0
     vector = combine(vectors[signs > 0], vectors[signs < 0])
     found = space.nearest(vector, k, places, apart_m)
     if not found:
-        raise ExploreError(f"every indexed place lies within {apart_m:.0f} m of an operand: give a larger index")
-    nearest, distances = space.views([place_of(near) for near in found]), [near.distance for near in found]
+        raise ExploreError(
+            f"every indexed place lies within {apart_m:.0f} m of an operand: give a larger index"
+        )
+    nearest, distances = (
+        space.views([place_of(near) for near in found]),
+        [near.distance for near in found],
+    )
     strips = _strips(terms, operands, nearest, distances, space)
     return Arithmetic(expression, terms, operands, vector, nearest, distances, strips)
 
 
 def _strips(
-    terms: Sequence[Term], operands: Sequence[View], nearest: Sequence[View], distances: Sequence[float], space: Space
+    terms: Sequence[Term],
+    operands: Sequence[View],
+    nearest: Sequence[View],
+    distances: Sequence[float],
+    space: Space,
 ) -> Strips:
     signs = [
-        "" if number == 0 and term.sign > 0 else "+ " if term.sign > 0 else "− " for number, term in enumerate(terms)
+        "" if number == 0 and term.sign > 0 else "+ " if term.sign > 0 else "− "
+        for number, term in enumerate(terms)
     ]
     cells = [
         Cell.of(view, f"{sign}{letter}")
-        for sign, letter, view in zip(signs, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 9, operands, strict=False)
+        for sign, letter, view in zip(
+            signs, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 9, operands, strict=False
+        )
     ]
-    results = [Cell.of(view, f"d {distance:.2f}") for view, distance in zip(nearest, distances, strict=True)]
+    results = [
+        Cell.of(view, f"d {distance:.2f}")
+        for view, distance in zip(nearest, distances, strict=True)
+    ]
     formula = " ".join(cell.heading for cell in cells)
     return Strips(
         f"{formula} =",

@@ -36,7 +36,8 @@ TAGS = (
     "man_made",
 )
 NAMED_BY = 3  # tags
-FEWEST_SHARE = 0.1  # of what is nearest most often: what is near a kind more rarely does not name it
+# of what is nearest most often: what is near a kind more rarely does not name it
+FEWEST_SHARE = 0.1
 TYPICAL = 4  # tiles of a kind
 LEAST = 5  # places that are a kind, for HDBSCAN; or a hundredth of all
 OTHER = "#999999"
@@ -57,7 +58,10 @@ class Kind:
 
 @dataclass(frozen=True, eq=False)
 class Kinds:
-    """The kinds of a region, the largest first; `label` int64 [n] is the number of each place's kind, -1 for none."""
+    """The kinds of a region, the largest first.
+
+    `label` int64 [n] is the number of each place's kind, -1 for none.
+    """
 
     kinds: Sequence[Kind]
     label: NDArray[np.int64]
@@ -102,7 +106,15 @@ class Kinds:
         for number, kind in enumerate(self.kinds):
             share = len(kind.rows) / len(self.label)
             pictures = [view.picture for view in kind.typical]
-            row_of(figure, wide + 0.35, 1.05 + number * row_in, pictures, kind.colour, f"{share:.0%}", kind.name)
+            row_of(
+                figure,
+                wide + 0.35,
+                1.05 + number * row_in,
+                pictures,
+                kind.colour,
+                f"{share:.0%}",
+                kind.name,
+            )
         tile_scale(figure, self.space.side_m, wide + 0.35, 0.13, 1.05)
         return figure
 
@@ -125,7 +137,10 @@ class Kinds:
             radius=0,
         )
         rows = [
-            Row(f"{kind.name}: {len(kind.rows):,} places", [Cell.of(view, frame=kind.colour) for view in kind.typical])
+            Row(
+                f"{kind.name}: {len(kind.rows):,} places",
+                [Cell.of(view, frame=kind.colour) for view in kind.typical],
+            )
             for kind in self.kinds
         ]
         return page(self.title, self.lead, [points, rows], self.space.channels)
@@ -151,22 +166,32 @@ def kinds_of(
 ) -> Kinds:
     """Divide the places of a space into at most `count` kinds, by k-means or (the largest) by HDBSCAN.
 
-    They are named by the tags of `objects`, or, without any, by the channels of their tiles. Raises `ExploreError` when
-    there are fewer places than kinds, or no kind is found.
+    They are named by the tags of `objects`, or, without any, by the channels of their tiles. Raises
+    `ExploreError` when there are fewer places than kinds, or no kind is found.
     """
     space.require(count, "kinds")
     if not 2 <= count <= len(CLASSES) - 1:
-        raise ExploreError(f"kinds = {count}: give 2 to {len(CLASSES) - 1}, which colours can tell apart")
+        raise ExploreError(
+            f"kinds = {count}: give 2 to {len(CLASSES) - 1}, which colours can tell apart"
+        )
     label = _label(space.vectors.embedding.astype(np.float64), count, method, seed)
     if label.max() < 0:
-        raise ExploreError(f"{method} finds no kind among {len(label)} places: give more, or take k-means")
+        raise ExploreError(
+            f"{method} finds no kind among {len(label)} places: give more, or take k-means"
+        )
     names, near = _near(space, label, objects, seed)
     kinds = []
     for number in range(label.max() + 1):
         rows = np.flatnonzero(label == number)
         vectors = space.vectors.embedding[rows]
-        order = np.argsort(np.linalg.norm(vectors - vectors.mean(0), axis=1), kind="stable")[:TYPICAL]
-        kinds.append(Kind(_name(names, near, label == number), rows, space.rows(rows[order]), CLASSES[number]))
+        order = np.argsort(np.linalg.norm(vectors - vectors.mean(0), axis=1), kind="stable")[
+            :TYPICAL
+        ]
+        kinds.append(
+            Kind(
+                _name(names, near, label == number), rows, space.rows(rows[order]), CLASSES[number]
+            )
+        )
     shown = np.sort(np.random.default_rng(seed).permutation(len(label))[:MOST_POINTS])
     return Kinds(kinds, label, space, method, region, space.rows(shown), shown)
 
@@ -178,7 +203,9 @@ def _label(vectors: Floats, count: int, method: Method, seed: int) -> NDArray[np
     if method == "k-means":
         found = KMeans(count, n_init=10, random_state=seed).fit_predict(vectors)
     else:
-        found = HDBSCAN(min_cluster_size=max(LEAST, len(vectors) // 100), copy=True).fit_predict(vectors)
+        found = HDBSCAN(min_cluster_size=max(LEAST, len(vectors) // 100), copy=True).fit_predict(
+            vectors
+        )
     numbers, sizes = np.unique(found[found >= 0], return_counts=True)
     label = np.full(len(vectors), -1, np.int64)
     for new, old in enumerate(numbers[np.argsort(-sizes, kind="stable")][:count]):
@@ -191,7 +218,8 @@ def _near(
 ) -> tuple[list[str], NDArray[np.floating]]:
     """Return what may name a kind, and whether it is near each place, or how much of its tile it covers: [n, names].
 
-    Where there are no objects only some places of each kind are looked at; the others have the mean of these.
+    Where there are no objects only some places of each kind are looked at; the others have the mean
+    of these.
     """
     lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
     if objects:
@@ -215,10 +243,18 @@ def _name(names: Sequence[str], near: NDArray[np.floating], mine: NDArray[np.boo
     """Return the names that are over-represented: much more often here than in all, and often enough."""
     here, all_ = near[mine].mean(0), near.mean(0)
     score = np.where(
-        here >= FEWEST_SHARE * here.max(initial=0), here * np.log(np.maximum(here, 1e-9) / np.maximum(all_, 1e-9)), 0
+        here >= FEWEST_SHARE * here.max(initial=0),
+        here * np.log(np.maximum(here, 1e-9) / np.maximum(all_, 1e-9)),
+        0,
     )
-    best = [number for number in np.argsort(-score, kind="stable")[:NAMED_BY].tolist() if score[number] > 0]
-    return ", ".join(f"{names[n]} ×{here[n] / all_[n]:.1f}" for n in best) or "nothing in particular"
+    best = [
+        number
+        for number in np.argsort(-score, kind="stable")[:NAMED_BY].tolist()
+        if score[number] > 0
+    ]
+    return (
+        ", ".join(f"{names[n]} ×{here[n] / all_[n]:.1f}" for n in best) or "nothing in particular"
+    )
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

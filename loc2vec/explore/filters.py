@@ -1,7 +1,7 @@
 """What the filters of a layer look for: the input that excites each most, found by gradient ascent from noise.
 
-Erhan et al. 2009 (activation maximisation), with the regularisation of Yosinski et al. 2015 (decay, blur) and shifts
-(Mordvintsev et al. 2015), so that the picture is no sum of high frequencies.
+Erhan et al. 2009 (activation maximisation), with the regularisation of Yosinski et al. 2015 (decay,
+blur) and shifts (Mordvintsev et al. 2015), so that the picture is no sum of high frequencies.
 """
 
 import contextlib
@@ -38,9 +38,9 @@ COLUMNS = 8
 class Filters:
     """The inputs that excite the filters of a layer most: `inputs` float32 [n, 12, S, S] within 0..1.
 
-    S is what the layer sees at once. `before`, `after` float64 [n]: the answer of each filter, before it is rectified,
-    to noise and to its input; `alive` bool [n]: it is above 0. The others are dead: nothing was found that switches
-    them on.
+    S is what the layer sees at once. `before`, `after` float64 [n]: the answer of each filter,
+    before it is rectified, to noise and to its input; `alive` bool [n]: it is above 0. The others
+    are dead: nothing was found that switches them on.
     """
 
     layer: str
@@ -66,7 +66,9 @@ class Filters:
 
 def layers_of(network: nn.Module) -> dict[str, tuple[nn.Conv2d, nn.Module]]:
     """Return the convolutions of a network from the lowest on, each with what gives its answer: its batch norm."""
-    modules = [(name, module) for name, module in network.named_modules() if not list(module.children())]
+    modules = [
+        (name, module) for name, module in network.named_modules() if not list(module.children())
+    ]
     behind = [module for _, module in modules[1:]] + [nn.Identity()]
     return {
         name: (module, after if isinstance(after, nn.BatchNorm2d) else module)
@@ -84,7 +86,9 @@ def excite(
     seed: int = 0,
     tell: Tell = lambda n: None,
 ) -> Filters:
-    """Seek the inputs that most excite the first `count` filters of a layer; `tell` hears of each of the `steps`.
+    """Seek the inputs that most excite the first `count` filters of a layer.
+
+    `tell` hears of each of the `steps`.
 
     Raises `ExploreError` when there is no such layer.
     """
@@ -106,7 +110,9 @@ def excite(
             before, after = (listener.own(given).double().numpy() for given in (noise, inputs))
     found = inputs[:, :, seen, seen].numpy()
     alive = after > 0
-    return Filters(layer, found, before, after, alive, _strips(layer, found, alive, convolution, channels))
+    return Filters(
+        layer, found, before, after, alive, _strips(layer, found, alive, convolution, channels)
+    )
 
 
 class _Listener:
@@ -150,14 +156,21 @@ def _seen(listener: _Listener, noise: Tensor) -> slice:
     return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(None)
 
 
-def _ascend(listener: _Listener, inputs: Tensor, seen: slice, blurred: bool, random: torch.Generator) -> Tensor:
-    """Go one step up: follow the gradient, decay to the middle; where much is seen, shift a little, and blur."""
+def _ascend(
+    listener: _Listener, inputs: Tensor, seen: slice, blurred: bool, random: torch.Generator
+) -> Tensor:
+    """Go one step up: follow the gradient, decay to the middle.
+
+    Where much is seen, shift a little, and blur.
+    """
     side = inputs[0, 0, seen, seen].shape[0]
     reach = min(SHIFT_PX, side // MUCH_PX)
     shift = torch.randint(-reach, reach + 1, (2,), generator=random).tolist()
     moved = inputs.roll(shift, (2, 3))
     gradient = _gradient(listener, moved)
-    length = gradient[:, :, seen, seen].square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    length = (
+        gradient[:, :, seen, seen].square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
+    )
     up = moved + RATE * gradient / length
     up = up + DECAY * (0.5 - up)
     if blurred and side >= MUCH_PX:
@@ -173,7 +186,8 @@ def _strips(
     channels: Sequence[str],
 ) -> Strips:
     cells = [
-        _cell(number, one, bool(lives), channels) for number, (one, lives) in enumerate(zip(inputs, alive, strict=True))
+        _cell(number, one, bool(lives), channels)
+        for number, (one, lives) in enumerate(zip(inputs, alive, strict=True))
     ]
     rows = [Row("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
     kernel = "x".join(map(str, convolution.kernel_size))
@@ -199,11 +213,16 @@ def _cell(number: int, one: NDArray[np.float32], alive: bool, channels: Sequence
 
 
 def _enlarged(picture: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(picture).resize((TILE_SIZE, TILE_SIZE), Image.Resampling.NEAREST))
+    return np.asarray(
+        Image.fromarray(picture).resize((TILE_SIZE, TILE_SIZE), Image.Resampling.NEAREST)
+    )
 
 
 def _equalised(values: NDArray[np.float32]) -> Pixels:
-    """Return values as grey levels of which there are equally many each; equal values stay equal."""
+    """Return values as grey levels of which there are equally many each.
+
+    Equal values stay equal.
+    """
     _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2
     grey: Pixels = (255 * ranks / values.size).astype(np.uint8)[number].reshape(values.shape)

@@ -57,8 +57,8 @@ def equal_histograms(
 ) -> EqualHistograms:
     """Among some places, find `count` pairs whose channels cover as much, and whose vectors lie farthest apart.
 
-    As much: the mean over the channels of the difference in cover is at most `tolerance`. No place is in two pairs.
-    Raises `ExploreError` when there are too few such pairs.
+    As much: the mean over the channels of the difference in cover is at most `tolerance`. No place
+    is in two pairs. Raises `ExploreError` when there are too few such pairs.
     """
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(space.vectors))[:places])
@@ -105,12 +105,18 @@ def _covers(space: Space, rows: NDArray[np.int64], tell: Tell) -> NDArray[np.flo
     return np.concatenate(parts)
 
 
-def _close(cover: NDArray[np.float32], tolerance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _close(
+    cover: NDArray[np.float32], tolerance: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the pairs of rows that differ by at most `tolerance`: int64 [m] and [m], the lesser row first."""
     found = [
         (np.full(len(near), row), near)
         for row in range(len(cover) - 1)
-        if len(near := row + 1 + np.flatnonzero(np.abs(cover[row + 1 :] - cover[row]).mean(1) <= tolerance))
+        if len(
+            near := row
+            + 1
+            + np.flatnonzero(np.abs(cover[row + 1 :] - cover[row]).mean(1) <= tolerance)
+        )
     ]
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -127,7 +133,9 @@ def _distances(
 
 def _strips(pairs: Sequence[Pair], space: Space, places: int, tolerance: float) -> Strips:
     firsts = [
-        Cell.of(pair.a, f"d {pair.distance:.1f}", [f"farther than {pair.percentile:.0%} of all pairs"])
+        Cell.of(
+            pair.a, f"d {pair.distance:.1f}", [f"farther than {pair.percentile:.0%} of all pairs"]
+        )
         for pair in pairs
     ]
     seconds = [Cell.of(pair.b, "", [f"cover differs by {pair.difference:.1%}"]) for pair in pairs]

@@ -35,11 +35,13 @@ class Interpolation:
         return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
 
 
-def interpolate(space: Space, start: LonLat, end: LonLat, steps: int = 7, apart_m: float = 200.0) -> Interpolation:
+def interpolate(
+    space: Space, start: LonLat, end: LonLat, steps: int = 7, apart_m: float = 200.0
+) -> Interpolation:
     """Go from `start` to `end` in `steps` equal steps between their vectors, both ends counted.
 
-    Each is shown by the indexed place that is nearest and lies at least `apart_m` from both ends. Raises
-    `ExploreError` when no place does.
+    Each is shown by the indexed place that is nearest and lies at least `apart_m` from both ends.
+    Raises `ExploreError` when no place does.
     """
     if steps < 3:
         raise ExploreError(f"steps = {steps}: give at least 3, the two ends and one between")
@@ -48,7 +50,9 @@ def interpolate(space: Space, start: LonLat, end: LonLat, steps: int = 7, apart_
     shares, way = between(first, last, steps)
     found = [space.nearest(at, 1, [start, end], apart_m) for at in way[1:-1]]
     if not found[0]:
-        raise ExploreError(f"no indexed place lies {apart_m:.0f} m from both ends: give a larger index")
+        raise ExploreError(
+            f"no indexed place lies {apart_m:.0f} m from both ends: give a larger index"
+        )
     distances = [near[0].distance for near in found]
     views = space.views([place_of(near[0]) for near in found])
     strips = _strips(ends, shares[1:-1], views, distances, space)
@@ -56,13 +60,20 @@ def interpolate(space: Space, start: LonLat, end: LonLat, steps: int = 7, apart_
 
 
 def _strips(
-    ends: Sequence[View], shares: NDArray[np.float64], views: Sequence[View], distances: Sequence[float], space: Space
+    ends: Sequence[View],
+    shares: NDArray[np.float64],
+    views: Sequence[View],
+    distances: Sequence[float],
+    space: Space,
 ) -> Strips:
     steps = [
         Cell.of(view, f"{share:.0%}", [f"d {distance:.2f}"])
         for share, view, distance in zip(shares.tolist(), views, distances, strict=True)
     ]
-    first, last = Cell.of(ends[0], "start", frame="#D55E00"), Cell.of(ends[1], "end", frame="#D55E00")
+    first, last = (
+        Cell.of(ends[0], "start", frame="#D55E00"),
+        Cell.of(ends[1], "end", frame="#D55E00"),
+    )
     return Strips(
         f"From {ends[0].name} to {ends[1].name}",
         "Equal steps along the straight line between two vectors, each shown by the real place whose vector is "

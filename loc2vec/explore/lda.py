@@ -24,7 +24,8 @@ TESTED = 0.3  # share of the places that the directions are not fitted on, and t
 class Discriminant:
     """Places that the directions were not fitted on: `at` float64 [n, 2], the number of each one's class.
 
-    `accuracy`: the share of them whose class is that of the nearest mean; `chance`: the share of the largest class.
+    `accuracy`: the share of them whose class is that of the nearest mean; `chance`: the share of
+    the largest class.
     """
 
     at: Floats
@@ -73,10 +74,15 @@ class Discriminant:
         return page(self.title, self.lead, [points], self.channels)
 
 
-def discriminate(ground: Ground, task: Task, seed: int = 0, tell: Tell = lambda n: None) -> Discriminant:
-    """Fit the directions on some places of a task, and look at the others along them; tells how many are encoded.
+def discriminate(
+    ground: Ground, task: Task, seed: int = 0, tell: Tell = lambda n: None
+) -> Discriminant:
+    """Fit the directions on some places of a task, and look at the others along them.
 
-    The channels that the task blanks are blank in the tiles, too. Raises `ExploreError` with fewer than three classes.
+    Tells how many are encoded.
+
+    The channels that the task blanks are blank in the tiles, too. Raises `ExploreError` with fewer
+    than three classes.
     """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.model_selection import train_test_split
@@ -94,7 +100,9 @@ def discriminate(ground: Ground, task: Task, seed: int = 0, tell: Tell = lambda 
         vectors.append(ground.encode(tiles))
         tell(len(tiles))
     known = np.concatenate(vectors).astype(np.float64)
-    fit, shown = train_test_split(np.arange(len(task)), test_size=TESTED, random_state=seed, stratify=task.target)
+    fit, shown = train_test_split(
+        np.arange(len(task)), test_size=TESTED, random_state=seed, stratify=task.target
+    )
     model = LinearDiscriminantAnalysis(n_components=2).fit(known[fit], task.target[fit])
     label = task.target[shown].astype(np.int64)
     return Discriminant(

@@ -88,7 +88,9 @@ class Town:
         colours, notes = self.painting.colours[self.rows], [""] * len(self.rows)
         points = Points(at[self.rows], self.shown, colours, (), notes, below=self.picture, radius=0)
         keys = [Cell.of(key.view, key.name, frame=key.colour) for key in self.keys]
-        return page(self.title, self.lead, [points, [Row("What the colours mean", keys)]], self.channels)
+        return page(
+            self.title, self.lead, [points, [Row("What the colours mean", keys)]], self.channels
+        )
 
 
 def town(space: Space, name: str, spacing_m: float | None = None, seed: int = 0) -> Town:

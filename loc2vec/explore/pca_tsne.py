@@ -73,7 +73,9 @@ class Cloud:
         x, y, depth, scale = _project(centred / span, size, unit, yaw)
         ex, ey, _, _ = _project(ends / span, size, unit, yaw)
         for number in range(1, len(ends)):
-            pen.line([(ex[0], ey[0]), (ex[number], ey[number])], (110, 110, 110), max(size[1] // 500, 1))
+            pen.line(
+                [(ex[0], ey[0]), (ex[number], ey[number])], (110, 110, 110), max(size[1] // 500, 1)
+            )
         side = SPRITE_SHARE * size[1]
         for number in np.argsort(-depth, kind="stable").tolist():
             edge = max(round(side * scale[number]), 4)
@@ -86,12 +88,20 @@ class Cloud:
         for number, name in enumerate(self.axes, 1):
             at = (ex[number], ey[number])
             pen.text(
-                at, name, (40, 40, 40), font, anchor="mm", stroke_width=max(size[1] // 250, 1), stroke_fill="white"
+                at,
+                name,
+                (40, 40, 40),
+                font,
+                anchor="mm",
+                stroke_width=max(size[1] // 250, 1),
+                stroke_fill="white",
             )
         return np.asarray(sheet)
 
 
-def _project(at: Floats, size: tuple[int, int], unit: float, yaw: float) -> tuple[Floats, Floats, Floats, Floats]:
+def _project(
+    at: Floats, size: tuple[int, int], unit: float, yaw: float
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Return where points [n, 3] are seen, x, y in pixels (`unit` of them are 1), their depth and their scale."""
     a = at[:, 0] * math.cos(yaw) + at[:, 1] * math.sin(yaw)
     b = -at[:, 0] * math.sin(yaw) + at[:, 1] * math.cos(yaw)
@@ -109,7 +119,14 @@ def write_animation(cloud: Cloud, path: Path, tell: Tell = lambda n: None) -> Pa
         tell(1)
     buffer = io.BytesIO()
     frames[0].save(
-        buffer, "WEBP", save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=45, method=4
+        buffer,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=FRAME_MS,
+        loop=0,
+        quality=45,
+        method=4,
     )
     target = path.with_name(path.name + ".webp")
     with replacing(target) as temporary:
@@ -120,7 +137,9 @@ def write_animation(cloud: Cloud, path: Path, tell: Tell = lambda n: None) -> Pa
 def pca(space: Space, count: int = 600, seed: int = 0) -> Cloud:
     """Lay at most `count` places out by their first three principal components, fitted to all of the space."""
     components = Components.fit(space.vectors.embedding)
-    names = [f"component {n} ({share:.0%})" for n, share in enumerate(components.shares.tolist(), 1)]
+    names = [
+        f"component {n} ({share:.0%})" for n, share in enumerate(components.shares.tolist(), 1)
+    ]
     return _cloud(
         space,
         count,
@@ -136,7 +155,8 @@ def pca(space: Space, count: int = 600, seed: int = 0) -> Cloud:
 def tsne(space: Space, count: int = 600, perplexity: float = PERPLEXITY, seed: int = 0) -> Cloud:
     """Lay at most `count` places out by t-SNE in three dimensions (van der Maaten and Hinton 2008).
 
-    Raises `ExploreError` when there are fewer than `FEWEST` places, or not three times the perplexity.
+    Raises `ExploreError` when there are fewer than `FEWEST` places, or not three times the
+    perplexity.
     """
     chosen = min(count, len(space.vectors))
     if chosen < max(FEWEST, 3 * perplexity):
@@ -150,7 +170,8 @@ def tsne(space: Space, count: int = 600, perplexity: float = PERPLEXITY, seed: i
         from threadpoolctl import threadpool_limits
 
         model = TSNE(3, perplexity=perplexity, init="pca", random_state=seed)
-        with threadpool_limits(1):  # two threads on a busy machine wait for each other at every step
+        # two threads on a busy machine wait for each other at every step
+        with threadpool_limits(1):
             fitted = model.fit_transform(vectors.astype(np.float64))
         return np.asarray(fitted, np.float64)
 
@@ -179,5 +200,11 @@ def _cloud(
     vectors = space.vectors.embedding[rows]
     colours = Colours.fit(space.vectors.embedding).rgb(vectors)
     return Cloud(
-        title, lead.format(f"{len(rows):,}"), axes, lay_out(vectors), space.rows(rows), colours, space.channels
+        title,
+        lead.format(f"{len(rows):,}"),
+        axes,
+        lay_out(vectors),
+        space.rows(rows),
+        colours,
+        space.channels,
     )

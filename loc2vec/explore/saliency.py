@@ -26,8 +26,9 @@ SHOWN = 4  # channels that get a map of their own on paper
 class Saliency:
     """How far the vector of a place moves: without each channel, float64 [12], and without parts of the ground.
 
-    `regions` float64 [h, w]: the mean over all squares that hold it, emptied in every channel; `by_channel`
-    float64 [12, h, w]: emptied in one channel. The distance to the empty tile's vector gives the scale (`empty`).
+    `regions` float64 [h, w]: the mean over all squares that hold it, emptied in every channel;
+    `by_channel` float64 [12, h, w]: emptied in one channel. The distance to the empty tile's vector
+    gives the scale (`empty`).
     """
 
     view: View
@@ -54,12 +55,23 @@ class Saliency:
         """Draw the tile, where it matters, the strongest channels, and what each channel counts."""
         figure = new_figure(10.4, 4.9, self.title, self.lead)
         size, order = self.view.tile.shape[1], self._order()
-        panels = [("the tile", self.view.picture), ("all channels", self._over(self.regions, self.regions.max(), size))]
+        panels = [
+            ("the tile", self.view.picture),
+            ("all channels", self._over(self.regions, self.regions.max(), size)),
+        ]
         high = float(self.by_channel.max())
-        panels += [(self.channels[n], self._over(self.by_channel[n], high, size)) for n in order[:SHOWN]]
+        panels += [
+            (self.channels[n], self._over(self.by_channel[n], high, size)) for n in order[:SHOWN]
+        ]
         for number, (name, picture) in enumerate(panels):
             side = 1.62
-            axes = axes_in(figure, 0.15 + number % 3 * (side + 0.12), 1.0 + number // 3 * (side + 0.24), side, side)
+            axes = axes_in(
+                figure,
+                0.15 + number % 3 * (side + 0.12),
+                1.0 + number // 3 * (side + 0.24),
+                side,
+                side,
+            )
             show_tile(axes, picture)
             axes.set_title(name, fontsize=8, pad=3)
         axes = axes_in(figure, 7.75, 1.0, 2.4, 3.1)
@@ -71,9 +83,16 @@ class Saliency:
     def page(self) -> str:
         """Return a page on which the maps of all channels can be laid over the tile."""
         size, high = self.view.tile.shape[1], float(self.by_channel.max())
-        over = [("all channels", f"at most {self.regions.max():.2f}", heat(self.regions, self.regions.max(), size))]
+        over = [
+            (
+                "all channels",
+                f"at most {self.regions.max():.2f}",
+                heat(self.regions, self.regions.max(), size),
+            )
+        ]
         over += [
-            (self.channels[n], f"{self.channel[n]:.2f}", heat(self.by_channel[n], high, size)) for n in self._order()
+            (self.channels[n], f"{self.channel[n]:.2f}", heat(self.by_channel[n], high, size))
+            for n in self._order()
         ]
         return page(self.title, self.lead, [Layers(self.view.picture, over)], self.channels)
 
@@ -86,9 +105,16 @@ class Saliency:
 
 
 def saliency(ground: Ground, place: LonLat, tell: Tell = lambda n: None) -> Saliency:
-    """Empty channels and squares of the tile of a place, and see how far its vector moves; tells of each map made."""
+    """Empty channels and squares of the tile of a place, and see how far its vector moves.
+
+    Tells of each map made.
+    """
     view = ground.view(place)
-    empty = float(np.linalg.norm(np.diff(ground.encode(np.stack([view.tile, np.zeros_like(view.tile)])), axis=0)))
+    empty = float(
+        np.linalg.norm(
+            np.diff(ground.encode(np.stack([view.tile, np.zeros_like(view.tile)])), axis=0)
+        )
+    )
     regions = occlusion(ground.encode, view.tile, None)
     tell(1)
     by_channel = []
@@ -103,10 +129,13 @@ def saliency(ground: Ground, place: LonLat, tell: Tell = lambda n: None) -> Sali
 def occlusion(encode: Encode, tile: Pixels, channel: int | None) -> Floats:
     """Return how far the vector moves without each square of ground, float64 [h, w], in one channel or in all.
 
-    Squares of `PATCH` pixels overlap, `STEP` apart; each cell of the map is the mean of those that hold it.
+    Squares of `PATCH` pixels overlap, `STEP` apart; each cell of the map is the mean of those that
+    hold it.
     """
     size = tile.shape[1]
-    corners = [(y, x) for y in range(0, size - PATCH + 1, STEP) for x in range(0, size - PATCH + 1, STEP)]
+    corners = [
+        (y, x) for y in range(0, size - PATCH + 1, STEP) for x in range(0, size - PATCH + 1, STEP)
+    ]
     number = slice(None) if channel is None else slice(channel, channel + 1)
     holding = [(y, x) for y, x in corners if tile[number, y : y + PATCH, x : x + PATCH].any()]
     (whole,) = encode(tile[None])

@@ -21,9 +21,10 @@ Tell = Callable[[int], object]  # how many are done since it was told last
 class Ground:
     """What can be known of any place.
 
-    `draw` returns tiles uint8 [n, 12, H, W] of places (and raises an error outside the data), `encode` their vectors,
-    `name` what people call a place, and `locate` the place that "lat,lon" or a name means; `chart(box, width)` is a map
-    picture in Web Mercator, uint8 [H, width, 3]. `title`: what all of it is called.
+    `draw` returns tiles uint8 [n, 12, H, W] of places (and raises an error outside the data),
+    `encode` their vectors, `name` what people call a place, and `locate` the place that "lat,lon"
+    or a name means; `chart(box, width)` is a map picture in Web Mercator, uint8 [H, width, 3].
+    `title`: what all of it is called.
     """
 
     draw: Callable[[Sequence[LonLat]], Pixels]
@@ -42,7 +43,9 @@ class Ground:
     def views(self, places: Sequence[LonLat]) -> list[View]:
         """Look at places."""
         tiles = self.draw(places)
-        return [View(place, self.name(place), tile) for place, tile in zip(places, tiles, strict=True)]
+        return [
+            View(place, self.name(place), tile) for place, tile in zip(places, tiles, strict=True)
+        ]
 
     def embed(self, views: Sequence[View]) -> Vector:
         """Return the vectors of what was looked at: float32 [n, D]."""
@@ -58,8 +61,8 @@ class Ground:
 class Space(Ground):
     """Places with vectors, all of which are finite.
 
-    `nearest(vector, k, apart_from, metres)` gives the `k` nearest rows of `vectors`, nearest first, that lie at least
-    so far from these places on the ground.
+    `nearest(vector, k, apart_from, metres)` gives the `k` nearest rows of `vectors`, nearest first,
+    that lie at least so far from these places on the ground.
     """
 
     vectors: Vectors
@@ -73,7 +76,9 @@ class Space(Ground):
     def require(self, k: int, what: str = "k") -> None:
         """Raise `ExploreError` unless there are `k` places with vectors."""
         if k > len(self.vectors):
-            raise ExploreError(f"{what} = {k}: only {len(self.vectors)} places are indexed; ask for fewer")
+            raise ExploreError(
+                f"{what} = {k}: only {len(self.vectors)} places are indexed; ask for fewer"
+            )
 
 
 def place_of(found: Neighbor) -> LonLat:

@@ -41,12 +41,18 @@ class Walks:
 
 
 def random_walks(
-    space: Space, start: LonLat, steps: int = 6, k: int = 5, apart_m: float = 1000.0, walks: int = 3, seed: int = 0
+    space: Space,
+    start: LonLat,
+    steps: int = 6,
+    k: int = 5,
+    apart_m: float = 1000.0,
+    walks: int = 3,
+    seed: int = 0,
 ) -> Walks:
     """Walk at random from `start`, `walks` times: each step to one of the `k` nearest in the space.
 
-    No two places of a walk lie nearer than `apart_m` to each other on the ground. Raises `ExploreError` when `k` is
-    more than there are, or there is nowhere to go.
+    No two places of a walk lie nearer than `apart_m` to each other on the ground. Raises
+    `ExploreError` when `k` is more than there are, or there is nowhere to go.
     """
     space.require(k)
     view = space.view(start)
@@ -57,7 +63,9 @@ def random_walks(
 
     found = []
     for number in range(walks):
-        way = walk(nearest, lambda row: space.vectors.embedding[row], vector, steps, k, seed + number)
+        way = walk(
+            nearest, lambda row: space.vectors.embedding[row], vector, steps, k, seed + number
+        )
         if not way:
             raise ExploreError(
                 f"no indexed place lies {apart_m:.0f} m from the start: take a smaller distance, or a larger index"
@@ -68,9 +76,14 @@ def random_walks(
 
 def _steps(start: View, vector: Vector, way: Sequence[Neighbor], space: Space) -> list[Step]:
     views = [start, *space.views([place_of(step) for step in way])]
-    vectors = np.stack([vector, *(space.vectors.embedding[step.id] for step in way)]).astype(np.float64)
+    vectors = np.stack([vector, *(space.vectors.embedding[step.id] for step in way)]).astype(
+        np.float64
+    )
     distances = [0.0, *np.linalg.norm(np.diff(vectors, axis=0), axis=1).tolist()]
-    lat, lon = np.array([view.place.lat for view in views]), np.array([view.place.lon for view in views])
+    lat, lon = (
+        np.array([view.place.lat for view in views]),
+        np.array([view.place.lon for view in views]),
+    )
     ground = [0.0, *ground_distance_m(lat[:-1], lon[:-1], lat[1:], lon[1:]).tolist()]
     return [Step(*row) for row in zip(views, distances, ground, strict=True)]
 

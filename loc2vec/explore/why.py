@@ -8,7 +8,16 @@ from loc2vec.embed.occlusion import Why, why
 from loc2vec.explore.space import Ground
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.page import Layers, page
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, bars, drawable, new_figure, show_tile, tile_scale
+from loc2vec.paper.plot import (
+    CLASSES,
+    Figure,
+    axes_in,
+    bars,
+    drawable,
+    new_figure,
+    show_tile,
+    tile_scale,
+)
 from loc2vec.paper.strips import View
 from tiling.values import LonLat
 
@@ -65,4 +74,6 @@ class Comparison:
 def compare(ground: Ground, a: LonLat, b: LonLat) -> Comparison:
     """Find which channels make two places alike or different."""
     one, other = ground.views([a, b])
-    return Comparison(one, other, why(ground.encode, one.tile, other.tile), ground.channels, ground.side_m)
+    return Comparison(
+        one, other, why(ground.encode, one.tile, other.tile), ground.channels, ground.side_m
+    )

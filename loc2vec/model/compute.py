@@ -13,7 +13,8 @@ from loc2vec.errors import DeviceError
 
 Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, W] -> [n, D]
 
-# Tiles at once. Each takes 9 MB; on the CPU 64 at once are at most 4 % faster than 16 and take 430 MB more.
+# Tiles at once. Each takes 9 MB; on the CPU 64 at once are at most 4 % faster than 16 and take 430
+# MB more.
 BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
@@ -26,7 +27,9 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # unknown name; torch built without CUDA
-        raise DeviceError(f"device {name!r} is not usable here ({_first_line(error)}): try cpu") from error
+        raise DeviceError(
+            f"device {name!r} is not usable here ({_first_line(error)}): try cpu"
+        ) from error
     return device
 
 
@@ -36,7 +39,10 @@ def batch_size_on(device: torch.device) -> int:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 itself; without, the CPU falls back to slow loops."""
+    """Tell whether the device computes bfloat16 itself.
+
+    Without, the CPU falls back to slow loops.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -50,8 +56,9 @@ def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
 def keep_freed_memory(device: torch.device) -> None:
     """Where networks run on the CPU, make glibc keep what is freed instead of giving it back to the system.
 
-    Large tensors are otherwise mapped afresh every time: page faults took 40 % of a training step, 50 % of encoding.
-    All threads share what is kept: else each new one would keep the most that it ever needed, for ever.
+    Large tensors are otherwise mapped afresh every time: page faults took 40 % of a training step,
+    50 % of encoding. All threads share what is kept: else each new one would keep the most that it
+    ever needed, for ever.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries
     if device.type == "cpu" and mallopt is not None:
@@ -63,11 +70,17 @@ def keep_freed_memory(device: torch.device) -> None:
 def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
     """Move tiles uint8 [n, 12, H, W] to the device, channels last: the layout that convolves fastest."""
     writable = np.require(tiles, requirements=["C", "W"])  # torch shares no other memory
-    return torch.from_numpy(writable).to(device, non_blocking=True).to(memory_format=torch.channels_last)
+    return (
+        torch.from_numpy(writable)
+        .to(device, non_blocking=True)
+        .to(memory_format=torch.channels_last)
+    )
 
 
 @torch.inference_mode()
-def encode_tiles(model: nn.Module, tiles: NDArray[np.uint8], batch_size: int | None = None) -> NDArray[np.float32]:
+def encode_tiles(
+    model: nn.Module, tiles: NDArray[np.uint8], batch_size: int | None = None
+) -> NDArray[np.float32]:
     """Encode tiles uint8 [n, 12, H, W] as float32 [n, D] with a model that is in eval mode."""
     device = next(model.parameters()).device
     at_once = batch_size or batch_size_on(device)

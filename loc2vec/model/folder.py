@@ -48,14 +48,23 @@ class Model:
 
 
 def save_model(
-    folder: Path, network: nn.Module, config: ModelConfig, more: Callable[[Path], object] = lambda folder: None
+    folder: Path,
+    network: nn.Module,
+    config: ModelConfig,
+    more: Callable[[Path], object] = lambda folder: None,
 ) -> None:
     """Write a model folder, in place of what stood there; `more` adds to it."""
     with replacing_folder(folder) as temporary:
         more(temporary)
         save_weights(network, temporary / WEIGHTS)
-        about = {"sha256": sha256_of(temporary / WEIGHTS), "licence": LICENCE, "attribution": ATTRIBUTION}
-        write_json(temporary / CONFIG, asdict(config) | {"geometry": config.geometry.as_values()} | about)
+        about = {
+            "sha256": sha256_of(temporary / WEIGHTS),
+            "licence": LICENCE,
+            "attribution": ATTRIBUTION,
+        }
+        write_json(
+            temporary / CONFIG, asdict(config) | {"geometry": config.geometry.as_values()} | about
+        )
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -64,14 +73,22 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which others may read, too; `save_file` gives them to the owner alone."""
+    """Write tensors as safetensors, which others may read, too.
+
+    `save_file` gives them to the owner alone.
+    """
     path.write_bytes(save(tensors))
 
 
 def load_model(folder: Path) -> Model:
-    """Rebuild a model on the CPU, in eval mode; `ModelError` when something is missing or altered."""
+    """Rebuild a model on the CPU, in eval mode.
+
+    `ModelError` when something is missing or altered.
+    """
     if not folder.is_dir():
-        raise ModelError(f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}")
+        raise ModelError(
+            f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}"
+        )
     config, sha256 = _read_config(folder)
     if config.encoder not in ENCODERS:
         raise ModelError(
@@ -80,13 +97,17 @@ def load_model(folder: Path) -> Model:
         )
     found = _sha256_of_weights(folder / WEIGHTS)
     if found != sha256:
-        raise ModelError(f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})")
+        raise ModelError(
+            f"{folder / WEIGHTS} was altered (SHA-256 {found[:12]}, expected {sha256[:12]})"
+        )
     try:
         config = replace(config, options=asdict(options_of(config.encoder, config.options)))
         network = build(config.encoder, config.geometry.scales, **config.options)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (EncoderError, SafetensorError, RuntimeError) as error:
-        raise ModelError(f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}") from error
+        raise ModelError(
+            f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}"
+        ) from error
     return Model(config, network.eval(), sha256)
 
 
@@ -96,7 +117,8 @@ def _read_config(folder: Path) -> tuple[ModelConfig, str]:
         config = ModelConfig(
             name=values["name"],
             encoder=values["encoder"],
-            options={"dim": values["options"]["dim"], **values["options"]},  # every encoder has a dim
+            # every encoder has a dim
+            options={"dim": values["options"]["dim"], **values["options"]},
             channels=tuple(values["channels"]),
             geometry=TileGeometry(**values["geometry"]),
             fingerprint=values["fingerprint"],

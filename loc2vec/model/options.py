@@ -5,5 +5,8 @@ import click
 from loc2vec.model.folder import DEFAULT_MODEL
 
 model_option = click.option(
-    "--model", default=DEFAULT_MODEL, show_default=True, help="Name of a shipped model, or a model folder."
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Name of a shipped model, or a model folder.",
 )

@@ -1,9 +1,9 @@
 """Vectors as colours: their first three principal components, fitted once for all that is shown together.
 
-The first component goes from blue to yellow, the second from dark to light, the third from green to red, in Oklab
-(Ottosson 2020, https://bottosson.github.io/posts/oklab/), where equal steps look equal: who sees no difference
-between green and red still sees the first two. Lightness keeps to the middle, so that every colour shows on white
-and on black.
+The first component goes from blue to yellow, the second from dark to light, the third from green to
+red, in Oklab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), where equal steps look
+equal: who sees no difference between green and red still sees the first two. Lightness keeps to the
+middle, so that every colour shows on white and on black.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,11 @@ BLUE_YELLOW = (0.0, 0.13)
 GREEN_RED = (0.0, 0.11)
 # The matrices of Oklab: to the roots of the cones' answers, and from their cubes to linear sRGB.
 TO_CONES = np.array(
-    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    [
+        [1, 0.3963377774, 0.2158037573],
+        [1, -0.1055613458, -0.0638541728],
+        [1, -0.0894841775, -1.2914855480],
+    ]
 )
 TO_LINEAR = np.array(
     [
@@ -38,7 +42,8 @@ TO_LINEAR = np.array(
 class Components:
     """The first principal components of vectors: `mean` [D], `axes` [k, D] of length 1, `shares` [k] of the variance.
 
-    An axis points to where its greatest loading is positive, so that the same vectors always give the same axes.
+    An axis points to where its greatest loading is positive, so that the same vectors always give
+    the same axes.
     """
 
     mean: Floats
@@ -47,7 +52,10 @@ class Components:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], count: int = 3) -> Self:
-        """Fit to vectors [n, D]; rows that are not finite are left out. Raises `InputError` when none is left."""
+        """Fit to vectors [n, D].
+
+        Rows that are not finite are left out. Raises `InputError` when none is left.
+        """
         rows = _finite(vectors)
         rows = rows[:: -(-len(rows) // FIT_ROWS)].astype(np.float64)
         mean = rows.mean(0)
@@ -56,7 +64,9 @@ class Components:
         greatest = axes[np.arange(len(axes)), np.abs(axes).argmax(1)]
         lacking = ((0, count - len(axes)), (0, 0))  # vectors of fewer numbers have no further axis
         shares = values[:count] / (values.sum() or 1.0)
-        return cls(mean, np.pad(axes * np.sign(greatest)[:, None], lacking), np.pad(shares, lacking[0]))
+        return cls(
+            mean, np.pad(axes * np.sign(greatest)[:, None], lacking), np.pad(shares, lacking[0])
+        )
 
     def project(self, vectors: NDArray[np.floating]) -> Floats:
         """Return the coordinates of vectors [n, D] along the axes: float64 [n, k]."""
@@ -74,16 +84,24 @@ class Colours:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating]) -> Self:
-        """Fit to vectors [n, D], those of a whole map or index; rows that are not finite are left out."""
+        """Fit to vectors [n, D], those of a whole map or index.
+
+        Rows that are not finite are left out.
+        """
         components = Components.fit(vectors)
-        low, high = np.percentile(components.project(_finite(vectors)), [TAIL_PERCENT, 100 - TAIL_PERCENT], axis=0)
+        low, high = np.percentile(
+            components.project(_finite(vectors)), [TAIL_PERCENT, 100 - TAIL_PERCENT], axis=0
+        )
         return cls(components, low, high)
 
     def rgb(self, vectors: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Return the colours of finite vectors [n, D]: uint8 [n, 3]."""
-        span = np.where(self.high > self.low, self.high - self.low, np.inf)  # what never differs is in the middle
+        # what never differs is in the middle
+        span = np.where(self.high > self.low, self.high - self.low, np.inf)
         middle = (self.low + self.high) / 2
-        blue_yellow, lightness, green_red = np.clip(2 * (self.components.project(vectors) - middle) / span, -1, 1).T
+        blue_yellow, lightness, green_red = np.clip(
+            2 * (self.components.project(vectors) - middle) / span, -1, 1
+        ).T
         axes = ((lightness, LIGHTNESS), (green_red, GREEN_RED), (blue_yellow, BLUE_YELLOW))
         return _srgb(np.stack([centre + reach * value for value, (centre, reach) in axes], axis=1))
 
@@ -96,8 +114,12 @@ def _finite(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _srgb(oklab: Floats) -> NDArray[np.uint8]:
-    """Turn Oklab [n, 3] into sRGB uint8 [n, 3]; what a screen cannot show gets its nearest primaries."""
+    """Turn Oklab [n, 3] into sRGB uint8 [n, 3].
+
+    What a screen cannot show gets its nearest primaries.
+    """
     linear = np.clip((oklab @ TO_CONES.T) ** 3 @ TO_LINEAR.T, 0, 1)
-    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    # IEC 61966-2-1
+    shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     rgb: NDArray[np.uint8] = (shown * 255).round().astype(np.uint8)
     return rgb

@@ -8,9 +8,11 @@ from tiling.values import PALETTE
 
 Pixels = NDArray[np.uint8]
 
-HEAT = ((255, 255, 255), (253, 208, 80), (213, 94, 0), (90, 0, 60))  # light to dark, told apart without colour, too
+# light to dark, told apart without colour, too
+HEAT = ((255, 255, 255), (253, 208, 80), (213, 94, 0), (90, 0, 60))
 
-RELIEF, LAND = 1.5, 242.0  # how much the map shows through colours, and the grey level that changes nothing
+# how much the map shows through colours, and the grey level that changes nothing
+RELIEF, LAND = 1.5, 242.0
 
 
 def only_channel(tile: Pixels, channel: int) -> Pixels:
@@ -18,12 +20,19 @@ def only_channel(tile: Pixels, channel: int) -> Pixels:
     cover = tile[channel, :, :, None] / 255
     ink = 0.6 * np.array(PALETTE[channel])
     rgb = 250 + cover * (ink - 250)
-    return np.concatenate([rgb, np.full((*tile.shape[1:], 1), 255)], axis=2).round().astype(np.uint8)
+    return (
+        np.concatenate([rgb, np.full((*tile.shape[1:], 1), 255)], axis=2).round().astype(np.uint8)
+    )
 
 
 def heat(values: NDArray[np.float64], high: float, size: int) -> Pixels:
-    """Return values [h, w] as a picture `size` pixels a side, smooth in between; `high` has the strongest colour."""
-    smooth = Image.fromarray(values.astype(np.float32)).resize((size, size), Image.Resampling.BICUBIC)
+    """Return values [h, w] as a picture `size` pixels a side, smooth in between.
+
+    `high` has the strongest colour.
+    """
+    smooth = Image.fromarray(values.astype(np.float32)).resize(
+        (size, size), Image.Resampling.BICUBIC
+    )
     share = np.clip(np.asarray(smooth, np.float64) / (high or 1.0), 0, 1)
     at = share * (len(HEAT) - 1)
     low = np.minimum(at.astype(int), len(HEAT) - 2)
@@ -42,4 +51,6 @@ def tinted(chart: Pixels, over: Pixels) -> Pixels:
 def laid_over(picture: Pixels, over: Pixels, strength: float = 0.75) -> Pixels:
     """Return a picture [H, W, 3] with another [H, W, 4] over it."""
     alpha = over[:, :, 3:] / 255 * strength
-    return (picture + alpha * (over[:, :, :3] - picture.astype(np.float64))).round().astype(np.uint8)
+    return (
+        (picture + alpha * (over[:, :, :3] - picture.astype(np.float64))).round().astype(np.uint8)
+    )

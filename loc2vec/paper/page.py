@@ -23,11 +23,14 @@ COLUMNS = 32  # of sprites in their common picture
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Points of a plot that can be turned (three coordinates) or moved (two); each shows its tile when pointed at.
+    """Points of a plot that can be turned (three coordinates) or moved (two).
 
-    `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`: what is said of each; `groups`: the legend (name,
-    "#rrggbb"); `sprites`: the tiles themselves are the points; `below`: a picture under them, in whose pixels
-    they lie then, from its upper left corner; `radius` of a point in pixels, 0 where the picture shows it already.
+    Each shows its tile when pointed at.
+
+    `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`: what is said of each; `groups`: the
+    legend (name, "#rrggbb"); `sprites`: the tiles themselves are the points; `below`: a picture
+    under them, in whose pixels they lie then, from its upper left corner; `radius` of a point in
+    pixels, 0 where the picture shows it already.
     """
 
     at: NDArray[np.floating]
@@ -55,9 +58,13 @@ Section = Points | Layers | Sequence[Row]
 def page(title: str, lead: str, sections: Sequence[Section], channels: Sequence[str]) -> str:
     """Return one HTML page of several sections; `channels` are the names of those of the tiles."""
     source = resources.files("loc2vec.paper").joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
     values = {"title": title, "lead": lead, "attribution": ATTRIBUTION, "channels": list(channels)}
-    return environment.from_string(source).render(sections=[_section(one) for one in sections], **values)
+    return environment.from_string(source).render(
+        sections=[_section(one) for one in sections], **values
+    )
 
 
 def data_url(picture: Pixels, quality: int = 82) -> str:
@@ -71,15 +78,23 @@ def _section(section: Section) -> dict[str, Any]:
     if isinstance(section, Points):
         return _points(section)
     if isinstance(section, Layers):
-        over = [{"name": name, "said": said, "url": data_url(picture)} for name, said, picture in section.over]
+        over = [
+            {"name": name, "said": said, "url": data_url(picture)}
+            for name, said, picture in section.over
+        ]
         return {"kind": "layers", "base": data_url(section.base, 90), "over": over}
-    return {"kind": "strips", "rows": [{"title": row.title, "cells": [_cell(c) for c in row.cells]} for row in section]}
+    return {
+        "kind": "strips",
+        "rows": [{"title": row.title, "cells": [_cell(c) for c in row.cells]} for row in section],
+    }
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
     return {
         "url": None if cell.picture is None else data_url(cell.picture),
-        "channels": None if cell.tile is None else data_url(np.concatenate(list(cell.tile), axis=1)),
+        "channels": None
+        if cell.tile is None
+        else data_url(np.concatenate(list(cell.tile), axis=1)),
         "heading": cell.heading,
         "lines": list(cell.lines),
         "frame": cell.frame,

@@ -30,8 +30,13 @@ class Painting:
         """The box around all squares, degrees; `ExploreError` where that is no map any more."""
         dy = (0.5 + MARGIN) * self.spacing_m / 110_500
         dx = dy / max(np.cos(np.radians(np.abs(self.lat).max())), 0.01)
-        box = Box(self.lon.min() - dx, self.lat.min() - dy, self.lon.max() + dx, self.lat.max() + dy)
-        if max(box.east - box.west, box.north - box.south) > WIDEST_DEG or max(abs(box.south), box.north) > MAX_LAT:
+        box = Box(
+            self.lon.min() - dx, self.lat.min() - dy, self.lon.max() + dx, self.lat.max() + dy
+        )
+        if (
+            max(box.east - box.west, box.north - box.south) > WIDEST_DEG
+            or max(abs(box.south), box.north) > MAX_LAT
+        ):
             raise ExploreError(
                 f"the places lie {box.east - box.west:.0f} by {box.north - box.south:.0f} degrees apart: "
                 "give a --bbox of one town"

@@ -36,7 +36,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT, "ytick.color": FAINT,
     "axes.titlesize": 10, "axes.titlelocation": "left",
 }  # fmt: skip
-TILE_IN, GAP_IN, LINE_IN = 1.22, 0.14, 0.155  # a side of a tile, between tiles, and a line of small text
+# a side of a tile, between tiles, and a line of small text
+TILE_IN, GAP_IN, LINE_IN = 1.22, 0.14, 0.155
 SMALL = 8.5
 LETTERS = 19  # of small text under a tile
 FEWEST_DENSE = 8  # points whose density is drawn
@@ -98,8 +99,17 @@ def new_figure(width_in: float, height_in: float, title: str, lead: str = "") ->
         top = 1 - EDGE_IN / height_in
         figure.text(EDGE_IN / width_in, top, drawable(title), fontsize=13, weight="bold", va="top")
         wrapped = textwrap.fill(lead, int((width_in - 2 * EDGE_IN) * 13.2))
-        figure.text(EDGE_IN / width_in, top - 0.27 / height_in, wrapped, fontsize=9, color=FAINT, va="top")
-        figure.text(1 - EDGE_IN / width_in, 0.1 / height_in, ATTRIBUTION, fontsize=7.5, color=FAINT, ha="right")
+        figure.text(
+            EDGE_IN / width_in, top - 0.27 / height_in, wrapped, fontsize=9, color=FAINT, va="top"
+        )
+        figure.text(
+            1 - EDGE_IN / width_in,
+            0.1 / height_in,
+            ATTRIBUTION,
+            fontsize=7.5,
+            color=FAINT,
+            ha="right",
+        )
     return figure
 
 
@@ -107,10 +117,14 @@ def axes_in(figure: Figure, left: float, top: float, width: float, height: float
     """Add axes at a place in inches from the upper left corner."""
     whole, high = figure.get_size_inches()
     with mpl.rc_context(STYLE):
-        return figure.add_axes((left / whole, 1 - (top + height) / high, width / whole, height / high))
+        return figure.add_axes(
+            (left / whole, 1 - (top + height) / high, width / whole, height / high)
+        )
 
 
-def show_tile(axes: Axes, picture: NDArray[np.uint8], frame: str = FAINT, weight: float = 0.6) -> None:
+def show_tile(
+    axes: Axes, picture: NDArray[np.uint8], frame: str = FAINT, weight: float = 0.6
+) -> None:
     """Show a picture without ticks in a thin frame."""
     axes.imshow(picture, interpolation="antialiased")
     axes.set_xticks([])
@@ -121,15 +135,21 @@ def show_tile(axes: Axes, picture: NDArray[np.uint8], frame: str = FAINT, weight
         spine.set_linewidth(weight)
 
 
-def tile_scale(figure: Figure, side_m: float, left: float, bottom: float, tile_in: float = TILE_IN) -> None:
+def tile_scale(
+    figure: Figure, side_m: float, left: float, bottom: float, tile_in: float = TILE_IN
+) -> None:
     """Draw the scale of tiles, and where their north is, `left` and `bottom` inches from the lower left corner."""
     whole, high = figure.get_size_inches()
     bar_m = side_m / 4
     bar = tile_in / 4 / whole
     x, y = left / whole, bottom / high
-    figure.add_artist(Rectangle((x, y), bar, 0.03 / high, transform=figure.transFigure, color=INK, lw=0))
+    figure.add_artist(
+        Rectangle((x, y), bar, 0.03 / high, transform=figure.transFigure, color=INK, lw=0)
+    )
     text = f"{bar_m:.0f} m    tiles are {side_m:.0f} m × {side_m:.0f} m, north ↑"
-    figure.text(x + bar + 0.08 / whole, y + 0.015 / high, text, fontsize=7.5, color=FAINT, va="center")
+    figure.text(
+        x + bar + 0.08 / whole, y + 0.015 / high, text, fontsize=7.5, color=FAINT, va="center"
+    )
 
 
 def sheet(strips: Strips) -> Figure:
@@ -144,7 +164,9 @@ def sheet(strips: Strips) -> Figure:
     for row, height in zip(strips.rows, heights, strict=True):
         high = figure.get_size_inches()[1]
         if row.title:
-            figure.text(EDGE_IN / width, 1 - top / high, row.title, fontsize=9.5, va="top", weight="bold")
+            figure.text(
+                EDGE_IN / width, 1 - top / high, row.title, fontsize=9.5, va="top", weight="bold"
+            )
         y = top + (0.24 if row.title else 0)
         for column, cell in enumerate(row.cells):
             _cell(figure, cell, EDGE_IN + column * (TILE_IN + GAP_IN), y)
@@ -165,7 +187,9 @@ def _row_height(title: str, cells: Sequence[Cell]) -> float:
 
 
 def _lines(cell: Cell) -> list[str]:
-    lines = [part for line in map(drawable, cell.lines) for part in textwrap.wrap(line, LETTERS) or [""]]
+    lines = [
+        part for line in map(drawable, cell.lines) for part in textwrap.wrap(line, LETTERS) or [""]
+    ]
     return [cell.heading, *lines] if cell.heading else lines
 
 
@@ -183,11 +207,15 @@ def _cell(figure: Figure, cell: Cell, left: float, top: float) -> None:
                     color=INK if heading else FAINT)  # fmt: skip
 
 
-def bars(axes: Axes, names: Sequence[str], values: NDArray[np.floating], colours: Sequence[str]) -> None:
+def bars(
+    axes: Axes, names: Sequence[str], values: NDArray[np.floating], colours: Sequence[str]
+) -> None:
     """Draw one bar a name, the first on top, with its value behind it."""
     rows = np.arange(len(names))
     axes.barh(rows, values, color=colours, height=0.7)
-    axes.set_yticks(rows, [textwrap.shorten(name, 34, placeholder="…") for name in names], fontsize=SMALL)
+    axes.set_yticks(
+        rows, [textwrap.shorten(name, 34, placeholder="…") for name in names], fontsize=SMALL
+    )
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     low, high = min(float(values.min()), 0), max(float(values.max()), 0)
@@ -200,7 +228,9 @@ def bars(axes: Axes, names: Sequence[str], values: NDArray[np.floating], colours
                       fontsize=7.5, color=FAINT, ha=side, va="center")  # fmt: skip
 
 
-def scatter(axes: Axes, at: NDArray[np.floating], label: NDArray[np.int64], classes: Sequence[str]) -> None:
+def scatter(
+    axes: Axes, at: NDArray[np.floating], label: NDArray[np.int64], classes: Sequence[str]
+) -> None:
     """Draw points [n, 2], each class in its colour and shape."""
     for number, name in enumerate(classes):
         here = label == number
@@ -222,7 +252,9 @@ def densities(axes: Axes, at: NDArray[np.floating], label: NDArray[np.int64], co
 
     low, high = at.min(0), at.max(0)
     margin = 0.08 * (high - low)
-    x, y = np.meshgrid(*(np.linspace(a, b, 90) for a, b in zip(low - margin, high + margin, strict=True)))
+    x, y = np.meshgrid(
+        *(np.linspace(a, b, 90) for a, b in zip(low - margin, high + margin, strict=True))
+    )
     for number in range(count):
         points = at[label == number].T
         if points.shape[1] < FEWEST_DENSE:
@@ -243,14 +275,32 @@ def map_panel(axes: Axes, picture: NDArray[np.uint8], box: Box) -> None:
     bar_m = _round(metres / 5)
     bar = bar_m / metres
     axes.add_patch(
-        Rectangle((0.015, 0.012), bar + 0.03, 0.05, transform=axes.transAxes, color="white", alpha=0.8, lw=0, zorder=3)
+        Rectangle(
+            (0.015, 0.012),
+            bar + 0.03,
+            0.05,
+            transform=axes.transAxes,
+            color="white",
+            alpha=0.8,
+            lw=0,
+            zorder=3,
+        )
     )
-    axes.add_patch(Rectangle((0.03, 0.02), bar, 0.006, transform=axes.transAxes, color=INK, lw=0, zorder=4))
+    axes.add_patch(
+        Rectangle((0.03, 0.02), bar, 0.006, transform=axes.transAxes, color=INK, lw=0, zorder=4)
+    )
     said = f"{bar_m / 1000:g} km" if bar_m >= 1000 else f"{bar_m:g} m"
     axes.text(0.03, 0.032, said, transform=axes.transAxes, fontsize=8, va="bottom", zorder=4)
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 1.2}
     across = 26 / width
-    axes.annotate("", (1 - across, 0.98), (1 - across, 0.91), xycoords="axes fraction", arrowprops=arrow, zorder=4)
+    axes.annotate(
+        "",
+        (1 - across, 0.98),
+        (1 - across, 0.91),
+        xycoords="axes fraction",
+        arrowprops=arrow,
+        zorder=4,
+    )
     box_of_n = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
     axes.text(1 - across, 0.9, "N", transform=axes.transAxes, fontsize=9, weight="bold", ha="center", va="top",
               bbox=box_of_n, zorder=4)  # fmt: skip
@@ -263,12 +313,23 @@ def _round(metres: float) -> float:
 
 
 def row_of(
-    figure: Figure, left: float, top: float, pictures: Sequence[NDArray[np.uint8]], colour: str, share: str, said: str
+    figure: Figure,
+    left: float,
+    top: float,
+    pictures: Sequence[NDArray[np.uint8]],
+    colour: str,
+    share: str,
+    said: str,
 ) -> None:
     """Draw a row of small tiles behind a coloured bar, with a share and a sentence beside them."""
     side = 1.05
     whole, high = figure.get_size_inches()
-    bar = Rectangle((left / whole, 1 - (top + side) / high), 0.1 / whole, side / high, transform=figure.transFigure)
+    bar = Rectangle(
+        (left / whole, 1 - (top + side) / high),
+        0.1 / whole,
+        side / high,
+        transform=figure.transFigure,
+    )
     bar.set(color=colour, lw=0)
     figure.add_artist(bar)
     for number, picture in enumerate(pictures):
@@ -276,4 +337,6 @@ def row_of(
     x = left + 0.16 + len(pictures) * (side + 0.08) + 0.05
     figure.text(x / whole, 1 - top / high, share, fontsize=11, weight="bold", va="top")
     lines = [part for line in said.split(", ") for part in textwrap.wrap(line, 24)]
-    figure.text(x / whole, 1 - (top + 0.24) / high, "\n".join(lines), fontsize=8, va="top", color=FAINT)
+    figure.text(
+        x / whole, 1 - (top + 0.24) / high, "\n".join(lines), fontsize=8, va="top", color=FAINT
+    )

@@ -10,7 +10,9 @@ Pixels = NDArray[np.uint8]
 ABUT = 1.02  # squares overlap a little: the sphere of the map is not the ellipsoid of the grid
 
 
-def paint(xy: NDArray[np.floating], colours: Pixels, side_px: float, width: int, height: int) -> Pixels:
+def paint(
+    xy: NDArray[np.floating], colours: Pixels, side_px: float, width: int, height: int
+) -> Pixels:
     """Paint squares around `xy` [n, 2], pixels from the north-west: RGBA uint8 [height, width, 4], clear elsewhere.
 
     `colours` uint8 [n, 3]. Where places share pixels, these get the mean of their colours.
@@ -26,7 +28,9 @@ def paint(xy: NDArray[np.floating], colours: Pixels, side_px: float, width: int,
 def _fill(picture: Pixels, xy: NDArray[np.floating], colours: Pixels, side_px: float) -> None:
     """Fill the squares. Neighbours round their common edge to the same pixel, so that they abut."""
     limits = picture.shape[1], picture.shape[0]
-    first, end = (np.clip(np.rint(xy + shift).astype(int), 0, limits) for shift in (-side_px / 2, side_px / 2))
+    first, end = (
+        np.clip(np.rint(xy + shift).astype(int), 0, limits) for shift in (-side_px / 2, side_px / 2)
+    )
     seen = (end > first).all(1)
     first, end, colours = first[seen], end[seen], colours[seen]
     within = np.arange(math.ceil(side_px) + 1)

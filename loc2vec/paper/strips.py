@@ -32,7 +32,9 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
-    """A picture uint8 [H, W, 3], or a gap, with a heading and lines of text; `frame` is the colour of a heavy frame.
+    """A picture uint8 [H, W, 3], or a gap, with a heading and lines of text.
+
+    `frame` is the colour of a heavy frame.
 
     `tile` uint8 [12, H, W] and `place` ("lat,lon") are of the place that it shows, if it shows one.
     """
@@ -60,7 +62,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strips:
-    """Rows of pictures under a title and a sentence of explanation; `side_m`: metres of a tile, 0 if they are none."""
+    """Rows of pictures under a title and a sentence of explanation.
+
+    `side_m`: metres of a tile, 0 if they are none.
+    """
 
     title: str
     lead: str

@@ -18,7 +18,9 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
-            raise RunError("--tensorboard needs an extra: pip install 'loc2vec[tensorboard]'") from error
+            raise RunError(
+                "--tensorboard needs an extra: pip install 'loc2vec[tensorboard]'"
+            ) from error
         self._open, self._folder = SummaryWriter, str(folder)
 
     def begin(self, step: int) -> None:
@@ -33,7 +35,9 @@ class TensorBoard:
     def look(self, step: int, seen: Sample, triplets: list[Triplet]) -> None:
         """Show the histogram of each dimension and the pictures of triplets (anchor, positive, negative)."""
         for number, values in enumerate(seen.anchors.T):
-            self._writer.add_histogram(f"embedding/{number:02d}", np.ascontiguousarray(values), step)
+            self._writer.add_histogram(
+                f"embedding/{number:02d}", np.ascontiguousarray(values), step
+            )
         if triplets:
             self._writer.add_image("hard triplets", picture(triplets), step, dataformats="HWC")
         self._writer.flush()

@@ -1,7 +1,7 @@
 """Checkpoints of a run: RUN/checkpoints/step-NNNNNNNN, each a folder that appears whole under a name of its own.
 
-A checkpoint is the network, the optimiser, a readable `state.json` and the SHA-256 of the three. The last three
-are kept: a run whose newest one is damaged goes on from the one before.
+A checkpoint is the network, the optimiser, a readable `state.json` and the SHA-256 of the three.
+The last three are kept: a run whose newest one is damaged goes on from the one before.
 """
 
 import shutil
@@ -22,17 +22,22 @@ from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_js
 
 CHECKPOINTS = "checkpoints"
 KEPT = 3
-NETWORK, OPTIMIZER, STATE, HASHES = "model.safetensors", "optimizer.safetensors", "state.json", "sha256.json"
+NETWORK, OPTIMIZER, STATE, HASHES = (
+    "model.safetensors",
+    "optimizer.safetensors",
+    "state.json",
+    "sha256.json",
+)
 
 
 @dataclass(frozen=True)
 class State:
     """Where a run stands after `step` steps.
 
-    `run` says what the run is made of (configuration, tiles); `best` is the score of the best model; `plans`
-    are the numbers of steps it was to have, one more each time it was made longer; `skipped` counts the steps
-    that changed nothing because their loss or gradient was not finite; `losses` are the sum and the number of
-    the losses since the last evaluation.
+    `run` says what the run is made of (configuration, tiles); `best` is the score of the best
+    model; `plans` are the numbers of steps it was to have, one more each time it was made longer;
+    `skipped` counts the steps that changed nothing because their loss or gradient was not finite;
+    `losses` are the sum and the number of the losses since the last evaluation.
     """
 
     step: int
@@ -53,11 +58,16 @@ class Checkpoint:
     moments: dict[str, Tensor]
 
     def restore(self, network: nn.Module, optimizer: Optimizer) -> None:
-        """Put weights and moments into a network and its fresh optimiser; `RunError` when they do not fit."""
+        """Put weights and moments into a network and its fresh optimiser.
+
+        `RunError` when they do not fit.
+        """
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
-            raise RunError(f"the checkpoint is of another network: {' '.join(str(error).split())}") from error
+            raise RunError(
+                f"the checkpoint is of another network: {' '.join(str(error).split())}"
+            ) from error
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.moments.items():
@@ -82,9 +92,12 @@ def begin(out: Path, run: dict[str, Any], network: nn.Module, optimizer: Optimiz
 
 
 def continued(out: Path, state: State, run: dict[str, Any]) -> State:
-    """Return the state to go on from; `RunError` when the run in `out` was begun with other settings.
+    """Return the state to go on from.
 
-    A run may be made longer: the learning rate then follows the new plan from the step where it stands.
+    `RunError` when the run in `out` was begun with other settings.
+
+    A run may be made longer: the learning rate then follows the new plan from the step where it
+    stands.
     """
     if run["steps"] <= state.run["steps"]:
         _check_same(out, state.run, run)
@@ -111,7 +124,10 @@ def save_checkpoint(out: Path, network: nn.Module, optimizer: Optimizer, state: 
         save_weights(network, temporary / NETWORK)
         write_tensors(moments, temporary / OPTIMIZER)
         write_json(temporary / STATE, vars(state) | {"torch": torch.__version__})
-        write_json(temporary / HASHES, {name: sha256_of(temporary / name) for name in (NETWORK, OPTIMIZER, STATE)})
+        write_json(
+            temporary / HASHES,
+            {name: sha256_of(temporary / name) for name in (NETWORK, OPTIMIZER, STATE)},
+        )
     for old in checkpoints(out)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -122,7 +138,9 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
-    """Read the newest whole checkpoint of a run; also say in a line each what is wrong with newer ones.
+    """Read the newest whole checkpoint of a run.
+
+    Also say in a line each what is wrong with newer ones.
 
     Raises `RunError` when there is none.
     """
@@ -133,8 +151,12 @@ def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
         except RunError as error:
             complaints.append(str(error))
     if (out / "last").is_dir():
-        raise RunError(f"{out} was written by an earlier version, whose runs cannot be resumed: begin another")
-    raise RunError(f"nothing to resume at {out}: {'; '.join(complaints) or 'it holds no checkpoint'}")
+        raise RunError(
+            f"{out} was written by an earlier version, whose runs cannot be resumed: begin another"
+        )
+    raise RunError(
+        f"nothing to resume at {out}: {'; '.join(complaints) or 'it holds no checkpoint'}"
+    )
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -151,7 +173,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     except (UserError, OSError, KeyError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder} is damaged: {' '.join(str(error).split())}") from error
     return Checkpoint(
-        replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])), weights, moments
+        replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])),
+        weights,
+        moments,
     )
 
 

@@ -34,20 +34,44 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
     return dict(each.split("=", 1) for each in given)
 
 
-@click.command("train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first")
+@click.command(
+    "train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first"
+)
 @click.option(
-    "--tiles", required=True, help="Tile dataset to learn from: a folder, or a URL such as s3://bucket/tiles."
+    "--tiles",
+    required=True,
+    help="Tile dataset to learn from: a folder, or a URL such as s3://bucket/tiles.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Run folder to write.")
 @click.option("--validation", help="Tile dataset of other places.")
-@click.option("--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True)
-@click.option("--dim", type=click.IntRange(min=1), default=DEFAULTS.dim, show_default=True, help="Numbers of a vector.")
+@click.option(
+    "--encoder", type=click.Choice(sorted(ENCODERS)), default=DEFAULTS.encoder, show_default=True
+)
+@click.option(
+    "--dim",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.dim,
+    show_default=True,
+    help="Numbers of a vector.",
+)
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", callback=_pairs,
     help="Option of the encoder, such as norm=layer; may be given several times.",
 )  # fmt: skip
-@click.option("--places", type=click.IntRange(min=2), default=DEFAULTS.places, show_default=True, help="In a batch.")
-@click.option("--pairs", type=click.IntRange(min=1), default=DEFAULTS.pairs, show_default=True, help="Of each place.")
+@click.option(
+    "--places",
+    type=click.IntRange(min=2),
+    default=DEFAULTS.places,
+    show_default=True,
+    help="In a batch.",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=1),
+    default=DEFAULTS.pairs,
+    show_default=True,
+    help="Of each place.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
     "--loss", type=click.Choice([*sorted(LOSSES), NO_LOSS]), default=DEFAULTS.loss, show_default=True,
@@ -60,8 +84,12 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before.")
-@click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (extra `tensorboard`).")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before."
+)
+@click.option(
+    "--tensorboard", is_flag=True, help="Also write OUT/tensorboard (extra `tensorboard`)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train_command(
     tiles: str,
@@ -84,12 +112,13 @@ def train_command(
 ) -> None:
     """Train an encoder on a tile dataset.
 
-    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the end
-    OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With --validation the best
-    model is the one that finds most of the places again (recall@1), or with --loss none names most of their cells;
-    without it the one with the least loss.
+    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the
+    end OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With
+    --validation the best model is the one that finds most of the places again (recall@1), or with
+    --loss none names most of their cells; without it the one with the least loss.
     """
-    options_of(encoder, {"dim": dim, **options})  # what is wrong with them is said before the tiles are read
+    # what is wrong with them is said before the tiles are read
+    options_of(encoder, {"dim": dim, **options})
     config = TrainConfig(
         encoder=encoder,
         dim=dim,
@@ -108,7 +137,9 @@ def train_command(
     with _stop_on_interrupt() as stop:
         result = train(config, data, out, other, device, resume, stop, board, model)
     if World.of_environment().leads:
-        scores = write_report(out, other or data, other is not None, device) if result.finished else None
+        scores = (
+            write_report(out, other or data, other is not None, device) if result.finished else None
+        )
         click.echo(_as_json(result, scores) if as_json else _summary(result, scores))
     if not result.finished:
         sys.exit(INTERRUPTED)
@@ -116,7 +147,10 @@ def train_command(
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C (or SIGTERM) sets; a second one ends the program at once."""
+    """Give an event that the first Ctrl-C (or SIGTERM) sets.
+
+    A second one ends the program at once.
+    """
     stop = threading.Event()
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
@@ -142,7 +176,11 @@ def _as_json(result: TrainResult, scores: Scores | None) -> str:
 
 
 def _summary(result: TrainResult, scores: Scores | None) -> str:
-    best = "" if result.best is None else f", best {result.score} {result.best:.4f} at step {result.best_step}"
+    best = (
+        ""
+        if result.best is None
+        else f", best {result.score} {result.best:.4f} at step {result.best_step}"
+    )
     if scores is None:
         return f"stopped at step {result.step} of {result.steps}{best}: the same command with --resume goes on"
     return (

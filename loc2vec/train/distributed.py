@@ -1,8 +1,9 @@
 """Training by several processes, one a device, as `torchrun` starts them.
 
-Each process takes its share of the places of every batch. Whatever depends on the whole batch is made of the
-whole batch: batch statistics and gradients are summed over the processes, and each loss is that of all the vectors.
-So the number of processes changes the time of a run and not what it computes, but for the rounding of sums.
+Each process takes its share of the places of every batch. Whatever depends on the whole batch is
+made of the whole batch: batch statistics and gradients are summed over the processes, and each loss
+is that of all the vectors. So the number of processes changes the time of a run and not what it
+computes, but for the rounding of sums.
 """
 
 import os
@@ -25,7 +26,10 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first process evaluat
 
 @dataclass(frozen=True)
 class World:
-    """A process among all of a run: its number `rank` of `size`; `of_host` of them run on this machine."""
+    """A process among all of a run: its number `rank` of `size`.
+
+    `of_host` of them run on this machine.
+    """
 
     rank: int = 0
     size: int = 1
@@ -49,7 +53,10 @@ class World:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, in the order of their ranks; gradients flow to one's own."""
+        """Return the rows of all processes, in the order of their ranks.
+
+        Gradients flow to one's own.
+        """
         if self.size == 1:
             return rows
         whole = [torch.empty_like(rows) for _ in range(self.size)]
@@ -60,12 +67,15 @@ class World:
     def sum_gradients(self, network: nn.Module) -> None:
         """Replace each process's gradients by their sum over all: one message, since the networks are small.
 
-        `DistributedDataParallel` sends them in parts during the backward pass, which pays for large networks; but it
-        holds on to the process group, whose threads then outlive it and abort the process at its end.
+        `DistributedDataParallel` sends them in parts during the backward pass, which pays for large
+        networks; but it holds on to the process group, whose threads then outlive it and abort the
+        process at its end.
         """
         if self.size == 1:
             return
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        gradients = [
+            parameter.grad for parameter in network.parameters() if parameter.grad is not None
+        ]
         whole = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(whole)
         parts = torch.split(whole, [gradient.numel() for gradient in gradients])
@@ -88,7 +98,10 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[World, torch.device]]:
-    """Join the processes that `torchrun` started, if it did; give this one's place and its device."""
+    """Join the processes that `torchrun` started, if it did.
+
+    Give this one's place and its device.
+    """
     world, where = World.of_environment(), pick_device(device)
     if world.size == 1:
         yield world, where
@@ -102,7 +115,9 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
             )
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=where if on_gpu else None)
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=where if on_gpu else None
+    )
     try:
         yield world, where
         world.wait()  # for the first one to have written
@@ -118,7 +133,9 @@ def use_whole_batches(network: nn.Module, world: World) -> None:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(network, name, WholeBatchNorm(module, world))
         elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
-            raise RunError(f"{type(module).__name__} cannot be trained by several processes: use one")
+            raise RunError(
+                f"{type(module).__name__} cannot be trained by several processes: use one"
+            )
         else:
             use_whole_batches(module, world)
 
@@ -147,7 +164,8 @@ def _sum(values: Tensor) -> Tensor:
 class WholeBatchNorm(nn.Module):
     """Batch normalisation by the mean and the variance of the whole batch.
 
-    Written out because `nn.SyncBatchNorm` works on GPUs alone, and one that the tests can run is worth more.
+    Written out because `nn.SyncBatchNorm` works on GPUs alone, and one that the tests can run is
+    worth more.
     """
 
     running_mean: Tensor
@@ -164,7 +182,9 @@ class WholeBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise x [n, C] or [n, C, H, W]; sums are float32 where x is bfloat16."""
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         axes = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * self.world.size

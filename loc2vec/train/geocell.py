@@ -1,9 +1,10 @@
 """Naming the cell where a place lies, country, town and cell: a head on an encoder, its loss and its measures.
 
-A place has a cell on each of three levels, of which the larger ones are the H3 parents of the smallest; each level
-has its probabilities, and the loss is their mean cross-entropy. That of a cell is the product of its own and its
-parents', which is the hierarchy of Müller-Budack, Pustu-Iren, Ewerth: Geolocation Estimation of Photos Using a
-Hierarchical Model and Scene Classification, ECCV 2018.
+A place has a cell on each of three levels, of which the larger ones are the H3 parents of the
+smallest; each level has its probabilities, and the loss is their mean cross-entropy. That of a cell
+is the product of its own and its parents', which is the hierarchy of Müller-Budack, Pustu-Iren,
+Ewerth: Geolocation Estimation of Photos Using a Hierarchical Model and Scene Classification, ECCV
+2018.
 """
 
 import copy
@@ -53,13 +54,18 @@ class Cells:
         rows = _cells(lat, lon)
         names = tuple(tuple(sorted({row[level] for row in rows})) for level in range(len(LEVELS)))
         if len(names[-1]) < 2:
-            raise RunError(f"--head geocell has nothing to learn: all {len(lat)} places lie in one cell of 1.2 km")
+            raise RunError(
+                f"--head geocell has nothing to learn: all {len(lat)} places lie in one cell of 1.2 km"
+            )
         return cls(names)
 
     def labels(self, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Labels:
         """Return the number of each place's cell on each level, int64 [n, levels], -1 for a cell that is not here."""
         number = [{name: index for index, name in enumerate(names)} for names in self.names]
-        rows = [[number[level].get(name, -1) for level, name in enumerate(row)] for row in _cells(lat, lon)]
+        rows = [
+            [number[level].get(name, -1) for level, name in enumerate(row)]
+            for row in _cells(lat, lon)
+        ]
         return np.array(rows, np.int64).reshape(-1, len(LEVELS))
 
     def parents(self) -> Labels:
@@ -68,7 +74,10 @@ class Cells:
         resolutions = LEVELS.values()
         return np.array(
             [
-                [of_level[parent_of_cell(name, at)] for of_level, at in zip(number, resolutions, strict=True)]
+                [
+                    of_level[parent_of_cell(name, at)]
+                    for of_level, at in zip(number, resolutions, strict=True)
+                ]
                 for name in self.names[-1]
             ]
         )
@@ -107,12 +116,17 @@ class GeoCell(nn.Module):
 
     def smallest(self, vectors: Tensor) -> Tensor:
         """Return the log-probabilities of the smallest cells, as products over the levels: [n, D] -> [n, cells]."""
-        total = torch.stack([found[:, own] for found, own in zip(self(vectors), self.parents.T, strict=True)]).sum(0)
+        total = torch.stack(
+            [found[:, own] for found, own in zip(self(vectors), self.parents.T, strict=True)]
+        ).sum(0)
         return F.log_softmax(total, -1)
 
 
 class Headed(nn.Module):
-    """An encoder in training with a head; it encodes as the encoder alone. `labels` int64 [places, levels]."""
+    """An encoder in training with a head.
+
+    It encodes as the encoder alone. `labels` int64 [places, levels].
+    """
 
     labels: Tensor
 
@@ -128,7 +142,9 @@ class Headed(nn.Module):
 
     def loss(self, views: Tensor, places: Tensor) -> Tensor:
         """Return the loss of the head for all views [P, V, D] of places int64 [P]."""
-        return self.head.loss(views.flatten(0, 1), self.labels[places].repeat_interleave(views.shape[1], 0))
+        return self.head.loss(
+            views.flatten(0, 1), self.labels[places].repeat_interleave(views.shape[1], 0)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,24 +171,36 @@ class GeoCells:
         A place in a cell that was not trained on counts as wrong.
         """
         places = np.arange(self.dataset.n_places)
-        vectors = torch.from_numpy(encode_slots(encode, self.dataset, places, np.zeros_like(places)))
+        vectors = torch.from_numpy(
+            encode_slots(encode, self.dataset, places, np.zeros_like(places))
+        )
         with torch.inference_mode():
             head = copy.deepcopy(self.head).cpu()
-            by_level, smallest = [found.numpy() for found in head(vectors)], head.smallest(vectors).numpy()
+            by_level, smallest = (
+                [found.numpy() for found in head(vectors)],
+                head.smallest(vectors).numpy(),
+            )
         by_level[-1] = smallest
         values = []
         for found, label in zip(by_level, self._labels().T, strict=True):
             right = np.argsort(-found, axis=1)[:, :TOP] == label[:, None]
             values += [right[:, 0].mean(), right.any(1).mean()]
-        middles = np.array([place_of_cell(name) for name in head.cells.names[-1]])[smallest.argmax(1)]
-        off_km = ground_distance_m(self.dataset.lat, self.dataset.lon, middles[:, 1], middles[:, 0]) / 1000
+        middles = np.array([place_of_cell(name) for name in head.cells.names[-1]])[
+            smallest.argmax(1)
+        ]
+        off_km = (
+            ground_distance_m(self.dataset.lat, self.dataset.lon, middles[:, 1], middles[:, 0])
+            / 1000
+        )
         values += [*((off_km <= near).mean() for near in NEAR_KM), np.median(off_km)]
         return dict(zip(METRICS, map(float, values), strict=True))
 
 
 def save_head(folder: Path, head: GeoCell) -> None:
     """Write a head into a model folder."""
-    write_json(folder / CELLS, {"levels": LEVELS, "cells": head.cells.names, "attribution": ATTRIBUTION})
+    write_json(
+        folder / CELLS, {"levels": LEVELS, "cells": head.cells.names, "attribution": ATTRIBUTION}
+    )
     save_weights(head, folder / HEAD)
 
 

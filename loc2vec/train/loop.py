@@ -28,7 +28,14 @@ from loc2vec.model.compute import Encode, encode_tiles, keep_freed_memory, mixed
 from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, ModelConfig, save_model
 from loc2vec.train.batches import Batch, Batches
-from loc2vec.train.checkpoint import State, begin, continued, newest_checkpoint, save_checkpoint, tidy
+from loc2vec.train.checkpoint import (
+    State,
+    begin,
+    continued,
+    newest_checkpoint,
+    save_checkpoint,
+    tidy,
+)
 from loc2vec.train.distributed import World, joined, use_whole_batches
 from loc2vec.train.geocell import Cells, GeoCell, GeoCells, Headed, save_head
 from loc2vec.train.losses import LOSSES, NO_LOSS, pairs_of
@@ -47,7 +54,8 @@ class TrainConfig:
 
     encoder: str = "loc2vec"
     dim: int = 16
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the encoder's family; the default where it has none
+    # of the encoder's family; the default where it has none
+    options: Mapping[str, Any] = field(default_factory=dict)
     places: int = 20  # in a batch
     pairs: int = 5  # positives of each place in a batch
     steps: int = 10_000
@@ -65,8 +73,9 @@ class TrainConfig:
 class TrainResult:
     """What a run came to: it stands at `step`, less than `steps` when it was stopped.
 
-    `best` is the greatest value of `score` ("recall@1"; "-loss" without validation; where nothing but the cells is
-    learned, "top-1 cell"); `skipped` steps changed nothing, because their loss or gradient was not finite.
+    `best` is the greatest value of `score` ("recall@1"; "-loss" without validation; where nothing
+    but the cells is learned, "top-1 cell"); `skipped` steps changed nothing, because their loss or
+    gradient was not finite.
     """
 
     out: Path
@@ -107,10 +116,11 @@ def train(
 ) -> TrainResult:
     """Train an encoder; `RunError` when `out` exists or, resuming, was begun differently.
 
-    Starts from random weights, or from those of `init`, a model of the same encoder and tiles. Keeps the
-    model with the best recall@1 on `validation` (top-1 cell, where nothing but the cells is learned), or without
-    one the least training loss. Once `stop` is set the run saves a checkpoint and returns; resumed, it goes on as if
-    undisturbed. A resumed run may have more steps than before. `board` is shown how the run goes.
+    Starts from random weights, or from those of `init`, a model of the same encoder and tiles.
+    Keeps the model with the best recall@1 on `validation` (top-1 cell, where nothing but the cells
+    is learned), or without one the least training loss. Once `stop` is set the run saves a
+    checkpoint and returns; resumed, it goes on as if undisturbed. A resumed run may have more steps
+    than before. `board` is shown how the run goes.
     """
     if validation is not None:
         check_fingerprint("the validation dataset", validation.fingerprint, tiles.fingerprint)
@@ -122,7 +132,18 @@ def train(
     with joined(device) as (world, where):
         if config.head is not None and world.size > 1:
             raise RunError("--head geocell is trained by one process: start it without torchrun")
-        return _train(config, tiles, out, validation, resume, stop or threading.Event(), board, init, world, where)
+        return _train(
+            config,
+            tiles,
+            out,
+            validation,
+            resume,
+            stop or threading.Event(),
+            board,
+            init,
+            world,
+            where,
+        )
 
 
 def _check_init(init: Model, config: TrainConfig, tiles: Dataset) -> None:
@@ -158,34 +179,52 @@ def _train(
         network = Headed(network, head, head.cells.labels(tiles.lat, tiles.lon))
     of_head = None if head is None or validation is None else GeoCells(head, validation)
     network = network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True)
-    state = _stand(_describe(config, tiles, validation, init), out, resume, network, optimizer, world)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), weight_decay=config.weight_decay, fused=True
+    )
+    state = _stand(
+        _describe(config, tiles, validation, init), out, resume, network, optimizer, world
+    )
     use_whole_batches(network, world)
 
     start, tiles_a_step = state.step, config.places * (1 + config.pairs)
     meter = Meter(state.losses)
-    judge: Evaluator = MeanLoss(meter) if validation is None else Retrieval(validation, VALIDATION_PLACES)
+    judge: Evaluator = (
+        MeanLoss(meter) if validation is None else Retrieval(validation, VALIDATION_PLACES)
+    )
     primary = of_head.primary if of_head is not None and config.loss == NO_LOSS else judge.primary
     with (
         closing(Log(out / "log.jsonl", start, board)) if world.leads else nullcontext() as log,
         closing(batches.prefetched(start, config.steps, pinned=where.type == "cuda")) as coming,
         tqdm(
-            total=config.steps, initial=start, desc="train", unit="step", dynamic_ncols=True, disable=not world.leads
+            total=config.steps,
+            initial=start,
+            desc="train",
+            unit="step",
+            dynamic_ncols=True,
+            disable=not world.leads,
         ) as progress,
     ):
         for step in range(start, config.steps + 1):
             final = step == config.steps
             # Several processes ask each other only now and then: on GPUs it makes them wait.
-            stopping = (world.size == 1 or step % LOG_EVERY == 0) and world.any(stop.is_set(), where)
+            stopping = (world.size == 1 or step % LOG_EVERY == 0) and world.any(
+                stop.is_set(), where
+            )
             evaluating = (step % config.eval_every == 0 or final) and (step > start or step == 0)
             saving = (step % config.checkpoint_every == 0 or final or stopping) and step > start
             if meter.pending and (step % LOG_EVERY == 0 or evaluating or saving):
                 metrics = meter.read(step, tiles_a_step)
                 state = replace(state, skipped=state.skipped + int(metrics["skipped"]))
                 if log is not None:
-                    log.write(step, "training", {"learning_rate": learning_rate(config, step - 1)} | metrics)
+                    log.write(
+                        step,
+                        "training",
+                        {"learning_rate": learning_rate(config, step - 1)} | metrics,
+                    )
                 progress.set_postfix(
-                    loss=f"{metrics.get('loss', math.nan):.4f}", tiles_s=f"{metrics['tiles_per_s']:.0f}"
+                    loss=f"{metrics.get('loss', math.nan):.4f}",
+                    tiles_s=f"{metrics['tiles_per_s']:.0f}",
                 )
             if evaluating and log is not None and (validation is not None or meter.losses[1]):
                 with _at_rest(network) as encode:
@@ -198,10 +237,16 @@ def _train(
                     facts = state.run | scores | {"step": step, "plans": state.plans}
                     about = _model_config(config, tiles, out.name, facts)
                     if isinstance(network, Headed):
-                        save_model(out / "best", network.encoder, about, partial(save_head, head=network.head))
+                        save_model(
+                            out / "best",
+                            network.encoder,
+                            about,
+                            partial(save_head, head=network.head),
+                        )
                     else:
                         save_model(out / "best", network, about)
-            if saving and (final or not meter.skipped_in_a_row):  # what a step was skipped after is under suspicion
+            # what a step was skipped after is under suspicion
+            if saving and (final or not meter.skipped_in_a_row):
                 state = replace(state, step=step, losses=meter.losses)
                 if world.leads:
                     save_checkpoint(out, network, optimizer, state)
@@ -211,11 +256,18 @@ def _train(
                 meter.restart_clock()
             meter.add(*train_step(network, optimizer, meter.next_of(coming), config, step, world))
             progress.update()
-    return TrainResult(out, state.step, config.steps, primary, state.best, state.best_step, state.skipped)
+    return TrainResult(
+        out, state.step, config.steps, primary, state.best, state.best_step, state.skipped
+    )
 
 
 def _stand(
-    run: dict[str, Any], out: Path, resume: bool, network: nn.Module, optimizer: Optimizer, world: World
+    run: dict[str, Any],
+    out: Path,
+    resume: bool,
+    network: nn.Module,
+    optimizer: Optimizer,
+    world: World,
 ) -> State:
     """Begin a run or find where it stands; put the network and the optimiser there."""
     if resume:
@@ -235,7 +287,9 @@ def _stand(
     return state
 
 
-def _describe(config: TrainConfig, tiles: Dataset, validation: Dataset | None, init: Model | None) -> dict[str, Any]:
+def _describe(
+    config: TrainConfig, tiles: Dataset, validation: Dataset | None, init: Model | None
+) -> dict[str, Any]:
     """Say what a run is made of, in values that JSON keeps as they are."""
     defaults = asdict(options_of(config.encoder, {"dim": config.dim}))
     changed = {name: value for name, value in _options(config).items() if value != defaults[name]}
@@ -259,7 +313,9 @@ def _options(config: TrainConfig) -> dict[str, Any]:
     return asdict(options_of(config.encoder, {"dim": config.dim, **config.options}))
 
 
-def _model_config(config: TrainConfig, tiles: Dataset, name: str, facts: dict[str, Any]) -> ModelConfig:
+def _model_config(
+    config: TrainConfig, tiles: Dataset, name: str, facts: dict[str, Any]
+) -> ModelConfig:
     """Describe the model at a step of a run."""
     return ModelConfig(
         name=name,
@@ -281,21 +337,33 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def train_step(
-    network: nn.Module, optimizer: Optimizer, batch: Batch, config: TrainConfig, step: int, world: World
+    network: nn.Module,
+    optimizer: Optimizer,
+    batch: Batch,
+    config: TrainConfig,
+    step: int,
+    world: World,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step; return the metrics that `Meter` takes and the anchors' vectors [P, D], of the whole batch.
+    """Take one step.
 
-    Dropout is seeded by the step, so that a step does the same in a resumed run. A step whose loss or
-    gradient is not finite changes nothing. Nothing here makes this process wait for a GPU.
+    Return the metrics that `Meter` takes and the anchors' vectors [P, D], of the whole batch.
+
+    Dropout is seeded by the step, so that a step does the same in a resumed run. A step whose loss
+    or gradient is not finite changes nothing. Nothing here makes this process wait for a GPU.
     """
-    torch.manual_seed(int(np.random.SeedSequence((config.seed, step)).generate_state(1, np.uint64)[0]))
+    torch.manual_seed(
+        int(np.random.SeedSequence((config.seed, step)).generate_state(1, np.uint64)[0])
+    )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
     device = next(network.parameters()).device
     pixels, kept, overlapping = (
-        tensor.to(device, non_blocking=True) for tensor in (batch.pixels, batch.kept, batch.overlapping)
+        tensor.to(device, non_blocking=True)
+        for tensor in (batch.pixels, batch.kept, batch.overlapping)
     )
-    seen = (pixels * kept[..., None, None]).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    seen = (
+        (pixels * kept[..., None, None]).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    )
     statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
     before = [buffer.clone() for buffer in statistics]
     with mixed_precision(device):

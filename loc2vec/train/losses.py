@@ -1,19 +1,19 @@
 """The losses that pull the pictures of one place together and push other places away: SoftPN and NCE.
 
-A batch is P places with V views each, the anchor and its positives. Any two views of a place are a pair
-(a, p), every view of another place is a negative n, and D is the Euclidean distance.
+A batch is P places with V views each, the anchor and its positives. Any two views of a place are a
+pair (a, p), every view of another place is a negative n, and D is the Euclidean distance.
 
-SoftPN is the loss of Balntas, Johns, Tang, Mikolajczyk: PN-Net: Conjoined Triple Deep Network for Learning
-Local Image Descriptors, arXiv 1601.05030. With D* = min(D(a, n), D(p, n)),
+SoftPN is the loss of Balntas, Johns, Tang, Mikolajczyk: PN-Net: Conjoined Triple Deep Network for
+Learning Local Image Descriptors, arXiv 1601.05030. With D* = min(D(a, n), D(p, n)),
 
     d+ = e^D(a,p) / (e^D(a,p) + e^D*),   d- = e^D* / (e^D(a,p) + e^D*),
     loss = d+^2 + (1 - d-)^2 = 2 sigmoid(D(a,p) - D*)^2,
 
-and the last form does not overflow. In a batch D* is the soft minimum over all negatives of both views,
--log(mean(e^-D)): the least of many distances alone makes all of them shrink together.
+and the last form does not overflow. In a batch D* is the soft minimum over all negatives of both
+views, -log(mean(e^-D)): the least of many distances alone makes all of them shrink together.
 
-NCE is the cross-entropy of choosing p among p and the negatives of a by e^(-2 D(a, .)); van den Oord, Li,
-Vinyals: Representation Learning with Contrastive Predictive Coding, arXiv 1807.03748.
+NCE is the cross-entropy of choosing p among p and the negatives of a by e^(-2 D(a, .)); van den
+Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, arXiv 1807.03748.
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ def soft_pn_of_distances(positive: Tensor, nearest_negative: Tensor) -> Tensor:
 class Pairs(NamedTuple):
     """The pairs of a batch: all V (V - 1) / 2 of each place, Q in number.
 
-    `positive` [P, Q]: D(a, p); `negative` [P, V, P * V]: the distance of each view to every view of the batch,
-    `FAR` where it is no negative; `first`, `second` int64 [Q]: the views of a pair; `weight` [P]: 1, or 0
-    for a place without any negative.
+    `positive` [P, Q]: D(a, p); `negative` [P, V, P * V]: the distance of each view to every view of
+    the batch, `FAR` where it is no negative; `first`, `second` int64 [Q]: the views of a pair;
+    `weight` [P]: 1, or 0 for a place without any negative.
     """
 
     positive: Tensor
@@ -61,7 +61,8 @@ class Pairs(NamedTuple):
 def pairs_of(views: Tensor, overlapping: Tensor) -> Pairs:
     """Compare the views [P, V, D] of a batch.
 
-    Places where `overlapping` bool [P, P] is true (it is on the diagonal) are not each other's negatives.
+    Places where `overlapping` bool [P, P] is true (it is on the diagonal) are not each other's
+    negatives.
     """
     places, per_place, _ = views.shape
     flat = views.flatten(0, 1)
@@ -85,7 +86,9 @@ def nce(pairs: Pairs) -> Tensor:
     """Mean NCE of the pairs of a batch, each view in turn the one that looks for the other."""
     among = torch.logsumexp(-NCE_SHARPNESS * pairs.negative, -1)  # [P, V]
     apart = NCE_SHARPNESS * pairs.positive
-    return pairs.mean((F.softplus(apart + among[:, pairs.first]) + F.softplus(apart + among[:, pairs.second])) / 2)
+    return pairs.mean(
+        (F.softplus(apart + among[:, pairs.first]) + F.softplus(apart + among[:, pairs.second])) / 2
+    )
 
 
 NO_LOSS = "none"  # only that of a head

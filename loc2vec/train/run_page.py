@@ -1,4 +1,7 @@
-"""The page of a run: RUN/report.html, by which a person can judge it; it needs no other file and no network."""
+"""The page of a run: RUN/report.html, by which a person can judge it.
+
+It needs no other file and no network.
+"""
 
 import base64
 import io
@@ -57,7 +60,9 @@ CURVES = (  # title, names in the log, where the axis ends if not at the greates
 
 
 def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "auto") -> Scores:
-    """Write RUN/report.html about the best model of a run, looked at on a dataset; return its scores.
+    """Write RUN/report.html about the best model of a run, looked at on a dataset.
+
+    Return its scores.
 
     `validated`: the places are not those that it was trained on.
     """
@@ -74,7 +79,9 @@ def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "au
         cells=_cells(scores),
         validated=validated,
         curves=_curves(log),
-        dimensions=[_histogram(f"dimension {n}", [("", values)]) for n, values in enumerate(seen.anchors.T)],
+        dimensions=[
+            _histogram(f"dimension {n}", [("", values)]) for n, values in enumerate(seen.anchors.T)
+        ],
         spectrum=_spectrum(seen),
         spread=_spread(seen),
         triplets=[_shown(triplet) for triplet in hardest(seen, dataset, TRIPLETS)],
@@ -104,14 +111,23 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
     """Measure the model, and what needs no training."""
     fit = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(fit, np.zeros_like(fit))
-    methods = {model.config.name: _encode(model, device)} | without_labels([model.config.encoder], anchors, anchors)
-    named = {metric: model.config.training[metric] for metric in METRICS if metric in model.config.training}
+    methods = {model.config.name: _encode(model, device)} | without_labels(
+        [model.config.encoder], anchors, anchors
+    )
+    named = {
+        metric: model.config.training[metric]
+        for metric in METRICS
+        if metric in model.config.training
+    }
     scores = measure_alike(methods, dataset, PLACES)
     return {**scores, model.config.name: {**scores[model.config.name], **named}}
 
 
 def _cells(scores: Scores) -> dict[str, str]:
-    """Return how well the model's head names the cells of the validation places; nothing where it has none."""
+    """Return how well the model's head names the cells of the validation places.
+
+    Nothing where it has none.
+    """
     first = next(iter(scores.values()))
     return {
         name: f"{first[name]:,.1f}" if name == "median km" else f"{first[name]:.3f}"
@@ -124,8 +140,11 @@ def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return what the log says of the whole run: tiles a second, share of waiting, skipped steps."""
     lines = [line for line in log if "tiles_per_s" in line]
     steps = np.diff([0, *(line["step"] for line in lines)])
-    seconds = sum(n / line["tiles_per_s"] for n, line in zip(steps, lines, strict=True))  # of a tile a step
-    waited = sum(n / line["tiles_per_s"] * line["data_wait"] for n, line in zip(steps, lines, strict=True))
+    # of a tile a step
+    seconds = sum(n / line["tiles_per_s"] for n, line in zip(steps, lines, strict=True))
+    waited = sum(
+        n / line["tiles_per_s"] * line["data_wait"] for n, line in zip(steps, lines, strict=True)
+    )
     return {
         "tiles_per_s": steps.sum() / seconds if seconds else 0.0,
         "data_wait": waited / seconds if seconds else 0.0,
@@ -138,7 +157,9 @@ def _curves(log: Sequence[Mapping[str, float]]) -> list[Chart]:
     charts = []
     for title, names, top in CURVES:
         rows = [line for line in log if ("gallery" in line) == (title == "retrieval")]
-        lines = [(name, [(line["step"], line[name]) for line in rows if name in line]) for name in names]
+        lines = [
+            (name, [(line["step"], line[name]) for line in rows if name in line]) for name in names
+        ]
         if any(points for _, points in lines):
             charts.append(_chart(title, lines, top))
     return charts
@@ -150,11 +171,16 @@ def _chart(title: str, lines: Sequence[Line], top: float | None = None) -> Chart
     high = float(ys.max()) if top is None else top
     x_scale, y_scale = WIDTH / (float(np.ptp(xs)) or 1.0), HEIGHT / (high or 1.0)
     paths = [
-        "M" + " L".join(f"{(x - xs.min()) * x_scale:.1f},{HEIGHT - y * y_scale:.1f}" for x, y in points)
+        "M"
+        + " L".join(f"{(x - xs.min()) * x_scale:.1f},{HEIGHT - y * y_scale:.1f}" for x, y in points)
         for _, points in lines
     ]
     return Chart(
-        title, [name for name, _ in lines], paths, (f"{xs.min():.4g}", f"{xs.max():.4g}"), ("0", f"{high:.4g}")
+        title,
+        [name for name, _ in lines],
+        paths,
+        (f"{xs.min():.4g}", f"{xs.max():.4g}"),
+        ("0", f"{high:.4g}"),
     )
 
 
@@ -165,11 +191,17 @@ def _histogram(title: str, groups: Sequence[tuple[str, NDArray[np.float32]]]) ->
     edges = np.linspace(together.min(), max(together.max(), together.min() + 1e-6), bins + 1)
     heights = [np.histogram(values, edges, density=True)[0] for _, values in groups]
     return _chart(
-        title, [(name, list(_steps(edges, height))) for (name, _), height in zip(groups, heights, strict=True)]
+        title,
+        [
+            (name, list(_steps(edges, height)))
+            for (name, _), height in zip(groups, heights, strict=True)
+        ],
     )
 
 
-def _steps(edges: NDArray[np.float64], heights: NDArray[np.float64]) -> Iterator[tuple[float, float]]:
+def _steps(
+    edges: NDArray[np.float64], heights: NDArray[np.float64]
+) -> Iterator[tuple[float, float]]:
     yield float(edges[0]), 0.0
     for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True):
         yield from ((float(left), float(height)), (float(right), float(height)))
@@ -186,7 +218,9 @@ def _spread(seen: Sample) -> Chart:
     """Draw how far apart two tiles of one place lie, and two of different places."""
     same = np.sqrt(np.square(seen.anchors - seen.positives).sum(1))
     apart = distances(seen.anchors, seen.anchors)[np.triu_indices(len(seen.anchors), 1)]
-    return _histogram("distance of two tiles", [("of one place", same), ("of different places", apart)])
+    return _histogram(
+        "distance of two tiles", [("of one place", same), ("of different places", apart)]
+    )
 
 
 def _shown(triplet: Triplet) -> dict[str, object]:
@@ -205,6 +239,10 @@ def _data_url(tile: NDArray[np.uint8]) -> str:
 
 
 def _page(**values: Any) -> str:
-    source = resources.files("loc2vec.train").joinpath("run_page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    source = (
+        resources.files("loc2vec.train").joinpath("run_page.html.j2").read_text(encoding="utf-8")
+    )
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
     return environment.from_string(source).render(width=WIDTH, height=HEIGHT, **values)

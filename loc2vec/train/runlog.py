@@ -41,7 +41,9 @@ class Log:
         self.path, self.board = path, board
         lines = read_log(path) if step else []  # step 0 is saved before it is evaluated
         with replacing(path) as temporary:
-            temporary.write_text("".join(f"{json.dumps(line)}\n" for line in lines if line["step"] <= step))
+            temporary.write_text(
+                "".join(f"{json.dumps(line)}\n" for line in lines if line["step"] <= step)
+            )
         if board is not None:
             board.begin(step)
 
@@ -68,10 +70,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 class Meter:
     """Means over the steps since they were last read; adding does not wait for the device."""
 
-    names = ("loss", "positive_distance", "nearest_negative_distance", "easy_share", "gradient_norm")
+    names = (
+        "loss",
+        "positive_distance",
+        "nearest_negative_distance",
+        "easy_share",
+        "gradient_norm",
+    )
 
     def __init__(self, losses: tuple[float, int] = (0.0, 0)) -> None:
-        self.pending: list[Tensor] = []  # float32 [6] a step: `names`, then 1 where the step was taken, 0 where skipped
+        # float32 [6] a step: `names`, then 1 where the step was taken, 0 where skipped
+        self.pending: list[Tensor] = []
         self.losses = losses  # since the last evaluation: their sum and number
         self.skipped_in_a_row = 0
         self.restart_clock()
@@ -95,8 +104,9 @@ class Meter:
     def read(self, step: int, tiles_a_step: int) -> dict[str, float]:
         """Return the means over the steps taken, the number of those skipped, and how fast they went.
 
-        `effective_rank` is that of the last anchors; `data_wait` is the share of the time spent waiting for
-        tiles. Raises `TrainingError` when too many steps in a row had a loss or gradient that is not finite.
+        `effective_rank` is that of the last anchors; `data_wait` is the share of the time spent
+        waiting for tiles. Raises `TrainingError` when too many steps in a row had a loss or
+        gradient that is not finite.
         """
         rows = torch.stack(self.pending).tolist()
         self.pending.clear()
@@ -110,10 +120,18 @@ class Meter:
         good = [row[:-1] for row in rows if row[-1]]
         self.losses = (sum((row[0] for row in good), self.losses[0]), self.losses[1] + len(good))
         columns = zip(*good, strict=True) if good else ()
-        means = {name: sum(column) / len(good) for name, column in zip(self.names, columns, strict=bool(good))}
+        means = {
+            name: sum(column) / len(good)
+            for name, column in zip(self.names, columns, strict=bool(good))
+        }
         seconds = time.perf_counter() - self.since
-        pace = {"tiles_per_s": len(rows) * tiles_a_step / seconds, "data_wait": self.waited / seconds}
-        rank = {"effective_rank": effective_rank(self.anchors.cpu().numpy())} if rows[-1][-1] else {}
+        pace = {
+            "tiles_per_s": len(rows) * tiles_a_step / seconds,
+            "data_wait": self.waited / seconds,
+        }
+        rank = (
+            {"effective_rank": effective_rank(self.anchors.cpu().numpy())} if rows[-1][-1] else {}
+        )
         return means | pace | rank | {"skipped": len(rows) - len(good)}
 
     def take_mean_loss(self) -> float:

@@ -59,21 +59,30 @@ def hardest(seen: Sample, dataset: Dataset, count: int) -> list[Triplet]:
     """Return the triplets, one an anchor, whose positive is farthest beyond the nearest negative, worst first."""
     if len(seen.places) < 2:
         return []
-    nearest = np.minimum(distances(seen.anchors, seen.anchors), distances(seen.positives, seen.anchors))
+    nearest = np.minimum(
+        distances(seen.anchors, seen.anchors), distances(seen.positives, seen.anchors)
+    )
     np.fill_diagonal(nearest, np.inf)
     other = nearest.argmin(1)
     negative = nearest.min(1)
     pair = np.sqrt(np.square(seen.anchors - seen.positives).sum(1))
     worst = np.argsort(negative - pair, kind="stable")[:count]
     zeros = np.zeros_like(worst)
-    anchors, negatives = (dataset.tiles(seen.places[which], zeros) for which in (worst, other[worst]))
+    anchors, negatives = (
+        dataset.tiles(seen.places[which], zeros) for which in (worst, other[worst])
+    )
     positives = dataset.tiles(seen.places[worst], seen.slots[worst])
-    rows = zip(anchors, positives, negatives, pair[worst].tolist(), negative[worst].tolist(), strict=True)
+    rows = zip(
+        anchors, positives, negatives, pair[worst].tolist(), negative[worst].tolist(), strict=True
+    )
     return [Triplet(*row) for row in rows]
 
 
 def picture(triplets: list[Triplet]) -> NDArray[np.uint8]:
     """Paint triplets, one a row: anchor, positive, negative; uint8 [H, W, 3]."""
     cells = [[composite(tile) for tile in triplet[:3]] for triplet in triplets]
-    padded = [[np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row] for row in cells]
+    padded = [
+        [np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row]
+        for row in cells
+    ]
     return np.concatenate([np.concatenate(row, axis=1) for row in padded], axis=0)

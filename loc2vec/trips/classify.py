@@ -18,7 +18,8 @@ from tiling.geo.geodesy import MetresPerDegree
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Predict = Callable[[Rows, Rows, int], NDArray[np.float64]]  # training rows, test rows, seed -> [n, K]
+# training rows, test rows, seed -> [n, K]
+Predict = Callable[[Rows, Rows, int], NDArray[np.float64]]
 PRIMARY = "macro-F1"
 
 
@@ -45,7 +46,11 @@ def methods(trips: Trips, vectors: Mapping[str, Floats]) -> Iterator[tuple[str, 
     """Yield (vectors, reader, function): each reader of each kind of vectors [points, D], and the baselines."""
     task = trips.task
     yield "-", "majority", lambda seen, asked, seed: _majority(task, seen, asked)
-    yield "position", "mean", _linear(task, trips.means(position(*trips.lon_lat.T[::-1])).astype(np.float32))
+    yield (
+        "position",
+        "mean",
+        _linear(task, trips.means(position(*trips.lon_lat.T[::-1])).astype(np.float32)),
+    )
     yield "shape of the track", "numbers", _linear(task, shapes(trips))
     for name, values in vectors.items():
         yield name, "mean", _linear(task, trips.means(values).astype(np.float32))
@@ -72,7 +77,9 @@ def _linear(task: Task, values: Floats) -> Predict:
 def _reader(task: Task, reader: str, sequences: Sequences) -> Predict:
     def run(seen: Rows, asked: Rows, seed: int) -> NDArray[np.float64]:
         target = task.target[seen].astype(np.int64)
-        return fit_predict(reader, sequences.at(seen), target, sequences.at(asked), len(task.classes), seed)
+        return fit_predict(
+            reader, sequences.at(seen), target, sequences.at(asked), len(task.classes), seed
+        )
 
     return run
 
@@ -80,8 +87,8 @@ def _reader(task: Task, reader: str, sequences: Sequences) -> Predict:
 def shapes(trips: Trips) -> Floats:
     """Return what a track looks like without a map or a clock: float32 [n, 4].
 
-    Mean and greatest turn between steps (degrees), the distance of its ends over its length, and the spread of
-    its steps over their mean.
+    Mean and greatest turn between steps (degrees), the distance of its ends over its length, and
+    the spread of its steps over their mean.
     """
     rows = []
     for start, end in zip(trips.first[:-1], trips.first[1:], strict=True):
@@ -105,8 +112,8 @@ def measure(
 ) -> list[TripScore]:
     """Let every method name the mode of every trip, fitted on the trips of other towns.
 
-    Folds are of whole towns, drawn anew for each seed, as in `loc2vec evaluate`. Raises `LabelsError` when a mode has
-    too few trips.
+    Folds are of whole towns, drawn anew for each seed, as in `loc2vec evaluate`. Raises
+    `LabelsError` when a mode has too few trips.
     """
     trips.require()
     task = trips.task

@@ -16,30 +16,51 @@ if TYPE_CHECKING:
     from loc2vec.trips.trip import Trips
 
 
-@click.group("trips", epilog="Example: loc2vec trips walk a.osm.pbf b.osm.pbf --store s.gpkg --out t.parquet")
+@click.group(
+    "trips", epilog="Example: loc2vec trips walk a.osm.pbf b.osm.pbf --store s.gpkg --out t.parquet"
+)
 def trips_command() -> None:
     """Tell how somebody travelled from the vectors along the way."""
 
 
 @trips_command.command(
-    "walk", epilog="Example: loc2vec trips walk helsinki.osm.pbf --store helsinki.gpkg --out t.parquet"
+    "walk",
+    epilog="Example: loc2vec trips walk helsinki.osm.pbf --store helsinki.gpkg --out t.parquet",
 )
 @click.argument("extracts", nargs=-1, required=True, type=FilePath)
 @store_option
-@click.option("--out", required=True, type=FilePath, help="GeoParquet to write: trip, mode, town, lat, lon, in order.")
 @click.option(
-    "--trips", "count", type=click.IntRange(min=1), default=25, show_default=True, help="Of a mode, in a town."
+    "--out",
+    required=True,
+    type=FilePath,
+    help="GeoParquet to write: trip, mode, town, lat, lon, in order.",
 )
-@click.option("--points", type=click.IntRange(min=2), default=16, show_default=True, help="Of each trip.")
+@click.option(
+    "--trips",
+    "count",
+    type=click.IntRange(min=1),
+    default=25,
+    show_default=True,
+    help="Of a mode, in a town.",
+)
+@click.option(
+    "--points", type=click.IntRange(min=2), default=16, show_default=True, help="Of each trip."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @json_option
 def walk_command(
-    extracts: tuple[Path, ...], store: str, out: Path, count: int, points: int, seed: int, as_json: bool
+    extracts: tuple[Path, ...],
+    store: str,
+    out: Path,
+    count: int,
+    points: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Make up trips over the real ways of EXTRACTS: rail, road, cycle, foot.
 
-    Each extract is one town. The modes differ in their ways and in nothing else: number of points, spacing and the
-    error of the receiver are drawn alike, and there is no time.
+    Each extract is one town. The modes differ in their ways and in nothing else: number of points,
+    spacing and the error of the receiver are drawn alike, and there is no time.
     """
     from loc2vec.trips.run import walk_towns, write_trips
 
@@ -51,34 +72,60 @@ def walk_command(
         click.echo(json.dumps({"out": str(out), "trips": numbers}))
         return
     total = sum(numbers.values())
-    click.echo(f"{total} trips in {out}: " + ", ".join(f"{mode} {number}" for mode, number in numbers.items()))
+    click.echo(
+        f"{total} trips in {out}: "
+        + ", ".join(f"{mode} {number}" for mode, number in numbers.items())
+    )
 
 
 def _counts(table: Any) -> dict[str, int]:
-    trips = table.group_by(["mode", "trip"]).aggregate([]).group_by("mode").aggregate([([], "count_all")])
+    trips = (
+        table.group_by(["mode", "trip"])
+        .aggregate([])
+        .group_by("mode")
+        .aggregate([([], "count_all")])
+    )
     return dict(sorted(zip(trips["mode"].to_pylist(), trips["count_all"].to_pylist(), strict=True)))
 
 
-@trips_command.command("classify", epilog="Example: loc2vec trips classify t.parquet --store s.gpkg --model loc2vec-16")
+@trips_command.command(
+    "classify", epilog="Example: loc2vec trips classify t.parquet --store s.gpkg --model loc2vec-16"
+)
 @click.argument("file", type=FilePath)
 @store_option
 @click.option(
     "--model", "models", multiple=True, default=[DEFAULT_MODEL], show_default=True,
     help="Name of a shipped model, or a model folder; may be given several times.",
 )  # fmt: skip
-@click.option("--without-ways", is_flag=True, help="Blank the channels of roads, paths and rail: what else tells?")
-@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions.")
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=1, show_default=True, help="Processes that draw; 0: none."
+    "--without-ways",
+    is_flag=True,
+    help="Blank the channels of roads, paths and rail: what else tells?",
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Processes that draw; 0: none.",
 )
 @json_option
 def classify_command(
-    file: Path, store: str, models: tuple[str, ...], without_ways: bool, seeds: int, workers: int, as_json: bool
+    file: Path,
+    store: str,
+    models: tuple[str, ...],
+    without_ways: bool,
+    seeds: int,
+    workers: int,
+    as_json: bool,
 ) -> None:
     """Name the mode of each trip in FILE by classifiers that saw trips of other towns alone.
 
-    FILE is CSV or Parquet with lat, lon, trip, mode and town, in the order of travel: made by `loc2vec trips walk`, or
-    your own.
+    FILE is CSV or Parquet with lat, lon, trip, mode and town, in the order of travel: made by
+    `loc2vec trips walk`, or your own.
     """
     require_extra()
     from loc2vec.encoder import LocationEncoder
@@ -91,7 +138,9 @@ def classify_command(
     radius_m = max(geometry.widest.radius_m for geometry in geometries)
     trips = read_trips(file, store, lambda line: click.echo(line, err=True), radius_m)
     trips.require()
-    with tqdm(total=len(trips.lon_lat) * len(geometries), unit=" tiles", desc="draw, encode") as bar:
+    with tqdm(
+        total=len(trips.lon_lat) * len(geometries), unit=" tiles", desc="draw, encode"
+    ) as bar:
         blank = WAYS if without_ways else ()
         vectors = encode_points(store, trips.lon_lat, encoders, blank, workers, bar.update)
     with tqdm(total=3 + (1 + len(READERS)) * len(vectors), unit=" methods", desc="classify") as bar:
@@ -124,8 +173,8 @@ def _report(trips: "Trips", scores: list["TripScore"]) -> str:
     counts = ", ".join(f"{mode} {count}" for mode, count in trips.task.counts.items())
     rows = [["vectors", "reader", PRIMARY, "accuracy"]]
     for score in scores:
-        cells = [f"{score.mean(name):.3f} ± {score.spread(name):.3f}" for name in (PRIMARY, "accuracy")]
+        cells = [
+            f"{score.mean(name):.3f} ± {score.spread(name):.3f}" for name in (PRIMARY, "accuracy")
+        ]
         rows.append([score.vectors, score.reader, *cells])
-    return (
-        f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen\n\n{markdown(rows)}"
-    )
+    return f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen\n\n{markdown(rows)}"

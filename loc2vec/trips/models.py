@@ -19,7 +19,10 @@ DROPOUT = 0.2
 
 
 class LSTM(nn.Module):
-    """Reads a trip from both ends; the two last states tell the class (Hochreiter and Schmidhuber 1997)."""
+    """Reads a trip from both ends.
+
+    The two last states tell the class (Hochreiter and Schmidhuber 1997).
+    """
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -36,7 +39,9 @@ class LSTM(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Two pre-norm encoder layers over the points with sine/cosine positions; their mean tells the class.
+    """Two pre-norm encoder layers over the points with sine/cosine positions.
+
+    Their mean tells the class.
 
     Vaswani et al., arXiv 1706.03762.
     """
@@ -44,14 +49,18 @@ class Transformer(nn.Module):
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
         self.widen = nn.Linear(dim, WIDTH)
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, 2 * WIDTH, DROPOUT, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, 4, 2 * WIDTH, DROPOUT, batch_first=True, norm_first=True
+        )
         self.read = nn.TransformerEncoder(layer, 2, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
         self.tell = nn.Linear(WIDTH, classes)
 
     def forward(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """Return the logits: float32 [n, T, D], int64 [n] -> [n, K]."""
         absent = torch.arange(vectors.shape[1]) >= lengths[:, None]  # [n, T]
-        points = self.read(self.widen(vectors) + positions(vectors.shape[1]), src_key_padding_mask=absent)
+        points = self.read(
+            self.widen(vectors) + positions(vectors.shape[1]), src_key_padding_mask=absent
+        )
         present = ~absent[..., None]
         logits: Tensor = self.tell((points * present).sum(1) / present.sum(1))
         return logits
@@ -68,19 +77,27 @@ READERS: dict[str, Callable[[int, int], nn.Module]] = {"LSTM": LSTM, "transforme
 
 
 def fit_predict(
-    reader: str, seen: Sequences, target: NDArray[np.int64], asked: Sequences, classes: int, seed: int
+    reader: str,
+    seen: Sequences,
+    target: NDArray[np.int64],
+    asked: Sequences,
+    classes: int,
+    seed: int,
 ) -> NDArray[np.float64]:
     """Fit a reader on trips and return the probability of each class of others: float64 [n, K].
 
-    Vectors are standardised by the points of the trips that it is fitted on; the rarer classes weigh more, so that all
-    count alike. A fixed number of epochs, chosen on no test trip.
+    Vectors are standardised by the points of the trips that it is fitted on; the rarer classes
+    weigh more, so that all count alike. A fixed number of epochs, chosen on no test trip.
     """
     mean, spread = seen.statistics()
     vectors, lengths = seen.standardised(mean, spread), torch.from_numpy(seen.lengths)
     truth = torch.from_numpy(target)
     weight = 1 / torch.bincount(truth, minlength=classes).clamp(min=1)
     # The steps are so small that more threads would only wait for each other.
-    with torch.random.fork_rng(devices=[]), one_thread(torch.get_num_threads, torch.set_num_threads):
+    with (
+        torch.random.fork_rng(devices=[]),
+        one_thread(torch.get_num_threads, torch.set_num_threads),
+    ):
         torch.manual_seed(seed)
         model = READERS[reader](seen.dim, classes)
         steps = EPOCHS * -(-len(seen) // BATCH)

@@ -1,4 +1,7 @@
-"""Trips put together: made of extracts, or read from a file; the tiles of their points drawn and encoded."""
+"""Trips put together: made of extracts, or read from a file.
+
+The tiles of their points drawn and encoded.
+"""
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +29,19 @@ COLUMNS = ("trip", "mode", "town")
 
 
 def walk_towns(
-    extracts: Sequence[Path], store: str, count: int, points: int, seed: int, progress: Callable[[int], object]
+    extracts: Sequence[Path],
+    store: str,
+    count: int,
+    points: int,
+    seed: int,
+    progress: Callable[[int], object],
 ) -> pa.Table:
-    """Make up to `count` trips of each mode in each town; one row a point: trip, mode, town, lat, lon.
+    """Make up to `count` trips of each mode in each town.
 
-    Every point's tile lies whole in the store. A town's trips depend on its extract and the seed, not on other towns.
-    Raises `LabelsError` when no trip can be made.
+    One row a point: trip, mode, town, lat, lon.
+
+    Every point's tile lies whole in the store. A town's trips depend on its extract and the seed,
+    not on other towns. Raises `LabelsError` when no trip can be made.
     """
     covered = covered_by(store)
     found: list[tuple[NDArray[np.float64], str, str]] = []
@@ -40,11 +50,15 @@ def walk_towns(
         for number, mode in enumerate(MODES):
             if mode.name in graphs:
                 rng = np.random.default_rng([seed, zlib.crc32(town.encode()), number])
-                made = make_trips(graphs[mode.name], count, points, rng, lambda trip: bool(covered(*trip.T).all()))
+                made = make_trips(
+                    graphs[mode.name], count, points, rng, lambda trip: bool(covered(*trip.T).all())
+                )
                 found += [(trip, mode.name, town) for trip in made]
         progress(1)
     if not found:
-        raise LabelsError("no trip can be made: the extracts hold no ways within the store, give others or more")
+        raise LabelsError(
+            "no trip can be made: the extracts hold no ways within the store, give others or more"
+        )
     lon_lat = np.concatenate([trip for trip, _, _ in found])
     lengths = [len(trip) for trip, _, _ in found]
     columns = {
@@ -63,16 +77,20 @@ def write_trips(path: Path, table: pa.Table) -> None:
     write_points(path, table, lat, lon, {"attribution": ATTRIBUTION})
 
 
-def read_trips(path: Path, store: str, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M) -> Trips:
+def read_trips(
+    path: Path, store: str, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
+) -> Trips:
     """Read trips, ours or anybody's: rows in the order of travel with lat, lon, trip, mode and town.
 
-    A trip with a point whose tile of `radius_m` does not lie whole in the store is left out, and told to `warn`. Raises
-    `PointsError` for bad coordinates, `LabelsError` for what else is wrong.
+    A trip with a point whose tile of `radius_m` does not lie whole in the store is left out, and
+    told to `warn`. Raises `PointsError` for bad coordinates, `LabelsError` for what else is wrong.
     """
     points = read_points(path)
     lacking = [name for name in COLUMNS if name not in points.table.column_names]
     if lacking:
-        raise LabelsError(f"{path} has no column {', '.join(map(repr, lacking))}: it needs lat, lon, trip, mode, town")
+        raise LabelsError(
+            f"{path} has no column {', '.join(map(repr, lacking))}: it needs lat, lon, trip, mode, town"
+        )
     trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
     inside = covered_by(store, radius_m=radius_m)(points.lon, points.lat)
@@ -81,14 +99,22 @@ def read_trips(path: Path, store: str, warn: Callable[[str], object], radius_m: 
         rows_of.setdefault(key, []).append(row)
     for (_, name), rows in rows_of.items():
         if len(modes := {mode[row] for row in rows}) > 1 or None in modes:
-            raise LabelsError(f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: it needs one")
+            raise LabelsError(
+                f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: it needs one"
+            )
     kept = [rows for rows in rows_of.values() if inside[rows].all()]
     if not kept:
-        raise LabelsError(f"{path}: no trip lies in the store {store} with all its points: give the store of that area")
+        raise LabelsError(
+            f"{path}: no trip lies in the store {store} with all its points: give the store of that area"
+        )
     if len(kept) < len(rows_of):
-        warn(f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips leave the store and are left out")
+        warn(
+            f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips leave the store and are left out"
+        )
     first = [rows[0] for rows in kept]
-    return Trips.of([lon_lat[rows] for rows in kept], [mode[row] for row in first], [town[row] for row in first])
+    return Trips.of(
+        [lon_lat[rows] for rows in kept], [mode[row] for row in first], [town[row] for row in first]
+    )
 
 
 def encode_points(
@@ -101,8 +127,9 @@ def encode_points(
 ) -> dict[str, Floats]:
     """Return the vectors of places by method, float32 [n, D]: each model's, and the mean cover of the channels.
 
-    Every model reads tiles of its own radii, the means those of the first one; the channels `blank` are empty in every
-    tile, in each of its scales. `progress` is told how many tiles are done since it was told last.
+    Every model reads tiles of its own radii, the means those of the first one; the channels `blank`
+    are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
+    it was told last.
     """
     methods = by_geometry(encoders)
     next(iter(methods.values()))["channel means"] = channel_means

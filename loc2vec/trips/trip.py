@@ -16,10 +16,12 @@ FEWEST_POINTS = 2
 
 @dataclass(frozen=True, eq=False)
 class Trips:
-    """n trips with a mode and a town each; their points lie one after another, in the order of travel.
+    """n trips with a mode and a town each.
 
-    `first` int64 [n + 1]: where each trip's points begin; `lon_lat` float64 [points, 2] in degrees; `mode` int64 [n]
-    in `modes`, `town` int64 [n] in `towns`.
+    Their points lie one after another, in the order of travel.
+
+    `first` int64 [n + 1]: where each trip's points begin; `lon_lat` float64 [points, 2] in degrees;
+    `mode` int64 [n] in `modes`, `town` int64 [n] in `towns`.
     """
 
     first: NDArray[np.int64]
@@ -33,25 +35,53 @@ class Trips:
         return len(self.mode)
 
     @classmethod
-    def of(cls, lon_lat: Sequence[NDArray[np.float64]], mode: Sequence[str], town: Sequence[str]) -> "Trips":
-        """Put trips together; `LabelsError` where there is nothing to tell apart, or to hold out."""
+    def of(
+        cls, lon_lat: Sequence[NDArray[np.float64]], mode: Sequence[str], town: Sequence[str]
+    ) -> "Trips":
+        """Put trips together.
+
+        `LabelsError` where there is nothing to tell apart, or to hold out.
+        """
         modes, number = np.unique(np.array(mode, str), return_inverse=True)
         towns, place = np.unique(np.array(town, str), return_inverse=True)
         short = [row for row, points in enumerate(lon_lat) if len(points) < FEWEST_POINTS]
         if short:
-            raise LabelsError(f"trip {short[0] + 1} has fewer than {FEWEST_POINTS} points: leave it out")
+            raise LabelsError(
+                f"trip {short[0] + 1} has fewer than {FEWEST_POINTS} points: leave it out"
+            )
         if len(modes) < 2:
-            raise LabelsError(f"every trip is of mode {', '.join(modes) or '-'}: modes cannot be told apart")
+            raise LabelsError(
+                f"every trip is of mode {', '.join(modes) or '-'}: modes cannot be told apart"
+            )
         if len(towns) < 2:
-            raise LabelsError(f"every trip is in {', '.join(towns) or '-'}: give trips of another town to test on")
+            raise LabelsError(
+                f"every trip is in {', '.join(towns) or '-'}: give trips of another town to test on"
+            )
         first = np.concatenate([[0], np.cumsum([len(points) for points in lon_lat])])
-        return cls(first, np.concatenate(lon_lat), number, tuple(modes.tolist()), place, tuple(towns.tolist()))
+        return cls(
+            first,
+            np.concatenate(lon_lat),
+            number,
+            tuple(modes.tolist()),
+            place,
+            tuple(towns.tolist()),
+        )
 
     @property
     def task(self) -> Task:
         """Return the task of naming each trip's mode, at the middle of its points."""
         lon, lat = self.means(self.lon_lat).T
-        return Task("travel mode", "mode of a trip", lat, lon, self.mode, self.modes, self.town, self.towns, drawn=True)
+        return Task(
+            "travel mode",
+            "mode of a trip",
+            lat,
+            lon,
+            self.mode,
+            self.modes,
+            self.town,
+            self.towns,
+            drawn=True,
+        )
 
     def require(self) -> None:
         """Raise `LabelsError` when a mode is not there often enough to be learned and tested."""
@@ -102,4 +132,6 @@ class Sequences:
 
     def standardised(self, mean: NDArray[np.float32], spread: NDArray[np.float32]) -> Tensor:
         """Return the vectors less the mean and over the deviation, zeros behind the end: float32 [n, T, D]."""
-        return torch.from_numpy(np.where(self.present[..., None], (self.vectors - mean) / spread, np.float32(0)))
+        return torch.from_numpy(
+            np.where(self.present[..., None], (self.vectors - mean) / spread, np.float32(0))
+        )

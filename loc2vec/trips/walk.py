@@ -1,7 +1,8 @@
 """Made-up trips: walks over the real ways of an extract, seen as a receiver of satellite positions would see them.
 
-Nothing but the ways tells the modes apart: every trip has the same number of points, and the distance between them
-and the error of the receiver are drawn from the same distributions whatever the mode. There is no time and no speed.
+Nothing but the ways tells the modes apart: every trip has the same number of points, and the
+distance between them and the error of the receiver are drawn from the same distributions whatever
+the mode. There is no time and no speed.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,8 @@ STRAIGHT_DEG = 45.0  # a turn by so much is e times less likely than none
 TRIES = 40  # walks begun for each trip that is asked for
 SPACING_M = (40.0, 90.0)  # between two points of a trip; drawn once a trip
 JITTER = 0.2  # of the spacing, from point to point
-ERROR_M = (3.0, 12.0)  # standard deviation of the receiver's error along each axis; drawn once a trip
+# standard deviation of the receiver's error along each axis; drawn once a trip
+ERROR_M = (3.0, 12.0)
 MEMORY = 0.8  # of the error from point to point: receivers drift rather than jump
 OUTLIERS, OUTLIER_M = 0.02, 40.0  # share of the points that lie far off, and the deviation of these
 
@@ -45,9 +47,15 @@ class Roads:
 
 
 def make_trips(
-    graph: WayGraph, count: int, points: int, rng: np.random.Generator, whole: Callable[[Points], bool]
+    graph: WayGraph,
+    count: int,
+    points: int,
+    rng: np.random.Generator,
+    whole: Callable[[Points], bool],
 ) -> list[Points]:
-    """Return up to `count` trips of `points` positions (lon, lat), float64 [points, 2]; fewer where ways are short.
+    """Return up to `count` trips of `points` positions (lon, lat), float64 [points, 2].
+
+    Fewer where ways are short.
 
     `whole` tells whether a trip lies where it can be used.
     """
@@ -65,10 +73,12 @@ def make_trips(
 
 
 def walk(roads: Roads, length_m: float, rng: np.random.Generator) -> Points | None:
-    """Walk so far from an own edge at random, never twice along one; the nodes' (lon, lat) [n, 2], or `None`.
+    """Walk so far from an own edge at random, never twice along one.
 
-    At a crossing own ways and straight ones are taken rather. `None` where the way ends too early, or
-    leads too much over ways that are shared.
+    The nodes' (lon, lat) [n, 2], or `None`.
+
+    At a crossing own ways and straight ones are taken rather. `None` where the way ends too early,
+    or leads too much over ways that are shared.
     """
     graph, length = roads.graph, roads.length
     weight = np.where(graph.own, length, 0)

@@ -63,7 +63,9 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
     if _remembered(done).get("index") == of_index and _is_index(paths.index):
         tell(f"2/2 index: {paths.index} is there already")
     else:
-        tell(f"2/2 index: embedding a grid of {GRID_M:.0f} m with {encoder.model_id} into {paths.index}")
+        tell(
+            f"2/2 index: embedding a grid of {GRID_M:.0f} m with {encoder.model_id} into {paths.index}"
+        )
         _index(paths, encoder)
         write_json(done, {"store": of_store, "index": of_index})
     return paths

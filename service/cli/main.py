@@ -21,21 +21,51 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "import": Entry("tiling.cli.import_", "import_command", "Import OSM extracts (.osm.pbf) into one feature store."),
+    "import": Entry(
+        "tiling.cli.import_",
+        "import_command",
+        "Import OSM extracts (.osm.pbf) into one feature store.",
+    ),
     "update": Entry(
-        "tiling.cli.update", "update_command", "Apply OSM changes to a PostGIS store, and say what changed."
+        "tiling.cli.update",
+        "update_command",
+        "Apply OSM changes to a PostGIS store, and say what changed.",
     ),
     "tile": Entry("tiling.cli.tile", "tile_command", "Draw a dataset of tiles to train on."),
     "train": Entry("loc2vec.train.cli", "train_command", "Train an encoder on a tile dataset."),
-    "embed": Entry("loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."),
-    "index": Entry("service.cli.commands", "index_command", "Make vectors searchable for `loc2vec serve --index`."),
-    "serve": Entry("service.cli.commands", "serve_command", "Answer over HTTP with embeddings, neighbours and tiles."),
-    "evaluate": Entry(
-        "loc2vec.evaluation.cli", "evaluate_command", "Measure models beside baselines on undrawn labels."
+    "embed": Entry(
+        "loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."
     ),
-    "explore": Entry("service.explore.cli", "explore_command", "Show what was learned: maps, clouds, walks, filters."),
-    "trips": Entry("loc2vec.trips.cli", "trips_command", "Tell how somebody travelled from the vectors on the way."),
-    "demo": Entry("service.cli.commands", "demo_command", "Go the whole way with the bundled extract of Monaco."),
+    "index": Entry(
+        "service.cli.commands",
+        "index_command",
+        "Make vectors searchable for `loc2vec serve --index`.",
+    ),
+    "serve": Entry(
+        "service.cli.commands",
+        "serve_command",
+        "Answer over HTTP with embeddings, neighbours and tiles.",
+    ),
+    "evaluate": Entry(
+        "loc2vec.evaluation.cli",
+        "evaluate_command",
+        "Measure models beside baselines on undrawn labels.",
+    ),
+    "explore": Entry(
+        "service.explore.cli",
+        "explore_command",
+        "Show what was learned: maps, clouds, walks, filters.",
+    ),
+    "trips": Entry(
+        "loc2vec.trips.cli",
+        "trips_command",
+        "Tell how somebody travelled from the vectors on the way.",
+    ),
+    "demo": Entry(
+        "service.cli.commands",
+        "demo_command",
+        "Go the whole way with the bundled extract of Monaco.",
+    ),
 }
 
 

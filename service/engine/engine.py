@@ -44,8 +44,8 @@ Shares = NDArray[np.float64]
 class EngineSettings:
     """What an engine opens, and how much it may use.
 
-    `render_processes`: processes that draw; 0 draws in threads of this process. `cache_places`: vectors
-    that are remembered, for `cache_s` seconds, because the map may change under them.
+    `render_processes`: processes that draw; 0 draws in threads of this process. `cache_places`:
+    vectors that are remembered, for `cache_s` seconds, because the map may change under them.
     """
 
     store: str
@@ -59,16 +59,22 @@ class EngineSettings:
 class Engine:
     """Embeddings, neighbours and tiles of places. Every method may be called from any thread."""
 
-    def __init__(self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None) -> None:
+    def __init__(
+        self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None
+    ) -> None:
         """Open the store, and more like it for drawing: all of one revision, so that no answer mixes two maps."""
         self.revision = revision(settings.store)
         with open_source(settings.store, only=self.revision) as source:
-            self.source = source  # for what it knows of the store; the features are for the drawers to read
+            # for what it knows of the store; the features are for the drawers to read
+            self.source = source
         self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
-        self.index_refused: str | None = None  # a sentence for clients: why a newer index is not in use
+        # a sentence for clients: why a newer index is not in use
+        self.index_refused: str | None = None
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
-        self._pictures: TTLCache[Hashable, bytes] = TTLCache(PICTURE_BYTES, settings.cache_s, getsizeof=len)
+        self._pictures: TTLCache[Hashable, bytes] = TTLCache(
+            PICTURE_BYTES, settings.cache_s, getsizeof=len
+        )
         self._knowing = threading.Lock()
         self._precomputed = False  # whether the index holds what this store's places would give
         self._closing = False
@@ -83,7 +89,9 @@ class Engine:
             for drawer in drawers:
                 self._idle.put(opened.enter_context(contextlib.closing(drawer)))
             self._batcher = opened.enter_context(contextlib.closing(Batcher(encoder.encode)))
-            self._names = opened.enter_context(contextlib.closing(NameThread(settings.store, self.revision)))
+            self._names = opened.enter_context(
+                contextlib.closing(NameThread(settings.store, self.revision))
+            )
             self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
             self.try_out()
             self._opened = opened.pop_all()
@@ -92,7 +100,11 @@ class Engine:
     def open(cls, settings: EngineSettings) -> Self:
         """Open all that `settings` name, or raise the error of the part that is missing or does not fit."""
         encoder = LocationEncoder.load(settings.model)
-        return cls(encoder, settings, None if settings.index is None else NeighborIndex.open(settings.index))
+        return cls(
+            encoder,
+            settings,
+            None if settings.index is None else NeighborIndex.open(settings.index),
+        )
 
     def reopened(self) -> Self:
         """Return an engine like this over the store that has taken the place of this one's."""
@@ -104,7 +116,9 @@ class Engine:
         if not count:
             return [RenderThread(location, geometry, self.revision) for _ in range(cpu_count())]
         with ThreadPoolExecutor(count) as starting:
-            return list(starting.map(partial(RenderProcess, location, geometry), [self.revision] * count))
+            return list(
+                starting.map(partial(RenderProcess, location, geometry), [self.revision] * count)
+            )
 
     def try_out(self) -> None:
         """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
@@ -142,7 +156,10 @@ class Engine:
 
     @property
     def search(self) -> Search:
-        """The index in use; whoever asks it twice for one answer keeps it, because it may be changed for another."""
+        """The index in use.
+
+        Whoever asks it twice for one answer keeps it, because it may be changed for another.
+        """
         if self._search is None:
             if self._closing:
                 raise BusyError(STOPPING)
@@ -163,14 +180,18 @@ class Engine:
         return None if index is None else index.name
 
     def use(self, index: NeighborIndex) -> None:
-        """Take an index into use; `SearchIndexError` or `FingerprintError` when it is of another model."""
+        """Take an index into use.
+
+        `SearchIndexError` or `FingerprintError` when it is of another model.
+        """
         check_fingerprint("the index", index.fingerprint, self._encoder.fingerprint)
         if index.model != self.model:
             raise SearchIndexError(
                 f"the index was made with model {index.model}, not with {self.model}: "
                 "give that model (--model), or make the index again with `loc2vec embed` and `loc2vec index`"
             )
-        # Vectors that were made of another map answer for places of that map only, and are not the place's here.
+        # Vectors that were made of another map answer for places of that map only, and are not the
+        # place's here.
         self._precomputed = bool(index.store) and index.store == self._content
         self._search, self.index_refused = Search(index, self.source.regions), None
         INDEX_SIZE.set(len(index))
@@ -180,7 +201,10 @@ class Engine:
         self.source.require(place)
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
-        """Return the places of the store with a name, the best first; `NoNamesError` when it holds no names."""
+        """Return the places of the store with a name, the best first.
+
+        `NoNamesError` when it holds no names.
+        """
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:
@@ -215,13 +239,19 @@ class Engine:
         for place in places:
             self.require(place)
         vectors = [self.known(place) for place in places]
-        new = list(dict.fromkeys(place for place, vector in zip(places, vectors, strict=True) if vector is None))
+        new = list(
+            dict.fromkeys(
+                place for place, vector in zip(places, vectors, strict=True) if vector is None
+            )
+        )
         made = dict(zip(new, self._embed_new(new), strict=True))
         if self._settings.cache_places:
             with self._knowing:
                 self._known.update(made)
         VECTORS.labels("made").inc(len(new))
-        return np.stack([made[place] if v is None else v for place, v in zip(places, vectors, strict=True)])
+        return np.stack(
+            [made[place] if v is None else v for place, v in zip(places, vectors, strict=True)]
+        )
 
     def _embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
         """Draw and encode places, a few at a time, on all that is idle."""
@@ -236,7 +266,9 @@ class Engine:
             tiles = drawer.draw(places)
         vectors = self._batcher.encode(tiles)
         if not np.isfinite(vectors).all():
-            raise EmbeddingError(f"model {self.model} gave numbers that are not finite near {places[0]}")
+            raise EmbeddingError(
+                f"model {self.model} gave numbers that are not finite near {places[0]}"
+            )
         return vectors
 
     def tile(self, pose: Pose) -> Tile:
@@ -287,9 +319,13 @@ class Engine:
             self._idle.put(drawer)
 
     def close(self) -> None:
-        """Let go of the stores and of what takes memory; what still waits to be drawn gets `BusyError`."""
+        """Let go of the stores and of what takes memory.
+
+        What still waits to be drawn gets `BusyError`.
+        """
         self._closing = True
-        drawers = [self._idle.get() for _ in range(self._idle_count)]  # when each has done what it is at
+        # when each has done what it is at
+        drawers = [self._idle.get() for _ in range(self._idle_count)]
         for drawer in drawers:
             self._idle.put(drawer)
         self._opened.close()

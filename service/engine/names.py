@@ -13,7 +13,9 @@ class NameThread:
 
     def __init__(self, location: str, revision: str) -> None:
         self._thread = ThreadPoolExecutor(1, "names")
-        self._source = self._thread.submit(open_source, location, patience_s=PATIENCE_S, only=revision).result()
+        self._source = self._thread.submit(
+            open_source, location, patience_s=PATIENCE_S, only=revision
+        ).result()
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
         """Return the places with a name, the best first; called from any thread."""

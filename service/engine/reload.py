@@ -16,7 +16,8 @@ from tiling.errors import FingerprintError, Loc2VecError
 from tiling.machine import give_back_memory
 from tiling.store.registry import revision
 
-GIVE_BACK_S = 60.0  # between two times that freed memory is given back, which costs some page faults
+# between two times that freed memory is given back, which costs some page faults
+GIVE_BACK_S = 60.0
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
@@ -35,7 +36,10 @@ def stamp(folder: Path) -> Stamp:
 
 
 def swap(engine: Engine, folder: Path) -> bool:
-    """Take the index in `folder` into use; one that is damaged or of another model leaves the old one."""
+    """Take the index in `folder` into use.
+
+    One that is damaged or of another model leaves the old one.
+    """
     try:
         if name_of(folder) == engine.index_name:
             engine.index_refused = None

@@ -11,7 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from loc2vec.model.options import model_option
-from tiling.cli.options import FilePath, FolderPath, json_option, read_box, store_option, without_password
+from tiling.cli.options import (
+    FilePath,
+    FolderPath,
+    json_option,
+    read_box,
+    store_option,
+    without_password,
+)
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -22,7 +29,9 @@ if TYPE_CHECKING:
 
 PLACES = 2000
 
-index_option = click.option("--index", type=FolderPath, help="Index folder; without one, --places are embedded now.")
+index_option = click.option(
+    "--index", type=FolderPath, help="Index folder; without one, --places are embedded now."
+)
 places_option = click.option(
     "--places", type=click.IntRange(min=1), default=PLACES, show_default=True,
     help="How many places to draw from the store where no --index is given.",
@@ -44,7 +53,15 @@ apart_option = click.option(
 
 def space_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what every command on a store and an index takes."""
-    for option in (json_option, out_option, box_option, places_option, index_option, model_option, store_option):
+    for option in (
+        json_option,
+        out_option,
+        box_option,
+        places_option,
+        index_option,
+        model_option,
+        store_option,
+    ):
         command = option(command)
     return command
 
@@ -53,7 +70,8 @@ def space_options(command: Callable[..., None]) -> Callable[..., None]:
 def explore_command() -> None:
     """Show what was learned: maps, clouds, walks, sums of places, filters, reasons.
 
-    A place is "lat,lon", or a name that the store knows. Each command writes a picture (.png) and a page (.html).
+    A place is "lat,lon", or a name that the store knows. Each command writes a picture (.png) and a
+    page (.html).
     """
     from loc2vec.paper.extra import require_extra
 
@@ -62,7 +80,12 @@ def explore_command() -> None:
 
 @contextmanager
 def _opened(
-    store: str, model: str, index: Path | None, places: int, box: Box | None, metres: float | None = None
+    store: str,
+    model: str,
+    index: Path | None,
+    places: int,
+    box: Box | None,
+    metres: float | None = None,
 ) -> Iterator["Space"]:
     from service.explore.open import open_space
 
@@ -75,7 +98,12 @@ def _opened(
 
 
 def _finish(
-    shown: "Shown", out: Path | None, facts: dict[str, Any], lines: list[str], as_json: bool, more: Sequence[Path] = ()
+    shown: "Shown",
+    out: Path | None,
+    facts: dict[str, Any],
+    lines: list[str],
+    as_json: bool,
+    more: Sequence[Path] = (),
 ) -> None:
     from loc2vec.paper.plot import save
 
@@ -96,11 +124,19 @@ def _place(view: Any) -> dict[str, Any]:
     return {"name": view.name, "lat": view.place.lat, "lon": view.place.lon}
 
 
-@explore_command.command("walk", epilog="Example: loc2vec explore walk 43.7384,7.4246 --store monaco.gpkg")
+@explore_command.command(
+    "walk", epilog="Example: loc2vec explore walk 43.7384,7.4246 --store monaco.gpkg"
+)
 @click.argument("place")
 @space_options
 @click.option("--steps", type=click.IntRange(1, 20), default=6, show_default=True)
-@click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="Each step goes to one of so many.")
+@click.option(
+    "-k",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Each step goes to one of so many.",
+)
 @click.option(
     "--min-distance-m", "apart_m", type=click.FloatRange(min=0), default=1000.0, show_default=True,
     help="How far on the ground the places of a walk lie from each other, at least.",
@@ -108,7 +144,15 @@ def _place(view: Any) -> dict[str, Any]:
 @click.option("--walks", type=click.IntRange(1, 10), default=3, show_default=True)
 @seed_option
 def walk_command(
-    place: str, steps: int, k: int, apart_m: float, walks: int, seed: int, out: Path | None, as_json: bool, **space: Any
+    place: str,
+    steps: int,
+    k: int,
+    apart_m: float,
+    walks: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    **space: Any,
 ) -> None:
     """Walk at random from PLACE to places alike in kind that are not near on the ground."""
     from loc2vec.explore.walk import kilometres, random_walks
@@ -116,12 +160,16 @@ def walk_command(
     with _opened(**space) as opened:
         found = random_walks(opened, opened.locate(place), steps, k, apart_m, walks, seed)
     ways = [
-        [{**_place(step.view), "distance": step.distance, "ground_m": step.ground_m} for step in way]
+        [
+            {**_place(step.view), "distance": step.distance, "ground_m": step.ground_m}
+            for step in way
+        ]
         for way in found.walks
     ]
     lines = [
         " -> ".join(
-            f"{step.view.name} ({kilometres(step.ground_m)})" if n else step.view.name for n, step in enumerate(way)
+            f"{step.view.name} ({kilometres(step.ground_m)})" if n else step.view.name
+            for n, step in enumerate(way)
         )
         for way in found.walks
     ]
@@ -129,12 +177,19 @@ def walk_command(
 
 
 @explore_command.command(
-    "interpolate", epilog="Example: loc2vec explore interpolate 43.7384,7.4246 43.7277,7.4157 --store monaco.gpkg"
+    "interpolate",
+    epilog="Example: loc2vec explore interpolate 43.7384,7.4246 43.7277,7.4157 --store monaco.gpkg",
 )
 @click.argument("start")
 @click.argument("end")
 @space_options
-@click.option("--steps", type=click.IntRange(3, 20), default=7, show_default=True, help="The two ends counted.")
+@click.option(
+    "--steps",
+    type=click.IntRange(3, 20),
+    default=7,
+    show_default=True,
+    help="The two ends counted.",
+)
 @apart_option
 def interpolate_command(
     start: str, end: str, steps: int, apart_m: float, out: Path | None, as_json: bool, **space: Any
@@ -146,10 +201,21 @@ def interpolate_command(
         found = interpolate(opened, opened.locate(start), opened.locate(end), steps, apart_m)
     steps_found = [
         {"share": share, "distance": distance, **_place(view)}
-        for share, distance, view in zip(found.shares.tolist(), found.distances, found.nearest, strict=True)
+        for share, distance, view in zip(
+            found.shares.tolist(), found.distances, found.nearest, strict=True
+        )
     ]
-    lines = [f"{step['share']:.0%}  {step['name']} ({step['lat']:.5f},{step['lon']:.5f})" for step in steps_found]
-    _finish(found, out, {"start": _place(found.start), "end": _place(found.end), "steps": steps_found}, lines, as_json)
+    lines = [
+        f"{step['share']:.0%}  {step['name']} ({step['lat']:.5f},{step['lon']:.5f})"
+        for step in steps_found
+    ]
+    _finish(
+        found,
+        out,
+        {"start": _place(found.start), "end": _place(found.end), "steps": steps_found},
+        lines,
+        as_json,
+    )
 
 
 @explore_command.command(
@@ -158,9 +224,13 @@ def interpolate_command(
 )
 @click.argument("expression")
 @space_options
-@click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many results.")
+@click.option(
+    "-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many results."
+)
 @apart_option
-def arithmetic_command(expression: str, k: int, apart_m: float, out: Path | None, as_json: bool, **space: Any) -> None:
+def arithmetic_command(
+    expression: str, k: int, apart_m: float, out: Path | None, as_json: bool, **space: Any
+) -> None:
     """Reckon with places, as in "A - B + C", and show the real places nearest to the result.
 
     A name that holds + or - between spaces goes in double quotes.
@@ -170,10 +240,22 @@ def arithmetic_command(expression: str, k: int, apart_m: float, out: Path | None
     parse(expression)  # before anything is opened
     with _opened(**space) as opened:
         found = arithmetic(opened, expression, k, apart_m)
-    operands = [{"sign": term.sign, **_place(view)} for term, view in zip(found.terms, found.operands, strict=True)]
-    nearest = [{**_place(view), "distance": d} for view, d in zip(found.nearest, found.distances, strict=True)]
+    operands = [
+        {"sign": term.sign, **_place(view)}
+        for term, view in zip(found.terms, found.operands, strict=True)
+    ]
+    nearest = [
+        {**_place(view), "distance": d}
+        for view, d in zip(found.nearest, found.distances, strict=True)
+    ]
     lines = [f"{n['distance']:.2f}  {n['name']} ({n['lat']:.5f},{n['lon']:.5f})" for n in nearest]
-    _finish(found, out, {"operands": operands, "vector": found.vector.tolist(), "nearest": nearest}, lines, as_json)
+    _finish(
+        found,
+        out,
+        {"operands": operands, "vector": found.vector.tolist(), "nearest": nearest},
+        lines,
+        as_json,
+    )
 
 
 def network_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -183,7 +265,9 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@explore_command.command("why", epilog="Example: loc2vec explore why 43.7384,7.4246 43.7420,7.4275 --store monaco.gpkg")
+@explore_command.command(
+    "why", epilog="Example: loc2vec explore why 43.7384,7.4246 43.7420,7.4275 --store monaco.gpkg"
+)
 @click.argument("a")
 @click.argument("b")
 @network_options
@@ -195,12 +279,21 @@ def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_jso
     with open_ground(store, model) as opened:
         found = compare(opened, opened.locate(a), opened.locate(b))
     effect = dict(zip(found.channels, found.why.effect.tolist(), strict=True))
-    facts = {"a": _place(found.a), "b": _place(found.b), "distance": found.why.distance, "effect": effect}
-    lines = [f"{value:+.2f}  {name}" for name, value in sorted(effect.items(), key=lambda item: -item[1])]
+    facts = {
+        "a": _place(found.a),
+        "b": _place(found.b),
+        "distance": found.why.distance,
+        "effect": effect,
+    }
+    lines = [
+        f"{value:+.2f}  {name}" for name, value in sorted(effect.items(), key=lambda item: -item[1])
+    ]
     _finish(found, out, facts, [f"{found.why.distance:.2f} apart", *lines], as_json)
 
 
-@explore_command.command("saliency", epilog="Example: loc2vec explore saliency 43.7384,7.4246 --store monaco.gpkg")
+@explore_command.command(
+    "saliency", epilog="Example: loc2vec explore saliency 43.7384,7.4246 --store monaco.gpkg"
+)
 @click.argument("place")
 @network_options
 def saliency_command(place: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
@@ -211,11 +304,17 @@ def saliency_command(place: str, store: str, model: str, out: Path | None, as_js
     with open_ground(store, model) as opened, tqdm(total=13, unit=" maps", desc="empty") as bar:
         found = saliency(opened, opened.locate(place), bar.update)
     moved = dict(zip(found.channels, found.channel.tolist(), strict=True))
-    lines = [f"{value:.2f}  {name}" for name, value in sorted(moved.items(), key=lambda item: -item[1])]
-    _finish(found, out, {**_place(found.view), "moved": moved, "empty": found.empty}, lines, as_json)
+    lines = [
+        f"{value:.2f}  {name}" for name, value in sorted(moved.items(), key=lambda item: -item[1])
+    ]
+    _finish(
+        found, out, {**_place(found.view), "moved": moved, "empty": found.empty}, lines, as_json
+    )
 
 
-@explore_command.command("equal-histograms", epilog="Example: loc2vec explore equal-histograms --store monaco.gpkg")
+@explore_command.command(
+    "equal-histograms", epilog="Example: loc2vec explore equal-histograms --store monaco.gpkg"
+)
 @space_options
 @click.option("--pairs", type=click.IntRange(1, 10), default=5, show_default=True)
 @click.option(
@@ -223,7 +322,9 @@ def saliency_command(place: str, store: str, model: str, out: Path | None, as_js
     help="How much the channels may differ in cover, on the average.",
 )  # fmt: skip
 @seed_option
-def histograms_command(pairs: int, tolerance: float, seed: int, out: Path | None, as_json: bool, **space: Any) -> None:
+def histograms_command(
+    pairs: int, tolerance: float, seed: int, out: Path | None, as_json: bool, **space: Any
+) -> None:
     """Find places with as much of everything in their tiles, and far vectors."""
     from loc2vec.explore.histograms import equal_histograms
 
@@ -232,16 +333,24 @@ def histograms_command(pairs: int, tolerance: float, seed: int, out: Path | None
         with tqdm(total=count, unit=" tiles", desc="draw") as bar:
             found = equal_histograms(opened, pairs, count, tolerance, seed, bar.update)
     facts = [
-        {"a": _place(p.a), "b": _place(p.b), "difference": p.difference, "distance": p.distance} for p in found.pairs
+        {"a": _place(p.a), "b": _place(p.b), "difference": p.difference, "distance": p.distance}
+        for p in found.pairs
     ]
-    lines = [f"{p.distance:.2f}  {p.a.where} and {p.b.where}: cover differs by {p.difference:.1%}" for p in found.pairs]
+    lines = [
+        f"{p.distance:.2f}  {p.a.where} and {p.b.where}: cover differs by {p.difference:.1%}"
+        for p in found.pairs
+    ]
     _finish(found, out, {"pairs": facts}, lines, as_json)
 
 
 def count_option(default: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Add how many places are shown."""
     return click.option(
-        "--count", type=click.IntRange(min=1), default=default, show_default=True, help="How many places to show."
+        "--count",
+        type=click.IntRange(min=1),
+        default=default,
+        show_default=True,
+        help="How many places to show.",
     )
 
 
@@ -256,7 +365,12 @@ grid_option = click.option(
 @click.option("--title", help="What the map is called, by default as the store.")
 @seed_option
 def map_command(
-    metres: float | None, title: str | None, seed: int, out: Path | None, as_json: bool, **space: Any
+    metres: float | None,
+    title: str | None,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    **space: Any,
 ) -> None:
     """Colour every place by its first three principal components, over the streets.
 
@@ -275,8 +389,15 @@ def map_command(
     about = {"model": opened.vectors.model, "fingerprint": opened.vectors.fingerprint}
     write_picture(tif, found.painting.paint(found.box, width, height), found.box, about)
     count = write_tiles(tiles, found.painting)
-    facts = {"places": len(found.painting.lat), "shares": found.shares.tolist(), "bbox": found.box, "tiles": count}
-    lines = [f"{len(found.painting.lat)} places, three components hold {found.shares.sum():.0%} of the variance"]
+    facts = {
+        "places": len(found.painting.lat),
+        "shares": found.shares.tolist(),
+        "bbox": found.box,
+        "tiles": count,
+    }
+    lines = [
+        f"{len(found.painting.lat)} places, three components hold {found.shares.sum():.0%} of the variance"
+    ]
     _finish(found, out, facts, lines, as_json, [tif, tiles])
 
 
@@ -290,17 +411,24 @@ def cloud_options(command: Callable[..., None]) -> Callable[..., None]:
 @explore_command.command("pca", epilog="Example: loc2vec explore pca --store monaco.gpkg")
 @cloud_options
 def pca_command(count: int, seed: int, out: Path | None, as_json: bool, **space: Any) -> None:
-    """Lay places out by three principal components, their tiles as the points; writes an animation, too (.webp)."""
+    """Lay places out by three principal components, their tiles as the points.
+
+    Writes an animation, too (.webp).
+    """
     from loc2vec.explore.pca_tsne import pca
 
     with _opened(**space) as opened:
         _finish_cloud(pca(opened, count, seed), out, as_json)
 
 
-@explore_command.command("tsne", epilog="Example: loc2vec explore tsne --store monaco.gpkg --perplexity 20")
+@explore_command.command(
+    "tsne", epilog="Example: loc2vec explore tsne --store monaco.gpkg --perplexity 20"
+)
 @cloud_options
 @click.option("--perplexity", type=click.FloatRange(min=1), default=30.0, show_default=True)
-def tsne_command(count: int, seed: int, perplexity: float, out: Path | None, as_json: bool, **space: Any) -> None:
+def tsne_command(
+    count: int, seed: int, perplexity: float, out: Path | None, as_json: bool, **space: Any
+) -> None:
     """Lay places out by t-SNE in three dimensions; writes an animation, too (.webp)."""
     from loc2vec.explore.pca_tsne import tsne
 
@@ -313,18 +441,43 @@ def _finish_cloud(cloud: "Cloud", out: Path | None, as_json: bool) -> None:
 
     with tqdm(total=FRAMES, unit=" frames", desc="turn") as bar:
         moving = write_animation(cloud, _target(out), bar.update)
-    places = [{**_place(view), "at": at} for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)]
-    _finish(cloud, out, {"axes": cloud.axes, "places": places}, [f"{len(places)} places"], as_json, [moving])
+    places = [
+        {**_place(view), "at": at} for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)
+    ]
+    _finish(
+        cloud,
+        out,
+        {"axes": cloud.axes, "places": places},
+        [f"{len(places)} places"],
+        as_json,
+        [moving],
+    )
 
 
-@explore_command.command("lda", epilog="Example: loc2vec explore lda monaco.osm.pbf --task way --out ways")
+@explore_command.command(
+    "lda", epilog="Example: loc2vec explore lda monaco.osm.pbf --task way --out ways"
+)
 @click.argument("extracts", nargs=-1, required=True, type=FilePath)
 @click.option(
-    "--store", callback=without_password, help="Feature store to draw from; by default one is made of EXTRACTS."
+    "--store",
+    callback=without_password,
+    help="Feature store to draw from; by default one is made of EXTRACTS.",
 )
 @model_option
-@click.option("--task", "name", default="way", show_default=True, help="Classes, as `loc2vec evaluate` has them.")
-@click.option("--per-class", type=click.IntRange(min=10), default=300, show_default=True, help="Places of each class.")
+@click.option(
+    "--task",
+    "name",
+    default="way",
+    show_default=True,
+    help="Classes, as `loc2vec evaluate` has them.",
+)
+@click.option(
+    "--per-class",
+    type=click.IntRange(min=10),
+    default=300,
+    show_default=True,
+    help="Places of each class.",
+)
 @seed_option
 @out_option
 @json_option
@@ -340,7 +493,9 @@ def lda_command(
 
     with_classes = [recipe for recipe in RECIPES if RECIPES[recipe].classes]
     if name not in with_classes:
-        raise click.UsageError(f"no task with classes is called {name!r}: choose from {', '.join(with_classes)}")
+        raise click.UsageError(
+            f"no task with classes is called {name!r}: choose from {', '.join(with_classes)}"
+        )
     with store_of(extracts, store) as drawn_from, open_ground(drawn_from, model) as ground:
         task = make_task(name, read_towns(extracts), covered_by(drawn_from), per_class, seed)
         with tqdm(total=len(task), unit=" places", desc="embed") as bar:
@@ -349,44 +504,66 @@ def lda_command(
     facts = {"classes": counts, "accuracy": found.accuracy, "chance": found.chance}
     lines = [f"{count:6,}  {label}" for label, count in counts.items()]
     _finish(
-        found, out, facts, [*lines, f"nearest class mean: {found.accuracy:.1%} (chance {found.chance:.1%})"], as_json
+        found,
+        out,
+        facts,
+        [*lines, f"nearest class mean: {found.accuracy:.1%} (chance {found.chance:.1%})"],
+        as_json,
     )
 
 
-@explore_command.command("filters", epilog="Example: loc2vec explore filters --model loc2vec-16 --layer features.3")
+@explore_command.command(
+    "filters", epilog="Example: loc2vec explore filters --model loc2vec-16 --layer features.3"
+)
 @model_option
 @click.option("--layer", help="Name of a convolution; without one, the names are listed.")
 @count_option(64)
 @seed_option
 @out_option
 @json_option
-def filters_command(model: str, layer: str | None, count: int, seed: int, out: Path | None, as_json: bool) -> None:
+def filters_command(
+    model: str, layer: str | None, count: int, seed: int, out: Path | None, as_json: bool
+) -> None:
     """Seek the input that most excites each filter of a layer, and count the dead filters."""
     from loc2vec.explore.filters import STEPS, excite, layers_of
     from loc2vec.model.folder import load_model, model_path
 
     loaded = load_model(model_path(model))
     if layer is None:
-        layers = {name: convolution.out_channels for name, (convolution, _) in layers_of(loaded.network).items()}
-        click.echo(json.dumps(layers) if as_json else "\n".join(f"{n:5}  {name}" for name, n in layers.items()))
+        layers = {
+            name: convolution.out_channels
+            for name, (convolution, _) in layers_of(loaded.network).items()
+        }
+        click.echo(
+            json.dumps(layers)
+            if as_json
+            else "\n".join(f"{n:5}  {name}" for name, n in layers.items())
+        )
         return
     with tqdm(total=STEPS, unit=" steps", desc="ascend") as bar:
-        found = excite(loaded.network, layer, loaded.config.channels, count, STEPS, seed, bar.update)
+        found = excite(
+            loaded.network, layer, loaded.config.channels, count, STEPS, seed, bar.update
+        )
     facts = {
         "layer": layer, "filters": len(found.alive), "dead": np.flatnonzero(~found.alive).tolist(),
         "before": found.before.tolist(), "after": found.after.tolist(),
     }  # fmt: skip
-    _finish(found, out, facts, [f"{len(found.alive)} filters of {layer}, {found.dead} dead"], as_json)
+    _finish(
+        found, out, facts, [f"{len(found.alive)} filters of {layer}, {found.dead} dead"], as_json
+    )
 
 
 @explore_command.command(
-    "clusters", epilog="Example: loc2vec explore clusters monaco.osm.pbf --store monaco.gpkg --kinds 6"
+    "clusters",
+    epilog="Example: loc2vec explore clusters monaco.osm.pbf --store monaco.gpkg --kinds 6",
 )
 @click.argument("extracts", nargs=-1, type=FilePath)
 @space_options
 @grid_option
 @click.option("--kinds", "count", type=click.IntRange(2, 7), default=6, show_default=True)
-@click.option("--method", type=click.Choice(["k-means", "hdbscan"]), default="k-means", show_default=True)
+@click.option(
+    "--method", type=click.Choice(["k-means", "hdbscan"]), default="k-means", show_default=True
+)
 @click.option("--title", help="What the region is called, by default as the store.")
 @seed_option
 def clusters_command(
@@ -408,4 +585,11 @@ def clusters_command(
         files = write_places(_target(out), opened.vectors, found.columns)
         facts = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]
         lines = [f"{fact['places']:6,}  {fact['name']}" for fact in facts]
-        _finish(found, out, {"kinds": facts, "none": int((found.label < 0).sum())}, lines, as_json, files)
+        _finish(
+            found,
+            out,
+            {"kinds": facts, "none": int((found.label < 0).sum())},
+            lines,
+            as_json,
+            files,
+        )

@@ -38,7 +38,9 @@ STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
 
 
-def sample_places(source: FeatureSource, count: int, box: Box | None = None, seed: int = 0) -> Places:
+def sample_places(
+    source: FeatureSource, count: int, box: Box | None = None, seed: int = 0
+) -> Places:
     """Draw `count` places near buildings and ways, in equal parts of each extract in the store, as far as there are."""
     drawn = draw_places([source], TIMES * count, TILE_RADIUS_M, seed)
     lon_lat = np.stack([drawn.lon, drawn.lat], axis=1)
@@ -69,17 +71,23 @@ def open_space(
     metres: float | None = None,
     tell: Tell = lambda n: None,
 ) -> Iterator[Space]:
-    """Open a store and a model, and search an index; without one, `places` of the store are embedded now.
+    """Open a store and a model, and search an index.
 
-    With `metres`, a grid of places so far apart is embedded instead. `box`: places outside it are left out. `tell`
-    hears how many places are embedded. Raises `SearchIndexError` when the index was made with another model, or
-    holds no place in the box.
+    Without one, `places` of the store are embedded now.
+
+    With `metres`, a grid of places so far apart is embedded instead. `box`: places outside it are
+    left out. `tell` hears how many places are embedded. Raises `SearchIndexError` when the index
+    was made with another model, or holds no place in the box.
     """
     with contextlib.ExitStack() as opened:
         encoder = LocationEncoder.load(model)
         source = opened.enter_context(open_source(store))
         if index is None:
-            chosen = sample_places(source, places, box) if metres is None else places_of_grid(store, metres, box)
+            chosen = (
+                sample_places(source, places, box)
+                if metres is None
+                else places_of_grid(store, metres, box)
+            )
             vectors = embed(store, encoder, chosen, 0, tell)
         else:
             vectors = _vectors_of(index, encoder)
@@ -88,7 +96,9 @@ def open_space(
         found = NeighborIndex.build(kept, folder / "index")
         search = Search(found, source.regions)
 
-        def nearest(vector: NDArray[np.float32], k: int, apart: Sequence[LonLat], metres: float) -> list[Neighbor]:
+        def nearest(
+            vector: NDArray[np.float32], k: int, apart: Sequence[LonLat], metres: float
+        ) -> list[Neighbor]:
             return search.nearest(vector, k, apart, Filters(min_distance_m=metres))
 
         yield Space(**vars(_ground(source, encoder)), vectors=kept, nearest=nearest)
@@ -112,10 +122,16 @@ def _within(vectors: Vectors, box: Box | None) -> Vectors:
         places = zip(vectors.lon.tolist(), vectors.lat.tolist(), strict=True)
         kept &= np.array([box.contains(LonLat(*place)) for place in places], bool)
     if not kept.any():
-        raise SearchIndexError("no indexed place lies in the box: give another --bbox, or a larger index")
+        raise SearchIndexError(
+            "no indexed place lies in the box: give another --bbox, or a larger index"
+        )
     table = None if vectors.table is None else vectors.table.filter(kept)
     return replace(
-        vectors, lat=vectors.lat[kept], lon=vectors.lon[kept], embedding=vectors.embedding[kept], table=table
+        vectors,
+        lat=vectors.lat[kept],
+        lon=vectors.lon[kept],
+        embedding=vectors.embedding[kept],
+        table=table,
     )
 
 
@@ -153,7 +169,10 @@ def locate(source: FeatureSource, text: str) -> LonLat:
 
 
 class Gazetteer:
-    """What people call places: the nearest street or named thing, and the extract; read when it is first asked."""
+    """What people call places: the nearest street or named thing, and the extract.
+
+    Read when it is first asked.
+    """
 
     def __init__(self, source: FeatureSource) -> None:
         self._source = source
@@ -167,9 +186,15 @@ class Gazetteer:
     def name(self, place: LonLat) -> str:
         """Return what a place is called, as "Rue Grimaldi, Monaco"."""
         inside = [
-            region for region, area in self._source.regions.items() if shapely.intersects_xy(area, place.lon, place.lat)
+            region
+            for region, area in self._source.regions.items()
+            if shapely.intersects_xy(area, place.lon, place.lat)
         ]
-        region = title_of(min(inside, key=lambda name: float(self._source.regions[name].area), default="elsewhere"))
+        region = title_of(
+            min(
+                inside, key=lambda name: float(self._source.regions[name].area), default="elsewhere"
+            )
+        )
         here = on_the_globe(np.array([place.lat]), np.array([place.lon]))
         for names, tree, reach_m in self._known:
             distance, row = tree.query(here[0], distance_upper_bound=reach_m)
@@ -184,9 +209,14 @@ class Gazetteer:
             return []
         every = self._source.names_in(Box(-180.0, -90.0, 180.0, 90.0))
         found = []
-        for reach_m, names in ((STREET_M, [name for name in every if name.kind == STREET]), (NEAR_M, every)):
+        for reach_m, names in (
+            (STREET_M, [name for name in every if name.kind == STREET]),
+            (NEAR_M, every),
+        ):
             if names:
-                globe = on_the_globe(np.array([name.lat for name in names]), np.array([name.lon for name in names]))
+                globe = on_the_globe(
+                    np.array([name.lat for name in names]), np.array([name.lon for name in names])
+                )
                 found.append(([name.name for name in names], cKDTree(globe), reach_m))
         return found
 
@@ -197,11 +227,16 @@ def title_of(extract: str) -> str:
     >>> title_of("apex_nc_us"), title_of("faroe_islands")
     ('Apex NC US', 'Faroe Islands')
     """
-    return " ".join(word.upper() if len(word) == 2 else word.capitalize() for word in extract.split("_"))
+    return " ".join(
+        word.upper() if len(word) == 2 else word.capitalize() for word in extract.split("_")
+    )
 
 
 def write_places(path: Path, vectors: Vectors, columns: Mapping[str, list[Any]]) -> list[Path]:
-    """Write places with some columns for a GIS: PATH.parquet (GeoParquet) and PATH.geojson; return what was written."""
+    """Write places with some columns for a GIS: PATH.parquet (GeoParquet) and PATH.geojson.
+
+    Return what was written.
+    """
     parquet, geojson = (path.with_name(path.name + suffix) for suffix in (".parquet", ".geojson"))
     about = {"model": vectors.model, "attribution": ATTRIBUTION}
     table = pa.table({"lat": vectors.lat, "lon": vectors.lon, **columns})

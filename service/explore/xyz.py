@@ -14,7 +14,10 @@ ZOOMS = range(12, 17)
 
 
 def write_tiles(folder: Path, painting: Painting) -> int:
-    """Write the tiles of `ZOOMS` that hold a colour, in the place of an older folder; return how many."""
+    """Write the tiles of `ZOOMS` that hold a colour, in the place of an older folder.
+
+    Return how many.
+    """
     count = 0
     with replacing_folder(folder) as temporary:
         for zoom, x, y in _numbers(painting):
@@ -32,6 +35,8 @@ def _numbers(painting: Painting) -> Iterator[tuple[int, int, int]]:
     box = painting.box
     (west, east), (north, south) = to_world([box.west, box.east], [box.north, box.south])
     for zoom in ZOOMS:
-        columns, rows = ((np.array(ends) * 2**zoom).astype(int) for ends in ((west, east), (north, south)))
+        columns, rows = (
+            (np.array(ends) * 2**zoom).astype(int) for ends in ((west, east), (north, south))
+        )
         for x in range(columns[0], columns[1] + 1):
             yield from ((zoom, x, y) for y in range(rows[0], rows[1] + 1))

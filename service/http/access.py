@@ -25,7 +25,8 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._keys = [key.encode() for key in settings.api_keys]
         self._per_key, self._per_address = (
-            parse(rate) if rate else None for rate in (settings.rate_per_key, settings.rate_per_address)
+            parse(rate) if rate else None
+            for rate in (settings.rate_per_key, settings.rate_per_address)
         )
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
@@ -38,7 +39,9 @@ class Access:
             if key is None:
                 REFUSED.labels("key").inc()
                 raise HTTPException(
-                    401, "give a valid key: Authorization: Bearer KEY, or X-API-Key", {"WWW-Authenticate": "Bearer"}
+                    401,
+                    "give a valid key: Authorization: Bearer KEY, or X-API-Key",
+                    {"WWW-Authenticate": "Bearer"},
                 )
             if self._per_key is not None:
                 self._count(self._per_key, "key", key.decode())
@@ -57,7 +60,9 @@ class Access:
 def _refuse(wait_s: float, rate: RateLimitItem) -> NoReturn:
     REFUSED.labels("rate").inc()
     seconds = max(1, math.ceil(wait_s))
-    raise HTTPException(429, f"more than {rate}: try again in {seconds} s", {"Retry-After": str(seconds)})
+    raise HTTPException(
+        429, f"more than {rate}: try again in {seconds} s", {"Retry-After": str(seconds)}
+    )
 
 
 def _key(request: Request) -> str:

@@ -19,7 +19,9 @@ PNG = "image/png"
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:
-    """Return the offered media type that the client likes best, the first of equals; 406 when it likes none.
+    """Return the offered media type that the client likes best, the first of equals.
+
+    406 when it likes none.
 
     RFC 9110, section 12.5.1: the most specific range that matches a type says how much it is liked.
     """
@@ -27,7 +29,9 @@ def choose(request: Request, offered: Sequence[str]) -> str:
     if not header:
         return offered[0]
     liking = [_range(part) for part in header.lower().split(",")]
-    best, quality = max(((kind, _quality(kind, liking)) for kind in offered), key=lambda pair: pair[1])
+    best, quality = max(
+        ((kind, _quality(kind, liking)) for kind in offered), key=lambda pair: pair[1]
+    )
     if quality <= 0:
         raise HTTPException(406, f"this answer comes as {' or '.join(offered)}")
     return best
@@ -53,10 +57,13 @@ def _quality(kind: str, liking: Sequence[tuple[str, float]]) -> float:
 def answer(request: Request, content: BaseModel | bytes, media_type: str = JSON) -> Response:
     """Return an answer that may be kept for a while, or 304 when the client has it already."""
     body = content if isinstance(content, bytes) else content.model_dump_json().encode()
-    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'  # weak: it may be compressed on its way
+    # weak: it may be compressed on its way
+    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": request.app.state.cache_control, "Vary": "Accept"}
     known = request.headers.get("if-none-match", "")
-    if request.method == "GET" and (known.strip() == "*" or tag in (part.strip() for part in known.split(","))):
+    if request.method == "GET" and (
+        known.strip() == "*" or tag in (part.strip() for part in known.split(","))
+    ):
         return Response(status_code=304, headers=headers)
     if request.method != "GET":
         headers = {"Cache-Control": "no-store"}

@@ -22,14 +22,18 @@ from service.version import version
 
 
 def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) -> FastAPI:
-    """Return the application; `open_engine` is called when it starts, and the engine closed when it ends."""
+    """Return the application.
+
+    `open_engine` is called when it starts, and the engine closed when it ends.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with (
             exported_spans() if settings.tracing else contextlib.nullcontext(),
             contextlib.closing(Gate(settings.queue_places, settings.timeout_s)) as gate,
-            open_engine(settings) as engine,  # closed first, so that work goes no further than it has to
+            # closed first, so that work goes no further than it has to
+            open_engine(settings) as engine,
         ):
             app.state.engine, app.state.gate = engine, gate
             async with _watching(Reloader(app.state, settings)):

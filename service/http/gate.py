@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from service.errors import STOPPING, BusyError, SlowError
 from service.observe.metrics import QUEUE, REFUSED
 
-# What uvicorn says to the task of a request that has outlasted a stop's patience; anybody else has reasons of his own.
+# What uvicorn says to the task of a request that has outlasted a stop's patience; anybody else has
+# reasons of his own.
 OUTLASTED = "Task cancelled, timeout graceful shutdown exceeded"
 THREADS = 32  # requests on their way through the engine: most wait for a drawing or for the network
 
@@ -29,11 +30,12 @@ class Gate:
     async def run(self, weight: int, work: Callable[..., Answer], *arguments: Any) -> Answer:
         """Return what `work` does with `arguments`, which costs about as much as `weight` places.
 
-        Raises `BusyError` at once when too many wait, and when the service stops; `SlowError` when it takes
-        too long. Work that was begun goes on then, and counts until it ends.
+        Raises `BusyError` at once when too many wait, and when the service stops; `SlowError` when
+        it takes too long. Work that was begun goes on then, and counts until it ends.
         """
         self._enter(weight)
-        future = self._threads.submit(copy_context().run, work, *arguments)  # with the request's id and span
+        # with the request's id and span
+        future = self._threads.submit(copy_context().run, work, *arguments)
         future.add_done_callback(lambda _: self._leave(weight))
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
@@ -44,7 +46,9 @@ class Gate:
             if future.done() and not future.cancelled():  # at the last moment
                 return future.result()
             REFUSED.labels("slow").inc()
-            raise SlowError(f"the answer took more than {self._timeout_s:.0f} s: ask for less at once") from error
+            raise SlowError(
+                f"the answer took more than {self._timeout_s:.0f} s: ask for less at once"
+            ) from error
         except asyncio.CancelledError as error:
             if self._closed or OUTLASTED in error.args:
                 raise BusyError(STOPPING) from error

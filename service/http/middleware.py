@@ -66,7 +66,13 @@ class Around:
             except Exception as error:
                 if status:  # too late to say so: the connection is cut
                     raise
-                log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
+                log.error(
+                    "request %s failed: %s %s",
+                    request_id,
+                    scope["method"],
+                    scope["path"],
+                    exc_info=error,
+                )
                 await internal(Request(scope), request_id)(scope, receive, sending)
             finally:
                 _tell(scope, status, time.perf_counter() - start)
@@ -75,12 +81,22 @@ class Around:
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:
-    """Log and count a request; coordinates are not logged, because they may say where somebody was."""
+    """Log and count a request.
+
+    Coordinates are not logged, because they may say where somebody was.
+    """
     route = _route(scope)
     REQUESTS.labels(_method(scope), route, str(status)).inc()
     LATENCY.labels(route).observe(seconds)
-    facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(1000 * seconds, 2)}
-    access.info("%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds, extra=facts)
+    facts = {
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": status,
+        "ms": round(1000 * seconds, 2),
+    }
+    access.info(
+        "%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds, extra=facts
+    )
 
 
 def _route(scope: Scope) -> str:
@@ -106,7 +122,9 @@ class BodyGuard:
             return await self._app(scope, receive, send)
         headers = Headers(scope=scope)
         if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            return await refused(Request(scope), 415, "send the body as it is, not compressed")(scope, receive, send)
+            return await refused(Request(scope), 415, "send the body as it is, not compressed")(
+                scope, receive, send
+            )
         length = headers.get("content-length", "")
         if length.isdecimal() and (len(length) > 18 or int(length) > self._max_bytes):
             return await refused(Request(scope), 413, self._too_long)(scope, receive, send)

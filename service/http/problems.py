@@ -28,7 +28,8 @@ from tiling.errors import (
 
 log = logging.getLogger(__name__)
 
-# Status, kind and title of each error that says to the client what to do; every other error is a 500.
+# Status, kind and title of each error that says to the client what to do; every other error is a
+# 500.
 KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
@@ -86,8 +87,12 @@ def install(app: FastAPI) -> None:
 
 def internal(request: Request, request_id: str) -> ProblemResponse:
     """Return the answer to a request that failed for a reason of ours, which is for the log."""
-    detail = f"The request failed on our side; the server's log says why under request id {request_id}"
-    return _problem(request, 500, "internal", "Internal server error", detail, request_id=request_id)
+    detail = (
+        f"The request failed on our side; the server's log says why under request id {request_id}"
+    )
+    return _problem(
+        request, 500, "internal", "Internal server error", detail, request_id=request_id
+    )
 
 
 def refused(request: Request, status: int, detail: str) -> ProblemResponse:
@@ -96,7 +101,9 @@ def refused(request: Request, status: int, detail: str) -> ProblemResponse:
     return _problem(request, status, phrase.lower().replace(" ", "-"), phrase, detail)
 
 
-def _problem(request: Request, status: int, kind: str, title: str, detail: str, **more: Any) -> ProblemResponse:
+def _problem(
+    request: Request, status: int, kind: str, title: str, detail: str, **more: Any
+) -> ProblemResponse:
     """`more` are extension members of the document."""
     query = f"?{request.url.query}" if request.url.query else ""
     document = {
@@ -122,9 +129,12 @@ async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
         detail = "The map store of this service was imported without names: give lat and lon"
     if isinstance(error, StoreReplacedError):
         detail = "The map has just been replaced, and is being opened: try again in a second"
-    if isinstance(error, StoreUnavailableError):  # where the store is, and what it said, is for the log
+    # where the store is, and what it said, is for the log
+    if isinstance(error, StoreUnavailableError):
         request_id = REQUEST_ID.get()
-        log.warning("request %s failed: %s %s: %s", request_id, request.method, request.url.path, error)
+        log.warning(
+            "request %s failed: %s %s: %s", request_id, request.method, request.url.path, error
+        )
         more["request_id"] = request_id
         detail = "The map store does not answer: try again in a few seconds"
     answer = _problem(request, status, kind, title, detail, **more)
@@ -140,13 +150,18 @@ async def _invalid(request: Request, error: RequestValidationError) -> ProblemRe
         for e in error.errors()[:MAX_ERRORS]
     ]
     detail = "; ".join(f"{e['where']}: {e['message']}" for e in errors)
-    return _problem(request, 422, "invalid-request", "The request is not valid", detail, errors=errors)
+    return _problem(
+        request, 422, "invalid-request", "The request is not valid", detail, errors=errors
+    )
 
 
 async def _http(request: Request, error: HTTPException) -> ProblemResponse:
     """Answer what is refused by its headers or its path: an unknown path, a wrong method, a missing key."""
-    if isinstance(error.__cause__, (UnicodeDecodeError, RecursionError)):  # what FastAPI has no answer of its own for
-        return await _invalid(request, RequestValidationError([{"loc": ("body",), "msg": UNREADABLE}]))
+    # what FastAPI has no answer of its own for
+    if isinstance(error.__cause__, (UnicodeDecodeError, RecursionError)):
+        return await _invalid(
+            request, RequestValidationError([{"loc": ("body",), "msg": UNREADABLE}])
+        )
     phrase = HTTPStatus(error.status_code).phrase
     own = error.detail if error.detail != phrase else f"{phrase}: see /docs for what there is"
     answer = refused(request, error.status_code, own)

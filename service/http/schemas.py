@@ -27,13 +27,15 @@ LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
 CELL = "Or an H3 cell, whose middle is meant"
 NAMED = "Or a name that means one place of the store; `GET /places` tells what there is"
 
-# Whether the numbers are a place is for `tiling.values.check_place` to say, in one voice for HTTP and files.
+# Whether the numbers are a place is for `tiling.values.check_place` to say, in one voice for HTTP
+# and files.
 Degrees = Annotated[float, Field(strict=True)]
 Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
 Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
-Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]  # from further off all places look alike in float32
+# from further off all places look alike in float32
+Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
 Vector = list[float]
 Where = LonLat | str  # a place, or the name of one
 
@@ -47,7 +49,10 @@ def numbers(vector: NDArray[np.float32]) -> Vector:
 
 
 class Query(BaseModel):
-    """The parameters of a GET; one that is not known is refused, because it is most likely a slip of the pen."""
+    """The parameters of a GET.
+
+    One that is not known is refused, because it is most likely a slip of the pen.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,8 +67,13 @@ class _WithPlace(Protocol):
 Placed = TypeVar("Placed", bound=_WithPlace)
 
 
-def _one_place(lat: float | None, lon: float | None, h3: str | None, place: str | None, prefix: str = "") -> Where:
-    """Return where it is, given in one of three ways; `ValueError` when not, `PlaceError` when it is no place."""
+def _one_place(
+    lat: float | None, lon: float | None, h3: str | None, place: str | None, prefix: str = ""
+) -> Where:
+    """Return where it is, given in one of three ways.
+
+    `ValueError` when not, `PlaceError` when it is no place.
+    """
     if (lat is None) != (lon is None) or sum(way is not None for way in (lat, h3, place)) != 1:
         raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3, or {prefix}place")
     if place is not None:
@@ -107,10 +117,17 @@ class FilterQuery(Query):
     """Where neighbours may lie."""
 
     bbox: str | None = Field(
-        None, max_length=200, description="Only in this box: W,S,E,N in degrees", examples=["7.41,43.73,7.43,43.75"]
+        None,
+        max_length=200,
+        description="Only in this box: W,S,E,N in degrees",
+        examples=["7.41,43.73,7.43,43.75"],
     )
-    within: list[Name] = Field([], max_length=20, description="Only in this region of the store; may be repeated")
-    not_within: list[Name] = Field([], max_length=20, description="Not in this region of the store; may be repeated")
+    within: list[Name] = Field(
+        [], max_length=20, description="Only in this region of the store; may be repeated"
+    )
+    not_within: list[Name] = Field(
+        [], max_length=20, description="Not in this region of the store; may be repeated"
+    )
 
     def filters(self, min_distance_m: float = 0.0) -> Filters:
         """Return the filters, or raise the error of a malformed box."""
@@ -147,7 +164,9 @@ class PairQuery(PlaceQuery):
 class InterpolationQuery(PairQuery, FilterQuery):
     """The parameters of `GET /interpolate`."""
 
-    steps: int = Field(5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them")
+    steps: int = Field(
+        5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them"
+    )
     k: Count = 1
 
 
@@ -155,16 +174,24 @@ class WalkQuery(PlaceQuery, FilterQuery):
     """The parameters of `GET /walk`."""
 
     steps: int = Field(10, ge=1, le=MAX_STEPS, description="How many places to come to")
-    k: int = Field(10, ge=1, le=100, description="Each step goes to one of so many nearest that are new")
+    k: int = Field(
+        10, ge=1, le=100, description="Each step goes to one of so many nearest that are new"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="The same seed walks the same way")
 
 
 class TileQuery(PlaceQuery):
     """The parameters of `GET /tile.png`."""
 
-    rotation: float = Field(0.0, ge=-360, le=360, description="Turn of the map, degrees counter-clockwise")
-    dx: float = Field(0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map to the right, metres")
-    dy: float = Field(0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map upwards, metres")
+    rotation: float = Field(
+        0.0, ge=-360, le=360, description="Turn of the map, degrees counter-clockwise"
+    )
+    dx: float = Field(
+        0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map to the right, metres"
+    )
+    dy: float = Field(
+        0.0, ge=-MAX_SHIFT_M, le=MAX_SHIFT_M, description="Shift of the map upwards, metres"
+    )
     channel: int | None = Field(None, ge=0, lt=N_CHANNELS, description="One channel in grey")
 
     def pose(self, place: LonLat) -> Pose:
@@ -175,7 +202,9 @@ class TileQuery(PlaceQuery):
 class MapPath(Query):
     """The path of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
 
-    layer: Literal["base", "pca"] = Field(description="The base map, or the indexed places by their vectors' colours")
+    layer: Literal["base", "pca"] = Field(
+        description="The base map, or the indexed places by their vectors' colours"
+    )
     zoom: int = Field(ge=0, le=MAX_ZOOM, description="0 is the whole world", examples=[15])
     x: int = Field(ge=0, lt=2**MAX_ZOOM, description="Column from the west", examples=[17059])
     y: int = Field(ge=0, lt=2**MAX_ZOOM, description="Row from the north", examples=[11931])
@@ -185,7 +214,9 @@ class MapQuery(Query):
     """The parameters of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
 
     theme: Literal["light", "dark"] = Field("light", description="Colours of the base map")
-    scale: int = Field(1, ge=1, le=2, description="2 for screens with small pixels: 512 instead of 256 a side")
+    scale: int = Field(
+        1, ge=1, le=2, description="2 for screens with small pixels: 512 instead of 256 a side"
+    )
 
 
 class Body(BaseModel):
@@ -221,10 +252,15 @@ class FilterBody(Body):
 
     k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
     bbox: list[Degrees] | None = Field(
-        None, min_length=4, max_length=4, description="Only in this box: west, south, east, north, degrees"
+        None,
+        min_length=4,
+        max_length=4,
+        description="Only in this box: west, south, east, north, degrees",
     )
     within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
-    not_within: list[Name] = Field([], max_length=20, description="Not in these regions of the store")
+    not_within: list[Name] = Field(
+        [], max_length=20, description="Not in these regions of the store"
+    )
 
     def filters(self, min_distance_m: float = 0.0) -> Filters:
         """Return the filters, or raise the error of a malformed box."""
@@ -243,7 +279,9 @@ class VectorQuestion(FilterBody):
 class Arithmetic(FilterBody):
     """The body of `POST /arithmetic`: the embeddings of `plus`, less those of `minus`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"plus": [MONACO, STADIUM], "minus": [HARBOUR], "k": 3}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"plus": [MONACO, STADIUM], "minus": [HARBOUR], "k": 3}]}
+    )
 
     plus: list[Location] = Field(min_length=1, max_length=16)
     minus: list[Location] = Field([], max_length=16)
@@ -252,9 +290,14 @@ class Arithmetic(FilterBody):
 
 # --- what is answered --------------------------------------------------------------------------
 
-ModelName = Annotated[str, Field(description="Name of the model and the start of its weights' SHA-256")]
+ModelName = Annotated[
+    str, Field(description="Name of the model and the start of its weights' SHA-256")
+]
 IndexName = Annotated[
-    str | None, Field(description="Start of the SHA-256 of the index's vectors; null where no index had a part")
+    str | None,
+    Field(
+        description="Start of the SHA-256 of the index's vectors; null where no index had a part"
+    ),
 ]
 
 
@@ -360,7 +403,10 @@ class Interpolation(BaseModel):
 
 
 class Walk(BaseModel):
-    """The answer of `GET /walk`: the places in the order of the way; distances are those of each step."""
+    """The answer of `GET /walk`: the places in the order of the way.
+
+    Distances are those of each step.
+    """
 
     model: ModelName
     index: IndexName
@@ -421,7 +467,10 @@ class GeoNeighbors(BaseModel):
     @classmethod
     def of(cls, model: str, index: str, neighbors: Sequence[Near]) -> Self:
         """Return the neighbours in their order."""
-        features = [GeoNear(id=n.id, geometry=GeoPoint(coordinates=[n.lon, n.lat]), properties=n) for n in neighbors]
+        features = [
+            GeoNear(id=n.id, geometry=GeoPoint(coordinates=[n.lon, n.lat]), properties=n)
+            for n in neighbors
+        ]
         return cls(model=model, index=index, features=features)
 
 
@@ -433,11 +482,19 @@ class Info(BaseModel):
     index: IndexName
     dim: int
     store: str
-    bounds: list[float] = Field(min_length=4, max_length=4, description="West, south, east, north, degrees")
+    bounds: list[float] = Field(
+        min_length=4, max_length=4, description="West, south, east, north, degrees"
+    )
     regions: list[str] = Field(description="Names for `within` and `not_within`")
-    region_bounds: dict[str, list[float]] = Field(description="West, south, east, north of each region, degrees")
-    index_count: int | None = Field(description="How many places the index holds; null without an index")
-    index_refused: str | None = Field(description="Why a newer index is not in use; null when none was refused")
+    region_bounds: dict[str, list[float]] = Field(
+        description="West, south, east, north of each region, degrees"
+    )
+    index_count: int | None = Field(
+        description="How many places the index holds; null without an index"
+    )
+    index_refused: str | None = Field(
+        description="Why a newer index is not in use; null when none was refused"
+    )
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
     channels: list[str] = Field(description="Names of the channels of a tile")
     attribution: str

@@ -21,12 +21,17 @@ START_S = 120.0  # for a process to load its model and index
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address, so that a busy port shows before any work; `AddressError` when it cannot be had.
+    """Take the address, so that a busy port shows before any work.
 
-    The socket does not listen yet: until the service is ready a client is refused, not left waiting.
+    `AddressError` when it cannot be had.
+
+    The socket does not listen yet: until the service is ready a client is refused, not left
+    waiting.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
         raise AddressError(f"cannot listen on {host}: {error.strerror}") from error
@@ -35,7 +40,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise AddressError(f"cannot listen on {host} port {port} ({error.strerror}): choose another --port") from error
+        raise AddressError(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another --port"
+        ) from error
     return bound
 
 
@@ -107,7 +114,9 @@ class _Server(uvicorn.Server):
 class _Supervisor(Multiprocess):
     """Several processes on one socket; one that dies is started again."""
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], ready: Callable[[], None]
+    ) -> None:
         super().__init__(config, sockets)
         self._ready = ready
 

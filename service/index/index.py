@@ -27,7 +27,8 @@ FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to 
 HNSW_ABOVE = 1_000_000  # vectors; up to here every search looks at all of them
 BAND = 8  # of the places: a box whose latitudes hold fewer is looked for in their order
 LINKS = 32  # of a vector in the graph of a large index
-BREADTH = 2048  # how many candidates a search of the graph keeps: 1,024 gave .993 of the ten nearest of a million
+# how many candidates a search of the graph keeps: 1,024 gave .993 of the ten nearest of a million
+BREADTH = 2048
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ class NeighborIndex:
 
     def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str) -> None:
         self.lat, self.lon = vectors.lat, vectors.lon
-        self.model, self.fingerprint, self.name = vectors.model, vectors.fingerprint, sha256[:NAME_DIGITS]
+        self.model, self.fingerprint, self.name = (
+            vectors.model,
+            vectors.fingerprint,
+            sha256[:NAME_DIGITS],
+        )
         self.store = vectors.store
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found
@@ -60,7 +65,9 @@ class NeighborIndex:
     def build(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
         """Write the index of `vectors` to `folder`, in the place of an older index, and return it."""
         if not vectors.inside.any():
-            raise SearchIndexError("no row of the vectors has an embedding: there is nothing to search")
+            raise SearchIndexError(
+                "no row of the vectors has an embedding: there is nothing to search"
+            )
         _check_replaceable(folder)
         return cls._write(vectors, _faiss_index(vectors), folder)
 
@@ -90,13 +97,15 @@ class NeighborIndex:
     def open(cls, folder: Path, keep_cache: bool = True) -> "NeighborIndex":
         """Open an index folder and make its cache again when it is not as it was written.
 
-        `keep_cache`: write the cache, too, when it was made again. Raises `SearchIndexError` when the
-        folder is not an index or its vectors were altered.
+        `keep_cache`: write the cache, too, when it was made again. Raises `SearchIndexError` when
+        the folder is not an index or its vectors were altered.
         """
         facts = _read_facts(folder)
         path = folder / VECTORS
         if not path.is_file() or sha256_of(path) != facts["vectors_sha256"]:
-            raise SearchIndexError(f"{path} is missing or not as `loc2vec index` wrote it: make the index again")
+            raise SearchIndexError(
+                f"{path} is missing or not as `loc2vec index` wrote it: make the index again"
+            )
         vectors = read_vectors(path)
         if (folder / CACHE).is_file() and sha256_of(folder / CACHE) == facts["cache_sha256"]:
             found = faiss.read_index(str(folder / CACHE))
@@ -125,7 +134,9 @@ class NeighborIndex:
 
     def _band(self, box: Box) -> NDArray[np.int64]:
         """Return where the places between the south and the north of a box begin and end, of all by latitude."""
-        edges = np.searchsorted(self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)])
+        edges = np.searchsorted(
+            self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)]
+        )
         return np.asarray(edges, np.int64)
 
     def in_box(self, box: Box) -> NDArray[np.bool_]:
@@ -144,7 +155,9 @@ class NeighborIndex:
 
     def vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors [n, D] of ids that have one."""
-        vectors: NDArray[np.float32] = self._faiss.reconstruct_batch(np.searchsorted(self._ids, ids))
+        vectors: NDArray[np.float32] = self._faiss.reconstruct_batch(
+            np.searchsorted(self._ids, ids)
+        )
         return vectors
 
     def vector(self, place: LonLat) -> NDArray[np.float32] | None:
@@ -166,12 +179,14 @@ class NeighborIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return the ids and Euclidean distances of the `k` nearest, nearest first, ties by id.
 
-        `embedding` [D] gives [k], [m, D] gives [m, k]. `allowed` bool [rows] leaves the other rows out;
-        `k` is cut to how many there are.
+        `embedding` [D] gives [k], [m, D] gives [m, k]. `allowed` bool [rows] leaves the other rows
+        out; `k` is cut to how many there are.
         """
         queries = np.ascontiguousarray(np.atleast_2d(embedding), np.float32)
         if queries.shape[1] != self.dim:
-            raise SearchIndexError(f"the embedding has {queries.shape[1]} numbers, the index {self.dim}")
+            raise SearchIndexError(
+                f"the embedding has {queries.shape[1]} numbers, the index {self.dim}"
+            )
         if k < 1:
             raise SearchIndexError(f"k = {k}: ask for at least one neighbour")
         if allowed is not None and len(self) < len(allowed):
@@ -186,17 +201,21 @@ class NeighborIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Let FAISS find the candidates, then measure and order them in float64."""
         rows = self._candidates(query, k, choice)
-        distances = np.linalg.norm(self._faiss.reconstruct_batch(rows).astype(np.float64) - query, axis=1)
+        distances = np.linalg.norm(
+            self._faiss.reconstruct_batch(rows).astype(np.float64) - query, axis=1
+        )
         order = np.lexsort((rows, distances))[:k]
         return self._ids[rows[order]], distances[order]
 
-    def _candidates(self, query: NDArray[np.float32], k: int, choice: "_Choice") -> NDArray[np.int64]:
+    def _candidates(
+        self, query: NDArray[np.float32], k: int, choice: "_Choice"
+    ) -> NDArray[np.int64]:
         """Return enough rows that all which may tie with the k-th, as float32 has it, are among them.
 
-        One query at a time: FAISS then sums squared differences, which is exact for equal vectors. In one thread:
-        shared out, a query takes twice as long, and OpenMP keeps threads for every thread that ever searched. PyTorch's
-        are of the same runtime, which has none wait actively once they are more than the processors: a tile alone then
-        takes half as long again.
+        One query at a time: FAISS then sums squared differences, which is exact for equal vectors.
+        In one thread: shared out, a query takes twice as long, and OpenMP keeps threads for every
+        thread that ever searched. PyTorch's are of the same runtime, which has none wait actively
+        once they are more than the processors: a tile alone then takes half as long again.
         """
         large = isinstance(self._faiss, faiss.IndexHNSW)
         if choice.count <= (max(FEW, len(self) // 50) if large else FEW):
@@ -205,7 +224,9 @@ class NeighborIndex:
         while True:
             how = self._how(count, choice)
             with one_thread(faiss.omp_get_max_threads, faiss.omp_set_num_threads):
-                squared, rows = (found[0] for found in self._faiss.search(query[None], count, params=how))
+                squared, rows = (
+                    found[0] for found in self._faiss.search(query[None], count, params=how)
+                )
             if rows[-1] < 0:  # the graph of a large index led to fewer than there are
                 return choice.rows()
             if count == choice.count or squared[-1] > squared[k - 1] * (1 + TIE):
@@ -279,9 +300,13 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts = read_json(folder / FACTS)
     except (UserError, NotADirectoryError) as error:
-        raise SearchIndexError(f"{folder} is not an index folder: make one with `loc2vec index`") from error
+        raise SearchIndexError(
+            f"{folder} is not an index folder: make one with `loc2vec index`"
+        ) from error
     if facts.get("format") != FORMAT or not {"vectors_sha256", "cache_sha256"} <= facts.keys():
-        raise SearchIndexError(f"{folder / FACTS} is damaged or of another version: make the index again")
+        raise SearchIndexError(
+            f"{folder / FACTS} is damaged or of another version: make the index again"
+        )
     return facts
 
 

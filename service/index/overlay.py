@@ -35,7 +35,9 @@ class Overlay:
         with self._making:
             colours, spacing_m = self._colours, self._spacing_m
         box, size = tile_box(tile.zoom, tile.x, tile.y), TILE_PX * tile.scale
-        side_px = ABUT * spacing_m * tile.scale * pixels_per_metre(tile.zoom, (box.south + box.north) / 2)
+        side_px = (
+            ABUT * spacing_m * tile.scale * pixels_per_metre(tile.zoom, (box.south + box.north) / 2)
+        )
         ids = self._index.ids_in(_wider(box, (side_px / 2 + OVER_PX) / size))
         x, y = to_world(self._index.lon[ids], self._index.lat[ids])
         xy = np.stack([x * 2**tile.zoom - tile.x, y * 2**tile.zoom - tile.y], axis=1) * size
@@ -43,7 +45,10 @@ class Overlay:
 
     @cached_property
     def _colours(self) -> NDArray[np.uint8]:
-        """The colour of each row of the index, uint8 [rows, 3]; rows without an embedding have none."""
+        """The colour of each row of the index, uint8 [rows, 3].
+
+        Rows without an embedding have none.
+        """
         ids = self._index.ids
         fitted = Colours.fit(self._index.vectors_of(ids[:: -(-len(ids) // FIT_PLACES)]))
         colours = np.zeros((len(self._index.lat), 3), np.uint8)
@@ -64,7 +69,9 @@ class Overlay:
         place, reach = LonLat(float(self._index.lon[row]), float(self._index.lat[row])), NEAR_M
         while reach < FAR_M:
             near = self._index.ids_in(box_around(place, reach))
-            far = ground_distance_m(place.lat, place.lon, self._index.lat[near], self._index.lon[near])
+            far = ground_distance_m(
+                place.lat, place.lon, self._index.lat[near], self._index.lon[near]
+            )
             if (between := far[(far > SAME_M) & (far <= reach)]).size:
                 return float(between.min())
             reach *= 2

@@ -51,11 +51,16 @@ class Search:
         self._making = threading.Lock()
 
     def nearest(
-        self, embedding: NDArray[np.float32], k: int, places: Sequence[LonLat] = (), filters: Filters = EVERYWHERE
+        self,
+        embedding: NDArray[np.float32],
+        k: int,
+        places: Sequence[LonLat] = (),
+        filters: Filters = EVERYWHERE,
     ) -> list[Neighbor]:
         """Return the `k` indexed places nearest to `embedding` [D], nearest first, or all that pass the filters.
 
-        Distances on the ground are from the first of `places`. Raises `RegionError` for an unknown region.
+        Distances on the ground are from the first of `places`. Raises `RegionError` for an unknown
+        region.
         """
         ids, distances = self.index.search(embedding, k, self._allowed(places, filters))
         lat, lon = self.index.lat[ids], self.index.lon[ids]
@@ -67,20 +72,32 @@ class Search:
 
     def _allowed(self, places: Sequence[LonLat], filters: Filters) -> Mask | None:
         """Return which rows pass: bool [rows], or None for all."""
-        masks = [~self._near(place, filters.min_distance_m) for place in places if filters.min_distance_m > 0]
+        masks = [
+            ~self._near(place, filters.min_distance_m)
+            for place in places
+            if filters.min_distance_m > 0
+        ]
         masks += [] if filters.bbox is None else [self.index.in_box(filters.bbox)]
         masks += (
-            [] if not filters.within else [np.logical_or.reduce([self._in_region(name) for name in filters.within])]
+            []
+            if not filters.within
+            else [np.logical_or.reduce([self._in_region(name) for name in filters.within])]
         )
         masks += [~self._in_region(name) for name in filters.not_within]
         return np.logical_and.reduce(masks) if masks else None
 
     def _near(self, place: LonLat, metres: float) -> Mask:
-        """Tell which rows lie less than `metres` from `place`; only those in a box around it are measured."""
+        """Tell which rows lie less than `metres` from `place`.
+
+        Only those in a box around it are measured.
+        """
         # A hundredth more: the box is measured on the ellipsoid, the distance on the mean sphere.
         near = self.index.in_box(box_around(place, 1.01 * metres))
         rows = np.flatnonzero(near)
-        near[rows] = ground_distance_m(place.lat, place.lon, self.index.lat[rows], self.index.lon[rows]) < metres
+        near[rows] = (
+            ground_distance_m(place.lat, place.lon, self.index.lat[rows], self.index.lon[rows])
+            < metres
+        )
         return near
 
     def _in_region(self, name: str) -> Mask:
@@ -88,6 +105,10 @@ class Search:
             if name not in self._masks:
                 if name not in self._regions:
                     known = ", ".join(sorted(self._regions)[:50])
-                    raise RegionError(f"{name[:100]!r} is no region of this store: there is {known}")
-                self._masks[name] = shapely.intersects_xy(self._regions[name], self.index.lon, self.index.lat)
+                    raise RegionError(
+                        f"{name[:100]!r} is no region of this store: there is {known}"
+                    )
+                self._masks[name] = shapely.intersects_xy(
+                    self._regions[name], self.index.lon, self.index.lat
+                )
             return self._masks[name]

@@ -32,9 +32,15 @@ def log_config(log_format: Literal["text", "json"]) -> dict[str, Any]:
         "formatters": {"chosen": formatters[log_format]},
         "filters": {"request_id": {"()": WithRequestId}},
         "handlers": {
-            "chosen": {"class": "logging.StreamHandler", "formatter": "chosen", "filters": ["request_id"]},
+            "chosen": {
+                "class": "logging.StreamHandler",
+                "formatter": "chosen",
+                "filters": ["request_id"],
+            },
         },
-        "loggers": {name: {"handlers": ["chosen"], "level": "INFO", "propagate": False} for name in LOGGERS},
+        "loggers": {
+            name: {"handlers": ["chosen"], "level": "INFO", "propagate": False} for name in LOGGERS
+        },
     }
 
 

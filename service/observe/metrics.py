@@ -5,7 +5,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 from prometheus_client.registry import REGISTRY
 
 from service.observe.tracing import Cause, stage_span
@@ -14,9 +21,13 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where the processes put their figures together
 
 REQUESTS = Counter("loc2vec_requests", "Requests answered", ["method", "route", "status"])
-LATENCY = Histogram("loc2vec_request_seconds", "Time to answer a request", ["route"], buckets=SECONDS)
+LATENCY = Histogram(
+    "loc2vec_request_seconds", "Time to answer a request", ["route"], buckets=SECONDS
+)
 STAGE = Histogram("loc2vec_stage_seconds", "Time in a stage, by batch", ["stage"], buckets=SECONDS)
-BATCH = Histogram("loc2vec_encoded_tiles", "Tiles encoded together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
+BATCH = Histogram(
+    "loc2vec_encoded_tiles", "Tiles encoded together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
 VECTORS = Counter("loc2vec_vectors", "Vectors answered, by where they came from", ["source"])
 QUEUE = Gauge("loc2vec_queued_places", "Places that are waited for", multiprocess_mode="livesum")
 REFUSED = Counter("loc2vec_refused", "Requests refused before any work", ["reason"])

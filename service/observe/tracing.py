@@ -1,8 +1,8 @@
 """Spans of OpenTelemetry (extra `otel`): a request, and in it the stages render, encode, search. Off unless asked for.
 
-Where they go is said as OpenTelemetry says it: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on. Coordinates
-and names are in no span, because they may say where somebody was; OpenTelemetry's own instrumentation of ASGI would
-put the whole URL in.
+Where they go is said as OpenTelemetry says it: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
+so on. Coordinates and names are in no span, because they may say where somebody was;
+OpenTelemetry's own instrumentation of ASGI would put the whole URL in.
 """
 
 import contextlib
@@ -23,12 +23,17 @@ def require_tracing() -> None:
     try:
         importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     except ImportError as error:
-        raise SettingsError("LOC2VEC_TRACING needs more packages: pip install 'loc2vec[otel]'") from error
+        raise SettingsError(
+            "LOC2VEC_TRACING needs more packages: pip install 'loc2vec[otel]'"
+        ) from error
 
 
 @contextlib.contextmanager
 def exported_spans() -> Iterator[None]:
-    """Send the spans of the block to where the environment says; `SettingsError` when the extra is missing."""
+    """Send the spans of the block to where the environment says.
+
+    `SettingsError` when the extra is missing.
+    """
     require_tracing()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -44,7 +49,9 @@ def recorded_spans(processor: Any) -> Iterator[None]:
     from opentelemetry.sdk.trace import TracerProvider
 
     # What the environment says of the service wins.
-    provider = TracerProvider(resource=Resource({SERVICE_NAME: "loc2vec"}).merge(OTELResourceDetector().detect()))
+    provider = TracerProvider(
+        resource=Resource({SERVICE_NAME: "loc2vec"}).merge(OTELResourceDetector().detect())
+    )
     provider.add_span_processor(processor)
     _tracers.append(provider.get_tracer("loc2vec"))
     try:
@@ -56,7 +63,10 @@ def recorded_spans(processor: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
-    """Make a span of the block, which answers a request; its `traceparent` header says what it is a part of."""
+    """Make a span of the block, which answers a request.
+
+    Its `traceparent` header says what it is a part of.
+    """
     if not _tracers:
         yield None
         return
@@ -83,7 +93,10 @@ def answered(span: Span | None, method: str, route: str, status: int) -> None:
 
 @contextlib.contextmanager
 def stage_span(name: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
-    """Make a span of the block: a part of the first of `causes`, or of the span around it; linked to the others."""
+    """Make a span of the block: a part of the first of `causes`, or of the span around it.
+
+    Linked to the others.
+    """
     if not _tracers:
         yield
         return

@@ -14,7 +14,7 @@ from loc2vec.errors import ClientError
 from service.engine.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import serving
-from tests.service.test_access import HASHES, KEY, changed
+from tests.service.http.test_access import HASHES, KEY, changed
 
 CELL = "8a3969a41d37fff"
 MONACO = (43.7384, 7.4246)
@@ -25,17 +25,23 @@ def service(client: TestClient) -> Client:
     return Client("http://testserver/", http=client)
 
 
-def test_verbs_are_those_of_the_encoder(service: Client, encoder: LocationEncoder, vectors: Vectors) -> None:
+def test_verbs_are_those_of_the_encoder(
+    service: Client, encoder: LocationEncoder, vectors: Vectors
+) -> None:
     places = list(zip(vectors.lat.tolist(), vectors.lon.tolist(), strict=True))
     found = service.encode([*places, CELL])
     assert (found[:-1] == vectors.embedding).all()
     assert service.encode(CELL).shape == (16,)
     assert (service.encode(places[3]) == found[3]).all()
     assert service.encode([]).shape == (0, 16)
-    np.testing.assert_allclose(service.similarity(found[:3], found), encoder.similarity(found[:3], found), atol=1e-4)
+    np.testing.assert_allclose(
+        service.similarity(found[:3], found), encoder.similarity(found[:3], found), atol=1e-4
+    )
 
 
-def test_many_places_go_in_several_requests(service: Client, vectors: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_places_go_in_several_requests(
+    service: Client, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("loc2vec.client.AT_ONCE", 7)
     places = list(zip(vectors.lat.tolist(), vectors.lon.tolist(), strict=True))
     assert (service.encode(places[:20]) == vectors.embedding[:20]).all()
@@ -69,7 +75,10 @@ def test_what_is_wrong_is_said(service: Client) -> None:
         service.encode([(1.0, 2.0, 3.0)])  # type: ignore[list-item]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}") as nobody, pytest.raises(ClientError, match="does not answer"):
+    with (
+        Client(f"http://127.0.0.1:{port}") as nobody,
+        pytest.raises(ClientError, match="does not answer"),
+    ):
         nobody.info()
 
 

@@ -21,16 +21,18 @@ import pytest
 from loc2vec.embed.files import Vectors
 from service.index.index import NeighborIndex
 from service.settings import Settings
-from tests.service.test_access import changed
-from tests.service.test_server import running
+from tests.service.http.test_access import changed
+from tests.service.http.test_server import running
 
 SOAK_S = float(os.environ.get("SOAK_S", "3600"))
 CLIENTS = 3
 PACE_S = 0.5  # between two questions of a client: the hour is about what stays, not about speed
-# The run in parts in which the same things happen; in the first of them caches fill, and it is not looked at.
+# The run in parts in which the same things happen; in the first of them caches fill, and it is not
+# looked at.
 PARTS, STORES, INDEXES = 6, 2, 40  # parts, and new stores and indexes in each of them
 NAMES = ("monaco", "rue g", "gare", "parking", "Monte-Carlo", "qqqq")
-Question = tuple[str, str, dict[str, object], int]  # method, path with its query, body, status of the answer
+# method, path with its query, body, status of the answer
+Question = tuple[str, str, dict[str, object], int]
 
 
 def questions(vectors: Vectors, seed: int) -> Iterator[Question]:
@@ -42,7 +44,10 @@ def questions(vectors: Vectors, seed: int) -> Iterator[Question]:
         lat += rng.integers(500) * 1e-7
         at = f"lat={lat:.7f}&lon={lon:.7f}"
         to = f"to_lat={to_lat:.7f}&to_lon={to_lon:.7f}"
-        some = [{"lat": float(lat) + n * 1e-7, "lon": float(lon)} for n in range(int(rng.integers(1, 20)))]
+        some = [
+            {"lat": float(lat) + n * 1e-7, "lon": float(lon)}
+            for n in range(int(rng.integers(1, 20)))
+        ]
         x, y = 17058 + int(rng.integers(3)), 11930 + int(rng.integers(3))
         yield from (
             ("GET", f"/embed?{at}", {}, 200),
@@ -67,33 +72,42 @@ def questions(vectors: Vectors, seed: int) -> Iterator[Question]:
 def memory_mb(pid: int) -> float:
     """Return the memory that a process and those it started hold alone, MB.
 
-    Pages of libraries are left out: how many there are, and among how many they are shared, is the system's affair.
+    Pages of libraries are left out: how many there are, and among how many they are shared, is the
+    system's affair.
     """
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         own = (
-            line for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if line.startswith("Pss_Anon:")
+            line
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            if line.startswith("Pss_Anon:")
         )
         mb = int(next(own).split()[1]) / 1000
-    except (ProcessLookupError, FileNotFoundError, StopIteration):  # a process of an engine that was let go of
+    # a process of an engine that was let go of
+    except (ProcessLookupError, FileNotFoundError, StopIteration):
         return 0.0
     return mb + sum(memory_mb(int(child)) for child in children)
 
 
 def turned(vectors: Vectors, by: int) -> Vectors:
     """The same vectors in another order: another index, whose vectors are those of the same store."""
-    lat, lon, embedding = (np.roll(column, by, axis=0) for column in (vectors.lat, vectors.lon, vectors.embedding))
+    lat, lon, embedding = (
+        np.roll(column, by, axis=0) for column in (vectors.lat, vectors.lon, vectors.embedding)
+    )
     return Vectors(lat, lon, embedding, None, vectors.model, vectors.fingerprint, vectors.store)
 
 
 def medians(curve: Sequence[tuple[float, float]], seconds: float) -> list[float]:
     """Return the median of the memory in each part, MB: it falls each time that freed memory is given back."""
-    parts = [[mb for at, mb in curve if part <= PARTS * at / seconds < part + 1] for part in range(PARTS)]
+    parts = [
+        [mb for at, mb in curve if part <= PARTS * at / seconds < part + 1] for part in range(PARTS)
+    ]
     return [float(np.median(part)) for part in parts]
 
 
 @pytest.mark.parametrize(
-    "seconds", [4.0, pytest.param(SOAK_S, marks=[pytest.mark.soak, pytest.mark.timeout(SOAK_S + 600)])]
+    "seconds",
+    [4.0, pytest.param(SOAK_S, marks=[pytest.mark.soak, pytest.mark.timeout(SOAK_S + 600)])],
 )
 def test_nothing_is_lost_and_memory_does_not_grow(
     settings: Settings, vectors: Vectors, own_store: Path, tmp_path: Path, seconds: float
@@ -130,7 +144,10 @@ def test_nothing_is_lost_and_memory_does_not_grow(
                 (tmp_path / "next.gpkg").replace(own_store)
 
     with (
-        running(own, cache_places="500", cache_s="60", render_processes="1", timeout_s="60") as (process, url),
+        running(own, cache_places="500", cache_s="60", render_processes="1", timeout_s="60") as (
+            process,
+            url,
+        ),
         ThreadPoolExecutor(CLIENTS + 2) as pool,
     ):
         begin = time.monotonic()
@@ -151,7 +168,10 @@ def test_nothing_is_lost_and_memory_does_not_grow(
             process.kill()  # whose end the reader of its log waits for
     assert count == sum(statuses.values()) > 10
     stores, indexes = (
-        sum(float(swaps) for swaps in re.findall(rf'loc2vec_{what}_swaps_total{{outcome="done"}} (.+)', figures))
+        sum(
+            float(swaps)
+            for swaps in re.findall(rf'loc2vec_{what}_swaps_total{{outcome="done"}} (.+)', figures)
+        )
         for what in ("store", "index")
     )
     assert indexes > 0
@@ -159,8 +179,10 @@ def test_nothing_is_lost_and_memory_does_not_grow(
         parts = medians(curve, seconds)[1:]
         slope, level = np.polyfit(range(len(parts)), parts, 1)
         growth = (len(parts) - 1) * slope / level
-        print(f"{count} answers {dict(statuses)}, {stores:.0f} stores, {indexes:.0f} indexes in {seconds:.0f} s")  # noqa: T201
-        print(f"MB, medians of the parts {[round(mb) for mb in parts]}: {growth:+.1%}")  # noqa: T201
-        print("MB:", [round(mb) for _, mb in curve[:: max(1, len(curve) // 120)]])  # noqa: T201
+        print(
+            f"{count} answers {dict(statuses)}, {stores:.0f} stores, {indexes:.0f} indexes in {seconds:.0f} s"
+        )
+        print(f"MB, medians of the parts {[round(mb) for mb in parts]}: {growth:+.1%}")
+        print("MB:", [round(mb) for _, mb in curve[:: max(1, len(curve) // 120)]])
         assert stores >= PARTS * STORES - 1
         assert growth < 0.05

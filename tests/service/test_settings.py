@@ -29,7 +29,12 @@ def test_options_win_over_the_environment_and_that_over_the_file(
     monkeypatch.setenv("LOC2VEC_STORE", "environment.gpkg")
     monkeypatch.setenv("LOC2VEC_CORS_ORIGINS", "https://a.example, https://b.example")
     settings = load_settings({"store": "option.gpkg", "port": None, "index": None})
-    assert (settings.store, settings.port, settings.queue_places, settings.api_keys) == ("option.gpkg", 2, 7, (HASH,))
+    assert (settings.store, settings.port, settings.queue_places, settings.api_keys) == (
+        "option.gpkg",
+        2,
+        7,
+        (HASH,),
+    )
     assert settings.cors_origins == ("https://a.example", "https://b.example")
     assert load_settings({}).store == "environment.gpkg"
 
@@ -47,7 +52,9 @@ def test_options_win_over_the_environment_and_that_over_the_file(
         ("LOC2VEC_SETTINGS", "nowhere.toml", "nowhere.toml is not a file"),
     ],
 )
-def test_what_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+def test_what_makes_no_sense_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=said) as caught:
         load_settings({"store": "s.gpkg"})
@@ -55,7 +62,9 @@ def test_what_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str
 
 
 @pytest.mark.parametrize("text", ["stoer = 's.gpkg'", "store = ", "[serve]\nport = 1"])
-def test_a_file_with_a_fault_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+def test_a_file_with_a_fault_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
     file = tmp_path / "service.toml"
     file.write_text(text)
     monkeypatch.setenv("LOC2VEC_SETTINGS", str(file))

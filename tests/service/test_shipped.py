@@ -34,7 +34,9 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(name, dataset):
 
     assert LocationEncoder(model).encode(dataset.tiles([0], [0])).shape == (1, 16)
     family = model.config.encoder
-    first = baselines.untrained([family], dataset.tiles(places := np.arange(100), np.zeros_like(places)))
+    first = baselines.untrained(
+        [family], dataset.tiles(places := np.arange(100), np.zeros_like(places))
+    )
     trained, untrained = (
         retrieval(encode, dataset, min_separation_m=50)
         for encode in (partial(encode_tiles, model.network), first[f"untrained {family}"])

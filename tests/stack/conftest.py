@@ -33,7 +33,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
             stack.compose("up", "--detach", "--wait")
         yield stack
     except BaseException:
-        print(stack.compose("logs", "--no-color", "--tail", "40", check=False).stdout)  # noqa: T201 - shown on failure
+        print(stack.compose("logs", "--no-color", "--tail", "40", check=False).stdout)
         raise
     finally:
         stack.compose("down", "--volumes", "--remove-orphans", "--rmi", "all", "--timeout", "20")
@@ -43,7 +43,9 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         assert not left, f"the stack test left behind: {left}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     times = config.stash.get(TIMES, {})
     if times:
         terminalreporter.section("the full stack")

@@ -32,7 +32,9 @@ class Stack:
     times: dict[str, float] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
-    def compose(self, *args: str, check: bool = True, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def compose(
+        self, *args: str, check: bool = True, timeout: float = 900
+    ) -> subprocess.CompletedProcess[str]:
         """Run `docker compose` on the project; a failure shows what it printed."""
         settings = {"PORT": str(self.port), "TAG": "stack-test", "GRID_M": "100"} | self.settings
         command = ["docker", "compose", "--project-name", PROJECT, *args]
@@ -48,7 +50,9 @@ class Stack:
     def get(self, path: str, timeout: float = 30) -> Answer:
         """Ask the service; errors of the connection are an answer with status 0."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=timeout
+            ) as answer:
                 return Answer(answer.status, _lower(answer.headers), json.load(answer))
         except urllib.error.HTTPError as error:
             return Answer(error.code, _lower(error.headers), json.loads(error.read()))
@@ -66,11 +70,22 @@ class Stack:
 
     def log_since(self, service: str, moment: str) -> str:
         """Return what a service printed since a moment in RFC 3339."""
-        return self.compose("logs", "--no-color", "--no-log-prefix", "--since", moment, service).stdout
+        return self.compose(
+            "logs", "--no-color", "--no-log-prefix", "--since", moment, service
+        ).stdout
 
     def sql(self, query: str) -> str:
         """Ask the database as its superuser, from inside its container."""
-        psql = ("psql", "--no-psqlrc", "--tuples-only", "--no-align", "--username", "postgres", "--dbname", "loc2vec")
+        psql = (
+            "psql",
+            "--no-psqlrc",
+            "--tuples-only",
+            "--no-align",
+            "--username",
+            "postgres",
+            "--dbname",
+            "loc2vec",
+        )
         return self.compose("exec", "-T", "db", *psql, "--command", query).stdout.strip()
 
 
@@ -82,8 +97,12 @@ def docker(*args: str) -> str:
 def docker_run(
     command: list[str], check: bool, timeout: float, env: dict[str, str] | None
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
-    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert not check or done.returncode == 0, (
+        f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    )
     return done
 
 

@@ -58,7 +58,9 @@ def wait_until(stack: Stack, path: str, status: int, seconds: float) -> float:
 def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco_store: Path) -> None:
     answer = stack.get(f"/embed?{PLACE}").body
     encoder = LocationEncoder.load("loc2vec-16")
-    (expected,) = embed(str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0).embedding
+    (expected,) = embed(
+        str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
+    ).embedding
     assert (answer["model"], answer["dim"]) == (encoder.model_id, 16)
     np.testing.assert_allclose(answer["embedding"], expected, atol=0.05)
     outside = stack.get("/embed?lat=48.8566&lon=2.3522")
@@ -88,17 +90,23 @@ def test_the_containers_are_hardened(stack: Stack) -> None:
         assert not host["Privileged"], service
         assert host["PidsLimit"] > 0, service
         mounts = {mount["Destination"]: mount["RW"] for mount in facts["Mounts"]}
-        assert not any(rw for path, rw in mounts.items() if path.startswith("/secrets") and service != "secrets"), (
-            service
-        )
+        assert not any(
+            rw
+            for path, rw in mounts.items()
+            if path.startswith("/secrets") and service != "secrets"
+        ), service
         assert "/secrets/owner" not in mounts or service in ("secrets", "db", "import"), service
     for service in LASTING:
         status = stack.compose("exec", "-T", service, "cat", "/proc/1/status").stdout
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert set(fields["Uid"].split()) == {"10001"}, service
         assert int(fields["CapEff"], 16) == int(fields["CapBnd"], 16) == 0, service
-        assert stack.compose("exec", "-T", service, "touch", "/usr/x", check=False).returncode != 0, service
-        assert stack.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped", service
+        assert (
+            stack.compose("exec", "-T", service, "touch", "/usr/x", check=False).returncode != 0
+        ), service
+        assert stack.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped", (
+            service
+        )
 
 
 def test_only_the_service_is_reached_and_only_from_this_machine(stack: Stack) -> None:
@@ -110,12 +118,22 @@ def test_only_the_service_is_reached_and_only_from_this_machine(stack: Stack) ->
 
 
 def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> None:
-    reader = stack.compose("exec", "-T", "api", "cat", "/secrets/reader/pgpass").stdout.strip().rpartition(":")[2]
-    owner = stack.compose("exec", "-T", "db", "cat", "/secrets/owner/pgpass").stdout.strip().rpartition(":")[2]
+    reader = (
+        stack.compose("exec", "-T", "api", "cat", "/secrets/reader/pgpass")
+        .stdout.strip()
+        .rpartition(":")[2]
+    )
+    owner = (
+        stack.compose("exec", "-T", "db", "cat", "/secrets/owner/pgpass")
+        .stdout.strip()
+        .rpartition(":")[2]
+    )
     assert len(reader) == len(owner) == 64
     assert reader != owner
     for service in LASTING:
-        modes = stack.compose("exec", "-T", service, "stat", "-c", "%a", "/secrets/reader/pgpass").stdout.split()
+        modes = stack.compose(
+            "exec", "-T", service, "stat", "-c", "%a", "/secrets/reader/pgpass"
+        ).stdout.split()
         assert modes == ["600"]
         shown = json.dumps(stack.inspect(service)) + stack.compose("logs", "--no-color").stdout
         assert reader not in shown
@@ -131,8 +149,12 @@ def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> Non
     }
     for url, reason in refused.items():
         assert reason in ask_as_service(stack, url, "SELECT 1"), url
-    assert ask_as_service(stack, "postgresql://loc2vec_api@db/loc2vec", "SELECT 41 + 1") == "[(42,)]"
-    write = ask_as_service(stack, "postgresql://loc2vec_api@db/loc2vec", "DELETE FROM loc2vec.features")
+    assert (
+        ask_as_service(stack, "postgresql://loc2vec_api@db/loc2vec", "SELECT 41 + 1") == "[(42,)]"
+    )
+    write = ask_as_service(
+        stack, "postgresql://loc2vec_api@db/loc2vec", "DELETE FROM loc2vec.features"
+    )
     assert "InsufficientPrivilege" in write or "ReadOnlySqlTransaction" in write
 
 
@@ -180,7 +202,9 @@ def test_a_killed_database_is_a_503_and_the_service_recovers_by_itself(stack: St
             health.append((stack.get("/healthz").status, time.monotonic() - start))
             time.sleep(0.1)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)] + [threading.Thread(target=ask_health)]
+    threads = [threading.Thread(target=ask) for _ in range(4)] + [
+        threading.Thread(target=ask_health)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -211,7 +235,8 @@ def test_a_killed_database_is_a_503_and_the_service_recovers_by_itself(stack: St
 
 def test_a_database_that_crashes_comes_back_without_help(stack: Stack) -> None:
     started = stack.inspect("db")["State"]["StartedAt"]
-    stack.compose("exec", "-T", "db", "sh", "-c", "kill -QUIT 1")  # an immediate end, with recovery to follow
+    # an immediate end, with recovery to follow
+    stack.compose("exec", "-T", "db", "sh", "-c", "kill -QUIT 1")
     with stack.timed("database crashed, to ready again"):
         while stack.inspect("db")["State"]["StartedAt"] == started:
             time.sleep(0.1)
@@ -220,7 +245,9 @@ def test_a_database_that_crashes_comes_back_without_help(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def extract(stack: Stack, monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def extract(
+    stack: Stack, monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """An extract of the user, equal to the bundled one; the stack is up with it."""
     folder = tmp_path_factory.mktemp("extracts")
     folder.chmod(0o755)
@@ -238,7 +265,9 @@ def test_an_unreadable_extract_fails_the_import_and_the_store_before_serves(
     stack: Stack, extract: Path, damage: str
 ) -> None:
     whole = extract.read_bytes()
-    schemas = "SELECT string_agg(nspname, ',' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'"
+    schemas = (
+        "SELECT string_agg(nspname, ',' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'"
+    )
     before, held, moment = vector(stack), stack.sql(schemas), now()
     extract.write_bytes(whole[: len(whole) // 2] if damage == "cut short" else b"\7" * 99_999)
     try:
@@ -267,7 +296,9 @@ def test_a_mistyped_extract_is_named_and_nothing_is_lost(stack: Stack, extract: 
     check_equal(vector(stack), before)
 
 
-def test_a_newer_extract_takes_the_place_of_the_one_before(stack: Stack, extract: Path, monaco_pbf: Path) -> None:
+def test_a_newer_extract_takes_the_place_of_the_one_before(
+    stack: Stack, extract: Path, monaco_pbf: Path
+) -> None:
     before, buildings = vector(stack), "SELECT count(*) FROM loc2vec.features WHERE channel = 4"
     assert int(stack.sql(buildings)) > 0
     with osmium.SimpleWriter(str(extract), overwrite=True) as writer:
@@ -285,10 +316,22 @@ def test_a_model_is_trained_in_the_stack(stack: Stack) -> None:
     store = "postgresql://loc2vec_api@db/loc2vec"
     train = ("--profile", "train", "run", "--rm", "--no-deps", "-T")
     with stack.timed("train profile: 840 tiles, 2 steps"):
-        stack.compose(*train, "train", "tile", "--store", store, "--out", "tiles", "--locations", "40")
-        stack.compose(*train, "train", "train", "--tiles", "tiles", "--out", "runs/first", "--steps", "2")
+        stack.compose(
+            *train, "train", "tile", "--store", store, "--out", "tiles", "--locations", "40"
+        )
+        stack.compose(
+            *train, "train", "train", "--tiles", "tiles", "--out", "runs/first", "--steps", "2"
+        )
     stack.compose(
-        "run", "--rm", "--no-deps", "-T", "--entrypoint", "test", "train", "-f", "runs/first/best/config.json"
+        "run",
+        "--rm",
+        "--no-deps",
+        "-T",
+        "--entrypoint",
+        "test",
+        "train",
+        "-f",
+        "runs/first/best/config.json",
     )
 
 

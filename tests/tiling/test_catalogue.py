@@ -50,7 +50,9 @@ def test_tags_fall_in_their_channels(on: str, tags: dict[str, str], expected: se
 
 def test_the_kind_of_a_building_makes_no_difference() -> None:
     catalogue = load_catalogue()
-    assert catalogue.draw("area", {"building": "garage"}) == catalogue.draw("area", {"building": "church"})
+    assert catalogue.draw("area", {"building": "garage"}) == catalogue.draw(
+        "area", {"building": "church"}
+    )
 
 
 def test_the_first_rule_of_a_channel_gives_the_width() -> None:
@@ -89,7 +91,11 @@ def test_any_change_changes_the_fingerprint(changed: Callable[[str, str], Catalo
         ("width_m = 18", "width_m = 0", "`width_m` must be metres"),
         ("width_m = 18", "width_m = true", "`width_m` must be metres"),
         ('["motorway", "trunk"]', '"motorway"', "values must be a list of strings"),
-        ('name = "major roads"', 'name = "minor roads"', "channel names must be given and distinct"),
+        (
+            'name = "major roads"',
+            'name = "minor roads"',
+            "channel names must be given and distinct",
+        ),
         ("sea = true", "sea = false", "0 channels have sea = true"),
         ("[[channel]]", "[[channels]]", "11 channels, must be 12"),
         ("[[channel]]", "[[channel", "cannot read the catalogue"),

@@ -23,7 +23,8 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             _end("interrupted", INTERRUPTED)
         except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader went away, as `head` does: click ends quietly
+            # the reader went away, as `head` does: click ends quietly
+            if error.errno == errno.EPIPE:
                 raise
             where = f": {error.filename}" if error.filename else ""
             known = UserError if isinstance(error, MISSING_INPUT) else Loc2VecError

@@ -28,12 +28,16 @@ def without_password(ctx: click.Context, param: click.Parameter, store: str) -> 
     password = database.parameters.get("password")
     if password is not None:
         if ctx.meta.setdefault(PASSWORD, password) != password:
-            raise click.BadParameter("stores have different passwords: put them into ~/.pgpass", ctx, param)
+            raise click.BadParameter(
+                "stores have different passwords: put them into ~/.pgpass", ctx, param
+            )
         os.environ["PGPASSWORD"] = password
     return database.location
 
 
-def without_passwords(ctx: click.Context, param: click.Parameter, stores: tuple[str, ...]) -> tuple[str, ...]:
+def without_passwords(
+    ctx: click.Context, param: click.Parameter, stores: tuple[str, ...]
+) -> tuple[str, ...]:
     """Do the same for an option that is repeated."""
     return tuple(without_password(ctx, param, store) for store in stores)
 
@@ -45,7 +49,10 @@ FilePath = click.Path(dir_okay=False, path_type=Path)
 
 
 store_option = click.option(
-    "--store", required=True, callback=without_password, help="Feature store, made by `loc2vec import`."
+    "--store",
+    required=True,
+    callback=without_password,
+    help="Feature store, made by `loc2vec import`.",
 )
 
 

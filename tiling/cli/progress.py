@@ -12,8 +12,8 @@ EVERY_S = 30.0  # between two lines
 class Progress:
     """Counts shards as they come.
 
-    The rate is of the shards made after the first one, whose time holds the drawing of the places and the start of
-    the processes; what was found is no part of it.
+    The rate is of the shards made after the first one, whose time holds the drawing of the places
+    and the start of the processes; what was found is no part of it.
     """
 
     def __init__(self, tiles_per_place: int) -> None:

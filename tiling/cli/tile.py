@@ -25,7 +25,9 @@ class ShareType(click.ParamType[tuple[int, int]]):
 
     name = "I/N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         """Return (I, N)."""
         if isinstance(value, tuple):
             return value
@@ -40,7 +42,9 @@ class Radii(click.ParamType[tuple[float, ...]]):
 
     name = "M,M,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         """Return the radii."""
         if isinstance(value, tuple):
             return value
@@ -54,27 +58,65 @@ class Radii(click.ParamType[tuple[float, ...]]):
 
 
 @click.command("tile")
-@click.option("--store", "stores", multiple=True, callback=without_passwords, help="Feature store; repeat for more.")
-@click.option("--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume.")
-@click.option("--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset.")
-@click.option("--locations", type=click.IntRange(1), help="How many places to draw from the stores.")
-@click.option("--points", type=FILE, help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).")
+@click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    callback=without_passwords,
+    help="Feature store; repeat for more.",
+)
+@click.option(
+    "--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume."
+)
+@click.option(
+    "--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset."
+)
+@click.option(
+    "--locations", type=click.IntRange(1), help="How many places to draw from the stores."
+)
+@click.option(
+    "--points",
+    type=FILE,
+    help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).",
+)
 @click.option(
     "--tile-radius", type=click.FloatRange(10, 1000), show_default=f"{TILE_RADIUS_M:g}",
     help="Metres from the middle of a tile to its edge; the pixels stay 128 x 128.",
 )  # fmt: skip
-@click.option("--radii", type=Radii(), help="Or several, such as 100,400: tiles of as many scales, one model for all.")
-@click.option("--positives", default=20, show_default=True, type=click.IntRange(0), help="Turned tiles a place.")
 @click.option(
-    "--workers", default=cpu_count(), show_default="cores", type=click.IntRange(0), help="Processes; 0: none."
+    "--radii",
+    type=Radii(),
+    help="Or several, such as 100,400: tiles of as many scales, one model for all.",
+)
+@click.option(
+    "--positives",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Turned tiles a place.",
+)
+@click.option(
+    "--workers",
+    default=cpu_count(),
+    show_default="cores",
+    type=click.IntRange(0),
+    help="Processes; 0: none.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
-@click.option("--ray-address", help="Ray cluster, if not RAY_ADDRESS; without both, one is started here.")
 @click.option(
-    "--shard", "share", type=ShareType(), default="1/1", help="Make one of N parts, as one task of an array job."
+    "--ray-address", help="Ray cluster, if not RAY_ADDRESS; without both, one is started here."
 )
-@click.option("--verify", is_flag=True, help="Read every byte of the dataset in --out and name what is wrong.")
+@click.option(
+    "--shard",
+    "share",
+    type=ShareType(),
+    default="1/1",
+    help="Make one of N parts, as one task of an array job.",
+)
+@click.option(
+    "--verify", is_flag=True, help="Read every byte of the dataset in --out and name what is wrong."
+)
 @click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
@@ -119,7 +161,14 @@ def tile_command(
     if tile_radius is not None and radii is not None:
         raise click.UsageError("give --tile-radius or --radii, one of them")
     radius, *wider = radii or (tile_radius or TILE_RADIUS_M,)
-    job = TileJob(stores, positives, seed, TileGeometry(radius_m=radius, wider_m=tuple(wider)), locations, points)
+    job = TileJob(
+        stores,
+        positives,
+        seed,
+        TileGeometry(radius_m=radius, wider_m=tuple(wider)),
+        locations,
+        points,
+    )
     if preview is not None:
         places = places_of(job)
         draw_sheet(job, places, preview)
@@ -134,7 +183,9 @@ def tile_command(
             try:
                 summary = run_job(job, out, where, Share(*share), repair, told)
             except KeyboardInterrupt:
-                raise StoppedError(f"stopped at {progress}: the same command goes on from there") from None
+                raise StoppedError(
+                    f"stopped at {progress}: the same command goes on from there"
+                ) from None
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
 
 

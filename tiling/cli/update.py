@@ -13,12 +13,23 @@ from tiling.values import TileGeometry
 
 @click.command("update")
 @click.argument("changes", required=False, type=FilePath)
-@click.option("--store", required=True, callback=without_password, help="PostGIS store, imported with --slim.")
-@click.option("--replication", metavar="URL", help="Or: a replication server; all that it has and the store has not.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print the summary as JSON, with the area that is to be seen anew."
+    "--store", required=True, callback=without_password, help="PostGIS store, imported with --slim."
 )
-def update_command(changes: Path | None, store: str, replication: str | None, as_json: bool) -> None:
+@click.option(
+    "--replication",
+    metavar="URL",
+    help="Or: a replication server; all that it has and the store has not.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the summary as JSON, with the area that is to be seen anew.",
+)
+def update_command(
+    changes: Path | None, store: str, replication: str | None, as_json: bool
+) -> None:
     """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
 
     `loc2vec embed --only-changed` then embeds the places again whose tiles changed.
@@ -39,7 +50,12 @@ def update_command(changes: Path | None, store: str, replication: str | None, as
     else:
         summary = apply_replication(store, str(replication), load_catalogue())
     area = summary.changes.area(TileGeometry())
-    facts = {"store": store, "came": summary.came, "went": summary.went, "changed": len(summary.changes)}
+    facts = {
+        "store": store,
+        "came": summary.came,
+        "went": summary.went,
+        "changed": len(summary.changes),
+    }
     if as_json:
         click.echo(json.dumps({**facts, "area": json.loads(to_geojson(area))}))
         return

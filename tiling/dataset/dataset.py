@@ -61,7 +61,10 @@ def compress(tiles: NDArray[np.uint8]) -> list[bytes]:
 
 
 def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> bytes:
-    """Return the file of one shard, the same bytes for the same values; `plan` is the fingerprint of its job."""
+    """Return the file of one shard, the same bytes for the same values.
+
+    `plan` is the fingerprint of its job.
+    """
     poses = [pose for each in places.poses for pose in each]
     per_place = [len(each) for each in places.poses]
     table = pa.table(
@@ -69,7 +72,9 @@ def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> byt
             "place": pa.array(np.repeat(places.place, per_place), pa.int64()),
             "slot": pa.array(np.concatenate([np.arange(n) for n in per_place]), pa.int16()),
             "role": ["positive" if slot else "anchor" for n in per_place for slot in range(n)],
-            "store": [name for name, n in zip(places.store, per_place, strict=True) for _ in range(n)],
+            "store": [
+                name for name, n in zip(places.store, per_place, strict=True) for _ in range(n)
+            ],
             "lat": [pose.lat for pose in poses],
             "lon": [pose.lon for pose in poses],
             "rotation_deg": [pose.rotation_deg for pose in poses],
@@ -102,7 +107,9 @@ def frames_of(data: bytes) -> list[bytes] | None:
 
 def plan_fingerprint(plan: Mapping[str, Any]) -> str:
     """Return the fingerprint of a plan: of all that it says but this fingerprint."""
-    return fingerprint({key: value for key, value in plan.items() if key != "plan"}, PLACES_PER_SHARD)
+    return fingerprint(
+        {key: value for key, value in plan.items() if key != "plan"}, PLACES_PER_SHARD
+    )
 
 
 def read_facts(folder: Folder, name: str) -> dict[str, Any]:
@@ -141,21 +148,24 @@ def unfinished(folder: Folder, sizes: Mapping[str, int]) -> str:
         return f"{folder.location} holds no tile dataset: make one with `loc2vec tile --out {folder.location}`"
     shards = read_facts(folder, PLAN).get("n_shards", "its")
     made = sum(shard_number(name) is not None for name in sizes)
-    return (
-        f"{folder.location} is unfinished, {made} of {shards} shards are there: run the same `loc2vec tile` to its end"
-    )
+    return f"{folder.location} is unfinished, {made} of {shards} shards are there: run the same `loc2vec tile` to its end"
 
 
 def shard_record(number: int, rows: int, data: bytes) -> dict[str, Any]:
     """Return what the manifest keeps of a shard: file, rows, bytes, SHA-256."""
-    return {"file": shard_name(number), "rows": rows, "bytes": len(data), "sha256": sha256(data).hexdigest()}
+    return {
+        "file": shard_name(number),
+        "rows": rows,
+        "bytes": len(data),
+        "sha256": sha256(data).hexdigest(),
+    }
 
 
 class TileDataset:
     """A dataset open for reading: tiles by place and slot. Safe to share between threads.
 
-    `places` has one row a place: place, store, lat, lon, and (not in datasets of the first version) kind, group
-    and the columns of the user's file; see `tiling.geo.groups` for what a group is.
+    `places` has one row a place: place, store, lat, lon, and (not in datasets of the first version)
+    kind, group and the columns of the user's file; see `tiling.geo.groups` for what a group is.
     """
 
     def __init__(self, manifest: dict[str, Any], table: pa.Table, places: pa.Table | None) -> None:
@@ -171,15 +181,17 @@ class TileDataset:
         self.store: list[str] = anchors["store"].to_pylist()
         self.places = anchors.select(["place", "store", "lat", "lon"]) if places is None else places
         self._poses = table.select(["lat", "lon", "rotation_deg", "shift_x_m", "shift_y_m"])
-        self._frames = [memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk]
+        self._frames = [
+            memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk
+        ]
         self._crc32 = table["crc32"].to_numpy()
 
     @classmethod
     def open(cls, location: str | Path) -> Self:
         """Open the dataset at a path or an fsspec URL; its frames are read into memory.
 
-        Raises `DatasetError` when the job has not finished or a shard is missing, damaged or of another
-        length, `FingerprintError` when it was drawn with another catalogue.
+        Raises `DatasetError` when the job has not finished or a shard is missing, damaged or of
+        another length, `FingerprintError` when it was drawn with another catalogue.
         """
         folder = open_folder(location)
         sizes = folder.sizes()
@@ -188,10 +200,16 @@ class TileDataset:
         manifest = parse_json(folder.read(MANIFEST), f"{location}/{MANIFEST}")
         try:
             geometry = TileGeometry(**manifest["geometry"])
-            check_fingerprint(str(location), manifest["fingerprint"], load_catalogue().fingerprint(geometry))
+            check_fingerprint(
+                str(location), manifest["fingerprint"], load_catalogue().fingerprint(geometry)
+            )
             with ThreadPoolExecutor(READERS) as readers:
                 tables = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
-            places = decode_table(folder.read(PLACES), f"{location}/{PLACES}") if PLACES in sizes else None
+            places = (
+                decode_table(folder.read(PLACES), f"{location}/{PLACES}")
+                if PLACES in sizes
+                else None
+            )
             return cls(manifest, pa.concat_tables(tables), places)
         except (KeyError, TypeError) as error:
             raise DatasetError(
@@ -203,12 +221,18 @@ class TileDataset:
         return Pose(**self._poses.slice(place * (1 + self.positives) + slot, 1).to_pylist()[0])
 
     def tiles(
-        self, places: NDArray[np.int64], slots: NDArray[np.int64], out: NDArray[np.uint8] | None = None
+        self,
+        places: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """Return tiles uint8 [m, 12, size, size]; slot 0 is a place's anchor, 1..positives the others.
+        """Return tiles uint8 [m, 12, size, size].
 
-        They are decoded straight into `out` if it is given, without the GIL, so that several threads may read
-        parts of one batch. Raises `DatasetError` when a frame does not match its checksum.
+        Slot 0 is a place's anchor, 1..positives the others.
+
+        They are decoded straight into `out` if it is given, without the GIL, so that several
+        threads may read parts of one batch. Raises `DatasetError` when a frame does not match its
+        checksum.
         """
         rows = (np.asarray(places) * (1 + self.positives) + np.asarray(slots)).tolist()
         size = self.geometry.size
@@ -218,7 +242,9 @@ class TileDataset:
         for tile, row in zip(out, rows, strict=True):
             frame = self._frames[row]
             if zlib.crc32(frame) != self._crc32[row]:
-                raise DatasetError(f"tile {row} of the dataset does not match its checksum: {REPAIR}")
+                raise DatasetError(
+                    f"tile {row} of the dataset does not match its checksum: {REPAIR}"
+                )
             with decompressor.stream_reader(frame) as reader:
                 if reader.readinto(memoryview(tile).cast("B")) != tile.nbytes:
                     raise DatasetError(f"tile {row} of the dataset has another size: {REPAIR}")

@@ -1,7 +1,7 @@
 """Where the shards of a job are made: in this process, in several, or (`tiling.dataset.ray`) on a Ray cluster.
 
-An engine runs a task over items and gives the results as they come, in any order. A worker that is lost does
-not end the job: its items are given out again, up to `MAX_LOSSES` times each.
+An engine runs a task over items and gives the results as they come, in any order. A worker that is
+lost does not end the job: its items are given out again, up to `MAX_LOSSES` times each.
 """
 
 import multiprocessing
@@ -62,7 +62,9 @@ class Processes:
         """Work with one pool of processes until it breaks or nothing is left."""
         before = set(multiprocessing.active_children())
         # Spawned, not forked: Mapnik and SQLite keep threads and locks.
-        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _end_with_parent)
+        pool = ProcessPoolExecutor(
+            self.workers, multiprocessing.get_context("spawn"), _end_with_parent
+        )
         running: dict[Future[R], int] = {}
         try:
             while waiting:
@@ -108,7 +110,10 @@ class Waiting(Generic[T]):
         del self._items[number]
 
     def lost(self, error: Exception, number: int | None = None) -> int:
-        """Take back an item, or all that are out; return how many. `WorkerError` for one lost too often."""
+        """Take back an item, or all that are out.
+
+        Return how many. `WorkerError` for one lost too often.
+        """
         numbers = sorted(self._out) if number is None else [number]
         self._losses.update(numbers)
         if max(self._losses.values(), default=0) > MAX_LOSSES:
@@ -123,7 +128,10 @@ class Waiting(Generic[T]):
 
 @contextmanager
 def _ctrl_c_kept_from_children() -> Iterator[None]:
-    """Let processes that start now never see SIGINT, which a terminal sends to all; this one gets it a moment later."""
+    """Let processes that start now never see SIGINT, which a terminal sends to all.
+
+    This one gets it a moment later.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,9 +1,9 @@
 """The tile job: places to a dataset of anchors and positives, shard by shard, on one machine or many.
 
-A dataset's folder holds `plan.json` (written first: what it is made from), `places.parquet` (one row a place), the
-shards, and `dataset.json` (written last: the facts, and the size and hash of each shard). Every file appears in
-one step, and every byte follows from the job alone, so a job may be stopped anywhere, and run again, or run
-in several parts and places at once.
+A dataset's folder holds `plan.json` (written first: what it is made from), `places.parquet` (one
+row a place), the shards, and `dataset.json` (written last: the facts, and the size and hash of each
+shard). Every file appears in one step, and every byte follows from the job alone, so a job may be
+stopped anywhere, and run again, or run in several parts and places at once.
 """
 
 import time
@@ -57,8 +57,8 @@ from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
 class TileJob:
     """What a dataset is made from, to the last byte.
 
-    `stores` to draw from, `positives` a place, all random numbers from `seed`; the places are `locations` drawn
-    ones, or those of the user's file `points`.
+    `stores` to draw from, `positives` a place, all random numbers from `seed`; the places are
+    `locations` drawn ones, or those of the user's file `points`.
     """
 
     stores: tuple[str, ...]
@@ -85,8 +85,9 @@ class Share(NamedTuple):
 class TileSummary:
     """What a job did.
 
-    The places, tiles and bytes of its share of the dataset; shards made now, found from before, and given out again
-    because their worker was lost; the tiles made now a second; whether the dataset is `finished`, all shares of it.
+    The places, tiles and bytes of its share of the dataset; shards made now, found from before, and
+    given out again because their worker was lost; the tiles made now a second; whether the dataset
+    is `finished`, all shares of it.
     """
 
     places: int
@@ -132,15 +133,22 @@ def draw(job: TileJob, count: int) -> Places:
 
 
 def locate(job: TileJob, points: Points) -> Places:
-    """Assign each of the user's points to the first store that covers it; `OutsideError` for one that none covers."""
+    """Assign each of the user's points to the first store that covers it.
+
+    `OutsideError` for one that none covers.
+    """
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(store)) for store in job.stores]
         stores = []
-        for row, (lat, lon) in enumerate(zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1):
+        for row, (lat, lon) in enumerate(
+            zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1
+        ):
             covering = (n for n, source in enumerate(sources) if source.covers(LonLat(lon, lat)))
             store = next(covering, None)
             if store is None:
-                raise OutsideError(f"point {row} (lat {lat}, lon {lon}) is outside the data of every store")
+                raise OutsideError(
+                    f"point {row} (lat {lat}, lon {lon}) is outside the data of every store"
+                )
             stores.append(store)
     kind = np.full(len(points), GIVEN_PLACE, object)
     return Places(np.array(stores, np.int64), points.lat, points.lon, kind, points.more)
@@ -150,8 +158,12 @@ def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
     """Draw the unturned tiles of some places as one PNG for people to look at."""
     tiles, labels = [], []
     with ExitStack() as stack:
-        renderers = [Renderer(stack.enter_context(open_source(store)), job.geometry) for store in job.stores]
-        for store, lat, lon in zip(places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True):
+        renderers = [
+            Renderer(stack.enter_context(open_source(store)), job.geometry) for store in job.stores
+        ]
+        for store, lat, lon in zip(
+            places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True
+        ):
             tiles.append(renderers[store].tile(Pose(lat, lon)))
             labels.append(f"{renderers[store].source.name}   lat {lat:.5f}, lon {lon:.5f}")
     write_sheet(path, tiles, labels)
@@ -165,26 +177,35 @@ def run_job(
     repair: bool = False,
     progress: Callable[[Done, int], object] = lambda done, shards: None,
 ) -> TileSummary:
-    """Make the shards that `out`, a path or an fsspec URL, lacks; with the last of all shares write the manifest.
+    """Make the shards that `out`, a path or an fsspec URL, lacks.
 
-    `progress` is told each shard that is whole, and how many the share has. With `repair` every byte of the shards
-    that are there is checked, those that are damaged are made again, and those that the dataset has not are deleted.
-    The dataset is the same, byte for byte, whatever the engine and the shares, and however often the job was stopped.
-    Raises `DatasetError` when `out` belongs to another job, `WriteError` when the disk is full: what was made by
-    then stays.
+    With the last of all shares write the manifest.
+
+    `progress` is told each shard that is whole, and how many the share has. With `repair` every
+    byte of the shards that are there is checked, those that are damaged are made again, and those
+    that the dataset has not are deleted. The dataset is the same, byte for byte, whatever the
+    engine and the shares, and however often the job was stopped. Raises `DatasetError` when `out`
+    belongs to another job, `WriteError` when the disk is full: what was made by then stays.
     """
     start = time.monotonic()
     engine = engine or InProcess()
     job = replace(job, stores=tuple(absolute(store) for store in job.stores))
     folder = open_folder(absolute(out))
     for store in job.stores:
-        open_source(store).close()  # a store that is missing or foreign is named before anything else
+        # a store that is missing or foreign is named before anything else
+        open_source(store).close()
     places, plan = _claim(folder, job, repair)
     shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
     try:
-        done = list(_whole(folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))))
+        done = list(
+            _whole(
+                folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))
+            )
+        )
         if _stores(job) != plan["stores"]:
-            raise DatasetError("a store was changed while its tiles were drawn: run again, into a new --out")
+            raise DatasetError(
+                "a store was changed while its tiles were drawn: run again, into a new --out"
+            )
         finished = _finish(folder, plan, done, share)
         if repair:
             _delete_surplus(folder, plan)
@@ -216,7 +237,9 @@ def _facts(job: TileJob) -> dict[str, Any]:
         "stores": _stores(job),
         "seed": job.seed,
         "locations": job.locations,
-        "points": None if job.points is None else {"name": job.points.name, "sha256": hash_of_points(job.points)},
+        "points": None
+        if job.points is None
+        else {"name": job.points.name, "sha256": hash_of_points(job.points)},
         "positives": job.positives,
         "max_shift_m": MAX_SHIFT_M,
         "attribution": ATTRIBUTION,
@@ -243,7 +266,9 @@ def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str
         if sha256(table).hexdigest() == plan["places_sha256"]:
             return _from_table(decode_table(table, PLACES)), plan
     places = places_of(job)
-    data = parquet_bytes(_to_table(places, [store["name"] for store in facts["stores"]], 2 * job.margin_m))
+    data = parquet_bytes(
+        _to_table(places, [store["name"] for store in facts["stores"]], 2 * job.margin_m)
+    )
     plan = facts | {
         "places": len(places),
         "places_sha256": sha256(data).hexdigest(),
@@ -282,9 +307,15 @@ def _to_table(places: Places, names: list[str], reach_m: float) -> pa.Table:
         "kind": pa.array(places.kind, pa.string()),
         "group": pa.array(group_places(places.lat, places.lon, reach_m)),
     }
-    more = {} if places.more is None else dict(zip(places.more.column_names, places.more.columns, strict=True))
+    more = (
+        {}
+        if places.more is None
+        else dict(zip(places.more.column_names, places.more.columns, strict=True))
+    )
     taken = {*ours, GEOMETRY}
-    columns = ours | {f"points_{name}" if name in taken else name: column for name, column in more.items()}
+    columns = ours | {
+        f"points_{name}" if name in taken else name: column for name, column in more.items()
+    }
     return with_points(pa.table(columns), places.lat, places.lon, {})
 
 
@@ -334,12 +365,19 @@ def _known(folder: Folder, plan: Mapping[str, Any]) -> dict[str, Mapping[str, An
                 continue
             if written.get("plan") == plan["plan"]:
                 records = written.get("shards", [])
-                known |= {each["file"]: each for each in records if sizes.get(each["file"]) == each["bytes"]}
+                known |= {
+                    each["file"]: each
+                    for each in records
+                    if sizes.get(each["file"]) == each["bytes"]
+                }
     return known
 
 
 def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
-    """Write the manifest when all shards are whole, else what is known of this share; tell which."""
+    """Write the manifest when all shards are whole, else what is known of this share.
+
+    Tell which.
+    """
     names = [shard_name(number) for number in range(plan["n_shards"])]
     records = {each.record["file"]: each.record for each in done}
     if len(records) < len(names):
@@ -351,7 +389,9 @@ def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Sh
     sizes = folder.sizes()
     gone = [name for name in names if sizes.get(name) != records[name]["bytes"]]
     if gone:
-        raise DatasetError(f"{folder.location}: {gone[0]} was changed or deleted meanwhile: run the same command again")
+        raise DatasetError(
+            f"{folder.location}: {gone[0]} was changed or deleted meanwhile: run the same command again"
+        )
     folder.put(MANIFEST, manifest_bytes(plan, [records[name] for name in names]))
     for name in folder.sizes():
         if is_share(name):
@@ -373,11 +413,16 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
     folder, name = open_folder(location), shard_name(shard.number)
     poses = [
         place_poses(job, lat, lon, shard.first + row)
-        for row, (lat, lon) in enumerate(zip(shard.places.lat.tolist(), shard.places.lon.tolist(), strict=True))
+        for row, (lat, lon) in enumerate(
+            zip(shard.places.lat.tolist(), shard.places.lon.tolist(), strict=True)
+        )
     ]
     rows = len(poses) * (1 + job.positives)
     with ExitStack() as stack:
-        sources = {n: stack.enter_context(open_source(job.stores[n])) for n in np.unique(shard.places.store).tolist()}
+        sources = {
+            n: stack.enter_context(open_source(job.stores[n]))
+            for n in np.unique(shard.places.store).tolist()
+        }
         stores = [sources[n].name for n in shard.places.store.tolist()]
         values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
         try:
@@ -386,7 +431,11 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
             found = b""
         frames = frames_of(found)
         # Whatever the bytes are: when their own frames encode to them again, they are the shard's.
-        if frames is not None and len(frames) == rows and encode_shard(values, frames, plan) == found:
+        if (
+            frames is not None
+            and len(frames) == rows
+            and encode_shard(values, frames, plan) == found
+        ):
             return Done(shard_record(shard.number, rows, found), len(poses), made=False)
         renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
         frames = []
@@ -405,6 +454,10 @@ def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:
     """Return the anchor's pose and the positives': any angle, U(0, 80 m) on each axis with a random sign."""
     rng = np.random.default_rng([job.seed, row])
     angle = rng.uniform(0, 360, job.positives)
-    shift = rng.uniform(0, MAX_SHIFT_M, (job.positives, 2)) * rng.choice([-1, 1], (job.positives, 2))
-    turned = [Pose(lat, lon, a, x, y) for a, (x, y) in zip(angle.tolist(), shift.tolist(), strict=True)]
+    shift = rng.uniform(0, MAX_SHIFT_M, (job.positives, 2)) * rng.choice(
+        [-1, 1], (job.positives, 2)
+    )
+    turned = [
+        Pose(lat, lon, a, x, y) for a, (x, y) in zip(angle.tolist(), shift.tolist(), strict=True)
+    ]
     return [Pose(lat, lon), *turned]

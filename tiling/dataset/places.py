@@ -25,8 +25,9 @@ VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind o
 class Places:
     """Places to tile, in their order.
 
-    `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n], `kind` object [n] of str ("visited",
-    "way", or "given" by the user), `more`: the further columns of the user's file, if any.
+    `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n], `kind` object [n] of str
+    ("visited", "way", or "given" by the user), `more`: the further columns of the user's file, if
+    any.
     """
 
     store: NDArray[np.int64]
@@ -40,7 +41,9 @@ class Places:
 
 
 def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int) -> Places:
-    """Draw `count` places over the stores, in proportion to their built area; the same seed gives the same places.
+    """Draw `count` places over the stores, in proportion to their built area.
+
+    The same seed gives the same places.
 
     Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
     fewer distinct ones; `DatasetError` when they hold none.
@@ -48,12 +51,16 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
     pools = [Pool(source, margin_m) for source in sources]
     built = np.array([pool.built_cells for pool in pools], np.float64)
     if not built.sum():
-        raise DatasetError(f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts")
+        raise DatasetError(
+            f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts"
+        )
     drawn = [
         pool.draw(share, np.random.default_rng([seed, number]))
         for number, (pool, share) in enumerate(zip(pools, _shares(count, built), strict=True))
     ]
-    store = np.repeat(np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn])
+    store = np.repeat(
+        np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn]
+    )
     lonlat = np.concatenate([part for parts in drawn for part in parts])
     lengths = [len(part) for parts in drawn for part in parts]
     kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(drawn), object), lengths)
@@ -78,11 +85,15 @@ class Pool:
         shapely.prepare(self._inner)
         self._inside = shapely.contains_xy(self._inner, *self._outline.middle.T)
         is_line = (self._outline.width_m > 0) & np.isin(self._outline.channel, WAYS)
-        self._visited = np.flatnonzero(self._inside & np.isin(self._outline.channel, VISITED) & ~is_line)
+        self._visited = np.flatnonzero(
+            self._inside & np.isin(self._outline.channel, VISITED) & ~is_line
+        )
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).
 
         Fewer are returned when the store has no more.
@@ -92,18 +103,25 @@ class Pool:
         visited = self._choose(self._visited, count - len(along), rng)
         return self._outline.middle[visited], along
 
-    def _choose(self, rows: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def _choose(
+        self, rows: NDArray[np.int64], count: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
         if not len(rows):
             return rows
-        _, cell, size = np.unique(_cells(self._outline, rows), axis=0, return_inverse=True, return_counts=True)
+        _, cell, size = np.unique(
+            _cells(self._outline, rows), axis=0, return_inverse=True, return_counts=True
+        )
         weight = np.minimum(size, DENSE_CELL)[cell] / size[cell]
         return rng.choice(rows, min(count, len(rows)), replace=False, p=weight / weight.sum())
 
     def _along(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
         """Return one point at random along each way, float64 [n, 2], where it lies inside the margin."""
         lines = shapely.from_wkb(self._source.geometries(self._outline.id[rows]))
-        lines = shapely.get_geometry(lines[shapely.get_dimensions(lines) == 1], 0)  # stops are points
-        xy = shapely.get_coordinates(shapely.line_interpolate_point(lines, rng.random(len(lines)), normalized=True))
+        # stops are points
+        lines = shapely.get_geometry(lines[shapely.get_dimensions(lines) == 1], 0)
+        xy = shapely.get_coordinates(
+            shapely.line_interpolate_point(lines, rng.random(len(lines)), normalized=True)
+        )
         inside: NDArray[np.float64] = xy[shapely.contains_xy(self._inner, *xy.T)]
         return inside
 

@@ -11,9 +11,16 @@ from tiling.dataset.executors import Waiting
 from tiling.errors import UserError, WorkerError
 
 try:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; Ray warns of the old one
+    # the coming default; Ray warns of the old one
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
-    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+    from ray.exceptions import (
+        NodeDiedError,
+        OutOfMemoryError,
+        RayError,
+        RayTaskError,
+        WorkerCrashedError,
+    )
 except ImportError as error:
     raise UserError("--engine ray needs Ray: pip install 'loc2vec[ray]'") from error
 
@@ -28,8 +35,8 @@ AT_A_TIME = 4  # tasks given out for each CPU of the cluster
 class RayCluster:
     """The CPUs of a Ray cluster: at `address` or RAY_ADDRESS, or one of `workers` processes started here.
 
-    On every node this package must be installed, and the stores and the dataset's folder be reached at the same
-    place: a shared file system, or a URL.
+    On every node this package must be installed, and the stores and the dataset's folder be reached
+    at the same place: a shared file system, or a URL.
     """
 
     def __init__(self, address: str | None, workers: int) -> None:
@@ -54,7 +61,11 @@ class RayCluster:
 
     def _connect(self) -> None:
         address = self._address or os.environ.get("RAY_ADDRESS") or "local"
-        options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "error"}
+        options: dict[str, Any] = {
+            "address": address,
+            "log_to_driver": False,
+            "logging_level": "error",
+        }
         if address == "local":
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             options |= {"num_cpus": max(1, self._workers), "include_dashboard": False}

@@ -25,7 +25,9 @@ from tiling.machine import cpu_count
 
 
 def verify(location: str | Path) -> list[str]:
-    """Return what is wrong with the dataset at a path or an fsspec URL, one line a file; nothing when all is well.
+    """Return what is wrong with the dataset at a path or an fsspec URL, one line a file.
+
+    Nothing when all is well.
 
     An unfinished one is said to be so. Raises `DatasetError` when there is no dataset.
     """
@@ -42,10 +44,15 @@ def verify(location: str | Path) -> list[str]:
         return [f"{MANIFEST}: damaged, or written by an older version"]
     with ThreadPoolExecutor(cpu_count()) as readers:
         faults = readers.map(partial(_shard_fault, folder, sizes, plan), shards)
-        return [*_other_faults(folder, sizes, plan, {shard["file"] for shard in shards}), *filter(None, faults)]
+        return [
+            *_other_faults(folder, sizes, plan, {shard["file"] for shard in shards}),
+            *filter(None, faults),
+        ]
 
 
-def _other_faults(folder: Folder, sizes: Mapping[str, int], plan: Mapping[str, Any], shards: set[str]) -> Iterator[str]:
+def _other_faults(
+    folder: Folder, sizes: Mapping[str, int], plan: Mapping[str, Any], shards: set[str]
+) -> Iterator[str]:
     """Yield what is wrong with the files that are no shards of the dataset."""
     if PLAN not in sizes:
         yield f"{PLAN}: missing"
@@ -79,8 +86,14 @@ def _where(data: bytes) -> str:
     """Say which tiles of a damaged shard do not match their checksums, where its table can still be read."""
     try:
         table = decode_table(data, "the shard")
-        rows = zip(*(table[name].to_pylist() for name in ("place", "slot", "frame", "crc32")), strict=True)
-        wrong = [f"place {place}, slot {slot}" for place, slot, frame, crc in rows if zlib.crc32(frame) != crc]
+        rows = zip(
+            *(table[name].to_pylist() for name in ("place", "slot", "frame", "crc32")), strict=True
+        )
+        wrong = [
+            f"place {place}, slot {slot}"
+            for place, slot, frame, crc in rows
+            if zlib.crc32(frame) != crc
+        ]
     except (DatasetError, KeyError, TypeError):
         return ""
     return f" at {'; '.join(wrong)}" if wrong else ""

@@ -67,9 +67,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap the names of two folders in one step, so that no crash leaves neither; False where that is unknown."""
+    """Swap the names of two folders in one step, so that no crash leaves neither.
+
+    False where that is unknown.
+    """
     renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)  # Linux, glibc 2.28
-    return renameat2 is not None and renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0
+    return (
+        renameat2 is not None
+        and renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Folders that a dataset can lie in: a local one, or one behind an fsspec URL (s3://bucket/tiles, gs://, ...).
 
-Whoever reads a file sees all of it or none: a local file is written under a temporary name, synced and
-renamed; an object store has no rename, but there one `put` is one step. The only module that knows fsspec.
+Whoever reads a file sees all of it or none: a local file is written under a temporary name, synced
+and renamed; an object store has no rename, but there one `put` is one step. The only module that
+knows fsspec.
 """
 
 import os
@@ -18,7 +19,8 @@ from tiling.errors import Loc2VecError, UserError, WriteError
 from tiling.files.atomic import replacing, write_new
 
 ATTEMPTS = 3
-_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # what `tiling.files.atomic` writes into before it renames
+# what `tiling.files.atomic` writes into before it renames
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
 class Folder(Protocol):
@@ -54,7 +56,9 @@ def open_folder(location: str | Path) -> Folder:
     if not separator:
         return LocalFolder(Path(location))
     if protocol not in fsspec.available_protocols():
-        raise UserError(f"{location}: {protocol}:// is not known: give a folder, or a URL such as s3://bucket/tiles")
+        raise UserError(
+            f"{location}: {protocol}:// is not known: give a folder, or a URL such as s3://bucket/tiles"
+        )
     return LocalFolder(Path(path)) if protocol == "file" else RemoteFolder(str(location))
 
 
@@ -74,7 +78,9 @@ class LocalFolder:
         """Return the bytes of each file, by name; nothing when there is no such folder."""
         if not self._path.is_dir():
             return {}
-        return {entry.name: entry.stat().st_size for entry in os.scandir(self._path) if entry.is_file()}
+        return {
+            entry.name: entry.stat().st_size for entry in os.scandir(self._path) if entry.is_file()
+        }
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
@@ -105,7 +111,11 @@ class LocalFolder:
         """Remove what writers left that were killed."""
         for entry in self._path.iterdir():
             temporary = _TEMPORARY.fullmatch(entry.name)
-            if temporary and entry.is_dir() and {each.name for each in entry.iterdir()} <= {temporary[1]}:
+            if (
+                temporary
+                and entry.is_dir()
+                and {each.name for each in entry.iterdir()} <= {temporary[1]}
+            ):
                 shutil.rmtree(entry, ignore_errors=True)  # a second job may sweep at the same time
 
 
@@ -125,7 +135,11 @@ class RemoteFolder:
                 entries = self._files.ls(self._path, detail=True)
             except FileNotFoundError:
                 return {}
-        return {str(e["name"]).rpartition("/")[2]: int(e["size"]) for e in entries if e["type"] == "file"}
+        return {
+            str(e["name"]).rpartition("/")[2]: int(e["size"])
+            for e in entries
+            if e["type"] == "file"
+        }
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
@@ -171,7 +185,9 @@ def _no_room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WriteError(f"cannot write {error.filename or 'the dataset'}: {error.strerror or error}") from error
+        raise WriteError(
+            f"cannot write {error.filename or 'the dataset'}: {error.strerror or error}"
+        ) from error
 
 
 @contextmanager

@@ -16,9 +16,16 @@ GEOMETRY = "geometry"
 
 
 def write_points(
-    path: Path, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
+    path: Path,
+    table: pa.Table,
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    facts: Mapping[str, str],
 ) -> None:
-    """Write `table` with a point geometry column, atomically; `facts` go into the file's metadata."""
+    """Write `table` with a point geometry column, atomically.
+
+    `facts` go into the file's metadata.
+    """
     with replacing(path) as temporary:
         pq.write_table(with_points(table, lat, lon, facts), temporary, compression="zstd")
 
@@ -26,11 +33,16 @@ def write_points(
 def with_points(
     table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64], facts: Mapping[str, str]
 ) -> pa.Table:
-    """Return `table` with a point geometry column and the metadata of GeoParquet; no point where one is not finite."""
+    """Return `table` with a point geometry column and the metadata of GeoParquet.
+
+    No point where one is not finite.
+    """
     finite = np.isfinite(lat) & np.isfinite(lon)
     wkb = shapely.to_wkb(shapely.points(lon, lat))
     table = table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
-    return table.replace_schema_metadata({"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts})
+    return table.replace_schema_metadata(
+        {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
+    )
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:

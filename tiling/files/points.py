@@ -82,25 +82,34 @@ def _read_csv(path: Path) -> pa.Table:
 
     def stop(row: pyarrow.csv.InvalidRow) -> str:
         where = f"line {row.number}" if row.number else f"the line {row.text!r}"
-        broken.append(f"{where} has {row.actual_columns} columns, the header {row.expected_columns}")
+        broken.append(
+            f"{where} has {row.actual_columns} columns, the header {row.expected_columns}"
+        )
         return "error"
 
     parsing = pyarrow.csv.ParseOptions(invalid_row_handler=stop)
-    reading = pyarrow.csv.ReadOptions(use_threads=False)  # row numbers are known to one thread alone
+    # row numbers are known to one thread alone
+    reading = pyarrow.csv.ReadOptions(use_threads=False)
     try:
         return pyarrow.csv.read_csv(path, reading, parsing)
     except pa.ArrowInvalid as error:
         raise PointsError(f"cannot read {path}: {broken[0] if broken else error}") from error
 
 
-def _column(path: Path, table: pa.Table, name: str, first_line: int, word: str) -> NDArray[np.float64]:
+def _column(
+    path: Path, table: pa.Table, name: str, first_line: int, word: str
+) -> NDArray[np.float64]:
     found = [column for column in table.column_names if column.lower() in NAMES[name]]
     if len(found) != 1:
-        raise PointsError(f"{path} has {len(found)} columns called {' or '.join(NAMES[name])}, must have one")
+        raise PointsError(
+            f"{path} has {len(found)} columns called {' or '.join(NAMES[name])}, must have one"
+        )
     values = np.empty(table.num_rows)
     for row, value in enumerate(table[found[0]].to_pylist()):
         try:
             values[row] = float(value)
         except (TypeError, ValueError) as error:
-            raise PointsError(f"{path}, {word} {row + first_line}: {name} {value!r} is not a number") from error
+            raise PointsError(
+                f"{path}, {word} {row + first_line}: {name} {value!r} is not a number"
+            ) from error
     return values

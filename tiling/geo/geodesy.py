@@ -1,7 +1,8 @@
 """Metres on the ground: an affine map about a place, and distances between places.
 
-The WGS 84 ellipsoid's radii of curvature (Snyder, Map Projections: A Working Manual, USGS 1395, 1987,
-eq. 4-18 to 4-20) make degrees into metres: true to 0.01 m over 255 m at 60 degrees of latitude.
+The WGS 84 ellipsoid's radii of curvature (Snyder, Map Projections: A Working Manual, USGS 1395,
+1987, eq. 4-18 to 4-20) make degrees into metres: true to 0.01 m over 255 m at 60 degrees of
+latitude.
 """
 
 import math
@@ -59,13 +60,20 @@ def _wrap(lon: float) -> float:
     return lon - 360 if lon > 180 else lon
 
 
-def ground_distance_m(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> NDArray[np.float64]:
+def ground_distance_m(
+    lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike
+) -> NDArray[np.float64]:
     """Return great-circle distances in metres (haversine on the mean sphere); arrays broadcast.
 
     >>> round(float(ground_distance_m(43.7384, 7.4246, 43.7384, 7.4346)))
     803
     """
-    phi1, lambda1, phi2, lambda2 = (np.radians(np.asarray(v, np.float64)) for v in (lat1, lon1, lat2, lon2))
-    a = np.sin((phi2 - phi1) / 2) ** 2 + np.cos(phi1) * np.cos(phi2) * np.sin((lambda2 - lambda1) / 2) ** 2
+    phi1, lambda1, phi2, lambda2 = (
+        np.radians(np.asarray(v, np.float64)) for v in (lat1, lon1, lat2, lon2)
+    )
+    a = (
+        np.sin((phi2 - phi1) / 2) ** 2
+        + np.cos(phi1) * np.cos(phi2) * np.sin((lambda2 - lambda1) / 2) ** 2
+    )
     distance: NDArray[np.float64] = 2 * MEAN_RADIUS_M * np.arcsin(np.sqrt(np.clip(a, 0, 1)))
     return distance

@@ -16,7 +16,9 @@ MAX_PLACES = 20_000_000  # in the box; more is hours of drawing, and most likely
 
 
 def parse_box(text: str) -> Box:
-    """Read "W,S,E,N" in degrees; west > east crosses the antimeridian. Raises `GridError` or `PlaceError`.
+    """Read "W,S,E,N" in degrees.
+
+    West > east crosses the antimeridian. Raises `GridError` or `PlaceError`.
 
     >>> parse_box("7.40,43.72,7.44,43.76").north
     43.76
@@ -24,12 +26,17 @@ def parse_box(text: str) -> Box:
     try:
         west, south, east, north = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise GridError(f"box {text!r}: give four numbers W,S,E,N, for example 7.40,43.72,7.44,43.76") from error
+        raise GridError(
+            f"box {text!r}: give four numbers W,S,E,N, for example 7.40,43.72,7.44,43.76"
+        ) from error
     return check_box(west, south, east, north)
 
 
 def check_box(west: float, south: float, east: float, north: float) -> Box:
-    """Return the box, or raise `GridError` or `PlaceError`; west > east crosses the antimeridian."""
+    """Return the box, or raise `GridError` or `PlaceError`.
+
+    West > east crosses the antimeridian.
+    """
     check_place(south, west)
     check_place(north, east)
     if south >= north or west == east:
@@ -46,7 +53,9 @@ def grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -> NDArr
     box = box or Box(*coverage.bounds)
     _check_count(box, metres)
     shapely.prepare(coverage)
-    rows = [row[shapely.intersects_xy(coverage, row[:, 0], row[:, 1])] for row in _rows(box, metres)]
+    rows = [
+        row[shapely.intersects_xy(coverage, row[:, 0], row[:, 1])] for row in _rows(box, metres)
+    ]
     places = np.concatenate(rows)
     if not len(places):
         west, south, east, north = coverage.bounds
@@ -81,4 +90,6 @@ def _check_count(box: Box, metres: float) -> None:
     scale = MetresPerDegree.at((box.south + box.north) / 2)
     count = (box.north - box.south) * scale.y * _width(box) * scale.x / metres**2
     if count > MAX_PLACES:
-        raise GridError(f"a grid of {metres} m would have about {count:.0f} places: take a wider grid or a --bbox")
+        raise GridError(
+            f"a grid of {metres} m would have about {count:.0f} places: take a wider grid or a --bbox"
+        )

@@ -1,11 +1,12 @@
 """Groups of places: places of two groups never share ground, whatever the turn and the shift of their tiles.
 
-A group is a clump of ground cells that touch, so it is for whoever divides places into sets - training and
-validation, the folds of a probe: divided by whole groups, no tile of one set shows ground of another, and any two
-places of different groups may be negatives of each other. The converse is too coarse to choose negatives by: a
-town is one group, and most of its places do not overlap. So training asks the exact test of each pair in a
-batch (`loc2vec.train.batches.overlapping`), which needs no more than the places' coordinates; lists of neighbours would
-say the same and grow with the square of the density.
+A group is a clump of ground cells that touch, so it is for whoever divides places into sets -
+training and validation, the folds of a probe: divided by whole groups, no tile of one set shows
+ground of another, and any two places of different groups may be negatives of each other. The
+converse is too coarse to choose negatives by: a town is one group, and most of its places do not
+overlap. So training asks the exact test of each pair in a batch
+(`loc2vec.train.batches.overlapping`), which needs no more than the places' coordinates; lists of
+neighbours would say the same and grow with the square of the density.
 """
 
 import numpy as np
@@ -17,10 +18,13 @@ from tiling.geo.geodesy import MEAN_RADIUS_M
 _AROUND = np.array([o for o in np.ndindex(3, 3, 3) if o > (1, 1, 1)]) - 1
 
 
-def group_places(lat: NDArray[np.float64], lon: NDArray[np.float64], reach_m: float) -> NDArray[np.int64]:
+def group_places(
+    lat: NDArray[np.float64], lon: NDArray[np.float64], reach_m: float
+) -> NDArray[np.int64]:
     """Return the group of each place, int64 [n], numbered by first appearance.
 
-    Places nearer to each other than `reach_m` metres have the same group, places of one group need not be near.
+    Places nearer to each other than `reach_m` metres have the same group, places of one group need
+    not be near.
     """
     cell, member = np.unique(_cubes(lat, lon, reach_m), axis=0, return_inverse=True)
     label = _components(len(cell), _touching(cell))[member]
@@ -31,7 +35,9 @@ def group_places(lat: NDArray[np.float64], lon: NDArray[np.float64], reach_m: fl
 def _cubes(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float) -> NDArray[np.int64]:
     """Return the cube of space, int64 [n, 3], that each place on the sphere lies in: no seam, no pole."""
     phi, lambda_ = np.radians(lat), np.radians(lon)
-    xyz = np.stack([np.cos(phi) * np.cos(lambda_), np.cos(phi) * np.sin(lambda_), np.sin(phi)], axis=1)
+    xyz = np.stack(
+        [np.cos(phi) * np.cos(lambda_), np.cos(phi) * np.sin(lambda_), np.sin(phi)], axis=1
+    )
     cubes: NDArray[np.int64] = np.floor(xyz * MEAN_RADIUS_M / side_m).astype(np.int64)
     return cubes
 
@@ -39,7 +45,8 @@ def _cubes(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float) ->
 def _touching(cell: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the pairs of rows, int64 [m, 2], of the distinct cells [n, 3] that touch, at a corner too."""
     span = np.ptp(cell, axis=0) + 3
-    key = np.ravel_multi_index(tuple((cell - cell.min(0) + 1).T), tuple(span))  # ascending, as the rows are
+    # ascending, as the rows are
+    key = np.ravel_multi_index(tuple((cell - cell.min(0) + 1).T), tuple(span))
     pairs = []
     for x, y, z in _AROUND.tolist():
         wanted = key + (x * span[1] + y) * span[2] + z

@@ -1,6 +1,7 @@
 """Web Mercator, the plane of map pictures and their numbered tiles (EPSG:3857; OGC 17-083r4, WebMercatorQuad).
 
-The world is a square of side 1 with its origin in the north-west: x goes to the east, y to the south.
+The world is a square of side 1 with its origin in the north-west: x goes to the east, y to the
+south.
 """
 
 import math

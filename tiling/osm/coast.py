@@ -19,7 +19,9 @@ def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
     """
     frame = shapely.box(*box)
     lines = shapely.line_merge(shapely.union_all(shapely.from_wkb(list(coastline))), directed=True)
-    parts = [part for part in shapely.get_parts(shapely.intersection(lines, frame)) if part.length > 0]
+    parts = [
+        part for part in shapely.get_parts(shapely.intersection(lines, frame)) if part.length > 0
+    ]
     if not parts:
         return []
     edges = [*parts, *_bridges(parts, frame), frame.exterior]
@@ -27,7 +29,9 @@ def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
     segments, lengths = _segments(parts)
     on_right = _count(faces, _beside(segments, -1), lengths)
     on_left = _count(faces, _beside(segments, +1), lengths)
-    return [face for face, right, left in zip(faces, on_right, on_left, strict=True) if right > left]
+    return [
+        face for face, right, left in zip(faces, on_right, on_left, strict=True) if right > left
+    ]
 
 
 def _bridges(parts: Sequence[BaseGeometry], frame: BaseGeometry) -> list[BaseGeometry]:
@@ -41,13 +45,18 @@ def _bridges(parts: Sequence[BaseGeometry], frame: BaseGeometry) -> list[BaseGeo
 
 def _segments(parts: Sequence[BaseGeometry]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the segments, float64 [n, 2, 2], and their lengths in degrees."""
-    pairs = [np.stack([c[:-1], c[1:]], axis=1) for c in (shapely.get_coordinates(part) for part in parts)]
+    pairs = [
+        np.stack([c[:-1], c[1:]], axis=1) for c in (shapely.get_coordinates(part) for part in parts)
+    ]
     segments = np.concatenate(pairs)
     return segments, np.hypot(*(segments[:, 1] - segments[:, 0]).T)
 
 
 def _beside(segments: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Return points a hair (1e-7 degrees, one unit of OSM) beside the middle of each segment; +1 = left."""
+    """Return points a hair (1e-7 degrees, one unit of OSM) beside the middle of each segment.
+
+    +1 = left.
+    """
     along = segments[:, 1] - segments[:, 0]
     length = np.hypot(*along.T)[:, None]
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(length, 1e-12)

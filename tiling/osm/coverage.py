@@ -19,10 +19,16 @@ OPEN_M = 200.0  # strips narrower than twice this are ways that leave the extrac
 def coverage(vertices: NDArray[np.float64], header_box: Box | None) -> BaseGeometry:
     """Return the area, in degrees, that vertices [n, 2] of (lon, lat) show to be mapped, within `header_box`."""
     to_metres, to_degrees = _plane(vertices)
-    cells, counts = np.unique(np.floor(to_metres(vertices) / CELL_M).astype(np.int64), axis=0, return_counts=True)
+    cells, counts = np.unique(
+        np.floor(to_metres(vertices) / CELL_M).astype(np.int64), axis=0, return_counts=True
+    )
     low = cells[counts >= min(MIN_VERTICES, counts.max())] * CELL_M
     squares = shapely.box(low[:, 0], low[:, 1], low[:, 0] + CELL_M, low[:, 1] + CELL_M)
-    closed = shapely.union_all(squares).buffer(CLOSE_M, quad_segs=2).buffer(-CLOSE_M - OPEN_M, quad_segs=2)
+    closed = (
+        shapely.union_all(squares)
+        .buffer(CLOSE_M, quad_segs=2)
+        .buffer(-CLOSE_M - OPEN_M, quad_segs=2)
+    )
     area = shapely.transform(closed.buffer(OPEN_M, quad_segs=2), to_degrees)
     if header_box is not None:
         area = area.intersection(shapely.box(*header_box))

@@ -25,8 +25,8 @@ class Extract:
     """What one extract holds for a catalogue; the lists run in parallel, one entry a drawn feature.
 
     `keys` are (kind, OSM id, channel), `versions` the OSM versions, `wkb` geometries in EPSG:4326.
-    `coastline` maps way ids to WKB lines with land on their left. `named` are the objects with a name, drawn or not.
-    `skipped` counts objects without a usable geometry.
+    `coastline` maps way ids to WKB lines with land on their left. `named` are the objects with a
+    name, drawn or not. `skipped` counts objects without a usable geometry.
     """
 
     path: Path
@@ -48,8 +48,12 @@ class Extract:
         return coordinates
 
 
-def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], object] = lambda n: None) -> Extract:
-    """Read a .osm.pbf (or any OSM file osmium knows); `progress` is told the number of objects read.
+def read_extract(
+    path: Path, catalogue: Catalogue, progress: Callable[[int], object] = lambda n: None
+) -> Extract:
+    """Read a .osm.pbf (or any OSM file osmium knows).
+
+    `progress` is told the number of objects read.
 
     Areas are assembled from closed ways and multipolygon relations. Raises `ExtractError` when the
     file is missing, not an OSM file, truncated, or holds nothing that the catalogue draws.
@@ -65,7 +69,9 @@ def read_extract(path: Path, catalogue: Catalogue, progress: Callable[[int], obj
     except RuntimeError as error:  # osmium raises nothing narrower
         raise _unreadable(path, error) from error
     if not len(extract):
-        raise ExtractError(f"{path} holds nothing that the channel catalogue draws: is it the right extract?")
+        raise ExtractError(
+            f"{path} holds nothing that the channel catalogue draws: is it the right extract?"
+        )
     return extract
 
 
@@ -89,7 +95,9 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
 
 
 def read_ways(path: Path, keys: Sequence[str]) -> Iterator[OsmWay]:
-    """Yield every way that has one of `keys` and is no area, with these of its tags; it ends where nodes are missing.
+    """Yield every way that has one of `keys` and is no area, with these of its tags.
+
+    It ends where nodes are missing.
 
     Raises `ExtractError` as `read_extract` does.
     """
@@ -107,7 +115,9 @@ def read_ways(path: Path, keys: Sequence[str]) -> Iterator[OsmWay]:
 
 
 def _runs_with_ids(way: Any) -> Iterator[list[tuple[int, float, float]]]:
-    known = [(node.ref, node.lon, node.lat) if node.location.valid() else None for node in way.nodes]
+    known = [
+        (node.ref, node.lon, node.lat) if node.location.valid() else None for node in way.nodes
+    ]
     for whole, run in groupby(known, key=lambda node: node is not None):
         nodes = [node for node in run if node is not None]
         if whole and len(nodes) > 1:
@@ -119,11 +129,14 @@ def _kind_and_geometry(item: Any) -> tuple[str, bytes | None]:
         return "point", _point(item)
     if item.is_way():
         return "line", _line(item)
-    return "area", None if item.is_relation() else _area(item)  # a relation of an area comes again as the area
+    # a relation of an area comes again as the area
+    return "area", None if item.is_relation() else _area(item)
 
 
 def _unreadable(path: Path, error: RuntimeError) -> ExtractError:
-    return ExtractError(f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?")
+    return ExtractError(
+        f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osm.pbf extract?"
+    )
 
 
 def header_box(path: Path) -> Box | None:
@@ -137,7 +150,8 @@ def header_box(path: Path) -> Box | None:
 
 
 def _objects(path: Path, catalogue: Catalogue) -> Iterator[Any]:
-    wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural", NAME)  # "natural" for the coastline
+    # "natural" for the coastline
+    wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural", NAME)
     processor = osmium.FileProcessor(str(path)).with_areas(wanted).with_filter(wanted)
     yield from processor
 
@@ -169,7 +183,14 @@ def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
             _name(extract, kind[1].upper(), item.orig_id(), item, tags, _area)
 
 
-def _name(extract: Extract, osm_type: str, osm_id: int, item: Any, tags: Mapping[str, str], geometry: Geometry) -> None:
+def _name(
+    extract: Extract,
+    osm_type: str,
+    osm_id: int,
+    item: Any,
+    tags: Mapping[str, str],
+    geometry: Geometry,
+) -> None:
     if NAME in tags and (wkb := geometry(item)) is not None:
         kept = {key: tags[key] for key in KEYS if key in tags}
         extract.named.append(NamedObject(osm_type, osm_id, item.version, kept, wkb))

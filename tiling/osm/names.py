@@ -1,7 +1,7 @@
 """Names of places: which objects of OSM have one, how names are compared, and which of those found is meant.
 
-A store keeps one row a name of an object (`Name`); its own full-text index finds them. Both stores are filled
-and asked through the functions here, so they find the same.
+A store keeps one row a name of an object (`Name`); its own full-text index finds them. Both stores
+are filled and asked through the functions here, so they find the same.
 """
 
 import unicodedata
@@ -57,13 +57,18 @@ KINDS = (
 )
 NAME = "name"
 ALIASES = ("name:en", "int_name", "official_name", "alt_name", "short_name", "loc_name", "old_name")
-KEYS = tuple(dict.fromkeys((NAME, *ALIASES, *(kind.key for kind in KINDS), "area")))  # the tags that are read
+# the tags that are read
+KEYS = tuple(dict.fromkeys((NAME, *ALIASES, *(kind.key for kind in KINDS), "area")))
 LONGEST = 255  # letters; longer ones are cut, as OSM does
-NEAR_M = 1000.0  # objects of one name and kind that are nearer to each other are one place: the parts of a street
-SAME_M = 100.0  # places nearer than that to each other show much the same tile: it does not matter which is meant
+# objects of one name and kind that are nearer to each other are one place: the parts of a street
+NEAR_M = 1000.0
+# places nearer than that to each other show much the same tile: it does not matter which is meant
+SAME_M = 100.0
 MOST = 1000  # rows that a store is asked for, of which places are made
 
-_PLAIN = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
+_PLAIN = str.maketrans(
+    {"ø": "o", "đ": "d", "ł": "l", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"}
+)
 _APOSTROPHES = str.maketrans(dict.fromkeys("'’ʼ`´"))
 
 
@@ -93,7 +98,8 @@ class NamedObject:
 class NamedPlace:
     """A place that was found by its name: `kind` says what it is, as "town", "street" or "school".
 
-    `exact`: it is called just so, in one of its languages. `rank` is less for what is more likely meant.
+    `exact`: it is called just so, in one of its languages. `rank` is less for what is more likely
+    meant.
     """
 
     name: str
@@ -110,14 +116,20 @@ def fold(text: str) -> str:
     >>> fold("  L’Hôtel-de-Ville, ŁÓDŹ (Straße)")
     'l hotel de ville lodz strasse'
     """
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text[:LONGEST]) if not unicodedata.combining(c))
-    letters = (c if unicodedata.category(c)[0] in "LMN" else " " for c in bare.casefold().translate(_PLAIN))
+    bare = "".join(
+        c for c in unicodedata.normalize("NFKD", text[:LONGEST]) if not unicodedata.combining(c)
+    )
+    letters = (
+        c if unicodedata.category(c)[0] in "LMN" else " " for c in bare.casefold().translate(_PLAIN)
+    )
     return " ".join("".join(letters).split())[:LONGEST].rstrip()
 
 
 def is_area(tags: Mapping[str, str], closed: bool) -> bool:
     """Tell whether a way has its name for what it encloses: the same is said in osm2pgsql.lua."""
-    return closed and tags.get("area") != "no" and ("highway" not in tags or tags.get("area") == "yes")
+    return (
+        closed and tags.get("area") != "no" and ("highway" not in tags or tags.get("area") == "yes")
+    )
 
 
 def names_of(objects: Sequence[NamedObject], area: BaseGeometry) -> list[tuple[NamedObject, Name]]:
@@ -134,7 +146,10 @@ def names_of(objects: Sequence[NamedObject], area: BaseGeometry) -> list[tuple[N
 
 
 def newest_names(named: Sequence[tuple[NamedObject, Name]]) -> list[Name]:
-    """Keep the names of the newest version of each object, of equal versions those of the first; sorted."""
+    """Keep the names of the newest version of each object, of equal versions those of the first.
+
+    Sorted.
+    """
     newest: dict[tuple[str, int], NamedObject] = {}
     for item, _ in named:
         held = newest.setdefault((item.osm_type, item.osm_id), item)
@@ -178,7 +193,10 @@ _Order = tuple[int, int, int, str, float, float]
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words to look for; a store has to find all of them, the last one perhaps unfinished."""
+    """Return the words to look for.
+
+    A store has to find all of them, the last one perhaps unfinished.
+    """
     return list(dict.fromkeys(fold(name).split()))
 
 
@@ -199,10 +217,17 @@ def _places(rows: Sequence[Name], folded: str) -> Iterator[tuple[_Order, NamedPl
     group = group_places(lat, lon, NEAR_M) if len(rows) > 1 else np.zeros(1, np.int64)
     for number in range(int(group.max()) + 1):
         members = np.flatnonzero(group == number)
-        distance = ground_distance_m(lat[members].mean(), lon[members].mean(), lat[members], lon[members])
+        distance = ground_distance_m(
+            lat[members].mean(), lon[members].mean(), lat[members], lon[members]
+        )
         middle = rows[int(members[np.argmin(distance)])]
         order = min(_order(rows[member], folded) for member in members.tolist())
-        yield order, NamedPlace(middle.name, middle.kind, middle.lat, middle.lon, order[0] == WHOLE, middle.rank)
+        yield (
+            order,
+            NamedPlace(
+                middle.name, middle.kind, middle.lat, middle.lon, order[0] == WHOLE, middle.rank
+            ),
+        )
 
 
 def _order(row: Name, folded: str) -> _Order:
@@ -211,11 +236,14 @@ def _order(row: Name, folded: str) -> _Order:
     return match, row.rank, len(row.folded), row.name, row.lat, row.lon
 
 
-def resolve(name: str, find: Callable[[str, int], Sequence[NamedPlace]], candidates: int = 10) -> NamedPlace:
+def resolve(
+    name: str, find: Callable[[str, int], Sequence[NamedPlace]], candidates: int = 10
+) -> NamedPlace:
     """Return the one place that is meant by `name`.
 
-    It is called just so and is the only one of its rank, or it is the only one whose name has these words; others
-    at the same spot do not count. Else `AmbiguousNameError`, or `UnknownNameError` with what begins like it.
+    It is called just so and is the only one of its rank, or it is the only one whose name has these
+    words; others at the same spot do not count. Else `AmbiguousNameError`, or `UnknownNameError`
+    with what begins like it.
     """
     found = find(name, candidates)
     if not found:
@@ -225,17 +253,25 @@ def resolve(name: str, find: Callable[[str, int], Sequence[NamedPlace]], candida
     best = [place for place in found if place.exact and place.rank == found[0].rank]
     meant = best or found
     first = meant[0]
-    away = ground_distance_m(first.lat, first.lon, [place.lat for place in meant], [place.lon for place in meant])
+    away = ground_distance_m(
+        first.lat, first.lon, [place.lat for place in meant], [place.lon for place in meant]
+    )
     if away.max() > SAME_M:
-        raise AmbiguousNameError(f"{name[:100]!r} may be {_listed(meant)}: give the whole name, or lat and lon", meant)
+        raise AmbiguousNameError(
+            f"{name[:100]!r} may be {_listed(meant)}: give the whole name, or lat and lon", meant
+        )
     return first
 
 
 def _listed(places: Sequence[NamedPlace]) -> str:
-    return ", or ".join(f"{p.name} ({p.kind}, lat {p.lat:.5f}, lon {p.lon:.5f})" for p in places[:5])
+    return ", or ".join(
+        f"{p.name} ({p.kind}, lat {p.lat:.5f}, lon {p.lon:.5f})" for p in places[:5]
+    )
 
 
-def _similar(name: str, find: Callable[[str, int], Sequence[NamedPlace]], limit: int) -> Sequence[NamedPlace]:
+def _similar(
+    name: str, find: Callable[[str, int], Sequence[NamedPlace]], limit: int
+) -> Sequence[NamedPlace]:
     """Return what begins as `name` does: with three quarters, half, a quarter of its letters, three at least."""
     folded = fold(name)
     for length in (len(folded) * quarters // 4 for quarters in (3, 2, 1)):

@@ -21,23 +21,34 @@ CACHE_MB = 256  # of node positions; those that do not fit are read back from th
 def require_osm2pgsql() -> None:
     """Raise `UserError` unless osm2pgsql is there, in a version whose tables of raw objects we know."""
     if shutil.which(PROGRAM) is None:
-        raise UserError("osm2pgsql is not installed: apt install osm2pgsql, or import into a GeoPackage (region.gpkg)")
+        raise UserError(
+            "osm2pgsql is not installed: apt install osm2pgsql, or import into a GeoPackage (region.gpkg)"
+        )
     told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)  # noqa: S603
     found = re.search(r"osm2pgsql version (\d+)\.(\d+)", told.stdout + told.stderr)
     if found is None or not OLDEST <= (int(found[1]), int(found[2])) < TOO_NEW:
         version = ".".join(found.groups()) if found else "of no known version"
-        raise UserError(f"osm2pgsql {version} is installed: 1.8 or newer, and older than 2.0, is needed")
+        raise UserError(
+            f"osm2pgsql {version} is installed: 1.8 or newer, and older than 2.0, is needed"
+        )
 
 
 def run_osm2pgsql(
-    path: Path, catalogue: Catalogue, schema: str, environment: Mapping[str, str], options: Sequence[str]
+    path: Path,
+    catalogue: Catalogue,
+    schema: str,
+    environment: Mapping[str, str],
+    options: Sequence[str],
 ) -> None:
     """Read `path` into the tables `drawn`, `named` and `coastline` of `schema`, beside the raw objects (slim).
 
     `environment` says where the database is (PGHOST, PGPASSWORD, ...), so that no password shows in
     the list of processes. Raises `ExtractError` when the file is at fault, else `WriteError`.
     """
-    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder, resources.as_file(_style()) as style:
+    with (
+        tempfile.TemporaryDirectory(prefix="loc2vec-") as folder,
+        resources.as_file(_style()) as style,
+    ):
         settings = Path(folder) / "settings.lua"
         settings.write_text(lua_settings(catalogue, schema), encoding="ascii")
         command = [
@@ -94,4 +105,8 @@ def lua_string(text: str) -> str:
     '"a\\034\\093\\093"'
     """
     plain = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
-    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03d}" for byte in text.encode()) + '"'
+    return (
+        '"'
+        + "".join(chr(byte) if byte in plain else f"\\{byte:03d}" for byte in text.encode())
+        + '"'
+    )

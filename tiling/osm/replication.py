@@ -16,7 +16,10 @@ AT_ONCE_KB = 100 * 1024  # of changes, before they are compressed
 
 
 def complete_until(extract: Path) -> datetime | None:
-    """Return the time that an extract says it is complete until, or that of its newest object; None without any."""
+    """Return the time that an extract says it is complete until, or that of its newest object.
+
+    None without any.
+    """
     declared = get_replication_header(str(extract)).timestamp
     return declared or newest_change_from_file(str(extract)) or None
 
@@ -35,7 +38,9 @@ def tidy_changes(path: Path, tidy: Path) -> None:
         with osmium.SimpleWriter(str(tidy)) as writer:
             changes.apply(writer, simplify=True)
     except RuntimeError as error:  # osmium raises nothing narrower
-        raise ExtractError(f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?") from error
+        raise ExtractError(
+            f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?"
+        ) from error
 
 
 def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Path, datetime]]:
@@ -45,10 +50,14 @@ def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Pat
     """
     with ReplicationServer(url) as server:
         if server.get_state_info() is None:
-            raise ReplicationError(f"{url} does not answer as a replication server: is there {url}/state.txt?")
+            raise ReplicationError(
+                f"{url} does not answer as a replication server: is there {url}/state.txt?"
+            )
         done = server.timestamp_to_sequence(since, limit_by_oldest_available=True)
         if done is None:
-            raise ReplicationError(f"{url} does not go back to {since:%Y-%m-%d %H:%M}: import a newer extract")
+            raise ReplicationError(
+                f"{url} does not go back to {since:%Y-%m-%d %H:%M}: import a newer extract"
+            )
         while (found := server.collect_diffs(done + 1, AT_ONCE_KB)) is not None:
             state = server.get_state_info(found.id)
             if state is None:

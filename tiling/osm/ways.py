@@ -34,7 +34,9 @@ class Mode:
 
 
 MODES = (
-    Mode("rail", _any_of(railway="rail light_rail tram narrow_gauge subway"), {}, widest_turn_deg=45),
+    Mode(
+        "rail", _any_of(railway="rail light_rail tram narrow_gauge subway"), {}, widest_turn_deg=45
+    ),
     Mode(
         "road",
         _any_of(
@@ -60,7 +62,10 @@ MODES = (
 
 
 def read_graphs(path: Path) -> dict[str, WayGraph]:
-    """Read the graph of each mode that has ways of its own in an extract; no tunnels, where nobody is seen."""
+    """Read the graph of each mode that has ways of its own in an extract.
+
+    No tunnels, where nobody is seen.
+    """
     ways = [way for way in read_ways(path, KEYS) if way.tags.get("tunnel", "no") == "no"]
     graphs = ((mode.name, graph_of(ways, mode)) for mode in MODES)
     return {name: graph for name, graph in graphs if graph.own.any()}
@@ -70,12 +75,16 @@ def graph_of(ways: Sequence[OsmWay], mode: Mode) -> WayGraph:
     """Return the graph of the ways that a mode may use."""
     used = [(way, own) for way in ways if (own := _fits(way, mode.own)) or _fits(way, mode.shared)]
     ids = np.array([node for way, _ in used for node in way.nodes], np.int64)
-    degrees = np.array([pair for way, _ in used for pair in zip(way.lon, way.lat, strict=True)]).reshape(-1, 2)
+    degrees = np.array(
+        [pair for way, _ in used for pair in zip(way.lon, way.lat, strict=True)]
+    ).reshape(-1, 2)
     _, first, number = np.unique(ids, return_index=True, return_inverse=True)
     # A way's nodes follow one another; between two ways there is no edge.
     ends = np.cumsum([len(way.nodes) for way, _ in used], dtype=np.int64) - 1
     starts = np.setdiff1d(np.arange(len(ids)), ends)
-    is_own = np.repeat(np.array([own for _, own in used], bool), [len(way.nodes) - 1 for way, _ in used])
+    is_own = np.repeat(
+        np.array([own for _, own in used], bool), [len(way.nodes) - 1 for way, _ in used]
+    )
     edges = np.stack([number[starts], number[starts + 1]], axis=1)
     lon_lat = degrees[first]
     return WayGraph(lon_lat, metres(lon_lat), edges, is_own, mode.widest_turn_deg)

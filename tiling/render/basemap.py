@@ -1,7 +1,8 @@
 """A map picture for people, in Web Mercator: any box of a feature store, or a numbered tile, drawn by Mapnik.
 
-It shows the twelve channels in colours of their own: areas, then lines from the thin to the wide, with
-casings. A road is as wide as on the ground, but no thinner than its class should be at the zoom.
+It shows the twelve channels in colours of their own: areas, then lines from the thin to the wide,
+with casings. A road is as wide as on the ground, but no thinner than its class should be at the
+zoom.
 """
 
 import math
@@ -46,10 +47,12 @@ class _Line:
     px: float  # at WIDTH_ZOOM, when it is wider than on the ground
     casing: str = ""
     cased_from: int = MAX_ZOOM + 1
-    of_ground: float = 1.0  # how much of its width is drawn: the network sees a railway wider than people like it
+    # how much of its width is drawn: the network sees a railway wider than people like it
+    of_ground: float = 1.0
 
 
-LINES = (  # from below to above; of a channel the first that is narrow enough is meant, so wide ones come last
+# from below to above; of a channel the first that is narrow enough is meant, so wide ones come last
+LINES = (
     _Line("stream", 5, 0, 13, 0.6),
     _Line("canal", 5, 10, 11, 1.0),
     _Line("river", 5, 15, 8, 1.4),
@@ -104,9 +107,12 @@ def draw_tile(
 def draw_map(
     source: FeatureSource, box: Box, width: int, theme: Theme = "light", scale: float = 1.0
 ) -> NDArray[np.uint8]:
-    """Return the map of a box in degrees, uint8 [height, width, 3]; the height follows from the box.
+    """Return the map of a box in degrees, uint8 [height, width, 3].
 
-    `scale`: how many pixels of the picture make one of the screen, or of the page: lines grow with it.
+    The height follows from the box.
+
+    `scale`: how many pixels of the picture make one of the screen, or of the page: lines grow with
+    it.
     """
     frame = _Frame(box, width, scale)
     land = np.array([shapely.clip_by_rect(source.coverage, *part) for part in halves(frame.reach)])
@@ -135,7 +141,9 @@ class _Frame:
     def width_of(self, kind: _Line, width_m: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return how wide lines of a kind are drawn, pixels: as on the ground, or as their kind is at this zoom."""
         least = max(kind.px * math.sqrt(2) ** (self.zoom - WIDTH_ZOOM), THINNEST_PX) * self.scale
-        width: NDArray[np.float64] = np.maximum(width_m.astype(np.float64) * kind.of_ground * self.per_metre, least)
+        width: NDArray[np.float64] = np.maximum(
+            width_m.astype(np.float64) * kind.of_ground * self.per_metre, least
+        )
         return width
 
     def project(self, geometry: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -148,7 +156,9 @@ class _Frame:
 
     def _pixels(self, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = to_world(degrees[:, 0], degrees[:, 1])
-        return np.stack([(x - self._west) * self._px, self.height - (y - self._north) * self._px], axis=1)
+        return np.stack(
+            [(x - self._west) * self._px, self.height - (y - self._north) * self._px], axis=1
+        )
 
 
 def _wider(box: Box, margin: float) -> Box:
@@ -161,7 +171,8 @@ def _wider(box: Box, margin: float) -> Box:
 class _Layer:
     """What is drawn in one go in the colour `name`: geometries [n] in pixels.
 
-    Areas have an outline in another colour, or in their own; lines have a width each, float [n], pixels.
+    Areas have an outline in another colour, or in their own; lines have a width each, float [n],
+    pixels.
     """
 
     name: str | int
@@ -180,10 +191,14 @@ def _layers(frame: _Frame, features: Features) -> Iterator[_Layer]:
         yield _Layer(BUILDINGS, geometry[channel == BUILDINGS], outline="wall")
     line = np.where(dimension == 1, _line_of(channel, features.width_m), -1)
     shown = [(number, kind) for number, kind in enumerate(LINES) if frame.zoom >= kind.from_zoom]
-    width = {number: frame.width_of(kind, features.width_m[line == number]) for number, kind in shown}
+    width = {
+        number: frame.width_of(kind, features.width_m[line == number]) for number, kind in shown
+    }
     for number, kind in shown:
         if frame.zoom >= kind.cased_from:
-            yield _Layer(kind.casing, geometry[line == number], width=width[number] + CASING_PX * frame.scale)
+            yield _Layer(
+                kind.casing, geometry[line == number], width=width[number] + CASING_PX * frame.scale
+            )
     for number, kind in shown:
         yield _Layer(kind.name, geometry[line == number], width=width[number])
     for number, zoom in DOTS.items():
@@ -201,7 +216,9 @@ def _line_of(channel: NDArray[np.int8], width_m: NDArray[np.float32]) -> NDArray
     return kind
 
 
-def _render(frame: _Frame, layers: Sequence[_Layer], colours: Mapping[str | int, str]) -> NDArray[np.uint8]:
+def _render(
+    frame: _Frame, layers: Sequence[_Layer], colours: Mapping[str | int, str]
+) -> NDArray[np.uint8]:
     """Draw the layers. A plane that Mapnik knows by name, shared by the map and its layers, spares it PROJ."""
     srs = "epsg:3857"
     built = mapnik.Map(frame.width, frame.height, srs)
@@ -231,7 +248,10 @@ def _style(layer: _Layer, colours: Mapping[str | int, str], scale: float) -> map
         line = mapnik.LineSymbolizer()
         line.stroke = mapnik.Color(colours[layer.name if layer.outline is None else layer.outline])
         line.stroke_width = SEAM_PX * scale if layer.width is None else mapnik.Expression("[w]")
-        line.stroke_linejoin, line.stroke_linecap = mapnik.stroke_linejoin.ROUND_JOIN, mapnik.stroke_linecap.ROUND_CAP
+        line.stroke_linejoin, line.stroke_linecap = (
+            mapnik.stroke_linejoin.ROUND_JOIN,
+            mapnik.stroke_linecap.ROUND_CAP,
+        )
         rule.symbolizers.append(line)
     style = mapnik.Style()
     style.rules.append(rule)

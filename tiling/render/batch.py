@@ -22,7 +22,10 @@ GONE = (EOFError, ConnectionError)  # what a pipe says when the other end is
 
 
 def draw_all(
-    location: str, lon_lat: NDArray[np.float64], workers: int, geometry: TileGeometry = DEFAULT_GEOMETRY
+    location: str,
+    lon_lat: NDArray[np.float64],
+    workers: int,
+    geometry: TileGeometry = DEFAULT_GEOMETRY,
 ) -> Generator[Tiles]:
     """Yield the tiles of places (lon, lat) [n, 2] chunk by chunk, in order.
 
@@ -66,7 +69,9 @@ class _Worker:
     def __init__(self, location: str, geometry: TileGeometry) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(location, geometry, theirs), daemon=True)
+        self._process = context.Process(
+            target=_work, args=(location, geometry, theirs), daemon=True
+        )
         self._process.start()
         theirs.close()  # so that the worker holds the only other end
 
@@ -95,7 +100,9 @@ class _Worker:
 
 
 def _killed() -> WorkerError:
-    return WorkerError("a worker process was killed (out of memory?): try again with fewer --workers")
+    return WorkerError(
+        "a worker process was killed (out of memory?): try again with fewer --workers"
+    )
 
 
 def _work(location: str, geometry: TileGeometry, pipe: Connection) -> None:

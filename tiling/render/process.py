@@ -30,11 +30,13 @@ Order = tuple[Literal["draw", "tile", "picture"], Any]
 class RenderProcess:
     """A process that holds an open store and a renderer, at the other end of a pipe.
 
-    Tiles come back through memory that both share, a third of a millisecond sooner than through the pipe. The
-    process is started again when it was killed. One thread at a time may ask it.
+    Tiles come back through memory that both share, a third of a millisecond sooner than through the
+    pipe. The process is started again when it was killed. One thread at a time may ask it.
     """
 
-    def __init__(self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None) -> None:
+    def __init__(
+        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+    ) -> None:
         """`revision`: of the store, which alone will do, also for a process that is started again."""
         self._location, self._geometry, self._revision = location, geometry, revision
         self._start()
@@ -52,7 +54,8 @@ class RenderProcess:
             daemon=True,
         )
         self._process.start()
-        self._end = weakref.finalize(self, _end, self._process)  # also when this program ends without closing it
+        # also when this program ends without closing it
+        self._end = weakref.finalize(self, _end, self._process)
         theirs.close()  # so that the process holds the only other end
         _unless_error(self._pipe.recv())
 
@@ -111,7 +114,9 @@ def _shape(geometry: TileGeometry) -> tuple[int, int, int, int]:
     return AT_ONCE, N_CHANNELS * geometry.scales, geometry.size, geometry.size
 
 
-def _work(location: str, geometry: TileGeometry, revision: str | None, pipe: Connection, shared: Any) -> None:
+def _work(
+    location: str, geometry: TileGeometry, revision: str | None, pipe: Connection, shared: Any
+) -> None:
     """Draw what is asked for until the main process closes the pipe, or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
         signal.signal(number, signal.SIG_IGN)
@@ -122,7 +127,10 @@ def _work(location: str, geometry: TileGeometry, revision: str | None, pipe: Con
             pipe.send(error)
             return
         with source:
-            renderer, tiles = Renderer(source, geometry), np.frombuffer(shared, np.uint8).reshape(_shape(geometry))
+            renderer, tiles = (
+                Renderer(source, geometry),
+                np.frombuffer(shared, np.uint8).reshape(_shape(geometry)),
+            )
             pipe.send(None)
             while True:
                 pipe.send(_do(renderer, pipe.recv(), tiles))

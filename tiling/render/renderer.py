@@ -1,8 +1,9 @@
 """The Mapnik renderer: from the features around a place to 12-channel tiles.
 
 One query a place; its features are handed to Mapnik in degrees, as the store holds them, because a
-window in degrees makes of them what metres would. A tile is four RGB pictures of three channels each, with
-the map turned by `geometry_transform`, and Mapnik sees only the features that the tile may show.
+window in degrees makes of them what metres would. A tile is four RGB pictures of three channels
+each, with the map turned by `geometry_transform`, and Mapnik sees only the features that the tile
+may show.
 """
 
 import math
@@ -37,7 +38,9 @@ class Renderer:
         catalogue: Catalogue | None = None,
     ) -> None:
         catalogue = catalogue or load_catalogue()
-        check_fingerprint(source.location, source.fingerprint, catalogue.fingerprint(TileGeometry()))
+        check_fingerprint(
+            source.location, source.fingerprint, catalogue.fingerprint(TileGeometry())
+        )
         self.source = source
         self.geometry = geometry
         self.channels = catalogue.channels_of(geometry)
@@ -53,15 +56,23 @@ class Renderer:
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         """Draw the tiles of one place, uint8 [len(poses), channels, size, size], with a single query.
 
-        The poses must be about `place`. Places outside the store give empty tiles: ask the source first.
+        The poses must be about `place`. Places outside the store give empty tiles: ask the source
+        first.
         """
         if any((pose.lon, pose.lat) != place for pose in poses):
             raise ValueError(f"every pose must be about {place}")
         if not poses:
-            return np.empty((0, len(self.channels), self.geometry.size, self.geometry.size), np.uint8)
-        windows = [[_Window.of(pose, scale.radius_m) for pose in poses] for scale in self.geometry.each]
+            return np.empty(
+                (0, len(self.channels), self.geometry.size, self.geometry.size), np.uint8
+            )
+        windows = [
+            [_Window.of(pose, scale.radius_m) for pose in poses] for scale in self.geometry.each
+        ]
         scene = self._scene(place, [window for each in windows for window in each])
-        drawn = [self._draw(scene, each, canvas) for each, canvas in zip(windows, self._canvases, strict=True)]
+        drawn = [
+            self._draw(scene, each, canvas)
+            for each, canvas in zip(windows, self._canvases, strict=True)
+        ]
         return drawn[0] if len(drawn) == 1 else np.concatenate(drawn, axis=1)
 
     def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
@@ -71,17 +82,25 @@ class Renderer:
         """
         size = self.geometry.size
         pixels = np.empty((len(places), len(self.geometry.each), N_CHANNELS, size, size), np.uint8)
-        for number, (scale, canvas) in enumerate(zip(self.geometry.each, self._canvases, strict=True)):
+        for number, (scale, canvas) in enumerate(
+            zip(self.geometry.each, self._canvases, strict=True)
+        ):
             self._draw_rows(places, scale, canvas, pixels[:, number])
         return pixels.reshape(len(places), len(self.channels), size, size)
 
     def _draw_rows(
-        self, places: Sequence[LonLat], scale: TileGeometry, canvas: "_Canvas", out: NDArray[np.uint8]
+        self,
+        places: Sequence[LonLat],
+        scale: TileGeometry,
+        canvas: "_Canvas",
+        out: NDArray[np.uint8],
     ) -> None:
         """Draw one scale of one tile of each place into `out`, uint8 [len(places), 12, size, size]."""
         for first, columns in _rows(places, scale):
             place, half = places[first], columns[-1] / 2 / scale.pixels_per_metre
-            wide = canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
+            wide = (
+                canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
+            )
             windows = [_Window(half, 0.0, half + scale.radius_m, scale.radius_m, 0.0)]
             (row,) = self._draw(self._scene(place, windows), windows, wide)
             for number, column in enumerate(columns, first):
@@ -96,7 +115,9 @@ class Renderer:
         features = self.source.features(box_around(place, *reach.tolist()))
         return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
 
-    def _draw(self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas") -> NDArray[np.uint8]:
+    def _draw(
+        self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas"
+    ) -> NDArray[np.uint8]:
         """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
         pixels = np.zeros((len(windows), N_CHANNELS, canvas.height, canvas.width), np.uint8)
         for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
@@ -174,9 +195,12 @@ class _Scene:
     def shown(self, windows: Sequence[_Window]) -> NDArray[np.bool_]:
         """Tell which features each window may show, [windows, features]: those whose box meets it.
 
-        Two rectangles are apart when they are so along a side of either (the separating axis theorem).
+        Two rectangles are apart when they are so along a side of either (the separating axis
+        theorem).
         """
-        x, y, half_width, half_height, rotation = (column[:, None] for column in np.array(windows).T)
+        x, y, half_width, half_height, rotation = (
+            column[:, None] for column in np.array(windows).T
+        )
         cos, sin = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
         right, up = np.abs(cos), np.abs(sin)
         dx, dy = self._middle[:, 0] - x, self._middle[:, 1] - y
@@ -193,7 +217,9 @@ class _Scene:
         """Return what is `shown`, bool [features], in the order of the store: one datasource a channel."""
         channels = [mapnik.MemoryDatasource() for _ in range(count)]
         for number in np.flatnonzero(shown).tolist():
-            channels[self._channel[number]].add_feature(self._made.get(number) or self._make(number))
+            channels[self._channel[number]].add_feature(
+                self._made.get(number) or self._make(number)
+            )
         return channels
 
     def _make(self, number: int) -> mapnik.Feature:
@@ -232,7 +258,11 @@ class _Canvas:
         self._image = mapnik.Image(width, height)
 
     def draw(
-        self, place: LonLat, window: _Window, channels: Sequence[mapnik.MemoryDatasource], out: NDArray[np.uint8]
+        self,
+        place: LonLat,
+        window: _Window,
+        channels: Sequence[mapnik.MemoryDatasource],
+        out: NDArray[np.uint8],
     ) -> None:
         """Draw the channels through `window` into `out`, zeros uint8 [channels, height, width]."""
         self._map.zoom_to_box(_degrees(place, window))
@@ -268,7 +298,8 @@ def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
     for primary in PRIMARIES:
         built.append_style(primary, _style(primary, pixels_per_metre, f"{width / 2},{height / 2}"))
         layer = mapnik.Layer(primary, srs)
-        layer.maximum_extent = mapnik.Box2d(-540, -540, 540, 540)  # spares Mapnik measuring every feature
+        # spares Mapnik measuring every feature
+        layer.maximum_extent = mapnik.Box2d(-540, -540, 540, 540)
         layer.styles.append(primary)
         built.layers.append(layer)
     return built
@@ -278,7 +309,10 @@ def _style(primary: str, pixels_per_metre: float, middle: str) -> mapnik.Style:
     area, line = mapnik.PolygonSymbolizer(), mapnik.LineSymbolizer()
     area.fill = line.stroke = mapnik.Color(primary)
     line.stroke_width = mapnik.Expression(f"[w]*{pixels_per_metre}")
-    line.stroke_linejoin, line.stroke_linecap = mapnik.stroke_linejoin.ROUND_JOIN, mapnik.stroke_linecap.ROUND_CAP
+    line.stroke_linejoin, line.stroke_linecap = (
+        mapnik.stroke_linejoin.ROUND_JOIN,
+        mapnik.stroke_linecap.ROUND_CAP,
+    )
     style = mapnik.Style()
     for symbolizer, kind in ((area, "polygon"), (line, "linestring")):
         symbolizer.comp_op = mapnik.CompositeOp.screen

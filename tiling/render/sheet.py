@@ -41,7 +41,12 @@ def _sheet(tiles: Sequence[Tile], labels: Sequence[str]) -> Image.Image:
             sheet.paste(Image.fromarray(picture), (GAP + column * step, y + LABEL))
     bar = round(BAR_M / tiles[0].metres_per_pixel)
     pen.line([(GAP, height - 12), (GAP + bar, height - 12)], INK, 3)
-    pen.text((GAP + bar + 6, height - 19), f"{BAR_M} m on the ground, north up   {ATTRIBUTION}", INK, font)
+    pen.text(
+        (GAP + bar + 6, height - 19),
+        f"{BAR_M} m on the ground, north up   {ATTRIBUTION}",
+        INK,
+        font,
+    )
     return sheet
 
 

@@ -31,10 +31,14 @@ def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
 class RenderThread:
     """A thread that holds an open store and a renderer of its own, because both belong to one thread."""
 
-    def __init__(self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None) -> None:
+    def __init__(
+        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+    ) -> None:
         """`revision`: of the store, which alone will do."""
         self._thread = ThreadPoolExecutor(1, "render")
-        self._source, self._renderer = self._thread.submit(_open, location, geometry, revision).result()
+        self._source, self._renderer = self._thread.submit(
+            _open, location, geometry, revision
+        ).result()
 
     def draw(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, uint8 [n, 12, H, W]; called from any thread."""
@@ -54,6 +58,8 @@ class RenderThread:
         self._thread.shutdown()
 
 
-def _open(location: str, geometry: TileGeometry, revision: str | None) -> tuple[FeatureSource, Renderer]:
+def _open(
+    location: str, geometry: TileGeometry, revision: str | None
+) -> tuple[FeatureSource, Renderer]:
     source = open_source(location, patience_s=PATIENCE_S, only=revision)
     return source, Renderer(source, geometry)

@@ -20,8 +20,8 @@ from tiling.values import Box, Features, LonLat
 class Outline:
     """All features of a store without their geometries, in the order of the store.
 
-    `id` int64 [n], `channel` int8 [n], `width_m` float32 [n], `middle` float64 [n, 2] of (lon, lat):
-    the middles of their boxes.
+    `id` int64 [n], `channel` int8 [n], `width_m` float32 [n], `middle` float64 [n, 2] of (lon,
+    lat): the middles of their boxes.
     """
 
     id: NDArray[np.int64]
@@ -60,7 +60,8 @@ class FeatureSource(Protocol):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
+        out.
         """
 
     def outline(self) -> Outline:
@@ -80,7 +81,10 @@ class FeatureSource(Protocol):
         """
 
     def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box; `NoNamesError` when the store was imported without names."""
+        """Return all names of objects in a box.
+
+        `NoNamesError` when the store was imported without names.
+        """
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""
@@ -97,7 +101,10 @@ class FeatureSource(Protocol):
 
 
 class Names(ABC):
-    """What places are called; mixed into the sources, which give the rows of `Name` that their own index finds."""
+    """What places are called.
+
+    Mixed into the sources, which give the rows of `Name` that their own index finds.
+    """
 
     location: str
 
@@ -115,10 +122,17 @@ class Names(ABC):
         """Return the rows in a box that does not cross the antimeridian."""
 
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, the best first; `NoNamesError` when the store holds no names."""
+        """Return the places with a name, the best first.
+
+        `NoNamesError` when the store holds no names.
+        """
         self._require_names()
         words = words_of(name)
-        return merged((Name(*row) for row in self._called(words, fold(name))), name, limit) if words else []
+        return (
+            merged((Name(*row) for row in self._called(words, fold(name))), name, limit)
+            if words
+            else []
+        )
 
     def names_in(self, box: Box) -> list[Name]:
         """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
@@ -136,7 +150,10 @@ class Coverage:
     """The area that a store holds data for; mixed into the sources."""
 
     def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
-        """Take the areas of the extracts, WKB in degrees, and their names; areas are joined when first asked for."""
+        """Take the areas of the extracts, WKB in degrees, and their names.
+
+        Areas are joined when first asked for.
+        """
         self._areas, self._names = areas, names
 
     @cached_property
@@ -153,7 +170,10 @@ class Coverage:
 
     @cached_property
     def regions(self) -> Mapping[str, BaseGeometry]:
-        """Return the areas of the extracts by their names, in degrees; extracts of one name are one region."""
+        """Return the areas of the extracts by their names, in degrees.
+
+        Extracts of one name are one region.
+        """
         parts: dict[str, list[BaseGeometry]] = {}
         for name, area in zip(self._names, shapely.from_wkb(list(self._areas)), strict=True):
             parts.setdefault(name, []).append(area)
@@ -172,5 +192,6 @@ class Coverage:
             swapped = self.covers(LonLat(place.lat, place.lon))
             raise OutsideError(
                 f"lat {place.lat}, lon {place.lon} is outside the data of this store: "
-                f"it holds lat {south}..{north}, lon {west}..{east}" + (": are lat and lon swapped?" if swapped else "")
+                f"it holds lat {south}..{north}, lon {west}..{east}"
+                + (": are lat and lon swapped?" if swapped else "")
             )

@@ -34,7 +34,10 @@ class Changes:
     def joined(cls, changes: Iterable[Self]) -> Self:
         """Return all of several changes."""
         every = list(changes)
-        return cls.of([m for one in every for m in one.reach_m.tolist()], [w for one in every for w in one.wkb])
+        return cls.of(
+            [m for one in every for m in one.reach_m.tolist()],
+            [w for one in every for w in one.wkb],
+        )
 
     def __len__(self) -> int:
         return len(self.wkb)
@@ -52,12 +55,16 @@ class Changes:
 
     def area(self, geometry: TileGeometry) -> BaseGeometry:
         """Return an area, in degrees, that holds every place whose tile shows a change."""
-        reach = self.reach_m + np.sqrt(2) * (geometry.widest.radius_m + geometry.widest.metres_per_pixel)
+        reach = self.reach_m + np.sqrt(2) * (
+            geometry.widest.radius_m + geometry.widest.metres_per_pixel
+        )
         pairs = zip(shapely.from_wkb(self.wkb), reach.tolist(), strict=True)
         return shapely.union_all([_widened(changed, metres) for changed, metres in pairs])
 
 
-def _windows(lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: float) -> list[BaseGeometry]:
+def _windows(
+    lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: float
+) -> list[BaseGeometry]:
     """Return the ground that each tile shows, and a pixel more, for the roundings of the drawing."""
     radius = geometry.widest.radius_m + geometry.widest.metres_per_pixel + reach_m
     boxes = (halves(box_around(LonLat(lon, lat), radius)) for lon, lat in lon_lat.tolist())
@@ -65,6 +72,7 @@ def _windows(lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: floa
 
 
 def _widened(changed: BaseGeometry, metres: float) -> BaseGeometry:
-    scale = np.array(MetresPerDegree.at(max(abs(changed.bounds[1]), abs(changed.bounds[3]))))  # rather too wide
+    # rather too wide
+    scale = np.array(MetresPerDegree.at(max(abs(changed.bounds[1]), abs(changed.bounds[3]))))
     local = shapely.transform(changed, lambda degrees: degrees * scale).buffer(metres, quad_segs=4)
     return shapely.transform(local, lambda local: local / scale)

@@ -1,8 +1,8 @@
 """The embedded feature store: one GeoPackage file, written with GDAL, read with SQLite alone.
 
 Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
-with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers. Table
-`names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
+with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
+Table `names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
 """
 
 import contextlib
@@ -41,7 +41,8 @@ FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
-# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters and digits.
+# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters
+# and digits.
 _NAMES = """
 CREATE TABLE names (
     fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, kind TEXT NOT NULL, rank SMALLINT NOT NULL,
@@ -76,7 +77,11 @@ class ExtractRecord:
 
 
 def write_geopackage(
-    path: Path, features: Features, names: Sequence[Name], extracts: Sequence[ExtractRecord], fingerprint: str
+    path: Path,
+    features: Features,
+    names: Sequence[Name],
+    extracts: Sequence[ExtractRecord],
+    fingerprint: str,
 ) -> None:
     """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
 
@@ -89,11 +94,18 @@ def write_geopackage(
         "fingerprint": [fingerprint] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
-    drawn: dict[str, NDArray[Any]] = {"channel": features.channel.astype(np.int16), "width_m": features.width_m}
+    drawn: dict[str, NDArray[Any]] = {
+        "channel": features.channel.astype(np.int16),
+        "width_m": features.width_m,
+    }
     try:
         _write_layer(path, LAYER, "Unknown", features.wkb, drawn)
         _write_layer(
-            path, EXTRACTS, "MultiPolygon", _objects(areas), {k: np.array(v, object) for k, v in facts.items()}
+            path,
+            EXTRACTS,
+            "MultiPolygon",
+            _objects(areas),
+            {k: np.array(v, object) for k, v in facts.items()},
         )
         _write_names(path, names)
     except (DataLayerError, DataSourceError, FeatureError, sqlite3.OperationalError) as error:
@@ -136,21 +148,28 @@ class GeoPackageSource(Coverage, Names):
             rows = self._connection.execute(query).fetchall()
         except sqlite3.DatabaseError as error:
             self.close()
-            raise StoreError(f"{path} is not a feature store ({error}): make one with `loc2vec import`") from error
+            raise StoreError(
+                f"{path} is not a feature store ({error}): make one with `loc2vec import`"
+            ) from error
         if not rows:
             self.close()
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
         self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
-        super().__init__([_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows])
+        super().__init__(
+            [_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
+        )
 
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
+        out.
         """
         rows = [
-            row for part in halves(box) for row in self._select(_QUERY, {**part._asdict(), "smallest": smallest_deg})
+            row
+            for part in halves(box)
+            for row in self._select(_QUERY, {**part._asdict(), "smallest": smallest_deg})
         ]
         return Features(
             np.array([row[1] for row in rows], np.int8),
@@ -162,7 +181,9 @@ class GeoPackageSource(Coverage, Names):
         """Return what and where all features are."""
         ids, channel, width, x, y = zip(*self._select(_OUTLINE, ()), strict=True)
         middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
-        return Outline(np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle)
+        return Outline(
+            np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle
+        )
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
@@ -180,7 +201,9 @@ class GeoPackageSource(Coverage, Names):
     def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
         return self._select(_NAMES_IN, box._asdict())
 
-    def _select(self, query: str, values: Mapping[str, Any] | tuple[int, ...]) -> list[tuple[Any, ...]]:
+    def _select(
+        self, query: str, values: Mapping[str, Any] | tuple[int, ...]
+    ) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -198,7 +221,9 @@ class GeoPackageSource(Coverage, Names):
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    require_file(path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`")
+    require_file(
+        path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`"
+    )
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection

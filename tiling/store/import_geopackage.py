@@ -19,7 +19,8 @@ from tiling.store.geopackage import ExtractRecord, write_geopackage
 from tiling.values import Box, Features, TileGeometry
 
 MAX_VERTICES = 512  # of a polygon in the store; larger ones are cut
-KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}  # of object, and whether it is an area
+# of object, and whether it is an area
+KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}
 OVERLAP_DEG = 1e-4  # about 10 m, some pixels: no seam shows where a polygon was cut
 
 
@@ -48,7 +49,9 @@ def import_extracts(
         extracts = [read_extract(path, catalogue, progress) for path in paths]
         records = [_record(extract) for extract in extracts]
         features = _clustered(_with_sea(_newest(extracts), extracts, records, catalogue))
-        named = [names_of(e.named, record.coverage) for e, record in zip(extracts, records, strict=True)]
+        named = [
+            names_of(e.named, record.coverage) for e, record in zip(extracts, records, strict=True)
+        ]
         names = newest_names([name for part in named for name in part])
         write_geopackage(temporary, features, names, records, catalogue.fingerprint(TileGeometry()))
     count = np.bincount(features.channel, minlength=len(catalogue.channels))
@@ -75,22 +78,32 @@ class _Drawn:
 
 
 def _newest(extracts: Sequence[Extract]) -> _Drawn:
-    """Keep each object once: the newest version, and of equal versions the first read; in the order of their ids."""
+    """Keep each object once: the newest version, and of equal versions the first read.
+
+    In the order of their ids.
+    """
     newest: dict[tuple[str, int, int], tuple[int, Extract, int]] = {}
     for extract in extracts:
         for row, (key, version) in enumerate(zip(extract.keys, extract.versions, strict=True)):
             held = newest.get(key)
             if held is None or version > held[0]:
                 newest[key] = (version, extract, row)
-    ordered = sorted(newest, key=lambda key: (*KINDS[key[0]][:1], key[1], *KINDS[key[0]][1:], key[2]))
+    ordered = sorted(
+        newest, key=lambda key: (*KINDS[key[0]][:1], key[1], *KINDS[key[0]][1:], key[2])
+    )
     kept = ((key[2], *newest[key][1:]) for key in ordered)
     rows = [(channel, extract.widths[row], extract.wkb[row]) for channel, extract, row in kept]
     channel, width, wkb = zip(*rows, strict=True)
-    return _Drawn(np.array(channel, np.int8), np.array(width, np.float32), shapely.from_wkb(list(wkb)))
+    return _Drawn(
+        np.array(channel, np.int8), np.array(width, np.float32), shapely.from_wkb(list(wkb))
+    )
 
 
 def _with_sea(
-    drawn: _Drawn, extracts: Sequence[Extract], records: Sequence[ExtractRecord], catalogue: Catalogue
+    drawn: _Drawn,
+    extracts: Sequence[Extract],
+    records: Sequence[ExtractRecord],
+    catalogue: Catalogue,
 ) -> _Drawn:
     sea: list[BaseGeometry] = []
     for extract, record in zip(extracts, records, strict=True):
@@ -105,7 +118,9 @@ def _with_sea(
 
 def _clustered(drawn: _Drawn) -> Features:
     """Cut large polygons and order all features along a space-filling curve."""
-    large = (shapely.get_dimensions(drawn.geometry) == 2) & (shapely.get_num_coordinates(drawn.geometry) > MAX_VERTICES)
+    large = (shapely.get_dimensions(drawn.geometry) == 2) & (
+        shapely.get_num_coordinates(drawn.geometry) > MAX_VERTICES
+    )
     pieces = [cut(polygon) for polygon in shapely.make_valid(drawn.geometry[large])]
     repeat = [len(parts) for parts in pieces]
     channel = np.append(drawn.channel[~large], np.repeat(drawn.channel[large], repeat))
@@ -125,12 +140,20 @@ def cut(polygon: BaseGeometry) -> list[BaseGeometry]:
         return [polygon]
     if east - west > north - south:
         middle = (west + east) / 2
-        halves = [(west, south, middle + OVERLAP_DEG, north), (middle - OVERLAP_DEG, south, east, north)]
+        halves = [
+            (west, south, middle + OVERLAP_DEG, north),
+            (middle - OVERLAP_DEG, south, east, north),
+        ]
     else:
         middle = (south + north) / 2
-        halves = [(west, south, east, middle + OVERLAP_DEG), (west, middle - OVERLAP_DEG, east, north)]
+        halves = [
+            (west, south, east, middle + OVERLAP_DEG),
+            (west, middle - OVERLAP_DEG, east, north),
+        ]
     both = [shapely.intersection(polygon, shapely.box(*half)) for half in halves]
-    areas = [p for piece in both for p in shapely.get_parts(piece) if p.geom_type.endswith("Polygon")]
+    areas = [
+        p for piece in both for p in shapely.get_parts(piece) if p.geom_type.endswith("Polygon")
+    ]
     return [part for area in areas for part in cut(area)]
 
 

@@ -71,9 +71,10 @@ CREATE {kind} TABLE pieces (
 );
 """
 
-# An extract that was cut out of a larger one lacks nodes and members. osm2pgsql leaps over a missing
-# node and makes what it can of a multipolygon; a store keeps the runs of a line between the gaps, and
-# no area that lacks a part. The column `nodes` tells which ways may be meant, the raw objects which are.
+# An extract that was cut out of a larger one lacks nodes and members. osm2pgsql leaps over a
+# missing node and makes what it can of a multipolygon; a store keeps the runs of a line between the
+# gaps, and no area that lacks a part. The column `nodes` tells which ways may be meant, the raw
+# objects which are.
 _COMPLETE = """
 CREATE TEMP TABLE gappy AS
 WITH suspect AS (
@@ -119,7 +120,8 @@ _INCOMING = """
 INSERT INTO incoming SELECT * FROM unnest(
     %s::text[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::float8[])
 """
-# Of an object in several extracts the names of the newest version count, and of equal versions the first extract's.
+# Of an object in several extracts the names of the newest version count, and of equal versions the
+# first extract's.
 _PUT_NAMES = """
 ANALYZE incoming;
 DELETE FROM names USING incoming AS new
@@ -134,7 +136,8 @@ INSERT INTO extracts
 VALUES (%s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), ST_MakeEnvelope(%s, %s, %s, %s, 4326))
 """
 
-# Of an object in several extracts the newest version counts, and of equal versions the first extract's.
+# Of an object in several extracts the newest version counts, and of equal versions the first
+# extract's.
 _NEWEST = """
 DELETE FROM gathered USING (
     SELECT ctid AS row, row_number() OVER (
@@ -178,7 +181,8 @@ CREATE INDEX ON features USING gist (geom);
 CREATE INDEX ON names USING gin (array_to_tsvector(string_to_array(folded, ' ')));
 ANALYZE features, extracts, names;
 """
-# Updates find the features of an object, and osm2pgsql notes which objects it touched ('S' is the sea).
+# Updates find the features of an object, and osm2pgsql notes which objects it touched ('S' is the
+# sea).
 _WATCH = """
 CREATE INDEX ON loc2vec.features (osm_id, osm_type);
 CREATE INDEX ON loc2vec.names (osm_id, osm_type);
@@ -211,15 +215,21 @@ def import_extracts(
 ) -> ImportSummary:
     """Put the extracts into the store at `location`, replacing it as a whole at the end.
 
-    `progress` is told the number of features read, `reader` is a role that is let in to read. Raises
-    `ExtractError` for an extract that cannot be read and `StoreError` when the database does not allow it.
+    `progress` is told the number of features read, `reader` is a role that is let in to read.
+    Raises `ExtractError` for an extract that cannot be read and `StoreError` when the database does
+    not allow it.
     """
     if slim and len(paths) > 1:
-        raise UserError("--slim takes one extract: merge them first, with `osmium merge` or `osmium extract`")
+        raise UserError(
+            "--slim takes one extract: merge them first, with `osmium merge` or `osmium extract`"
+        )
     require_osm2pgsql()
     for path in paths:
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
-    with opened(location) as (database, connection), _fresh_schemas(database, connection) as (store, raw):
+    with (
+        opened(location) as (database, connection),
+        _fresh_schemas(database, connection) as (store, raw),
+    ):
         execute(connection, _TABLES + GATHERED.format(kind="UNLOGGED"))
         skipped = 0
         for part, path in enumerate(paths):
@@ -230,10 +240,16 @@ def import_extracts(
             run_osm2pgsql(path, catalogue, raw, database.environment(), options)
             skipped += _take_part(connection, part, path, catalogue, progress)
         summary = _order(connection, catalogue, len(paths), skipped)
-        content = hashlib.sha256(repr([catalogue.fingerprint(TileGeometry()), *_hashes(connection)]).encode())
+        content = hashlib.sha256(
+            repr([catalogue.fingerprint(TileGeometry()), *_hashes(connection)]).encode()
+        )
         names = ", ".join(path.name for path in paths)
         until = complete_until(paths[0]) if slim else None
-        execute(connection, "INSERT INTO updates VALUES (0, %s, %s, %s)", (content.hexdigest(), names, until))
+        execute(
+            connection,
+            "INSERT INTO updates VALUES (0, %s, %s, %s)",
+            (content.hexdigest(), names, until),
+        )
         _put_in_use(connection, store, raw, slim)
         if reader is not None:
             grant(connection, reader)
@@ -249,7 +265,9 @@ def opened(location: str) -> Iterator[tuple[Database, Connection]]:
     try:
         with database.failing():
             if not rows(connection, "SELECT pg_try_advisory_lock(%s)", (LOCK,))[0][0]:
-                raise StoreError(f"another import or update of {database.location} is running: wait for it")
+                raise StoreError(
+                    f"another import or update of {database.location} is running: wait for it"
+                )
             yield database, connection
     finally:
         connection.close()
@@ -262,16 +280,23 @@ def _require_postgis(database: Database, connection: Connection) -> None:
         with database.failing():
             execute(connection, "CREATE EXTENSION postgis")
     except StoreError as error:
-        advice = "let a superuser run CREATE EXTENSION postgis in it, or all of tiling/store/roles.sql"
+        advice = (
+            "let a superuser run CREATE EXTENSION postgis in it, or all of tiling/store/roles.sql"
+        )
         raise StoreError(f"{error}: {advice}") from error
 
 
 @contextmanager
 def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple[str, str]]:
-    """Give two empty schemas; what is left of imports that were killed goes, and these go on any error."""
-    _require_postgis(database, connection)  # before the search path is ours: it goes where it always goes
+    """Give two empty schemas.
+
+    What is left of imports that were killed goes, and these go on any error.
+    """
+    # before the search path is ours: it goes where it always goes
+    _require_postgis(database, connection)
     _drop_fresh(connection)
-    token = secrets.token_hex(4)  # of its own: an osm2pgsql that outlived its import must not write here
+    # of its own: an osm2pgsql that outlived its import must not write here
+    token = secrets.token_hex(4)
     store, raw = f"{FRESH}{token}", f"{FRESH}{token}_raw"
     execute(connection, f"CREATE SCHEMA {store}; CREATE SCHEMA {raw}")
     use(connection, store, raw)
@@ -292,7 +317,10 @@ def _drop_fresh(connection: Connection) -> None:
 
 
 def use(connection: Connection, store: str, raw: str) -> None:
-    """Let the names of tables mean those of two schemas; the database's own search path finds PostGIS."""
+    """Let the names of tables mean those of two schemas.
+
+    The database's own search path finds PostGIS.
+    """
     execute(
         connection,
         "SELECT set_config('search_path', %s || ', ' || current_setting('search_path'), false), "
@@ -302,9 +330,16 @@ def use(connection: Connection, store: str, raw: str) -> None:
 
 
 def _take_part(
-    connection: Connection, part: int, path: Path, catalogue: Catalogue, progress: Callable[[int], object]
+    connection: Connection,
+    part: int,
+    path: Path,
+    catalogue: Catalogue,
+    progress: Callable[[int], object],
 ) -> int:
-    """Gather what osm2pgsql read of one extract, its sea and its record; return the number of objects left out."""
+    """Gather what osm2pgsql read of one extract, its sea and its record.
+
+    Return the number of objects left out.
+    """
     execute(connection, "ANALYZE drawn, named, planet_osm_ways, planet_osm_nodes")
     execute(connection, "CREATE TEMP VIEW touched AS SELECT * FROM drawn")
     skipped = gather(connection, part)
@@ -315,11 +350,19 @@ def _take_part(
         vertices.append(shapely.get_coordinates(shapely.from_wkb(wkb)))
         progress(len(wkb))
     if not vertices:
-        raise ExtractError(f"{path} holds nothing that the channel catalogue draws: is it the right extract?")
+        raise ExtractError(
+            f"{path} holds nothing that the channel catalogue draws: is it the right extract?"
+        )
     declared = header_box(path)
     area = coverage(np.concatenate(vertices), declared)
     outline = shapely.MultiPolygon(list(shapely.get_parts(area)))
-    record = (part, path.name.split(".")[0], sha256_of(path), catalogue.fingerprint(TileGeometry()), ATTRIBUTION)
+    record = (
+        part,
+        path.name.split(".")[0],
+        sha256_of(path),
+        catalogue.fingerprint(TileGeometry()),
+        ATTRIBUTION,
+    )
     frame = declared or Box(*area.bounds)
     execute(connection, _RECORD, (*record, outline.wkb, *frame))
     gather_sea(connection, part, frame, catalogue)
@@ -328,7 +371,10 @@ def _take_part(
 
 
 def gather(connection: Connection, part: int) -> int:
-    """Complete and gather the objects of the view `touched`; return the number of those without a geometry."""
+    """Complete and gather the objects of the view `touched`.
+
+    Return the number of those without a geometry.
+    """
     execute(connection, _COMPLETE)
     execute(connection, _GATHER, {"part": part})
     return int(rows(connection, _SKIPPED)[0][0])
@@ -340,7 +386,10 @@ def gather_names(connection: Connection, named: str, area: BaseGeometry) -> None
     query = f"SELECT osm_type, osm_id, version, tags, ST_AsBinary(geom, 'NDR') FROM {named}"  # noqa: S608 - ours
     for some in columns(connection, query, None):
         objects = [NamedObject(*record) for record in zip(*some, strict=True)]
-        found = [(item.osm_type, item.osm_id, item.version, *name) for item, name in names_of(objects, area)]
+        found = [
+            (item.osm_type, item.osm_id, item.version, *name)
+            for item, name in names_of(objects, area)
+        ]
         if found:
             execute(connection, _INCOMING, [list(column) for column in zip(*found, strict=True)])
     execute(connection, _PUT_NAMES)
@@ -351,7 +400,10 @@ def gather_sea(connection: Connection, part: int, frame: Box, catalogue: Catalog
     query = "SELECT ST_AsBinary(geom, 'NDR') FROM coastline WHERE geom IS NOT NULL ORDER BY osm_id"
     sea = sea_polygons([bytes(wkb) for (wkb,) in rows(connection, query)], frame)
     first = part * 1_000_000  # its faces have no id of OSM
-    faces = ((part, "S", True, first + n, 0, catalogue.sea_channel, 0.0, face) for n, face in enumerate(sea))
+    faces = (
+        (part, "S", True, first + n, 0, catalogue.sea_channel, 0.0, face)
+        for n, face in enumerate(sea)
+    )
     copy_into(connection, "gathered", faces)
 
 
@@ -361,8 +413,12 @@ def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: in
         execute(connection, _NEWEST)
     make_features(connection, "features (channel, width_m, osm_type, osm_id, geom)")
     execute(connection, _FINISH)
-    counts: dict[int, int] = dict(rows(connection, "SELECT channel, count(*) FROM features GROUP BY channel"))
-    areas = [bytes(wkb) for (wkb,) in rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")]
+    counts: dict[int, int] = dict(
+        rows(connection, "SELECT channel, count(*) FROM features GROUP BY channel")
+    )
+    areas = [
+        bytes(wkb) for (wkb,) in rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")
+    ]
     return ImportSummary(
         sum(counts.values()),
         {name: counts.get(channel, 0) for channel, name in enumerate(catalogue.channels)},
@@ -377,7 +433,11 @@ def make_features(connection: Connection, target: str) -> None:
     execute(connection, _MORTON)
     for *key, wkb in columns(connection, _LARGE, {"max_vertices": MAX_VERTICES}):
         whole = shapely.make_valid(shapely.from_wkb(wkb))
-        pieces = ((*of, n, piece) for *of, g in zip(*key, whole, strict=True) for n, piece in enumerate(cut(g), 1))
+        pieces = (
+            (*of, n, piece)
+            for *of, g in zip(*key, whole, strict=True)
+            for n, piece in enumerate(cut(g), 1)
+        )
         copy_into(connection, "pieces", pieces)
     execute(connection, f"INSERT INTO {target} {_FEATURES}", {"max_vertices": MAX_VERTICES})
 
@@ -387,8 +447,13 @@ def _hashes(connection: Connection) -> list[str]:
 
 
 def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> None:
-    """Put the fresh schemas in the place of the store before; seen by others when the transaction ends."""
-    execute(connection, f"DROP SCHEMA IF EXISTS {STORE} CASCADE; DROP SCHEMA IF EXISTS {RAW} CASCADE")
+    """Put the fresh schemas in the place of the store before.
+
+    Seen by others when the transaction ends.
+    """
+    execute(
+        connection, f"DROP SCHEMA IF EXISTS {STORE} CASCADE; DROP SCHEMA IF EXISTS {RAW} CASCADE"
+    )
     execute(connection, f"ALTER SCHEMA {store} RENAME TO {STORE}")
     if slim:
         execute(connection, f"ALTER SCHEMA {raw} RENAME TO {RAW}")
@@ -398,7 +463,10 @@ def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> Non
 
 
 def grant(connection: Connection, reader: str) -> None:
-    """Let a role read the tables of the store, and nothing else; `StoreError` when there is no such role."""
+    """Let a role read the tables of the store, and nothing else.
+
+    `StoreError` when there is no such role.
+    """
     if not rows(connection, "SELECT FROM pg_roles WHERE rolname = %s", (reader,)):
         raise StoreError(f"there is no role {reader!r}: make it with tiling/store/roles.sql")
     ((role,),) = rows(connection, "SELECT quote_ident(%s)", (reader,))
@@ -429,7 +497,10 @@ def columns(connection: Connection, query: str, values: object) -> Iterator[list
 
 def copy_into(connection: Connection, table: str, records: Iterable[tuple[Any, ...]]) -> None:
     """Append rows of plain values, the last one a geometry."""
-    lines = ["\t".join((*map(str, plain), shapely.to_wkb(geometry, hex=True))) for *plain, geometry in records]
+    lines = [
+        "\t".join((*map(str, plain), shapely.to_wkb(geometry, hex=True)))
+        for *plain, geometry in records
+    ]
     if lines:
         with connection.cursor() as cursor:
             cursor.copy_expert(f"COPY {table} FROM STDIN", StringIO("\n".join(lines)))

@@ -2,7 +2,8 @@
 
 Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
 space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
-`updates` (what was done to it since), `changed` (where that shows), and `names` (what places are called).
+`updates` (what was done to it since), `changed` (where that shows), and `names` (what places are
+called).
 
 Reading outlasts a restart of the database: connections are checked before they are used, and a
 question that finds no database is asked again for as long as the source's patience goes.
@@ -35,7 +36,12 @@ SCHEMES = ("postgresql://", "postgres://")
 PATIENCE_S = 30.0  # a restart takes a few seconds
 LONGEST_PAUSE_S = 1.0
 # libpq gives up a server that is silent, instead of hanging for minutes.
-LIVELY = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "tcp_user_timeout": "15000"}
+LIVELY = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "tcp_user_timeout": "15000",
+}
 SECRETS = ("password", "sslpassword")
 ENVIRONMENT = {
     "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
@@ -45,14 +51,21 @@ ENVIRONMENT = {
     "target_session_attrs": "PGTARGETSESSIONATTRS", "channel_binding": "PGCHANNELBINDING",
 }  # fmt: skip
 # What a server says to a client that will never be let in; whatever else it says may pass.
-REFUSED = ("authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "not permitted")
+REFUSED = (
+    "authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "not permitted",
+)
 
 _SETTINGS = """
 SET jit = off;
 SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('statement_timeout') = '0'
 """
-# Also where there are no features there is one row: it says by which catalogue the store was made, and what its
-# content is, in the same breath, because the whole store may be replaced while it is open.
+# Also where there are no features there is one row: it says by which catalogue the store was made,
+# and what its content is, in the same breath, because the whole store may be replaced while it is
+# open.
 _QUERY = """
 SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
 FROM (
@@ -86,7 +99,9 @@ ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
 _HAS_NAMES = "SELECT to_regclass('loc2vec.names') IS NOT NULL"
 _IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
-_EXTRACTS = "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+_EXTRACTS = (
+    "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+)
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
 _CHANGED = """
 SELECT reach_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.updates AS past
@@ -101,7 +116,10 @@ class Database:
     """Where a database is: `location` is its URL without secrets, `parameters` are libpq's with them."""
 
     def __init__(self, location: str) -> None:
-        """Take a URL apart; `StoreError` when it is malformed. What it does not say, libpq looks for itself."""
+        """Take a URL apart.
+
+        `StoreError` when it is malformed. What it does not say, libpq looks for itself.
+        """
         self.location = without_secrets(location)
         try:
             self.parameters: dict[str, str] = psycopg2.extensions.parse_dsn(location)
@@ -119,7 +137,9 @@ class Database:
         """Return the variables that tell another program where the database is: a command line shows in `ps`."""
         unknown = sorted(self.parameters.keys() - ENVIRONMENT.keys())
         if unknown:
-            raise StoreError(f"{self.location}: cannot hand {', '.join(unknown)} to osm2pgsql: leave it out")
+            raise StoreError(
+                f"{self.location}: cannot hand {', '.join(unknown)} to osm2pgsql: leave it out"
+            )
         return {ENVIRONMENT[keyword]: value for keyword, value in self.parameters.items()}
 
     def connect(self) -> Connection:
@@ -146,7 +166,9 @@ class Database:
             return StoreError(f"{self.location} does not allow it ({told}): ask its owner")
         away = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
         if away and not any(word in told for word in REFUSED):
-            return StoreUnavailableError(f"{self.location} does not answer ({told}): is the database running?")
+            return StoreUnavailableError(
+                f"{self.location} does not answer ({told}): is the database running?"
+            )
         return StoreError(f"{self.location}: {told}")
 
     def holds_no_store(self) -> StoreError:
@@ -166,7 +188,9 @@ def without_secrets(location: str) -> str:
     authority, slash, path = rest.partition("/")
     user, at, hosts = authority.rpartition("@")
     shown = f"{scheme}://{user.partition(':')[0]}{at}{hosts}{slash}{path}"
-    kept = [item for item in query.split("&") if item and unquote(item.partition("=")[0]) not in SECRETS]
+    kept = [
+        item for item in query.split("&") if item and unquote(item.partition("=")[0]) not in SECRETS
+    ]
     return f"{shown}?{'&'.join(kept)}" if kept else shown
 
 
@@ -238,7 +262,8 @@ def _is_alive(connection: Connection) -> bool:
     return not poll.poll(0)
 
 
-_POOLS: dict[str, Pool] = {}  # by location without secrets, so that who knows a source's location may open it again
+# by location without secrets, so that who knows a source's location may open it again
+_POOLS: dict[str, Pool] = {}
 
 
 def _pool(location: str) -> Pool:
@@ -253,8 +278,12 @@ def _pool(location: str) -> Pool:
 class PostgisSource(Coverage, Names):
     """A PostGIS store open for reading. It holds no connection: each question takes one from the pool."""
 
-    def __init__(self, location: str, patience_s: float = PATIENCE_S, content: str | None = None) -> None:
-        """Open the store; raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers.
+    def __init__(
+        self, location: str, patience_s: float = PATIENCE_S, content: str | None = None
+    ) -> None:
+        """Open the store.
+
+        Raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers.
 
         `content`: the hash of the content that alone will do; features of another are refused.
         """
@@ -270,10 +299,14 @@ class PostgisSource(Coverage, Names):
             raise StoreError(f"{self.location} holds no extract: import it again")
         fingerprints = {fingerprint for fingerprint, _, _, _ in extracts}
         if len(fingerprints) != 1:
-            raise StoreError(f"{self.location} holds extracts of several catalogues: import it again")
+            raise StoreError(
+                f"{self.location} holds extracts of several catalogues: import it again"
+            )
         (self.fingerprint,) = fingerprints
         self.extract_hashes = tuple(sha256 for _, sha256, _, _ in extracts)
-        super().__init__([bytes(area) for _, _, _, area in extracts], [name for _, _, name, _ in extracts])
+        super().__init__(
+            [bytes(area) for _, _, _, area in extracts], [name for _, _, name, _ in extracts]
+        )
 
     def content_hash(self) -> str:
         """Return the hash of what was imported and how it was updated since."""
@@ -282,14 +315,21 @@ class PostgisSource(Coverage, Names):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left out.
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
+        out.
         """
         query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
-        answer = [row for part in halves(box) for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})]
+        answer = [
+            row
+            for part in halves(box)
+            for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})
+        ]
         for made_by, content in {(row[0], row[1]) for row in answer}:
             check_fingerprint(self.location, made_by, self.fingerprint)
             if self._content not in (None, content):
-                raise StoreReplacedError(f"{self.location} was replaced or updated while it was open")
+                raise StoreReplacedError(
+                    f"{self.location} was replaced or updated while it was open"
+                )
         rows = [row for row in answer if row[2] is not None]
         return Features(
             np.array([row[2] for row in rows], np.int8),
@@ -301,7 +341,9 @@ class PostgisSource(Coverage, Names):
         """Return what and where all features are."""
         ids, channel, width, x, y = zip(*self._ask(_OUTLINE), strict=True)
         middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
-        return Outline(np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle)
+        return Outline(
+            np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle
+        )
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
@@ -320,10 +362,15 @@ class PostgisSource(Coverage, Names):
         return self._ask(_NAMES_IN, box._asdict())
 
     def changes_since(self, content: str) -> Changes:
-        """Return what updates changed since the store had this content hash; `StoreError` when it never had."""
+        """Return what updates changed since the store had this content hash.
+
+        `StoreError` when it never had.
+        """
         rows = self._ask(_CHANGED, (content,))
         if not rows:
-            raise StoreError(f"{self.location} was imported anew since, or is another store: embed all places again")
+            raise StoreError(
+                f"{self.location} was imported anew since, or is another store: embed all places again"
+            )
         changed = [row for row in rows if row[1] is not None]
         return Changes.of([row[0] for row in changed], [bytes(row[1]) for row in changed])
 

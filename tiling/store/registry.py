@@ -28,19 +28,24 @@ def open_source(
     patience_s: float = PATIENCE_S,
     only: str | None = None,
 ) -> FeatureSource:
-    """Open the store at `location`; a database that is away is asked again for up to `patience_s` seconds.
+    """Open the store at `location`.
 
-    `only`: the `revision` that alone will do. With another one `StoreReplacedError` is raised: a file is the one
-    that was opened for as long as it is open, whatever takes its place; of a database it is seen at every question.
+    A database that is away is asked again for up to `patience_s` seconds.
 
-    Raises `StoreError` when the store is missing or none of ours, `FingerprintError` when it was made
-    with another catalogue, `StoreUnavailableError` when its database does not answer.
+    `only`: the `revision` that alone will do. With another one `StoreReplacedError` is raised: a
+    file is the one that was opened for as long as it is open, whatever takes its place; of a
+    database it is seen at every question.
+
+    Raises `StoreError` when the store is missing or none of ours, `FingerprintError` when it was
+    made with another catalogue, `StoreUnavailableError` when its database does not answer.
     """
     source: FeatureSource
     if is_database(location):
         source = PostgisSource(str(location), patience_s, only)
     elif "://" in str(location):
-        raise StoreError(f"{without_secrets(str(location))}: a store is a file (region.gpkg) or postgresql://...")
+        raise StoreError(
+            f"{without_secrets(str(location))}: a store is a file (region.gpkg) or postgresql://..."
+        )
     else:
         source = GeoPackageSource(Path(location))
     expected = (catalogue or load_catalogue()).fingerprint(TileGeometry())
@@ -54,7 +59,9 @@ def open_source(
     return source
 
 
-def holds(location: str | Path, extracts: Sequence[Path], catalogue: Catalogue | None = None) -> bool:
+def holds(
+    location: str | Path, extracts: Sequence[Path], catalogue: Catalogue | None = None
+) -> bool:
     """Tell whether the store at `location` was made of just these extracts, with this catalogue.
 
     Raises `ExtractError` when an extract is missing.
@@ -63,7 +70,9 @@ def holds(location: str | Path, extracts: Sequence[Path], catalogue: Catalogue |
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     try:
         with open_source(location, catalogue) as source:
-            return source.has_names and sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
+            return source.has_names and sorted(source.extract_hashes) == sorted(
+                map(sha256_of, extracts)
+            )
     except (StoreError, FingerprintError):
         return False
 
@@ -77,25 +86,35 @@ def content_hash(location: str | Path) -> str:
 
 
 def revision(location: str | Path, patience_s: float = PATIENCE_S) -> str:
-    """Return what changes when the store is replaced or updated; unlike `content_hash` it costs nothing to ask.
+    """Return what changes when the store is replaced or updated.
 
-    Raises `StoreError` when the store is missing, `StoreUnavailableError` when its database does not answer.
+    Unlike `content_hash` it costs nothing to ask.
+
+    Raises `StoreError` when the store is missing, `StoreUnavailableError` when its database does
+    not answer.
     """
     if is_database(location):
         with PostgisSource(str(location), patience_s) as source:
             return source.content_hash()
     path = Path(location)
-    require_file(path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`")
+    require_file(
+        path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`"
+    )
     status = path.stat()
     return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
 
 
 def changes_since(location: str | Path, content: str) -> Changes:
-    """Return what changed in a store since it had the content hash `content`; `StoreError` when nobody knows."""
+    """Return what changed in a store since it had the content hash `content`.
+
+    `StoreError` when nobody knows.
+    """
     if not is_database(location):
         if content == content_hash(location):
             return Changes.of([], [])
-        raise StoreError(f"{location} is another file now, which does not say what changed: embed all places again")
+        raise StoreError(
+            f"{location} is another file now, which does not say what changed: embed all places again"
+        )
     with PostgisSource(str(location)) as source:
         return source.changes_since(content)
 
@@ -106,4 +125,6 @@ def store_name(location: str | Path) -> str:
     >>> store_name("maps/region.gpkg"), store_name("postgresql://me:secret@db/osm?sslmode=require")
     ('region', 'osm')
     """
-    return Path(without_secrets(str(location)).partition("?")[0] if is_database(location) else location).stem
+    return Path(
+        without_secrets(str(location)).partition("?")[0] if is_database(location) else location
+    ).stem

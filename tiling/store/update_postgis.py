@@ -104,7 +104,10 @@ def update_store(
     """
     require_osm2pgsql()
     with ExitStack() as stack:
-        tidy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-"))) / "changes.osc.gz"
+        tidy = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-")))
+            / "changes.osc.gz"
+        )
         tidy_changes(path, tidy)
         database, connection = stack.enter_context(opened(location))
         _check(connection, database.location, catalogue)
@@ -114,14 +117,19 @@ def update_store(
         summary = _renew(connection, catalogue)
         content = hashlib.sha256(f"{_content(connection)} {sha256_of(path)}".encode()).hexdigest()
         ((number,),) = rows(connection, _NOTE, (content, path.name, complete_until))
-        changed = zip(summary.changes.reach_m.tolist(), shapely.from_wkb(summary.changes.wkb), strict=True)
+        changed = zip(
+            summary.changes.reach_m.tolist(), shapely.from_wkb(summary.changes.wkb), strict=True
+        )
         copy_into(connection, "changed", ((number, reach, geometry) for reach, geometry in changed))
         connection.commit()
     return summary
 
 
 def apply_replication(location: str, url: str, catalogue: Catalogue) -> UpdateSummary:
-    """Apply all changes that a replication server has and the store at `location` has not; as `update_store`."""
+    """Apply all changes that a replication server has and the store at `location` has not.
+
+    As `update_store`.
+    """
     came, went, changes = 0, 0, list[Changes]()
     with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
         for path, until in fetch_changes(url, _complete_until(location), Path(folder)):
@@ -136,7 +144,9 @@ def _complete_until(location: str) -> datetime:
     with opened(location) as (database, connection):
         ((until,),) = rows(connection, "SELECT max(data_until) FROM loc2vec.updates")
         if until is None:
-            raise StoreError(f"{database.location} does not know of when its extract is: give a file of changes")
+            raise StoreError(
+                f"{database.location} does not know of when its extract is: give a file of changes"
+            )
         found: datetime = until
         return found
 
@@ -157,20 +167,25 @@ def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
     execute(connection, GATHERED.format(kind="TEMP") + _FRESH)
     gather(connection, part=0)
     if rows(connection, "SELECT FROM log WHERE osm_type = 'S'"):
-        query = "SELECT ST_XMin(frame), ST_YMin(frame), ST_XMax(frame), ST_YMax(frame) FROM extracts"
+        query = (
+            "SELECT ST_XMin(frame), ST_YMin(frame), ST_XMax(frame), ST_YMax(frame) FROM extracts"
+        )
         gather_sea(connection, 0, Box(*rows(connection, query)[0]), catalogue)
     execute(connection, _FRESH_NAMES)
     gather_names(connection, "renamed", _area(connection))
     make_features(connection, "fresh")
     execute(connection, _DIFFER)
-    ((came, went),) = rows(connection, "SELECT (SELECT count(*) FROM came), (SELECT count(*) FROM went)")
+    ((came, went),) = rows(
+        connection, "SELECT (SELECT count(*) FROM came), (SELECT count(*) FROM went)"
+    )
     changes = _changes(connection)
     execute(connection, _REPLACE)
     return UpdateSummary(came, went, changes)
 
 
 def _area(connection: Connection) -> BaseGeometry:
-    ((wkb,),) = rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")  # a store that is updated has one
+    # a store that is updated has one
+    ((wkb,),) = rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")
     return shapely.from_wkb(bytes(wkb))
 
 
@@ -182,7 +197,9 @@ def _changes(connection: Connection) -> Changes:
         geometry = shapely.from_wkb(bytes(wkb))
         dimension = int(shapely.get_dimensions(geometry))
         reach = width if dimension == 0 else width / 2
-        (after if is_after else before)[osm_type, osm_id, channel, dimension, reach].append(geometry)
+        (after if is_after else before)[osm_type, osm_id, channel, dimension, reach].append(
+            geometry
+        )
     reaches: list[float] = []
     changed: list[bytes] = []
     for key in before.keys() | after.keys():

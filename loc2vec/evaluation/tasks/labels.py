@@ -28,7 +28,10 @@ FEW = 10  # distinct whole numbers; so few are taken for the codes of classes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Places (degrees) with one value each; `where` calls the rows as the user knows them ("line 2")."""
+    """Places (degrees) with one value each.
+
+    `where` calls the rows as the user knows them ("line 2").
+    """
 
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
@@ -53,7 +56,9 @@ def read_labels(path: Path, target: str) -> Labels:
         labels = Labels(points.lat, points.lon, _column(path, points.table, target), where)
     for row, value in zip(labels.where, labels.values, strict=True):
         if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
-            raise LabelsError(f"{path}, {row}: {target!r} is {_said(value)}: fill it in, or leave the row out")
+            raise LabelsError(
+                f"{path}, {row}: {target!r} is {_said(value)}: fill it in, or leave the row out"
+            )
     return labels
 
 
@@ -69,7 +74,9 @@ def _column(path: Path, table: pa.Table, target: str) -> list[Any]:
 
 
 def _no_column(path: Path, target: str, names: Sequence[str]) -> LabelsError:
-    return LabelsError(f"{path} has no column {target!r}: --target must be one of {', '.join(names)}")
+    return LabelsError(
+        f"{path} has no column {target!r}: --target must be one of {', '.join(names)}"
+    )
 
 
 def _of_geojson(path: Path, target: str) -> Labels:
@@ -83,7 +90,9 @@ def _of_geojson(path: Path, target: str) -> Labels:
     if target not in names:
         raise _no_column(path, target, names)
     where = [f"feature {number}" for number in range(1, len(features) + 1)]
-    return _of_geometries(path, np.array(geometries, object), [row.get(target) for row in properties], where)
+    return _of_geometries(
+        path, np.array(geometries, object), [row.get(target) for row in properties], where
+    )
 
 
 def _geometry(value: object) -> BaseGeometry | None:
@@ -97,7 +106,9 @@ def _of_geoparquet(path: Path, target: str) -> Labels:
     return _of_geometries(path, geometries, _column(path, table, target), where)
 
 
-def _of_geometries(path: Path, geometries: NDArray[np.object_], values: list[Any], where: list[str]) -> Labels:
+def _of_geometries(
+    path: Path, geometries: NDArray[np.object_], values: list[Any], where: list[str]
+) -> Labels:
     for geometry, row in zip(geometries, where, strict=True):
         if geometry is None or geometry.is_empty:
             raise LabelsError(f"{path}, {row} has no coordinates: give it a point or an area")
@@ -106,16 +117,26 @@ def _of_geometries(path: Path, geometries: NDArray[np.object_], values: list[Any
         try:
             check_place(a, b)
         except PlaceError as error:
-            raise LabelsError(f"{path}, {row}: {error}: coordinates must be degrees (EPSG:4326)") from error
+            raise LabelsError(
+                f"{path}, {row}: {error}: coordinates must be degrees (EPSG:4326)"
+            ) from error
     return Labels(lat, lon, values, where)
 
 
 def task_of(labels: Labels, name: str, place: NDArray[np.int64], places: tuple[str, ...]) -> Task:
     """Make a task: text, booleans and a few distinct whole numbers are classes, other numbers a regression."""
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in labels.values)
-    codes = numeric and all(isinstance(value, int) for value in labels.values) and len(set(labels.values)) <= FEW
+    numeric = all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in labels.values
+    )
+    codes = (
+        numeric
+        and all(isinstance(value, int) for value in labels.values)
+        and len(set(labels.values)) <= FEW
+    )
     classes: tuple[str, ...] = ()
-    target: NDArray[np.int64] | NDArray[np.float64] = np.array(labels.values, np.float64) if numeric else np.zeros(0)
+    target: NDArray[np.int64] | NDArray[np.float64] = (
+        np.array(labels.values, np.float64) if numeric else np.zeros(0)
+    )
     if not numeric or codes:
         names, target = np.unique([str(value) for value in labels.values], return_inverse=True)
         classes = tuple(names.tolist())

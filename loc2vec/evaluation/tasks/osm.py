@@ -1,7 +1,7 @@
 """Tasks from OpenStreetMap itself: what an extract says and the tiles do not draw.
 
-An object that is drawn as what it is called (a church as civic land) is no label: only objects that are drawn as
-plain buildings, or not at all, are. `way` is the exception, and says so.
+An object that is drawn as what it is called (a church as civic land) is no label: only objects that
+are drawn as plain buildings, or not at all, are. `way` is the exception, and says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +31,8 @@ Kinds = Mapping[str, Mapping[str, frozenset[str] | None]]  # class -> key -> val
 def _kinds(**classes: dict[str, str]) -> Kinds:
     return {
         name.replace("_", " "): {
-            key: None if values == "*" else frozenset(values.split()) for key, values in tags.items()
+            key: None if values == "*" else frozenset(values.split())
+            for key, values in tags.items()
         }
         for name, tags in classes.items()
     }
@@ -53,8 +54,12 @@ POINTS = _kinds(
     food={"amenity": "restaurant cafe fast_food bar pub ice_cream food_court biergarten"},
     shop={"shop": "*"},
     health={"amenity": "pharmacy doctors dentist clinic hospital veterinary", "healthcare": "*"},
-    education={"amenity": "school kindergarten university college language_school music_school driving_school"},
-    tourism={"tourism": "hotel guest_house hostel motel apartment museum attraction viewpoint gallery"},
+    education={
+        "amenity": "school kindergarten university college language_school music_school driving_school"
+    },
+    tourism={
+        "tourism": "hotel guest_house hostel motel apartment museum attraction viewpoint gallery"
+    },
     office={"office": "*", "amenity": "bank post_office bureau_de_change townhall courthouse"},
     worship={"amenity": "place_of_worship"},
 )
@@ -105,7 +110,10 @@ def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
     found = [
         number
         for number, conditions in enumerate(kinds.values())
-        if any(key in tags and (values is None or tags[key] in values) for key, values in conditions.items())
+        if any(
+            key in tags and (values is None or tags[key] in values)
+            for key, values in conditions.items()
+        )
     ]
     return found[0] if len(found) == 1 else None
 
@@ -127,7 +135,11 @@ def point_of_interest(town: Town, rng: np.random.Generator) -> Rows:
 
 def building_levels(town: Town, rng: np.random.Generator) -> Rows:
     """How many levels each building has, at its centroid."""
-    items = [item for item in town.objects if item.kind == "area" and "building" in item.tags and plain(item)]
+    items = [
+        item
+        for item in town.objects
+        if item.kind == "area" and "building" in item.tags and plain(item)
+    ]
     with_levels = [(item, levels) for item in items if (levels := _levels(item.tags)) is not None]
     middles = shapely.centroid(shapely.from_wkb([item.wkb for item, _ in with_levels]))
     return list(zip(_places(middles), [levels for _, levels in with_levels], strict=True))
@@ -144,7 +156,9 @@ def _levels(tags: Mapping[str, str]) -> float | None:
 def amenities_near(town: Town, rng: np.random.Generator) -> Rows:
     """The logarithm of 1 + the shops and amenities within 250 m of some buildings."""
     families = [
-        item for item in town.objects if item.kind != "line" and kind_of(item.tags, POINTS) is not None and plain(item)
+        item
+        for item in town.objects
+        if item.kind != "line" and kind_of(item.tags, POINTS) is not None and plain(item)
     ]
     places = _buildings(town)
     if not places:
@@ -161,9 +175,12 @@ SOME = 2000  # places of a town, before the sample of all towns is drawn
 def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
     """Return the disc around each place, in degrees."""
     circle = shapely.get_coordinates(shapely.Point(0, 0).buffer(1, quad_segs=8))
-    boxes = np.array([box_around(place, radius_m) for place in places])  # [n, west south east north]
+    # [n, west south east north]
+    boxes = np.array([box_around(place, radius_m) for place in places])
     half = (boxes[:, 2:] - boxes[:, :2]) / 2
-    discs: NDArray[np.object_] = shapely.polygons(circle * half[:, None] + np.array(places)[:, None])
+    discs: NDArray[np.object_] = shapely.polygons(
+        circle * half[:, None] + np.array(places)[:, None]
+    )
     return discs
 
 
@@ -176,8 +193,12 @@ def way(town: Town, rng: np.random.Generator) -> Rows:
     """The kind of way at a point along each."""
 
     def along(lines: NDArray[np.object_]) -> NDArray[np.object_]:
-        whole = np.where(shapely.get_num_geometries(lines) > 1, shapely.get_geometry(lines, 0), lines)
-        points: NDArray[np.object_] = shapely.line_interpolate_point(whole, rng.random(len(whole)), normalized=True)
+        whole = np.where(
+            shapely.get_num_geometries(lines) > 1, shapely.get_geometry(lines, 0), lines
+        )
+        points: NDArray[np.object_] = shapely.line_interpolate_point(
+            whole, rng.random(len(whole)), normalized=True
+        )
         return points
 
     return _classified(town, WAYS, ("line",), along, blank=(0, 1, 2, 3), without="tunnel")
@@ -243,13 +264,22 @@ class Recipe:
 
 
 RECIPES = {
-    "building type": Recipe("type of a building, at its centroid", building_type, tuple(BUILDING_TYPES)),
+    "building type": Recipe(
+        "type of a building, at its centroid", building_type, tuple(BUILDING_TYPES)
+    ),
     "point of interest": Recipe(
-        "family of a point of interest, civic land blanked", point_of_interest, tuple(POINTS), (CIVIC,)
+        "family of a point of interest, civic land blanked",
+        point_of_interest,
+        tuple(POINTS),
+        (CIVIC,),
     ),
     "building levels": Recipe("levels of a building, at its centroid", building_levels),
-    "amenities near": Recipe("log(1 + shops and amenities within 250 m) of a building", amenities_near),
-    "land use": Recipe("use of the land at a point, land-use channels blanked", land_use, tuple(LAND_USES), LAND),
+    "amenities near": Recipe(
+        "log(1 + shops and amenities within 250 m) of a building", amenities_near
+    ),
+    "land use": Recipe(
+        "use of the land at a point, land-use channels blanked", land_use, tuple(LAND_USES), LAND
+    ),
     "way": Recipe("kind of way at a point along it; ways are drawn", way, tuple(WAYS), drawn=True),
     "town": Recipe("which town a building stands in", town, geolocation=True),
 }
@@ -264,8 +294,9 @@ def make_task(
 ) -> Task:
     """Build a task from extracts: at most `per_class` places of each class, spread evenly over the towns.
 
-    A regression, and the question for the town, have `6 * per_class` places in all. `covered(lon, lat)` tells which
-    places the tiles can show whole. Raises `LabelsError` when the extracts hold no labels for the task.
+    A regression, and the question for the town, have `6 * per_class` places in all. `covered(lon,
+    lat)` tells which places the tiles can show whole. Raises `LabelsError` when the extracts hold
+    no labels for the task.
     """
     recipe = RECIPES[name]
     rows = [
@@ -274,7 +305,9 @@ def make_task(
         for place, target in _rows(recipe, one, number, seed)
     ]
     if not rows:
-        raise LabelsError(f"task {name}: the extracts hold no label for it: leave it out, or give other extracts")
+        raise LabelsError(
+            f"task {name}: the extracts hold no label for it: leave it out, or give other extracts"
+        )
     places, target, at = zip(*rows, strict=True)
     lon, lat = np.array(places, np.float64).T
     place = np.array(at, np.int64)
@@ -290,7 +323,9 @@ def make_task(
     if recipe.classes:
         chosen, label, classes = _of_each(label, recipe.classes, place, per_class, rng)
     elif recipe.geolocation:
-        chosen, label, classes = _of_each(label, names, place, max(6 * per_class // len(names), FEWEST), rng)
+        chosen, label, classes = _of_each(
+            label, names, place, max(6 * per_class // len(names), FEWEST), rng
+        )
     else:
         chosen, classes = _spread(np.arange(len(label)), place, 6 * per_class, rng), ()
         label = label[chosen]
@@ -312,10 +347,20 @@ def make_task(
 
 
 def _of_each(
-    label: NDArray[Any], classes: Sequence[str], place: NDArray[np.int64], count: int, rng: np.random.Generator
+    label: NDArray[Any],
+    classes: Sequence[str],
+    place: NDArray[np.int64],
+    count: int,
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """Choose up to `count` rows of each class that has enough; return them, their class numbers, and the classes."""
-    groups = [_spread(np.flatnonzero(label == number), place, count, rng) for number in range(len(classes))]
+    """Choose up to `count` rows of each class that has enough.
+
+    Return them, their class numbers, and the classes.
+    """
+    groups = [
+        _spread(np.flatnonzero(label == number), place, count, rng)
+        for number in range(len(classes))
+    ]
     kept = [(name, rows) for name, rows in zip(classes, groups, strict=True) if len(rows) >= FEWEST]
     chosen = np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in kept)])
     numbers = np.repeat(np.arange(len(kept)), [len(rows) for _, rows in kept])

@@ -12,10 +12,10 @@ from loc2vec.errors import LabelsError
 class Task:
     """Places and what to predict of them.
 
-    `lat`, `lon` float64 [n]; `target`: int64 [n] class numbers, or float64 [n] where `classes` is empty
-    (a regression); `place` int64 [n]: the number of the town in `places`; `blank`: channels switched off in
-    every tile of this task, for every method; `drawn`: the label can be seen in the tile, so the task says
-    less; `about`: a line for people.
+    `lat`, `lon` float64 [n]; `target`: int64 [n] class numbers, or float64 [n] where `classes` is
+    empty (a regression); `place` int64 [n]: the number of the town in `places`; `blank`: channels
+    switched off in every tile of this task, for every method; `drawn`: the label can be seen in the
+    tile, so the task says less; `about`: a line for people.
     """
 
     name: str
@@ -40,7 +40,9 @@ class Task:
     @property
     def counts(self) -> dict[str, int]:
         """Return the number of places of each class."""
-        return {name: int((self.target == number).sum()) for number, name in enumerate(self.classes)}
+        return {
+            name: int((self.target == number).sum()) for number, name in enumerate(self.classes)
+        }
 
     def at(self, rows: NDArray[np.int64]) -> "Task":
         """Return the task at these places alone; classes that are left with none go."""
@@ -49,17 +51,26 @@ class Task:
             present, target = np.unique(target, return_inverse=True)
             classes = tuple(classes[number] for number in present.tolist())
         return replace(
-            self, lat=self.lat[rows], lon=self.lon[rows], place=self.place[rows], target=target, classes=classes
+            self,
+            lat=self.lat[rows],
+            lon=self.lon[rows],
+            place=self.place[rows],
+            target=target,
+            classes=classes,
         )
 
     def require(self, folds: int) -> None:
         """Raise `LabelsError` when this cannot be learned and tested in so many folds."""
         if len(self) < folds:
-            raise LabelsError(f"task {self.name}: {len(self)} places, fewer than the {folds} folds: give more")
+            raise LabelsError(
+                f"task {self.name}: {len(self)} places, fewer than the {folds} folds: give more"
+            )
         few = [f"{name} ({count})" for name, count in self.counts.items() if count < folds]
         if len(self.classes) == 1:
             raise LabelsError(
                 f"task {self.name}: every place is {self.classes[0]!r}, one class cannot be told from another"
             )
         if few:
-            raise LabelsError(f"task {self.name}: fewer places than the {folds} folds in {', '.join(few)}")
+            raise LabelsError(
+                f"task {self.name}: fewer places than the {folds} folds in {', '.join(few)}"
+            )

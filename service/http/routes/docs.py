@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
 
-# The files of Swagger UI, as the package fastapi-offline ships them; its own page would need inline scripts.
+# The files of Swagger UI, as the package fastapi-offline ships them; its own page would need inline
+# scripts.
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",

@@ -29,7 +29,10 @@ from tiling.values import ATTRIBUTION
 
 router = APIRouter(tags=["places"])
 TABLE = {"schema": {"type": "string", "format": "binary"}}
-MANY: dict[int | str, dict[str, Any]] = {**RESPONSES, 200: {"content": {ARROW: TABLE, PARQUET: TABLE}}}
+MANY: dict[int | str, dict[str, Any]] = {
+    **RESPONSES,
+    200: {"content": {ARROW: TABLE, PARQUET: TABLE}},
+}
 
 
 class PngResponse(Response):
@@ -39,7 +42,9 @@ class PngResponse(Response):
 
 
 @router.get("/embed", response_model=Embedding, responses=RESPONSES)
-async def embed(request: Request, engine: Engines, gate: Gates, asked: Annotated[PlaceQuery, Query()]) -> Response:
+async def embed(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[PlaceQuery, Query()]
+) -> Response:
     """Return the embedding of a place."""
     choose(request, [JSON])
     (place,) = await located(engine, gate, [asked.where()])
@@ -49,19 +54,28 @@ async def embed(request: Request, engine: Engines, gate: Gates, asked: Annotated
     return answer(
         request,
         Embedding(
-            lat=place.lat, lon=place.lon, model=engine.model, index=index, dim=engine.dim, embedding=numbers(vector)
+            lat=place.lat,
+            lon=place.lon,
+            model=engine.model,
+            index=index,
+            dim=engine.dim,
+            embedding=numbers(vector),
         ),
     )
 
 
 @router.post("/embed", response_model=EmbeddingList, responses=MANY)
-async def embed_many(request: Request, engine: Engines, gate: Gates, body: LocationList) -> Response:
+async def embed_many(
+    request: Request, engine: Engines, gate: Gates, body: LocationList
+) -> Response:
     """Return the embeddings of up to 1,000 places, in their order; one bad place refuses them all.
 
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
     kind = choose(request, [JSON, ARROW, PARQUET])
-    places = await located(engine, gate, [_where(*item) for item in enumerate(body.locations)], "locations")
+    places = await located(
+        engine, gate, [_where(*item) for item in enumerate(body.locations)], "locations"
+    )
     index = engine.index_name
     vectors = await gate.run(len(places), engine.embed, places)
     if kind == JSON:
@@ -69,12 +83,17 @@ async def embed_many(request: Request, engine: Engines, gate: Gates, body: Locat
             PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=numbers(vector))
             for place, vector in zip(places, vectors, strict=True)
         ]
-        return answer(request, EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings))
+        return answer(
+            request,
+            EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings),
+        )
     lon, lat = np.array(places, np.float64).T
     flat = pa.array(vectors.reshape(-1), pa.float32())
     embedding = pa.FixedSizeListArray.from_arrays(flat, engine.dim)
     facts = {"model": engine.model, "index": index or "", "attribution": ATTRIBUTION}
-    table = pa.table({"lat": np.ascontiguousarray(lat), "lon": np.ascontiguousarray(lon), "embedding": embedding})
+    table = pa.table(
+        {"lat": np.ascontiguousarray(lat), "lon": np.ascontiguousarray(lon), "embedding": embedding}
+    )
     return answer(request, table_bytes(table, kind, facts), kind)
 
 
@@ -86,10 +105,13 @@ def _where(position: int, item: Location) -> Where:
 
 
 @router.get("/places", response_model=PlaceList, responses=RESPONSES)
-async def places(request: Request, engine: Engines, gate: Gates, asked: Annotated[NameQuery, Query()]) -> Response:
+async def places(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[NameQuery, Query()]
+) -> Response:
     """Return the places of the store with a name, while it is being typed too: the last word may be unfinished.
 
-    The whole name comes before its beginning, that before words of it, and a town before a shop of the same name.
+    The whole name comes before its beginning, that before words of it, and a town before a shop of
+    the same name.
     """
     choose(request, [JSON])
     found = await gate.run(1, engine.find, asked.q, asked.limit)
@@ -97,7 +119,9 @@ async def places(request: Request, engine: Engines, gate: Gates, asked: Annotate
 
 
 @router.get("/tile.png", response_class=PngResponse, responses=RESPONSES)
-async def tile_png(request: Request, engine: Engines, gate: Gates, asked: Annotated[TileQuery, Query()]) -> Response:
+async def tile_png(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[TileQuery, Query()]
+) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     choose(request, [PNG])
     (place,) = await located(engine, gate, [asked.where()])

@@ -43,7 +43,13 @@ SEARCH_WEIGHT = 1  # a search of a million vectors costs about as much as a plac
 FOUND: dict[int | str, dict[str, Any]] = {
     **RESPONSES,
     200: {
-        "content": {GEOJSON: {"schema": GeoNeighbors.model_json_schema(ref_template="#/components/schemas/{model}")}}
+        "content": {
+            GEOJSON: {
+                "schema": GeoNeighbors.model_json_schema(
+                    ref_template="#/components/schemas/{model}"
+                )
+            }
+        }
     },
 }
 
@@ -54,10 +60,14 @@ async def neighbors(
 ) -> Response:
     """Return the `k` indexed places whose embeddings are nearest, nearest first.
 
-    The filters leave places out before they are counted: there are `k` as long as `k` places pass. As
-    JSON, or with `Accept` as GeoJSON.
+    The filters leave places out before they are counted: there are `k` as long as `k` places pass.
+    As JSON, or with `Accept` as GeoJSON.
     """
-    kind, filters, search = choose(request, [JSON, GEOJSON]), asked.filters(asked.min_distance_m), engine.search
+    kind, filters, search = (
+        choose(request, [JSON, GEOJSON]),
+        asked.filters(asked.min_distance_m),
+        engine.search,
+    )
     (place,) = await located(engine, gate, [asked.where()])
 
     def find() -> list[Near]:
@@ -70,12 +80,16 @@ async def neighbors(
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
     return answer(
         request,
-        NeighborList(lat=place.lat, lon=place.lon, k=asked.k, model=engine.model, index=name, neighbors=found),
+        NeighborList(
+            lat=place.lat, lon=place.lon, k=asked.k, model=engine.model, index=name, neighbors=found
+        ),
     )
 
 
 @router.post("/neighbors", response_model=VectorNeighbors, responses=FOUND)
-async def neighbors_of_vector(request: Request, engine: Engines, gate: Gates, body: VectorQuestion) -> Response:
+async def neighbors_of_vector(
+    request: Request, engine: Engines, gate: Gates, body: VectorQuestion
+) -> Response:
     """Return the `k` indexed places whose embeddings are nearest to a vector."""
     kind, filters, search = choose(request, [JSON, GEOJSON]), body.filters(), engine.search
     if len(body.embedding) != engine.dim:
@@ -90,7 +104,9 @@ async def neighbors_of_vector(request: Request, engine: Engines, gate: Gates, bo
     found, name = await gate.run(SEARCH_WEIGHT, find), search.index.name
     if kind == GEOJSON:
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
-    return answer(request, VectorNeighbors(k=body.k, model=engine.model, index=name, neighbors=found))
+    return answer(
+        request, VectorNeighbors(k=body.k, model=engine.model, index=name, neighbors=found)
+    )
 
 
 @router.post("/arithmetic", response_model=ArithmeticAnswer, responses=RESPONSES)
@@ -107,7 +123,11 @@ async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arith
         with timed("search"):
             found = near(search.nearest(embedding, body.k, places, filters))
         return ArithmeticAnswer(
-            k=body.k, model=engine.model, index=search.index.name, embedding=numbers(embedding), neighbors=found
+            k=body.k,
+            model=engine.model,
+            index=search.index.name,
+            embedding=numbers(embedding),
+            neighbors=found,
         )
 
     return answer(request, await gate.run(len(places), find))
@@ -127,7 +147,9 @@ async def interpolate(
         shares, way = between(start, end, asked.steps)
         with timed("search"):
             steps = [
-                InterpolationStep(share=share, neighbors=near(search.nearest(at, asked.k, ends, filters)))
+                InterpolationStep(
+                    share=share, neighbors=near(search.nearest(at, asked.k, ends, filters))
+                )
                 for share, at in zip(shares.tolist(), way, strict=True)
             ]
         return Interpolation(model=engine.model, index=search.index.name, steps=steps)
@@ -136,7 +158,9 @@ async def interpolate(
 
 
 @router.get("/compare", response_model=Comparison, responses=RESPONSES)
-async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]) -> Response:
+async def compare(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]
+) -> Response:
     """Say why two places are alike or not: how far apart they lie without each channel of their tiles."""
     choose(request, [JSON])
     here, there = await located(engine, gate, [asked.where(), asked.destination()])
@@ -144,7 +168,10 @@ async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotat
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
         for name, effect, (share, to_share) in zip(
-            load_catalogue().channels_of(engine.geometry), found.effect.tolist(), shares.T.tolist(), strict=True
+            load_catalogue().channels_of(engine.geometry),
+            found.effect.tolist(),
+            shares.T.tolist(),
+            strict=True,
         )
     ]
     return answer(
@@ -164,7 +191,9 @@ async def compare(request: Request, engine: Engines, gate: Gates, asked: Annotat
 
 
 @router.get("/walk", response_model=Walk, responses=RESPONSES)
-async def random_walk(request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]) -> Response:
+async def random_walk(
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]
+) -> Response:
     """Walk at random from place to place, each among the nearest in the embedding that are new."""
     choose(request, [JSON])
     search, filters = engine.search, asked.filters()

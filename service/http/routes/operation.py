@@ -36,7 +36,9 @@ async def info(request: Request, engine: Engines) -> Response:
             store=source.name,
             bounds=list(engine.bounds),
             regions=sorted(source.regions),
-            region_bounds={name: list(area.bounds) for name, area in sorted(source.regions.items())},
+            region_bounds={
+                name: list(area.bounds) for name, area in sorted(source.regions.items())
+            },
             index_count=None if index is None else len(index),
             index_refused=engine.index_refused,
             fingerprint=engine.fingerprint,
@@ -57,7 +59,9 @@ async def healthz() -> Response:
 async def readyz(engine: Engines) -> Response:
     """Tell that places are answered now: draws, encodes and searches one of them."""
     await asyncio.to_thread(engine.try_out)
-    return Response(Health(status="ready").model_dump_json(), media_type="application/json", headers=NOT_KEPT)
+    return Response(
+        Health(status="ready").model_dump_json(), media_type="application/json", headers=NOT_KEPT
+    )
 
 
 @private.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

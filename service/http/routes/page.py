@@ -13,7 +13,8 @@ router = APIRouter(include_in_schema=False)
 
 PAGE = resources.files("service") / "page"
 TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
-LEAFLET = ("leaflet.css", "leaflet.js")  # as the package django-js-lib-leaflet ships them; it needs no Django
+# as the package django-js-lib-leaflet ships them; it needs no Django
+LEAFLET = ("leaflet.css", "leaflet.js")
 # Stricter than elsewhere: no style in the markup either.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -48,5 +49,6 @@ def _send(request: Request, name: str) -> Response:
         raise HTTPException(404)
     response = answer(request, PARTS[name].read_bytes(), f"{kind}; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers["Cache-Control"] = "no-cache"  # asked for again with its ETag, so that no old part meets a new one
+    # asked for again with its ETag, so that no old part meets a new one
+    response.headers["Cache-Control"] = "no-cache"
     return response

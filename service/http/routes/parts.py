@@ -1,6 +1,7 @@
 """What the routes share.
 
-Dependencies are coroutines: FastAPI runs a plain function in a thread, which costs more than they do.
+Dependencies are coroutines: FastAPI runs a plain function in a thread, which costs more than they
+do.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ LISTS = {"within", "not_within"}  # parameters that may be repeated
 
 async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
-    request.state.engine = engine  # for an error that tells of it: another one may have been taken into use by then
+    # for an error that tells of it: another one may have been taken into use by then
+    request.state.engine = engine
     return engine
 
 
@@ -32,21 +34,37 @@ async def _gate(request: Request) -> Gate:
 async def refuse_repeated(request: Request) -> None:
     """Refuse a parameter that is there twice, because nobody knows which of the two is meant."""
     names = [name for name, _ in request.query_params.multi_items()]
-    twice = {name for name in names if names.count(name) > 1} - LISTS if len(set(names)) < len(names) else set()
+    twice = (
+        {name for name in names if names.count(name) > 1} - LISTS
+        if len(set(names)) < len(names)
+        else set()
+    )
     if twice:
         raise RequestValidationError(
-            [{"loc": ("query", name[:100]), "msg": "Given more than once"} for name in sorted(twice)[:10]]
+            [
+                {"loc": ("query", name[:100]), "msg": "Given more than once"}
+                for name in sorted(twice)[:10]
+            ]
         )
 
 
-async def located(engine: Engine, gate: Gate, asked: Sequence[Where], label: str | None = None) -> list[LonLat]:
-    """Return the places that are meant; an error of one of them says so, as `label[3]`, when there is a label."""
+async def located(
+    engine: Engine, gate: Gate, asked: Sequence[Where], label: str | None = None
+) -> list[LonLat]:
+    """Return the places that are meant.
+
+    An error of one of them says so, as `label[3]`, when there is a label.
+    """
 
     def locate() -> list[LonLat]:
-        return [_located(engine, where, None if label is None else f"{label}[{at}]") for at, where in enumerate(asked)]
+        return [
+            _located(engine, where, None if label is None else f"{label}[{at}]")
+            for at, where in enumerate(asked)
+        ]
 
     names = sum(isinstance(where, str) for where in asked)
-    return await gate.run(names, locate) if names else locate()  # only a name costs a question to the store
+    # only a name costs a question to the store
+    return await gate.run(names, locate) if names else locate()
 
 
 def _located(engine: Engine, where: Where, label: str | None) -> LonLat:

@@ -1,0 +1,251 @@
+"""A user's labels and somebody else's vectors: what is taken, and what is said when it cannot be."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from click.testing import CliRunner
+
+from loc2vec.embed.files import Vectors, read_foreign, write_vectors
+from loc2vec.errors import LabelsError, VectorsError
+from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
+from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
+from service.cli.main import main
+from tiling.errors import PointsError
+
+HEAD = "lat,lon,kind,price\n"
+ROWS = ["43.7384,7.4246,old,10.5", "43.7420,7.4275,new,12"]
+
+
+def csv(tmp_path, *rows, head=HEAD):
+    path = tmp_path / "labels.csv"
+    path.write_text(head + "\n".join(rows) + "\n")
+    return path
+
+
+def geojson(tmp_path, *features):
+    path = tmp_path / "labels.geojson"
+    found = [{"type": "Feature", "geometry": g, "properties": p} for g, p in features]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": found}))
+    return path
+
+
+def task(labels):
+    return task_of(labels, "kind", np.zeros(len(labels.lat), int), ("here",))
+
+
+def test_the_column_says_whether_it_is_classes_or_a_number(tmp_path):
+    path = csv(tmp_path, *ROWS)
+    assert task(read_labels(path, "kind")).classes == ("new", "old")
+    assert task(read_labels(path, "kind")).target.tolist() == [1, 0]
+    assert task(read_labels(path, "price")).classes == ()
+    assert task(read_labels(path, "price")).target.tolist() == [10.5, 12]
+    places = np.zeros(30), np.zeros(30)
+    where = [""] * 30
+    assert task(Labels(*places, [i % 3 for i in range(30)], where)).classes == ("0", "1", "2")
+    assert task(Labels(*places, list(range(30)), where)).classes == ()
+    assert task(Labels(*places, [bool(i % 2) for i in range(30)], where)).classes == (
+        "False",
+        "True",
+    )
+
+
+def test_areas_stand_for_a_point_inside_them(tmp_path):
+    horseshoe = shapely.Polygon(
+        [
+            (7, 43),
+            (7.3, 43),
+            (7.3, 43.3),
+            (7.2, 43.3),
+            (7.2, 43.1),
+            (7.1, 43.1),
+            (7.1, 43.3),
+            (7, 43.3),
+        ]
+    )
+    path = geojson(tmp_path, (shapely.geometry.mapping(horseshoe), {"kind": "a"}))
+    labels = read_labels(path, "kind")
+    assert horseshoe.contains(shapely.Point(labels.lon[0], labels.lat[0]))
+    parquet = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"geometry": [horseshoe.wkb], "kind": ["a"]}), parquet)
+    assert read_labels(parquet, "kind").lat.tolist() == labels.lat.tolist()
+
+
+METRES = {"type": "Point", "coordinates": [500000, 4e6]}
+POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: csv(p, "43.7,7.4,,1"), "line 2: 'kind' is empty"),
+        (lambda p: csv(p, *ROWS, ",7.4,old,1"), "line 4: lat None is not a number"),
+        (lambda p: csv(p, "7.4,old", head="lon,kind\n"), "has 0 columns called lat or latitude"),
+        (lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"), "no column 'kind': --target must be one of lat"),
+        (lambda p: csv(p, "93.7,7.4,old,1"), "line 2: lat 93.7"),
+        (lambda p: geojson(p, (POINT, {"kind": "a"}), (None, {"kind": "b"})), "feature 2 has no coordinates"),
+        (lambda p: geojson(p, (POINT, {"kind": "a"}), (POINT, {})), "feature 2: 'kind' is empty"),
+        (lambda p: geojson(p, (METRES, {"kind": "a"})), r"feature 1: .*degrees"),
+        (lambda p: p / "nowhere.csv", "nowhere.csv is not a file"),
+    ],
+)  # fmt: skip
+def test_bad_labels_are_named(tmp_path, make, message):
+    with pytest.raises((LabelsError, PointsError), match=message):
+        read_labels(make(tmp_path), "kind")
+
+
+def test_numbers_that_are_not_finite_are_named(tmp_path):
+    with pytest.raises(LabelsError, match="line 3: 'price' is empty"):
+        read_labels(csv(tmp_path, ROWS[0], "43.7,7.4,old,nan"), "price")
+    path = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"lat": [43.7], "lon": [7.4], "price": [float("inf")]}), path)
+    with pytest.raises(LabelsError, match="row 1: 'price' is inf"):
+        read_labels(path, "price")
+
+
+def test_no_geojson(tmp_path):
+    path = tmp_path / "labels.geojson"
+    path.write_text('{"type": "Topology"}')
+    with pytest.raises(LabelsError, match="no GeoJSON collection"):
+        read_labels(path, "kind")
+
+
+def test_places_outside_the_store_are_told(tmp_path, monaco_store):
+    told = []
+    found = labels_task(
+        csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append
+    )
+    assert len(found) == 2
+    assert "1 of 3 places" in told[0]
+    assert "line 4 (lat 48.85, lon 2.35)" in told[0]
+    with pytest.raises(LabelsError, match=r"the first is line 2 \(lat 48.85"):
+        labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append)
+
+
+def vectors(tmp_path, embedding, **columns):
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(pa.table(columns | {"embedding": embedding}), path)
+    return path
+
+
+def test_vectors_of_others_are_read(tmp_path):
+    path = vectors(
+        tmp_path, [[1.0, 2.0], None, [3.0, 4.0]], lat=[1.0, 2.0, 3.0], lon=[7.0, 7.0, 8.0]
+    )
+    found = read_foreign(path)
+    assert found.embedding.tolist() == [[1, 2], [3, 4]]
+    assert (found.lat.tolist(), found.lon.tolist()) == ([1, 3], [7, 8])
+    cells = vectors(tmp_path, [[1.0]], geometry=[shapely.box(7, 43, 8, 44).wkb])
+    assert (read_foreign(cells).lat[0], read_foreign(cells).lon[0]) == (43.5, 7.5)
+
+
+def test_our_vectors_are_read_as_well(tmp_path):
+    ours = Vectors(
+        np.array([1.0, 2.0]),
+        np.array([7.0, 8.0]),
+        np.array([[1, 2], [np.nan, np.nan]], np.float32),
+        None,
+        "m",
+        "f",
+    )
+    write_vectors(tmp_path / "ours.parquet", ours)
+    found = read_foreign(tmp_path / "ours.parquet")
+    assert found.embedding.tolist() == [[1, 2]]
+    assert found.model == "m"
+
+
+@pytest.mark.parametrize(
+    ("embedding", "columns", "message"),
+    [
+        (
+            [[1.0, 2.0], [1.0]],
+            {"lat": [1.0, 2.0], "lon": [1.0, 2.0]},
+            "row 2: 1 numbers, row 1 has 2",
+        ),
+        (
+            [[1.0], [float("nan")]],
+            {"lat": [1.0, 2.0], "lon": [1.0, 2.0]},
+            "row 2: its vector or place is not finite",
+        ),
+        ([[1.0]], {"x": [1.0]}, "no coordinates"),
+        ([[1.0]], {"lat": ["north"], "lon": [1.0]}, "coordinates cannot be read"),
+        (["text"], {"lat": [1.0], "lon": [1.0]}, "no column 'embedding' of lists"),
+        (pa.array([None], pa.list_(pa.float32())), {"lat": [1.0], "lon": [1.0]}, "holds no vector"),
+    ],
+)
+def test_bad_vectors_are_named(tmp_path, embedding, columns, message):
+    with pytest.raises(VectorsError, match=message):
+        read_foreign(vectors(tmp_path, embedding, **columns))
+
+
+def test_every_method_has_the_same_places(tmp_path, monaco_store):
+    found = labels_task(csv(tmp_path, *ROWS), "kind", str(monaco_store), print)
+    lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
+    told = []
+    assert where_vectors_are(found, [lookup], told.append).lat.tolist() == [43.7384]
+    assert "1 of 2 places have no vector" in told[0]
+    assert lookup.nearest(found.lat, found.lon).tolist() == [0, -1]
+    far = Lookup.read(vectors(tmp_path, [[1.0]], lat=[0.0], lon=[0.0]))
+    with pytest.raises(LabelsError, match="none of its places has a vector of theirs"):
+        where_vectors_are(found, [far], print)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+
+
+def test_labels_and_vectors_in_one_command(tmp_path, monaco_store, model_folder):
+    rng = np.random.default_rng(0)
+    lat, lon = rng.uniform(43.730, 43.745, 80), rng.uniform(7.415, 7.430, 80)
+    kind = np.where(lat > 43.7375, "north", "south")
+    rows = [f"{a},{b},{c},1" for a, b, c in zip(lat, lon, kind, strict=True)]
+    theirs = vectors(tmp_path, [[float(a > 43.7375), 0.0] for a in lat], lat=lat, lon=lon)
+    out = tmp_path / "report"
+    result = run(
+        "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind", "--model", model_folder,
+        "--vectors", theirs, "--seeds", 2, "--workers", 0, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    scores = json.loads((out / "results.json").read_text())["tasks"][0]["scores"]
+    found = {
+        s["method"]: s["metrics"]["macro-F1"]["mean"]
+        for s in scores
+        if (s["split"], s["probe"]) == ("blocks", "linear")
+    }
+    assert found["theirs.parquet"] > 0.95  # their vectors say it outright
+    page = (out / "report.html").read_text()
+    for word in ("<svg", "Confusion", "theirs.parquet", "OpenStreetMap", "north"):
+        assert word in page
+    again = read_labels(out / "places" / "kind.parquet", "label")  # the places are labels again
+    inside = np.isin(lat, again.lat)
+    assert 70 < inside.sum() < 80
+    assert again.values == kind[inside].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give at least one extract"),
+        (["--store", "{store}"], "tasks are made of extracts"),
+        (["--store", "{store}", "--labels", "x.csv"], "--labels and --target go together"),
+        (
+            ["--store", "{store}", "--labels", "{one}", "--target", "kind"],
+            "task kind: every place is 'old'",
+        ),
+        (["--store", "{store}", "--labels", "{two}", "--target", "kind"], "fewer than the 5 folds"),
+        (
+            ["--store", "{store}", "--labels", "{two}", "--target", "kind", "--task", "way"],
+            "leave it out with --labels",
+        ),
+    ],
+)
+def test_usage(tmp_path, monaco_store, arguments, message):
+    (tmp_path / "one").mkdir()
+    one = csv(tmp_path / "one", *[ROWS[0]] * 8)
+    two = csv(tmp_path, *ROWS)
+    result = run(*(argument.format(store=monaco_store, one=one, two=two) for argument in arguments))
+    assert result.exit_code == 2, result.output
+    assert message in result.output

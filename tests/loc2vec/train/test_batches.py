@@ -1,0 +1,143 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from loc2vec.errors import RunError
+from loc2vec.train.batches import AHEAD, CHANNEL_DROPOUT, Batches, batch_indices, overlapping
+from loc2vec.train.distributed import World
+from tiling.errors import DatasetError
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
+
+
+def test_every_place_comes_once_an_epoch_in_another_order():
+    stream = np.concatenate([batch_indices(50, 5, 3, step, places=20)[0] for step in range(5)])
+    first, second = stream[:50], stream[50:]  # the third batch ends one epoch and begins the next
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert not np.array_equal(first, second)
+
+
+def test_slots_are_distinct_positives():
+    _, slots = batch_indices(50, 6, 3, step=7, places=20, pairs=5)
+    assert slots.shape == (20, 5)
+    assert all(len(set(row)) == 5 for row in slots.tolist())
+    assert set(slots.reshape(-1).tolist()) == {1, 2, 3, 4, 5, 6}
+
+
+def test_a_batch_depends_on_seed_and_step_alone(make_dataset):
+    data = make_dataset(n_places=8)
+    one, other = Batches(data, 1, 4, 2), Batches(data, 1, 4, 2)
+    other.batch(0)
+    assert same(one.batch(5), other.batch(5))
+    assert not same(one.batch(5), one.batch(6))
+    assert not same(one.batch(5), Batches(data, 2, 4, 2).batch(5))
+
+
+def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset):
+    data = make_dataset()
+    batch = Batches(data, 0, 4, 2).batch(0)
+    places, slots = batch_indices(data.n_places, data.positives, 0, 0, 4, 2)
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.pixels.shape == (4, 3, 12, 128, 128)
+    for tiles, place, positives in zip(batch.pixels, places.tolist(), slots.tolist(), strict=True):
+        for got, slot in zip(tiles, [0, *positives], strict=True):
+            assert np.array_equal(got.numpy(), data.tile(place, slot))
+
+
+def test_channels_of_positives_are_switched_off(make_dataset):
+    batches = Batches(make_dataset(n_places=8, positives=3), 0, 8, 3)
+    kept = torch.stack([batches.batch(step).kept for step in range(10)])
+    assert (~kept[:, :, 1:]).float().mean().item() == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
+    assert kept[:, :, 0].all()
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_share_a_batch_out(make_dataset, size):
+    data = make_dataset()
+    whole = Batches(data, 0, 4, 2).batch(3)
+    parts = [Batches(data, 0, 4, 2, World(rank, size)).batch(3) for rank in range(size)]
+    assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
+    assert torch.equal(torch.cat([part.kept for part in parts]), whole.kept)
+    assert all(torch.equal(part.overlapping, whole.overlapping) for part in parts)
+    with pytest.raises(
+        RunError, match="4 places a batch cannot be shared out evenly to 3 processes"
+    ):
+        Batches(data, 0, 4, 2, World(0, 3))
+
+
+def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
+    batches = Batches(make_dataset(), 0, 4, 2)
+    got = list(batches.prefetched(3, 6))
+    assert len(got) == 3
+    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 3))
+    assert list(batches.prefetched(3, 3)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 5])
+def test_the_number_of_threads_changes_nothing(make_dataset, monkeypatch, threads):
+    monkeypatch.setattr("loc2vec.train.batches.cpu_count", lambda: threads)
+    monkeypatch.setattr("loc2vec.train.batches.READ_TILES", 5)  # a batch of 12 tiles in three parts
+    batches = Batches(make_dataset(), 0, 4, 2)
+    got = list(batches.prefetched(0, 6))
+    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
+
+
+def test_several_batches_are_read_ahead(make_dataset, monkeypatch):
+    data, read = make_dataset(), threading.Semaphore(0)
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(data, name)
+
+        def tiles(self, *arguments):
+            read.release()
+            return data.tiles(*arguments)
+
+    coming = Batches(Counting(), 0, 4, 2).prefetched(0, 100)
+    next(coming)
+    assert all(read.acquire(timeout=20) for _ in range(1 + AHEAD))  # while nobody asks for the next
+    coming.close()
+
+
+def test_an_error_of_a_reading_thread_arrives(make_dataset):
+    class Damaged(type(make_dataset())):
+        def tiles(self, places, slots, out=None):
+            raise DatasetError("tile 3 does not match its checksum")
+
+    with pytest.raises(DatasetError, match="tile 3"):
+        next(Batches(Damaged(), 0, 4, 2).prefetched(0, 100))
+
+
+def test_prefetching_ends_with_its_reader(make_dataset):
+    before = threading.active_count()
+    coming = Batches(make_dataset(), 0, 4, 2).prefetched(0, 100)
+    next(coming)
+    coming.close()
+    assert threading.active_count() == before
+
+
+def test_places_overlap_when_a_shifted_tile_may_reach_the_other():
+    reach = (200 + 80) * 2**0.5  # 396 m
+    degrees = np.array([0, reach - 1, 2 * reach + 1]) / 111_195  # of latitude
+    expected = [[True, True, False], [True, True, False], [False, False, True]]
+    assert overlapping(degrees, np.zeros(3), radius_m=100).tolist() == expected
+
+
+def test_places_overlap_across_the_antimeridian():
+    assert overlapping(np.zeros(2), np.array([179.999, -179.999]), radius_m=100).all()
+
+
+def test_too_few_places_or_positives_are_refused(make_dataset):
+    with pytest.raises(RunError, match="needs 20 places, the tiles hold 8"):
+        Batches(make_dataset(), 0)
+    with pytest.raises(RunError, match="needs 5 positives a place, the tiles hold 3"):
+        Batches(make_dataset(), 0, places=4)
+
+
+def test_tiles_of_one_spot_are_refused(make_dataset):
+    with pytest.raises(RunError, match="all 4 places of a batch overlap"):
+        Batches(make_dataset(spacing_m=10), 0, 4, 2).batch(0)

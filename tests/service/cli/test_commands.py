@@ -1,0 +1,277 @@
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from click.testing import CliRunner, Result
+
+from loc2vec.embed.files import Vectors, read_vectors, write_vectors
+from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
+from service.cli.main import COMMANDS, main
+from service.index.index import NeighborIndex
+
+CONSOLE = [sys.executable, "-m", "service.cli.main"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def check_failure(result: Result, status: int, *said: str) -> None:
+    """Check that a command ended with one line on standard error, and no traceback."""
+    assert result.exit_code == status, result.output
+    lines = [line for line in result.stderr.replace("\r", "\n").splitlines() if "it/s" not in line]
+    assert lines[-1].startswith("loc2vec: error: "), result.stderr
+    for words in said:
+        assert words in lines[-1]
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+
+
+def test_help_lists_the_commands() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for name, entry in COMMANDS.items():
+        assert f"{name} " in result.stdout
+        assert entry.help in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert f"loc2vec {name}" in result.stdout[result.stdout.index("Example") :]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from service.cli.main import main; main(['--help'], standalone_mode=False);"
+        "print({'torch', 'mapnik', 'faiss', 'fastapi'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout.startswith("loc2vec, version ")
+
+
+def test_a_mistyped_command_brings_up_the_nearest() -> None:
+    result = run("imbed")
+    assert result.exit_code == 2
+    assert "did you mean embed" in result.stderr
+    assert run("xyzzy").exit_code == 2
+
+
+def test_the_default_model_is_the_shipped_one() -> None:
+    assert DEFAULT_MODEL == SHIPPED
+
+
+@pytest.fixture
+def points(tmp_path: Path) -> Path:
+    file = tmp_path / "points.csv"
+    file.write_text(
+        "name,lat,lon\ncasino,43.7394,7.4284\nParis,48.8566,2.3522\nharbour,43.7347,7.4226\n"
+    )
+    return file
+
+
+def test_embed_then_index(
+    monaco_store: Path, model_folder: Path, points: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "vectors.parquet"
+    common = ("--store", monaco_store, "--model", model_folder, "--out", out, "--workers", 0)
+    result = run("embed", *common, "--points", points, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["places"], facts["outside"], facts["dim"]) == (3, 1, 16)
+    assert "1 of 3 places lie outside the store" in result.stderr
+    vectors = read_vectors(out)
+    assert vectors.inside.tolist() == [True, False, True]
+    assert vectors.table is not None
+    assert vectors.table["name"].to_pylist() == ["casino", "Paris", "harbour"]
+    result = run("index", out, "--out", tmp_path / "index", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["count"] == 2
+    assert len(NeighborIndex.open(tmp_path / "index")) == 2
+
+
+def test_embed_a_grid(monaco_store: Path, model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.parquet"
+    common = ("--store", monaco_store, "--model", model_folder, "--out", out, "--workers", 0)
+    result = run("embed", *common, "--grid", 100, "--bbox", "7.42,43.735,7.43,43.74")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{len(read_vectors(out))} places, 16 numbers each, in {out}\n"
+    check_failure(
+        run("embed", *common, "--grid", 100, "--bbox", "8,43,8.1,43.1"), 2, "no place of the grid"
+    )
+
+
+def test_embed_finds_out_first_whether_it_can_write(
+    points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loc2vec.embed.batch.embed", lambda *_: pytest.fail("the work was begun"))
+    arguments = ("--store", "none.gpkg", "--grid", 100, "--out", points / "deep" / "v.parquet")
+    check_failure(run("embed", *arguments), 2, "Not a directory", "points.csv")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--grid", 50, "--points", "p.csv"),
+        ("--points", "p.csv", "--bbox", "7,43,8,44"),
+        ("--grid", 50, "--bbox", "7,43,8"),
+        ("--grid", 50, "--bbox", "43,120,44,121"),
+        ("--grid", "fine"),
+        ("--grid", 0),
+        ("--grid", "nan"),
+        ("--grid", 50, "--workers", -1),
+    ],
+)
+def test_embed_refuses_what_makes_no_sense(arguments: tuple[object, ...], tmp_path: Path) -> None:
+    result = run("embed", "--store", "s.gpkg", "--out", tmp_path / "v.parquet", *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert not any(tmp_path.iterdir())
+
+
+def test_bad_input_ends_with_one_line(
+    monaco_store: Path, model_folder: Path, points: Path, vectors: Vectors, tmp_path: Path
+) -> None:
+    out = tmp_path / "out" / "v.parquet"
+    embed = ("embed", "--out", out, "--workers", 0)
+    good = ("--store", monaco_store, "--model", model_folder, "--points", points)
+    broken = tmp_path / "broken.csv"
+    broken.write_text("lat,lon\n43.7,7.4\n43.7,east\n")
+    check_failure(run(*embed, *good, "--store", tmp_path / "none.gpkg"), 2, "none.gpkg")
+    check_failure(run(*embed, *good, "--store", points), 2, "points.csv")
+    check_failure(run(*embed, *good, "--points", tmp_path / "none.csv"), 2, "none.csv")
+    check_failure(run(*embed, *good, "--points", broken), 2, "line 3", "east")
+    check_failure(run(*embed, *good, "--model", "loc3vec"), 2, "loc3vec")
+    check_failure(run(*embed, *good, "--out", points / "v.parquet"), 2, "points.csv")
+    assert not out.exists()
+    for file in (tmp_path / "none.parquet", points):
+        check_failure(run("index", file, "--out", tmp_path / "index"), 2, file.name)
+    write_vectors(tmp_path / "v.parquet", vectors)
+    check_failure(run("index", tmp_path / "v.parquet", "--out", tmp_path), 2, "choose another name")
+    served = ("serve", "--port", 0, "--store", monaco_store, "--model", model_folder)
+    check_failure(run(*served, "--store", tmp_path / "none.gpkg"), 2, "none.gpkg")
+    check_failure(run(*served, "--index", tmp_path), 2, "not an index folder")
+    check_failure(run(*served, "--host", "no.such.host.invalid"), 2, "no.such.host.invalid")
+
+
+def test_an_altered_model_is_refused(
+    monaco_store: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in model_folder.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    arguments = ("serve", "--port", 0, "--store", monaco_store, "--model", model)
+    check_failure(run(*arguments), 2, "model.safetensors")
+    weights.unlink()
+    check_failure(run(*arguments), 2, "model.safetensors")
+
+
+def test_an_index_of_another_model_is_refused(
+    monaco_store: Path, index_folder: Path, tmp_path: Path
+) -> None:
+    from tests.models import save_fresh_model
+
+    other = save_fresh_model(tmp_path / "other", seed=1)
+    arguments = ("--store", monaco_store, "--model", other, "--index", index_folder)
+    check_failure(run("serve", "--port", 0, *arguments), 2, "fresh-0@", "fresh-1@")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "said"),
+    [
+        (OSError(28, "No space left on device", "/srv/v"), 1, "No space left on device: /srv/v"),
+        (PermissionError(13, "Permission denied", "/srv/v"), 2, "Permission denied: /srv/v"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_the_machine_refuses_ends_with_one_line(
+    vectors: Vectors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    write_vectors(tmp_path / "v.parquet", vectors)
+    monkeypatch.setattr("service.index.index.write_vectors", fail)
+    check_failure(run("index", tmp_path / "v.parquet", "--out", tmp_path / "index"), status, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
+
+
+def test_a_busy_port_is_found_before_any_work() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        for command in (("serve", "--store", "none.gpkg"), ("demo", "--work", "/nowhere")):
+            check_failure(run(*command, "--port", port), 2, str(port), "--port")
+
+
+@pytest.fixture
+def served(
+    monaco_store: Path, model_folder: Path, index_folder: Path
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A real `loc2vec serve` and its URL."""
+    things = ("--store", monaco_store, "--model", model_folder, "--index", index_folder)
+    command = [*CONSOLE, "serve", "--port", "0", *map(str, things)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("Ready: http://127.0.0.1:")
+            yield process, line.removeprefix("Ready: ").strip()
+        finally:
+            process.kill()
+
+
+def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = served
+    answer = httpx2.get(f"{url}/neighbors", params={"lat": 43.7384, "lon": 7.4246, "k": 5}).json()
+    distances = [near["distance"] for near in answer["neighbors"]]
+    assert len(distances) == 5
+    assert distances == sorted(distances)
+    assert httpx2.get(f"{url}/embed", params={"lat": 48.8566, "lon": 2.3522}).status_code == 404
+    port = url.rpartition(":")[2]
+    second = subprocess.run(
+        [*CONSOLE, "serve", "--port", port, "--store", "none"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert second.stderr.startswith(f"loc2vec: error: cannot listen on 127.0.0.1 port {port} ")
+    assert second.stderr.count("\n") == 1
+    process.send_signal(signal.SIGTERM)
+    rest, log = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert rest == ""
+    assert "GET /neighbors 200 " in log
+    assert "43.7384" not in log, "the log says where somebody was"
+    assert "Traceback" not in log
+
+
+def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[str], str]) -> None:
+    process, _ = served
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in log

@@ -1,0 +1,118 @@
+"""Models of wider tiles, and of several radii, on the way from the store to an answer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from loc2vec.embed.batch import Places, embed
+from loc2vec.encoder import LocationEncoder
+from loc2vec.encoders.registry import build
+from loc2vec.evaluation.run import encode_tasks
+from loc2vec.evaluation.tasks.task import Task
+from loc2vec.model.folder import ModelConfig, save_model
+from service.cli.main import main
+from service.engine.engine import Engine, EngineSettings
+from tiling.catalogue import load_catalogue
+from tiling.errors import FingerprintError
+from tiling.render.renderer import Renderer
+from tiling.values import LonLat, Pose, TileGeometry
+
+PLACE = LonLat(7.4246, 43.7384)
+NARROW, BOTH = TileGeometry(), TileGeometry(wider_m=(400.0,))
+
+
+def model_of(folder: Path, geometry: TileGeometry, fingerprint: str | None = None) -> Path:
+    torch.manual_seed(0)
+    catalogue = load_catalogue()
+    config = ModelConfig(
+        name=folder.name, encoder="vit", options={"dim": 8}, channels=catalogue.channels_of(geometry),
+        geometry=geometry, fingerprint=fingerprint or catalogue.fingerprint(geometry),
+    )  # fmt: skip
+    save_model(folder, build("vit", geometry.scales, dim=8), config)
+    return folder
+
+
+@pytest.fixture
+def expected(monaco, tmp_path):
+    """Where a model of two radii is, and the vector of a place."""
+    folder = model_of(tmp_path / "both", BOTH)
+    encoder = LocationEncoder.load(folder, device="cpu")
+    vector = encoder.encode(Renderer(monaco, BOTH).tile(Pose(PLACE.lat, PLACE.lon)).pixels)
+    assert vector.shape == (16,)
+    return folder, vector
+
+
+def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
+    folder, vector = expected
+    vectors = embed(
+        str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
+    )
+    np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, processes):
+    folder, vector = expected
+    settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
+    with Engine.open(settings) as engine:
+        np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
+        assert engine.dim == 16
+        assert engine.tile(Pose(PLACE.lat, PLACE.lon)).png()
+        found, shares = engine.compare(PLACE, LonLat(7.4213, 43.7347))
+        assert found.effect.shape == (24,)
+        assert shares.shape == (2, 24)
+
+
+def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(monaco_store, tmp_path):
+    narrow = load_catalogue().fingerprint(NARROW)
+    encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
+    with pytest.raises(FingerprintError, match="wrong"):
+        embed(str(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+    with pytest.raises(FingerprintError, match="wrong"):
+        Engine.open(EngineSettings(str(monaco_store), tmp_path / "wrong"))
+
+
+def test_models_of_several_radii_are_evaluated_side_by_side(
+    monaco, monaco_store, tmp_path, expected
+):
+    folder, _ = expected
+    models = {"narrow": model_of(tmp_path / "narrow", NARROW), "both": folder}
+    encoders = {name: LocationEncoder.load(path) for name, path in models.items()}
+    lat, lon = np.full(3, PLACE.lat), PLACE.lon + np.arange(3) * 1e-3
+    task = Task(
+        "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
+    )
+    (found,) = encode_tasks(str(monaco_store), [task], encoders)
+    tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
+    tile[[4, 16]] = 0  # in both scales
+    np.testing.assert_allclose(
+        found["both"][0], encoders["both"].encode(tile), rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["narrow"][0], encoders["narrow"].encode(tile[:12]), rtol=1e-4, atol=1e-5
+    )
+    assert found["channel means"].shape == (3, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--encoder", "mamba"), "'mamba' is not one of 'densenet', 'inception'"),
+        (
+            ("--encoder", "resnet", "--option", "growth=3"),
+            "has no option 'growth': its options are dim=16, norm",
+        ),
+        (("--encoder", "vit", "--option", "positions=none"), "positions='none'"),
+        (("--option", "norm"), "'norm' is not NAME=VALUE"),
+        (("--dim", "0"), "--dim"),
+        (("--head", "cells"), "'cells' is not 'geocell'"),
+    ],
+)
+def test_wrong_options_of_training_are_told_before_anything_is_read(tmp_path, arguments, message):
+    base = ["train", "--tiles", str(tmp_path / "no-tiles"), "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, [*base, *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr

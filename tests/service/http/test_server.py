@@ -1,0 +1,225 @@
+"""A real `loc2vec serve`: stops, several processes, slow clients, floods."""
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from loc2vec.embed.files import Vectors
+from service.settings import Settings
+from tests.service.http.test_app import MONACO
+
+BEGUN = (b"GET /em", b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+SERVE = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
+
+
+@contextlib.contextmanager
+def running(settings: Settings, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process and its URL; its standard error goes to a pipe."""
+    things = ("--store", settings.store, "--model", settings.model, "--index", str(settings.index))
+    told = {f"LOC2VEC_{name.upper()}": value for name, value in environment.items()}
+    with subprocess.Popen(
+        [*SERVE, *things],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | told,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("Ready: ")
+            yield process, line.removeprefix("Ready: ").strip()
+        finally:
+            process.kill()
+
+
+def locations(vectors: Vectors, shift: float) -> list[dict[str, float]]:
+    """Places near those of the index, so that each has to be drawn."""
+    return [
+        {"lat": lat + shift, "lon": lon}
+        for lat, lon in zip(vectors.lat.tolist(), vectors.lon.tolist(), strict=True)
+    ]
+
+
+def wait_until_begun(url: str) -> None:
+    """Wait until the service is at work on a question, however long a busy machine takes to send it."""
+    end = time.monotonic() + 60
+    while re.search(
+        r"^loc2vec_queued_places 0\.0$", httpx2.get(f"{url}/metrics", timeout=60).text, re.MULTILINE
+    ):
+        assert time.monotonic() < end, "nothing was asked"
+        time.sleep(0.02)
+
+
+def test_a_stop_waits_for_answers_that_were_begun(settings: Settings, vectors: Vectors) -> None:
+    with running(settings, render_processes="1", log_format="json", drain_s="60") as (process, url):
+        asked = {"locations": locations(vectors, 1e-5)}
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(httpx2.post, f"{url}/embed", json=asked, timeout=60)
+            wait_until_begun(url)
+            process.send_signal(signal.SIGTERM)
+            assert answer.result().status_code == 200
+            _, log = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    lines = [json.loads(line) for line in log.splitlines()]
+    (asked_line,) = [
+        line for line in lines if line["logger"] == "service.access" and line["path"] != "/metrics"
+    ]
+    assert (asked_line["path"], asked_line["method"]) == ("/embed", "POST")
+    assert len(asked_line["request_id"]) == 32
+
+
+def test_a_stop_does_not_wait_for_ever(settings: Settings, vectors: Vectors) -> None:
+    with running(settings, render_processes="1", drain_s="0") as (process, url):
+        many = [place for n in range(15) for place in locations(vectors, 1e-6 * (n + 1))][:1000]
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(httpx2.post, f"{url}/embed", json={"locations": many}, timeout=60)
+            wait_until_begun(url)
+            process.send_signal(signal.SIGTERM)
+            assert answer.result().status_code == 503
+            process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_several_processes_answer_as_one(settings: Settings) -> None:
+    with (
+        running(settings, workers="2", render_processes="0") as (process, url),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = list(pool.map(lambda _: httpx2.get(f"{url}/embed", params=MONACO), range(12)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.json()["index"] for answer in answers}) == 1
+        figures = [httpx2.get(f"{url}/metrics").text for _ in range(4)]
+        assert all(
+            'loc2vec_requests_total{method="GET",route="/embed",status="200"} 12.0' in text
+            for text in figures
+        )
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+
+
+@pytest.fixture(scope="module")
+def small(settings: Settings) -> Iterator[str]:
+    """The URL of a service with a short queue."""
+    with running(settings, queue_places="8", cache_s="0", timeout_s="5", render_processes="1") as (
+        process,
+        url,
+    ):
+        drain = threading.Thread(target=process.communicate)
+        drain.start()
+        yield url
+        process.kill()
+        drain.join()
+
+
+def rate(url: str, seconds: float) -> float:
+    """Return how many questions a second one client gets answered."""
+    with httpx2.Client() as client:
+        start, count = time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            assert client.get(f"{url}/healthz").status_code == 200
+            count += 1
+    return count / seconds
+
+
+@pytest.mark.parametrize(
+    ("slow", "seconds"), [(200, 0.3), pytest.param(1000, 5.0, marks=pytest.mark.soak)]
+)
+def test_slow_connections_are_nobodys_burden(small: str, slow: int, seconds: float) -> None:
+    address = (urlsplit(small).hostname, urlsplit(small).port)
+    alone = statistics.median(rate(small, seconds) for _ in range(3))
+    with contextlib.ExitStack() as stack:
+        for begun in itertools.islice(itertools.cycle(BEGUN), slow):
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(begun)
+        beside = statistics.median(rate(small, seconds) for _ in range(3))
+    assert beside > (0.9 if slow == 1000 else 0.2) * alone  # the short measurement is a rough one
+
+
+def health_of(url: str, seconds: float) -> list[float]:
+    """Return how long /healthz took to answer, each time; to be run in a process of its own."""
+    taken, end = [], time.monotonic() + seconds
+    with httpx2.Client(timeout=30) as client:
+        while time.monotonic() < end:
+            start = time.perf_counter()
+            assert client.get(f"{url}/healthz").status_code == 200
+            taken.append(time.perf_counter() - start)
+            time.sleep(0.05)
+    return taken
+
+
+@pytest.mark.parametrize("seconds", [1.5, pytest.param(60.0, marks=pytest.mark.soak)])
+def test_a_flood_is_refused_quickly_and_passes(
+    small: str, vectors: Vectors, seconds: float
+) -> None:
+    places = itertools.cycle([place for n in range(40) for place in locations(vectors, 1e-6 * n)])
+    crowd = 60
+
+    def ask(client: httpx2.Client, answers: list[int]) -> None:
+        answers.append(client.get(f"{small}/embed", params=next(places)).status_code)
+
+    def flood(a_second: float, answers: list[int]) -> None:
+        """Ask at a rate, also when the answers do not keep up with it."""
+        begin = time.monotonic()
+        with httpx2.Client(timeout=30) as client:
+            for number in itertools.count(1):
+                ask(client, answers)
+                now = time.monotonic() - begin
+                if now > seconds:
+                    return
+                time.sleep(max(0.0, number / a_second - now))
+
+    with httpx2.Client(timeout=30) as client:
+        alone: list[int] = []
+        end = time.monotonic() + min(3.0, seconds)
+        while time.monotonic() < end:
+            ask(client, alone)
+    capacity = len(alone) / min(3.0, seconds)
+    answers: list[int] = []
+    with ProcessPoolExecutor(1, get_context("spawn")) as beside, ThreadPoolExecutor(crowd) as pool:
+        watching = beside.submit(health_of, small, seconds)
+        for flooding in [pool.submit(flood, 10 * capacity / crowd, answers) for _ in range(crowd)]:
+            flooding.result()
+        health = watching.result()
+    statuses = collections.Counter(answers)
+    assert set(statuses) <= {200, 404, 503}
+    assert statuses[200] > 0
+    if seconds == 60.0:
+        # To be seen with -rP.
+        rate = f"{capacity:.0f} a second alone, then {len(answers) / seconds:.0f} with {dict(statuses)}"
+        print(f"{rate}; /healthz {1000 * statistics.median(health):.0f} ms")
+        assert statuses[503] > 0
+        assert statistics.median(health) < 0.1
+        time.sleep(5)
+    assert httpx2.get(f"{small}/embed", params=MONACO).status_code == 200  # it is over
+
+
+def test_a_damaged_index_is_refused_at_the_start(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text("{")
+    things = ("--store", settings.store, "--model", settings.model, "--index", str(tmp_path))
+    done = subprocess.run(
+        [*SERVE, "--workers", "2", *things], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "not an index folder" in done.stderr
