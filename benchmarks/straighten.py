@@ -31,10 +31,11 @@ from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
 from loc2vec.model.folder import load_model
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import replacing
 from tiling.render.renderer import Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, LonLat, Pose, composite
 
 FITTED, OTHERS = 32, 16  # places
@@ -172,7 +173,9 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
 
 
 @click.command()
-@click.option("--store", required=True, help="Feature store that the tiles are drawn from.")
+@click.option(
+    "--store", type=StoreType(), required=True, help="Feature store that the tiles are drawn from."
+)
 @click.option(
     "--tiles",
     type=click.Path(path_type=Path),
@@ -189,7 +192,7 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
 @click.option("--steps", default=800, show_default=True, help="Of fitting.")
 @click.option("--out", type=click.Path(path_type=Path), help="PNG to write.")
 def main(
-    store: str,
+    store: Store,
     tiles: Path,
     model: Path | None,
     turn: float,
@@ -204,7 +207,7 @@ def main(
     places = [
         LonLat(lon, lat) for lon, lat in zip(dataset.lon[chosen], dataset.lat[chosen], strict=True)
     ]
-    views = Views.draw(Renderer(open_source(store)), places, turn, shift)
+    views = Views.draw(Renderer(store.open()), places, turn, shift)
     network = cast(SpatialTransformer, build("stn"))
     table = [["", "turn, degrees", "middle, m"]]
 

@@ -18,7 +18,7 @@ from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
 from tiling.osm.extract import read_objects
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import LonLat
 
 
@@ -44,7 +44,7 @@ def test_one_command_from_extract_to_table(monaco_pbf, monaco_store, model_folde
         "--workers",
         0,
     )
-    run_job(TileJob([str(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
     result = run(
         monaco_pbf,
         "--model",
@@ -93,9 +93,9 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     from tiling.render.thread import draw
 
     names = ("land use", "building levels")
-    tasks = [make_task(name, towns, covered_by(str(monaco_store)), 20) for name in names]
-    found = encode_tasks(str(monaco_store), tasks, {"model": encoder}, workers=0)
-    with open_source(monaco_store) as source:
+    tasks = [make_task(name, towns, covered_by(Store.at(monaco_store)), 20) for name in names]
+    found = encode_tasks(Store.at(monaco_store), tasks, {"model": encoder}, workers=0)
+    with Store.at(monaco_store).open() as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
             tile = draw(Renderer(source), [LonLat(task.lon[row], task.lat[row])])
@@ -110,8 +110,8 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
 
 
 def test_only_whole_tiles_are_taken(monaco_store):
-    covered = covered_by(str(monaco_store))
-    with open_source(monaco_store) as source:
+    covered = covered_by(Store.at(monaco_store))
+    with Store.at(monaco_store).open() as source:
         _, south, east, north = source.bounds
     middle = (south + north) / 2
     assert covered(np.array([7.4246, 2.0, east]), np.array([43.7384, 48.0, middle])).tolist() == [

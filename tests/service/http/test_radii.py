@@ -18,6 +18,7 @@ from service.engine.engine import Engine, EngineSettings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -48,7 +49,7 @@ def expected(monaco, tmp_path):
 def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
     folder, vector = expected
     vectors = embed(
-        str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
+        Store.at(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
     )
     np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +57,7 @@ def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
 @pytest.mark.parametrize("processes", [0, 1])
 def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, processes):
     folder, vector = expected
-    settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
+    settings = EngineSettings(Store.at(monaco_store), folder, render_processes=processes)
     with Engine.open(settings) as engine:
         np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
         assert engine.dim == 16
@@ -70,9 +71,9 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(monaco_store, tm
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
-        embed(str(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+        embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
-        Engine.open(EngineSettings(str(monaco_store), tmp_path / "wrong"))
+        Engine.open(EngineSettings(Store.at(monaco_store), tmp_path / "wrong"))
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
@@ -85,7 +86,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(str(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], encoders)
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(
