@@ -17,7 +17,7 @@ from service.cli.main import main
 from tests.postgres import PASSWORD, Server
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.errors import (
     ExtractError,
     FingerprintError,
@@ -86,7 +86,7 @@ def test_both_stores_give_the_same_tiles(
     Store.at(file).import_extracts([extract], load_catalogue())
     Store.at(server.url(database)).import_extracts([extract], load_catalogue())
     with Store.at(file).open() as ours, Store.at(server.url(database)).open() as theirs:
-        drawn = draw_places([ours], N_PLACES, TileJob(()).margin_m, seed=0)
+        drawn = sample_places([ours], N_PLACES, TileJob(()).margin_m, seed=0)
         places = [LonLat(*p) for p in zip(drawn.lon.tolist(), drawn.lat.tolist(), strict=True)]
         a, b = (
             np.concatenate(
