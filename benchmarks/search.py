@@ -134,7 +134,7 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
     graph = isinstance(index._faiss, faiss.IndexHNSW)
     rows = measure(Search(index, {}), vectors.embedding, queries)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    facts = {
+    facts: dict[str, Any] = {
         "vectors": count,
         "graph": graph,
         "opened" if known else "built": round(built, 1),

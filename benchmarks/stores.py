@@ -43,7 +43,7 @@ def stat(pid: int) -> list[str]:
 def below(roots: set[int]) -> list[int]:
     """Return the processes `roots` and all that they started."""
     parents = {
-        int(folder.name): int((stat(int(folder.name)) or ["", 0])[1])
+        int(folder.name): int((stat(int(folder.name)) or ["", "0"])[1])
         for folder in Path("/proc").glob("[0-9]*")
     }
     found = set(roots)

@@ -140,9 +140,13 @@ def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
     turned = views.turned[:SHOWN_PLACES, SEEN : SEEN + SHOWN_VIEWS]
     with torch.inference_mode():
         read = [(network.transform(each.float() / 255) * 255).round().byte() for each in turned]
-    shown = {"upright": views.upright[:SHOWN_PLACES], "turned": turned, "read": torch.stack(read)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: tiles.numpy() for name, tiles in shown.items()})
+    np.savez_compressed(
+        path,
+        upright=views.upright[:SHOWN_PLACES].numpy(),
+        turned=turned.numpy(),
+        read=torch.stack(read).numpy(),
+    )
 
 
 @click.command()

@@ -96,7 +96,7 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
 def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
     """Return (id, lon, lat) of the nodes of a way, each once."""
     for way in osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations():
-        if way.is_way() and way.id == way_id:
+        if isinstance(way, osmium.osm.Way) and way.id == way_id:
             return [(n.ref, n.lon, n.lat) for n in list(way.nodes)[:-1]]
     raise AssertionError(way_id)
 

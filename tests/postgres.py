@@ -6,9 +6,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 ROLES = Path(__file__).parent.parent / "tiling" / "store" / "roles.sql"
 PACKAGES = "postgresql-postgis osm2pgsql"
@@ -30,7 +29,14 @@ def find_programs() -> Path | None:
     return found[0] if found and shutil.which("osm2pgsql") else None
 
 
-def _account() -> Mapping[str, int]:
+class Account(TypedDict, total=False):
+    """Who a program runs as, as `subprocess` takes it."""
+
+    user: int
+    group: int
+
+
+def _account() -> Account:
     """Return who runs the server: whoever runs the tests, and an unprivileged account when that is root."""
     if os.geteuid() != 0:
         return {}

@@ -13,6 +13,7 @@ painted.
 """
 
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -82,7 +83,7 @@ def network() -> nn.Module:
     model = nn.Sequential(
         *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, DIM)
     )
-    return model.to(memory_format=torch.channels_last)
+    return cast(nn.Module, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 @click.group()
