@@ -53,7 +53,7 @@ from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.losses import LOSSES
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
@@ -174,7 +174,7 @@ class Probes:
 
 def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(
-        list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
+        list(render_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
     )
     for tile in tiles:
         empty_channels(tile, task.blank)

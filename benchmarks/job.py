@@ -24,7 +24,7 @@ import click
 
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
-from tiling.dataset.places import CELL_M, Pool
+from tiling.dataset.places import CELL_M, Candidates
 from tiling.store.registry import open_source
 
 PRINTED = 25  # points of the curve
@@ -104,8 +104,8 @@ def draw(stores: tuple[str, ...]) -> None:
     cells = features = 0
     for store in stores:
         with open_source(store) as source:
-            pool = Pool(source, job.margin_m)
-            cells, features = cells + pool.built_cells, features + len(source.outline().id)
+            candidates = Candidates(source, job.margin_m)
+            cells, features = cells + candidates.built_cells, features + len(source.outline().id)
     cpu_s = time.process_time() - start
     print(
         f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2"

@@ -28,7 +28,7 @@ from loc2vec.model.compute import keep_freed_memory, mixed_precision
 from loc2vec.model.dataset import Pixels
 from loc2vec.train.batches import batch_indices
 from tiling.dataset.dataset import TileDataset
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.values import composite
 
 DIM = 16
@@ -152,7 +152,7 @@ def embed(weights: Path, store: str, report: Path, out: Path) -> None:
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
-            for drawn in tqdm(draw_all(store, places, workers=0), unit=" chunks"):
+            for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
                 found.append(
                     model(pictures(drawn).contiguous(memory_format=torch.channels_last)).numpy()

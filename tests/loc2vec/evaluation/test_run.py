@@ -93,7 +93,6 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
 ) -> None:
     from loc2vec.evaluation.baselines import channel_means
     from tiling.render.renderer import Renderer
-    from tiling.render.thread import draw
 
     names = ("land use", "building levels")
     tasks = [make_task(name, towns, covered_by(str(monaco_store)), 20) for name in names]
@@ -101,7 +100,7 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     with open_source(monaco_store) as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
-            tile = draw(Renderer(source), [LonLat(task.lon[row], task.lat[row])])
+            tile = Renderer(source).north_up([LonLat(task.lon[row], task.lat[row])])
             tile[:, list(task.blank)] = 0
             np.testing.assert_allclose(
                 vectors["channel means"][row], channel_means(tile)[0], rtol=1e-6
