@@ -1,4 +1,4 @@
-"""What a training step of one dense block keeps for its backward pass, plain and memory-efficient, by depth.
+"""The memory that a training step of one dense block takes, by depth, plain and efficient.
 
     python benchmarks/densenet_memory.py [--tiles 4]
 
@@ -56,9 +56,8 @@ def main(tiles: int, device: str, one: tuple[int, Memory] | None) -> None:
     if one is not None:
         print(measure(*one, tiles, pick_device(device)))
         return
-    print(
-        "| layers | plain, MB | efficient, MB | plain, a layer to the first | efficient, a layer to the first |"
-    )
+    head = ("plain, MB", "efficient, MB", "plain, a layer to the first")
+    print("| layers |", " | ".join(head), "| efficient, a layer to the first |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     first: dict[str, float] = {}
     for depth in DEPTHS:

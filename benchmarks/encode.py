@@ -40,7 +40,7 @@ def encode(network: nn.Module, tiles: Tensor, bfloat16: bool, at_once: int) -> t
 
 
 def blocks(n: int) -> Tensor:
-    """Return tiles whose channels hold blocks here and there, as real ones do: uint8 [n, 12, 128, 128]."""
+    """Return tiles uint8 [n, 12, 128, 128] whose channels hold blocks here and there."""
     drawn = (torch.rand(n, 12, 8, 8) < 0.3).to(torch.uint8) * 255
     return drawn.repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)
 

@@ -46,7 +46,7 @@ SHOWN_PLACES, SHOWN_VIEWS = 3, 5  # written for docs/make/stn_picture.py
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128], and how these lie.
+    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128].
 
     `pose` float64 [P, V, 3]: the map is turned counter-clockwise by degrees, then shifted by metres
     east and north.
@@ -75,12 +75,15 @@ class Views:
 
 
 def coarse(tiles: Tensor) -> Tensor:
-    """Return tiles uint8 [..., 12, 128, 128] as the localisation network sees them: float32 [..., 12, 32, 32]."""
+    """Return tiles uint8 [..., 12, 128, 128] at a quarter of their size: float32 [..., 12, 32, 32].
+
+    This is what the localisation network sees.
+    """
     return torch.stack([F.avg_pool2d(each.float() / 255, COARSE) for each in tiles])
 
 
 def fit(network: SpatialTransformer, views: Views, steps: int) -> None:
-    """Let the transformer turn the first `SEEN` views of `FITTED` places so that they look like the upright tile.
+    """Fit the transformer to turn the first `SEEN` views of `FITTED` places upright.
 
     The pictures are compared at two sizes, 32 and 8 pixels a side: the smaller one sees what is far
     off.
@@ -133,7 +136,7 @@ def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, f
 
 
 def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
-    """Write some views as an npz: `upright` [P, 12, H, W], `turned` and `read` [P, V, 12, H, W], uint8.
+    """Write some views as npz, uint8: `upright` [P, 12, H, W], `turned`, `read` [P, V, 12, H, W].
 
     The transformer was not fitted on these views; `read` is what it makes of `turned`.
     """
