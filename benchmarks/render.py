@@ -30,6 +30,7 @@ from tiling.values import TILE_RADIUS_M, TILE_SIZE, LonLat, Pose
 
 PX_PER_M = TILE_SIZE / (2 * TILE_RADIUS_M)
 TURN = f"rotate(@turn,{TILE_SIZE / 2},{TILE_SIZE / 2})"
+QUERY = "SELECT geom, width_m FROM features WHERE channel = {channel}"
 STYLE = f"""
 <Map srs="epsg:4326" background-color="black" buffer-size="{{buffer}}">
   <Style name="channel">
@@ -54,12 +55,10 @@ STYLE = f"""
     <Datasource>
       <Parameter name="type">ogr</Parameter>
       <Parameter name="file">{{store}}</Parameter>
-      <Parameter name="layer_by_sql">
-        SELECT geom, width_m FROM features WHERE channel = {{channel}}
-      </Parameter>
+      <Parameter name="layer_by_sql">{QUERY}</Parameter>
     </Datasource>
   </Layer>
-</Map>"""  # noqa: S608 - an int
+</Map>"""
 GRID_STEPS_M = (100, 50, 25)
 GRID_RADIUS_M = 1000.0
 Draw = Callable[[int], int]  # draws number n, returns how many tiles that was

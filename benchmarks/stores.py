@@ -1,8 +1,8 @@
 """PostGIS beside GeoPackage: the cost of an import, of a query, and of rendering tiles.
 
 Peak memory is that of the import, of all that it starts and of the database server (each page
-once), seen every 0.1 s; CPU seconds are those of the rendering process and of the server. The server
-must run on this machine.
+once), read every 0.1 s. CPU seconds are those of the rendering process and of the server. The
+server must run on this machine.
 
     python benchmarks/stores.py --database postgresql://loc2vec@localhost/bench REGION.osm.pbf
     [MORE.osm.pbf ...]
