@@ -1,4 +1,4 @@
-"""What naming the cell of a place has to beat: the most frequent cells, and the mean cover of the channels.
+"""What the geocell head has to beat: the most frequent cells, and the channel means.
 
     python benchmarks/geocell.py --tiles DIR --validation DIR [--model RUN/best]
 

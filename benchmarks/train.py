@@ -58,7 +58,7 @@ def stepper(
 ) -> Callable[[], None]:
     """Return a function that takes one training step and waits for its end."""
     torch.manual_seed(0)
-    network = build("loc2vec").to(device, memory_format=layout)
+    network = build("loc2vec").to(device, memory_format=layout)  # type: ignore[call-overload]
     forward = network if compiled is None else torch.compile(network, mode=compiled)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     tiles = torch.randint(
@@ -72,7 +72,7 @@ def stepper(
             vectors = forward(tiles)
         loss = soft_pn(pairs_of(vectors.unflatten(0, (places, 1 + pairs)), overlapping))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
@@ -122,7 +122,7 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     keep_freed_memory(device)
     config = TrainConfig(places=places, pairs=pairs)
     batches, pinned = Batches(TileDataset.open(folder), 0, places, pairs), device.type == "cuda"
-    network = build("loc2vec").to(device, memory_format=torch.channels_last)
+    network = build("loc2vec").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     random = torch.randint(
         0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device

@@ -1,4 +1,6 @@
-"""A peer: one colour picture of the map, a ResNet-18 and the triplet margin loss, as other open re-implementations do.
+"""A peer: a colour picture of the map, a ResNet-18 and the triplet margin loss.
+
+Other open re-implementations do this.
 
     python docs/make/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
     python docs/make/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
@@ -13,6 +15,7 @@ painted.
 """
 
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -43,7 +46,10 @@ def pictures(tiles: Pixels) -> Tensor:
 
 
 class Basic(nn.Module):
-    """A basic block: two 3x3 convolutions beside the identity, or beside a 1x1 convolution where the shape changes."""
+    """A basic block: two 3x3 convolutions beside the identity.
+
+    A 1x1 convolution takes its place where the shape changes.
+    """
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -82,7 +88,7 @@ def network() -> nn.Module:
     model = nn.Sequential(
         *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, DIM)
     )
-    return model.to(memory_format=torch.channels_last)
+    return cast(nn.Module, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 @click.group()

@@ -34,7 +34,8 @@ def test_a_channel_that_brings_two_places_together_is_found(tile: NDArray[np.uin
     def mixed(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return channel 3 divided by 1 + 9 times channel 5: where 5 is full, what 3 says hardly counts."""
         cover = tiles.mean((2, 3), dtype=np.float32) / 255
-        return cover[:, 3:4] / (1 + 9 * cover[:, 5:6])
+        vectors: NDArray[np.float32] = cover[:, 3:4] / (1 + 9 * cover[:, 5:6])
+        return vectors
 
     other = tile.copy()
     other[3] = 0

@@ -46,7 +46,7 @@ def test_each_scale_is_read_by_the_same_encoder(n: int) -> None:
     tiles = random_tiles(n)
     with torch.no_grad():
         vectors = network(tiles)
-        each = [network.encoder(scale) for scale in tiles.split(12, dim=1)]
+        each = [network.get_submodule("encoder")(scale) for scale in tiles.split(12, dim=1)]
     torch.testing.assert_close(vectors, torch.cat(each, 1))
     assert vectors.shape == (n, 10)
     alone = build("loc2vec", dim=5)

@@ -28,7 +28,8 @@ class Double(nn.Module):
         self.double()
 
     def forward(self, tiles: Tensor) -> Tensor:
-        return self.layers(tiles.double() / 255)
+        vectors: Tensor = self.layers(tiles.double() / 255)
+        return vectors
 
 
 def run(

@@ -56,7 +56,7 @@ def curves(out: Path) -> list[list[float]]:
 
 
 def by_two(out: Path, *arguments: str) -> None:
-    command = [*TORCHRUN, SCRIPT, out, *arguments]
+    command = [*TORCHRUN, str(SCRIPT), str(out), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
 

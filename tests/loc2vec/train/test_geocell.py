@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import nn
 
 from loc2vec.errors import ModelError, RunError
 from loc2vec.model.folder import load_model
@@ -81,6 +82,7 @@ def test_measures_of_a_head_that_knows(make_dataset: type[MemoryDataset]) -> Non
     labels = torch.from_numpy(head.cells.labels(dataset.lat, dataset.lon))
     with torch.no_grad():
         for level, own in zip(head.levels, labels.T, strict=True):
+            assert isinstance(level, nn.Linear)
             level.bias.zero_()
             level.weight.zero_()
             level.weight[own, torch.arange(8)] = 20.0
@@ -123,9 +125,11 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
     own = torch.from_numpy(head.cells.labels(first.lat, first.lon)[0])
     with torch.no_grad():
         for level in (country, town, cell):
+            assert isinstance(level, nn.Linear)
             level.weight.zero_()
             level.bias.zero_()
-        country.bias[own[0]], cell.bias[own[2]] = 9.0, -1.0
+        country.get_parameter("bias")[own[0]] = 9.0
+        cell.get_parameter("bias")[own[2]] = -1.0
     assert GeoCells(head, first)(say_nothing)["top-1 cell"] == 1
     scores = GeoCells(head, three)(say_nothing)
     assert scores["top-5 cell"] == scores["top-5 town"] == scores["top-5 country"] == 2 / 3
@@ -191,7 +195,7 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
         load_file(checkpoints(tmp_path / "run")[-1] / "model.safetensors"),
     )
     assert head.cells == cells_of(data)
-    assert torch.equal(head.levels[2].weight, saved["head.levels.2.weight"])
+    assert torch.equal(head.get_parameter("levels.2.weight"), saved["head.levels.2.weight"])
     train(replace(SMALL, head=None), data, tmp_path / "plain", data, device="cpu")
     with pytest.raises(ModelError, match="trained without --head geocell"):
         load_head(tmp_path / "plain" / "best")

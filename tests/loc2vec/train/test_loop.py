@@ -168,7 +168,7 @@ def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDa
 
 def test_loss_of_one_batch_falls(make_dataset: type[MemoryDataset]) -> None:
     torch.manual_seed(0)
-    network = build("loc2vec").to(memory_format=torch.channels_last)
+    network = build("loc2vec").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     config = replace(SMALL, steps=100, warm_up=1)
     batch = Batches(make_dataset(), 0, places=3, pairs=1).batch(0)
@@ -186,10 +186,9 @@ def poisoned_at(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
         def forward(self, tiles: Tensor) -> Tensor:
             values = tiles.float()
             if self.training:
-                self.register_buffer(
-                    "calls", getattr(self, "calls", torch.tensor(-1)) + 1, persistent=False
-                )
-                values = torch.where(torch.isin(self.calls, torch.tensor(steps)), math.nan, values)
+                calls: Tensor = getattr(self, "calls", torch.tensor(-1)) + 1
+                self.register_buffer("calls", calls, persistent=False)
+                values = torch.where(torch.isin(calls, torch.tensor(steps)), math.nan, values)
             return super().forward(values)
 
     monkeypatch.setitem(ENCODERS, "tiny", Family(Options, Poisoned))
@@ -218,7 +217,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     batches = Batches(make_dataset(), 0, 4, 2)
     train_step(network, optimizer, batches.batch(0), SMALL, 0, World())
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    hook = network.dense.bias.register_hook(lambda gradient: gradient * poison)
+    bias = network.get_parameter("dense.bias")
+    hook = bias.register_hook(lambda gradient: gradient * poison)
     metrics, _ = train_step(network, optimizer, batches.batch(1), SMALL, 1, World())
     assert metrics[0].isfinite()
     assert metrics[-1] == 0
@@ -229,7 +229,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     hook.remove()
     metrics, _ = train_step(network, optimizer, batches.batch(2), SMALL, 2, World())
     assert metrics[-1] == 1
-    assert not torch.equal(network.dense.bias, before["dense.bias"])
+    assert not torch.equal(bias, before["dense.bias"])
 
 
 def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
@@ -408,7 +408,8 @@ def test_the_other_loss_and_another_size_train(
 ) -> None:
     config = replace(SMALL, dim=4, loss="nce")
     assert train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu").finished
-    assert load_model(tmp_path / "run" / "best").network.dense.out_features == 4
+    network = load_model(tmp_path / "run" / "best").network
+    assert network.get_parameter("dense.weight").shape[0] == 4
 
 
 def test_a_run_starts_from_a_model(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
@@ -444,13 +445,15 @@ def test_a_model_of_another_size_or_other_tiles_starts_no_run(
 
 
 def test_bfloat16_steps_follow_float32_steps(make_dataset: type[MemoryDataset]) -> None:
-    if not mixed_precision(torch.device("cpu"))._enabled:
+    context = mixed_precision(torch.device("cpu"))
+    assert isinstance(context, torch.autocast)
+    if not context._enabled:
         pytest.skip("this CPU computes no bfloat16")
     batch = Batches(make_dataset(), 0, 4, 2).batch(0)
     losses = []
     for fast in (True, False):
         torch.manual_seed(0)
-        network = build("loc2vec").to(memory_format=torch.channels_last)
+        network = build("loc2vec").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("loc2vec.model.compute.bfloat16_is_fast", lambda device, fast=fast: fast)
@@ -469,7 +472,7 @@ def test_a_gpu_takes_the_same_steps_as_the_cpu(
     rows = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
-        network = build("loc2vec").to(device, memory_format=torch.channels_last)
+        network = build("loc2vec").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
         batches = Batches(make_dataset(), 0, 4, 2).prefetched(0, 3, pinned=device == "cuda")
         rows.append(

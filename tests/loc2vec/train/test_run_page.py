@@ -27,7 +27,8 @@ def test_the_hardest_triplets_are_those_nearest_to_another_place(
     make_dataset: type[MemoryDataset],
 ) -> None:
     data = make_dataset()
-    vectors = {}  # on a line: place 3 with its positive beyond place 5, all others far apart
+    # on a line: place 3 with its positive beyond place 5, all others far apart
+    vectors: dict[bytes, int] = {}
 
     def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.array([[vectors[tile.tobytes()]] for tile in tiles], np.float32)

@@ -149,7 +149,12 @@ def boxes_asked_for(source: FeatureSource, monkeypatch: pytest.MonkeyPatch) -> l
     """Return a list that grows with each query."""
     boxes: list[Box] = []
     query = source.features
-    monkeypatch.setattr(source, "features", lambda box: (boxes.append(box), query(box))[1])
+
+    def asked(box: Box) -> Features:
+        boxes.append(box)
+        return query(box)
+
+    monkeypatch.setattr(source, "features", asked)
     return boxes
 
 
