@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from loc2vec.train.losses import (
+from loc2vec.train.objectives.contrastive import (
     LOSSES,
     NCE_SHARPNESS,
     distance,
