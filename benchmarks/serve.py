@@ -34,10 +34,10 @@ from loc2vec.model.folder import DEFAULT_MODEL
 from service.http.server import bind, url_of
 from service.index.index import NeighborIndex
 from service.index.search import Filters, Search
+from tiling.cli.options import StoreType
 from tiling.geo.grid import grid
 from tiling.render.renderer import Renderer
-from tiling.render.thread import draw
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]
@@ -90,7 +90,7 @@ def hello() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
+def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
     """Run `loc2vec serve`, and yield its URL and process id."""
     command = [
         sys.executable,
@@ -100,7 +100,7 @@ def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
         "--port",
         "0",
         "--store",
-        store,
+        store.location,
         "--index",
         str(index),
     ]
@@ -114,12 +114,12 @@ def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
         process.terminate()
 
 
-def made_up(store: str, encoder: LocationEncoder, count: int) -> Vectors:
+def made_up(store: Store, encoder: LocationEncoder, count: int) -> Vectors:
     """Return `count` vectors: those of real places, each many times and a little moved."""
-    with open_source(store) as source:
+    with store.open() as source:
         lon, lat = grid(source.coverage, 200).T
         places = [LonLat(*row) for row in zip(lon.tolist(), lat.tolist(), strict=True)]
-        real = encoder.encode(draw(Renderer(source), places))
+        real = encoder.encode(Renderer(source).north_up(places))
     rng = np.random.default_rng(0)
     rows = rng.integers(len(real), size=count)
     embedding = real[rows] + rng.normal(0, 0.3, (count, real.shape[1])).astype(np.float32)
@@ -162,10 +162,10 @@ def row(
     }
 
 
-def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> dict[str, Any]:
+def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> dict[str, Any]:
     """Ask everything `count` times."""
     with (
-        open_source(store) as source,
+        store.open() as source,
         hello() as bare,
         serving(store, index) as (url, pid),
         httpx2.Client() as client,
@@ -192,10 +192,10 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
         inside, box = Filters(bounds), ",".join(map(str, bounds))
         known, query = {"lat": middle.y, "lon": middle.x}, client.get
         get("/embed", **known)
-        (vector,) = encoder.encode(draw(renderer, [spot]))
+        (vector,) = encoder.encode(renderer.north_up([spot]))
         times = in_turns(
             {
-                "called": lambda n: encoder.encode(draw(renderer, [place(n)])),
+                "called": lambda n: encoder.encode(renderer.north_up([place(n)])),
                 "search": lambda n: search.nearest(vector, 10, [spot]),
                 "boxed": lambda n: search.nearest(vector, 10, [spot], inside),
                 "bare": lambda n: query(bare),
@@ -225,7 +225,7 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
 
 
 @click.command()
-@click.option("--store", required=True)
+@click.option("--store", type=StoreType(), required=True)
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
 @click.option(
     "--index",
@@ -234,7 +234,7 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
 )
 @click.option("--requests", default=300, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def main(store: str, count: int, index: Path | None, requests: int, as_json: bool) -> None:
+def main(store: Store, count: int, index: Path | None, requests: int, as_json: bool) -> None:
     """Measure the service."""
     encoder = LocationEncoder.load(DEFAULT_MODEL)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:

@@ -21,7 +21,7 @@ from loc2vec.explore.space import Ground, Pixels, Space, Tell
 from service.errors import SearchIndexError
 from service.index.index import VECTORS, NeighborIndex
 from service.index.search import Filters, Neighbor, Search
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.files.atomic import write_json
 from tiling.files.geoparquet import write_points
 from tiling.geo.globe import on_the_globe
@@ -29,21 +29,21 @@ from tiling.osm.names import resolve
 from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_fingerprint, check_place
 
-TIMES = 8  # as many places are drawn as are wanted, so that small extracts have enough, too
+TIMES = 8  # as many places are sampled as are wanted, so that small extracts have enough, too
 PLACES = 2000
 STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
 
 
-def sample_places(
+def sample_evenly(
     source: FeatureSource, count: int, box: Box | None = None, seed: int = 0
 ) -> Places:
-    """Draw `count` places near buildings and ways, in equal parts of each extract in the store, as far as there are."""
-    drawn = draw_places([source], TIMES * count, TILE_RADIUS_M, seed)
-    lon_lat = np.stack([drawn.lon, drawn.lat], axis=1)
+    """Sample up to `count` places near buildings and ways, as many from each extract in the store."""
+    sampled = sample_places([source], TIMES * count, TILE_RADIUS_M, seed)
+    lon_lat = np.stack([sampled.lon, sampled.lat], axis=1)
     if box is not None:
         lon_lat = lon_lat[[box.contains(LonLat(*row)) for row in lon_lat.tolist()]]
     turn = np.full(len(lon_lat), len(lon_lat))
@@ -54,16 +54,16 @@ def sample_places(
 
 
 @contextlib.contextmanager
-def open_ground(store: str, model: str | Path) -> Iterator[Ground]:
+def open_ground(store: Store, model: str | Path) -> Iterator[Ground]:
     """Open a store and a model, to look at places one by one."""
     encoder = LocationEncoder.load(model)
-    with open_source(store) as source:
+    with store.open() as source:
         yield _ground(source, encoder)
 
 
 @contextlib.contextmanager
 def open_space(
-    store: str,
+    store: Store,
     model: str | Path,
     index: Path | None = None,
     places: int = PLACES,
@@ -81,10 +81,10 @@ def open_space(
     """
     with contextlib.ExitStack() as opened:
         encoder = LocationEncoder.load(model)
-        source = opened.enter_context(open_source(store))
+        source = opened.enter_context(store.open())
         if index is None:
             chosen = (
-                sample_places(source, places, box)
+                sample_evenly(source, places, box)
                 if metres is None
                 else places_of_grid(store, metres, box)
             )
@@ -205,8 +205,6 @@ class Gazetteer:
     @cached_property
     def _known(self) -> list[tuple[list[str], cKDTree, float]]:
         """Streets, and all that has a name, each with the distance within which it names a place."""
-        if not self._source.has_names:
-            return []
         every = self._source.names_in(Box(-180.0, -90.0, 180.0, 90.0))
         found = []
         for reach_m, names in (

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tiling.cli.options import without_passwords
+from tiling.cli.options import StoreType
 from tiling.cli.progress import Progress
 from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.values import TILE_RADIUS_M, TileGeometry
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
-    from tiling.dataset.executors import Engine
+    from tiling.dataset.executors import Executor
     from tiling.dataset.job import Done, TileSummary
+    from tiling.store.store import Store
 
 FILE = click.Path(path_type=Path)
 
@@ -62,7 +63,7 @@ class Radii(click.ParamType[tuple[float, ...]]):
     "--store",
     "stores",
     multiple=True,
-    callback=without_passwords,
+    type=StoreType(),
     help="Feature store; repeat for more.",
 )
 @click.option(
@@ -120,7 +121,7 @@ class Radii(click.ParamType[tuple[float, ...]]):
 @click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
-    stores: tuple[str, ...],
+    stores: "tuple[Store, ...]",
     out: str | None,
     preview: Path | None,
     locations: int | None,
@@ -147,7 +148,7 @@ def tile_command(
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
         loc2vec tile --out tiles --verify
     """
-    from tiling.dataset.job import Share, TileJob, draw_sheet, places_of, run_job
+    from tiling.dataset.job import Share, TileJob, places_of, render_sheet, run_job
 
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
@@ -171,17 +172,17 @@ def tile_command(
     )
     if preview is not None:
         places = places_of(job)
-        draw_sheet(job, places, preview)
+        render_sheet(job, places, preview)
         click.echo(f"{len(places)} places in {preview}")
     elif out is not None:
-        where = _engine(engine, ray_address, workers)
+        executor = _executor(engine, ray_address, workers)
         with Progress(1 + positives) as progress:
 
             def told(done: "Done", shards: int) -> None:
                 progress.update(done.places, done.made, shards)
 
             try:
-                summary = run_job(job, out, where, Share(*share), repair, told)
+                summary = run_job(job, out, executor, Share(*share), repair, told)
             except KeyboardInterrupt:
                 raise StoppedError(
                     f"stopped at {progress}: the same command goes on from there"
@@ -189,7 +190,7 @@ def tile_command(
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
 
 
-def _engine(name: str, ray_address: str | None, workers: int) -> "Engine":
+def _executor(name: str, ray_address: str | None, workers: int) -> "Executor":
     if name == "ray":
         from tiling.dataset.ray import RayCluster
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
@@ -18,6 +19,8 @@ from service.engine.engine import Engine, EngineSettings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -36,7 +39,7 @@ def model_of(folder: Path, geometry: TileGeometry, fingerprint: str | None = Non
 
 
 @pytest.fixture
-def expected(monaco, tmp_path):
+def expected(monaco: FeatureSource, tmp_path: Path) -> tuple[Path, NDArray[np.float32]]:
     """Where a model of two radii is, and the vector of a place."""
     folder = model_of(tmp_path / "both", BOTH)
     encoder = LocationEncoder.load(folder, device="cpu")
@@ -45,18 +48,22 @@ def expected(monaco, tmp_path):
     return folder, vector
 
 
-def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
+def test_embed_draws_the_radii_of_the_model(
+    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]]
+) -> None:
     folder, vector = expected
     vectors = embed(
-        str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
+        Store.at(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
     )
     np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, processes):
+def test_the_service_draws_the_radii_of_the_model(
+    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]], processes: int
+) -> None:
     folder, vector = expected
-    settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
+    settings = EngineSettings(Store.at(monaco_store), folder, render_processes=processes)
     with Engine.open(settings) as engine:
         np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
         assert engine.dim == 16
@@ -66,18 +73,23 @@ def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, proces
         assert shares.shape == (2, 24)
 
 
-def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(monaco_store, tmp_path):
+def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
+    monaco_store: Path, tmp_path: Path
+) -> None:
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
-        embed(str(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+        embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
-        Engine.open(EngineSettings(str(monaco_store), tmp_path / "wrong"))
+        Engine.open(EngineSettings(Store.at(monaco_store), tmp_path / "wrong"))
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
-    monaco, monaco_store, tmp_path, expected
-):
+    monaco: FeatureSource,
+    monaco_store: Path,
+    tmp_path: Path,
+    expected: tuple[Path, NDArray[np.float32]],
+) -> None:
     folder, _ = expected
     models = {"narrow": model_of(tmp_path / "narrow", NARROW), "both": folder}
     encoders = {name: LocationEncoder.load(path) for name, path in models.items()}
@@ -85,7 +97,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(str(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], encoders)
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(
@@ -111,7 +123,9 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
         (("--head", "cells"), "'cells' is not 'geocell'"),
     ],
 )
-def test_wrong_options_of_training_are_told_before_anything_is_read(tmp_path, arguments, message):
+def test_wrong_options_of_training_are_told_before_anything_is_read(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     base = ["train", "--tiles", str(tmp_path / "no-tiles"), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, [*base, *arguments])
     assert result.exit_code == 2

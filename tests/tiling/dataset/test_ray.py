@@ -20,11 +20,12 @@ from tiling.dataset.job import TileJob, run_job
 from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
 from tiling.files.folders import open_folder
+from tiling.store.store import Store
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=1, seed=5, locations=384)
+    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=384)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,15 @@ def command(job: TileJob, out: Path | str) -> list[str]:
         str(job.seed),
     )
     return tile(
-        "--store", job.stores[0], *options, "--engine", "ray", "--workers", "2", "--json", out=out
+        "--store",
+        job.stores[0].location,
+        *options,
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+        "--json",
+        out=out,
     )
 
 
@@ -158,10 +167,10 @@ def die(item: int) -> int:
 
 
 def test_work_that_kills_every_worker_ends_the_job(cluster: str) -> None:
-    engine = RayCluster(cluster, 0)
+    executor = RayCluster(cluster, 0)
     with pytest.raises(WorkerError, match="a worker process was killed 4 times over the same work"):
-        list(engine.run(die, [1]))
-    assert engine.retried == MAX_LOSSES
+        list(executor.run(die, [1]))
+    assert executor.retried == MAX_LOSSES
 
 
 def test_a_cluster_that_is_not_there_is_named(job: TileJob, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from loc2vec.train.objectives.objective import Objective, Outcome
 from loc2vec.train.objectives.registry import HEADS, objectives_of
 from loc2vec.train.run import Run, TrainConfig
 from loc2vec.train.runlog import read_log
+from tests.loc2vec.memory import MemoryDataset
 
 SMALL = TrainConfig(
     encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3, checkpoint_every=3,
@@ -35,7 +37,7 @@ class Latitude(Objective):
 
     def __init__(self, size: int, targets: Tensor) -> None:
         super().__init__()
-        self.read = nn.Sequential(nn.BatchNorm1d(size), nn.Linear(size, 1))
+        self.norm, self.dense = nn.BatchNorm1d(size), nn.Linear(size, 1)
         self.register_buffer("targets", targets, persistent=False)
 
     @classmethod
@@ -44,7 +46,7 @@ class Latitude(Objective):
         return cls(run.vector_size, (lat - lat.mean()) / lat.std())
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
-        found = self.read(vectors.flatten(0, 1)).view(vectors.shape[:2])  # [P, V]
+        found = self.dense(self.norm(vectors.flatten(0, 1))).view(vectors.shape[:2])  # [P, V]
         off = found - self.targets[batch.places, None]
         return Outcome(off.square().mean(), {"latitude_error": off.abs().mean()})
 
@@ -65,20 +67,22 @@ class Weight:
 
     def __call__(self, encode: Encode) -> dict[str, float]:
         self.calls += 1
-        return {"bias": self.objective.read[1].bias.item(), "evaluations": self.calls}
+        return {"bias": self.objective.dense.bias.item(), "evaluations": self.calls}
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch, tiny):
+def registered(monkeypatch: pytest.MonkeyPatch, tiny: str) -> None:
     monkeypatch.setitem(HEADS, "latitude", Latitude.of)
     monkeypatch.setattr("loc2vec.train.loop.LOG_EVERY", 2)
 
 
-def run(out: Path, make_dataset, **changes) -> Run:
+def run(out: Path, make_dataset: type[MemoryDataset], **changes: Any) -> Run:
     return Run(replace(SMALL, **changes), make_dataset(), out, make_dataset(seed=1))
 
 
-def test_it_trains_beside_the_contrastive_one(tmp_path, make_dataset):
+def test_it_trains_beside_the_contrastive_one(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     result = train(run(tmp_path / "run", make_dataset, steps=40, checkpoint_every=40), "cpu")
     log = [line for line in read_log(tmp_path / "run" / "log.jsonl") if "loss" in line]
     assert log[-1]["latitude_loss"] < 0.7 * log[0]["latitude_loss"]
@@ -90,12 +94,14 @@ def test_it_trains_beside_the_contrastive_one(tmp_path, make_dataset):
     assert result.score == "recall@1"  # the first objective has no evaluator of its own
 
 
-def test_its_parameters_learn_and_its_files_lie_beside_the_best_model(tmp_path, make_dataset):
+def test_its_parameters_learn_and_its_files_lie_beside_the_best_model(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(run(tmp_path / "run", make_dataset, loss="none"), "cpu")
     best = tmp_path / "run" / "best"
     saved, fresh = load_file(best / "latitude.safetensors"), Latitude(16, torch.zeros(8))
     fresh.load_state_dict(saved)
-    assert saved["read.1.weight"].std() > 0
+    assert saved["dense.weight"].std() > 0
     kept = load_file(checkpoints(tmp_path / "run")[-1] / "objectives.safetensors")
     assert kept.keys() == {f"latitude.{name}" for name in saved}
     # the last evaluation counts most: the best model is that of the last step
@@ -105,7 +111,9 @@ def test_its_parameters_learn_and_its_files_lie_beside_the_best_model(tmp_path, 
     assert load_model(best).network(torch.zeros(2, 12, 128, 128)).shape == (2, 16)
 
 
-def test_its_evaluator_judges_where_it_is_the_first(tmp_path, make_dataset):
+def test_its_evaluator_judges_where_it_is_the_first(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     result = train(run(tmp_path / "run", make_dataset, loss="none"), "cpu")
     assert (result.score, result.best, result.best_step) == ("evaluations", 3, 6)
     line = read_log(tmp_path / "run" / "log.jsonl")[0]
@@ -119,10 +127,12 @@ def lines_of(out: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key not in own} for line in lines]
 
 
-def test_a_resumed_run_equals_an_undisturbed_one(tmp_path, make_dataset, monkeypatch):
+def test_a_resumed_run_equals_an_undisturbed_one(
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured = Weight.__call__
 
-    def dying(self, encode):
+    def dying(self: Weight, encode: Encode) -> dict[str, float]:
         if self.calls == 2:  # at step 6, with step 3 saved
             raise KeyboardInterrupt
         return measured(self, encode)
@@ -142,7 +152,9 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path, make_dataset, monkeyp
     assert lines_of(tmp_path / "a" / "run") == lines_of(tmp_path / "b" / "run")
 
 
-def test_a_checkpoint_of_other_objectives_is_refused(tmp_path, make_dataset, monkeypatch):
+def test_a_checkpoint_of_other_objectives_is_refused(
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(run(tmp_path / "run", make_dataset, steps=2), "cpu")
     monkeypatch.setitem(HEADS, "latitude", lambda run: Latitude(4, torch.zeros(8)))
     with pytest.raises(RunError, match="is of another network"):
@@ -150,8 +162,8 @@ def test_a_checkpoint_of_other_objectives_is_refused(tmp_path, make_dataset, mon
 
 
 def test_a_step_that_is_not_finite_leaves_an_objective_as_it_was(
-    tmp_path, make_dataset, monkeypatch
-):
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Once(Latitude):
         """Not a number at the third step."""
 
@@ -168,8 +180,10 @@ def test_a_step_that_is_not_finite_leaves_an_objective_as_it_was(
     assert all(value.isfinite().all() for value in saved.values())
 
 
-def test_objectives_follow_the_configuration(tmp_path, make_dataset):
-    def names(**changes) -> list[str]:
+def test_objectives_follow_the_configuration(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
+    def names(**changes: Any) -> list[str]:
         return [each.name for each in objectives_of(run(tmp_path, make_dataset, **changes))]
 
     assert names(head=None) == ["contrastive"]
