@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from loc2vec.train.losses import (
+from loc2vec.train.objectives.contrastive import (
     LOSSES,
     NCE_SHARPNESS,
     Pairs,
