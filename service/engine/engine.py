@@ -29,8 +29,8 @@ from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
 from tiling.render.basemap import Theme
 from tiling.render.pictures import BaseTile, Picture, TileNumber
-from tiling.render.process import AT_ONCE, RenderProcess
-from tiling.render.thread import RenderThread
+from tiling.render.process import PLACES_PER_ORDER, RenderProcess
+from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.store.registry import content_hash, open_source, revision
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
@@ -78,7 +78,7 @@ class Engine:
         self._knowing = threading.Lock()
         self._precomputed = False  # whether the index holds what this store's places would give
         self._closing = False
-        self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
+        self._idle: LifoQueue[RemoteRenderer] = LifoQueue()
         with contextlib.ExitStack() as opened:
             expected = load_catalogue().fingerprint(encoder.geometry)
             check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
@@ -110,7 +110,7 @@ class Engine:
         """Return an engine like this over the store that has taken the place of this one's."""
         return type(self)(self._encoder, self._settings, self.index)
 
-    def _renderers(self) -> Sequence[RenderThread | RenderProcess]:
+    def _renderers(self) -> Sequence[RemoteRenderer]:
         location, geometry = self._settings.store, self._encoder.geometry
         count = self._settings.render_processes
         if not count:
@@ -255,9 +255,10 @@ class Engine:
 
     def _embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
         """Draw and encode places, a few at a time, on all that is idle."""
-        if len(places) <= AT_ONCE:
+        if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
-        parts = [places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)]
+        starts = range(0, len(places), PLACES_PER_ORDER)
+        parts = [places[start : start + PLACES_PER_ORDER] for start in starts]
         drawn = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
         return [vector for part in drawn for vector in part.result()]
 
@@ -309,7 +310,7 @@ class Engine:
         return drawn
 
     @contextlib.contextmanager
-    def _renderer(self) -> Iterator[RenderThread | RenderProcess]:
+    def _renderer(self) -> Iterator[RemoteRenderer]:
         renderer = self._idle.get()
         try:
             if self._closing:

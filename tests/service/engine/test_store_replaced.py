@@ -169,7 +169,7 @@ def test_a_bad_new_store_leaves_the_old_one(
             time.sleep(0.05)
 
 
-def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
+def test_a_render_process_that_is_started_again_does_not_render_another_map(
     settings: Settings, stores: tuple[Path, Path], some: Places
 ) -> None:
     served, other = stores
@@ -181,7 +181,7 @@ def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
         other.replace(served)
         assert (vectors_of(client, some, 2) == before).all()
         (renderer,) = client.app.state.engine._idle.queue  # type: ignore[attr-defined]
-        renderer._process.kill()
+        renderer._worker.process.kill()
         refused = client.post("/embed", json=asked(some, 2))
         check_problem(refused, 503)
         assert refused.json()["type"].endswith("store-replaced")

@@ -23,9 +23,10 @@ import pytest
 
 from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
 from tiling.dataset.dataset import TileDataset, shard_name
-from tiling.dataset.executors import MAX_LOSSES, Processes
+from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, Share, TileJob, run_job
 from tiling.errors import DatasetError, StoreError, WorkerError
+from tiling.render.pool import MAX_LOSSES
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
 
