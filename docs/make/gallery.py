@@ -26,7 +26,7 @@ from tiling.store.import_geopackage import import_extracts
 from tiling.store.registry import holds, open_source
 from tiling.values import ATTRIBUTION
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 SMALL = 6  # extracts, the smallest, whose ways are looked at
 PLACES_EACH = 600  # of the sample, of each extract

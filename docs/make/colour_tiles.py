@@ -1,7 +1,7 @@
 """A peer: one colour picture of the map, a ResNet-18 and the triplet margin loss, as other open re-implementations do.
 
-    python benchmarks/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
-    python benchmarks/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
+    python docs/make/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
+    python docs/make/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
     REPORT --out PEERS
 
 The picture is `tiling.values.composite`: the twelve channels painted over each other in the colours
