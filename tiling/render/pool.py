@@ -30,7 +30,7 @@ from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from tiling.errors import WorkerError
+from tiling.errors import Loc2VecError, WorkerError
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (
@@ -230,7 +230,9 @@ def _end_with_parent() -> None:
 def _answer(task: Callable[[T], R], item: T, shared: Any) -> "_Packed | Exception":
     try:
         return _pack(task(item), shared)
-    except Exception as error:  # raised again in the main process
+    except Loc2VecError as error:  # raised again in the main process
+        return error
+    except Exception as error:
         error.add_note(f"In the worker process:\n{traceback.format_exc()}")
         return error
 
