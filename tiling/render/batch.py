@@ -12,14 +12,14 @@ from tiling.render.pool import Pool
 from tiling.render.process import tile_bytes
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.render.thread import Tiles
-from tiling.store.registry import open_source, revision
+from tiling.store.store import Store
 from tiling.values import LonLat, TileGeometry
 
 CHUNK = 128  # places at a time: 25 MB of tiles, and a batch that encodes well
 
 
 def render_all(
-    location: str,
+    store: Store,
     lon_lat: NDArray[np.float64],
     workers: int,
     geometry: TileGeometry = DEFAULT_GEOMETRY,
@@ -32,24 +32,24 @@ def render_all(
     starts = range(0, len(lon_lat), CHUNK)
     chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
     if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
-        with open_source(location) as source:
+        with store.open() as source:
             yield from map(Renderer(source, geometry).north_up, chunks)
         return
-    setup = partial(_rendering, location, geometry, revision(location))
+    setup = partial(_rendering, store, geometry, store.revision())
     with Pool(min(workers, len(starts)), setup, CHUNK * tile_bytes(geometry)) as pool:
         yield from pool.run(chunks, in_order=True)
 
 
 @contextmanager
 def _rendering(
-    location: str, geometry: TileGeometry, expected: str
+    store: Store, geometry: TileGeometry, expected: str
 ) -> Iterator[Callable[[Sequence[LonLat]], Tiles]]:
     """Open the store, which must be the one that the other workers opened.
 
     It is compared here only: `only=` would end hours of work when a database is updated meanwhile.
     Its updates are known, and `embed --only-changed` follows them.
     """
-    with open_source(location) as source:
-        if revision(location) != expected:
+    with store.open() as source:
+        if store.revision() != expected:
             raise StoreReplacedError(f"{source.location} was replaced while its tiles were made")
         yield Renderer(source, geometry).north_up

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tiling.render.pool import Worker
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.render.thread import RemoteRenderer, open_renderer
+from tiling.store.store import Store
 from tiling.values import N_CHANNELS, TileGeometry
 
 # Short, so that single places need not wait for a whole batch.
@@ -25,13 +26,13 @@ class RenderProcess(RemoteRenderer):
     """
 
     def __init__(
-        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+        self, store: Store, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
     ) -> None:
         """Open the store, or raise the error that it had.
 
         With a `revision`, that one alone will do, also for a process that replaces a killed one.
         """
-        setup = partial(_rendering, location, geometry, revision)
+        setup = partial(_rendering, store, geometry, revision)
         self._worker: Worker[Order, Any] = Worker(setup, tile_bytes(geometry) * PLACES_PER_ORDER)
         self.render([])  # raises what kept the store from opening
 
@@ -56,7 +57,7 @@ def tile_bytes(geometry: TileGeometry) -> int:
 
 @contextmanager
 def _rendering(
-    location: str, geometry: TileGeometry, revision: str | None
+    store: Store, geometry: TileGeometry, revision: str | None
 ) -> Iterator[Callable[[Order], Any]]:
-    with open_renderer(location, geometry, revision) as renderer:
+    with open_renderer(store, geometry, revision) as renderer:
         yield lambda order: order(renderer)

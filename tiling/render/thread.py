@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tiling.render.pictures import Picture
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, Tile, TileGeometry
 
 PATIENCE_S = 1.0  # with a store that is away, while a client waits
@@ -52,11 +52,11 @@ class RenderThread(RemoteRenderer):
     """A renderer in a thread of its own, because a store and a renderer belong to one thread."""
 
     def __init__(
-        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+        self, store: Store, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
     ) -> None:
         """Open the store; with a `revision`, that one alone, else `StoreReplacedError`."""
         self._thread, self._opened = ThreadPoolExecutor(1, "render"), ExitStack()
-        opening = open_renderer(location, geometry, revision)
+        opening = open_renderer(store, geometry, revision)
         self._renderer = self._thread.submit(self._opened.enter_context, opening).result()
 
     def ask(self, order: Callable[[Renderer], R]) -> R:
@@ -70,11 +70,9 @@ class RenderThread(RemoteRenderer):
 
 
 @contextmanager
-def open_renderer(
-    location: str, geometry: TileGeometry, revision: str | None
-) -> Iterator[Renderer]:
+def open_renderer(store: Store, geometry: TileGeometry, revision: str | None) -> Iterator[Renderer]:
     """Open a store for the service, `revision` alone where it is given, and render from it."""
-    with open_source(location, patience_s=PATIENCE_S, only=revision) as source:
+    with store.open(patience_s=PATIENCE_S, only=revision) as source:
         yield Renderer(source, geometry)
 
 
