@@ -1,4 +1,4 @@
-"""A store that is replaced under a running service: taken into use, never mixed with the one before."""
+"""A store that is replaced under a running service is put to use, and never mixed with the old."""
 
 import gc
 import os
@@ -100,7 +100,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is not used any more must go by itself: the collector of cycles may not come by for an hour."""
+    """Free memory by reference counts alone: the cycle collector may not run for an hour."""
     gc.collect()
     gc.disable()
     yield

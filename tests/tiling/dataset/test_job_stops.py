@@ -127,8 +127,9 @@ def deadly(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments, **options)
     return run
-for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"), (pathlib.Path, "unlink"),
-                    (pathlib.Path, "write_bytes"), (tempfile, "mkdtemp"), (shutil, "rmtree")):
+for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"),
+                    (pathlib.Path, "unlink"), (pathlib.Path, "write_bytes"),
+                    (tempfile, "mkdtemp"), (shutil, "rmtree")):
     setattr(owner, name, deadly(getattr(owner, name)))
 sys.argv[0] = "loc2vec"
 runpy.run_module("service.cli.main", run_name="__main__")

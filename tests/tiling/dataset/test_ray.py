@@ -1,4 +1,4 @@
-"""The tile job on a real Ray of several processes on this machine, to a folder and to an object store."""
+"""The tile job on a real Ray cluster of this machine, to a folder and to an object store."""
 
 import json
 import os
