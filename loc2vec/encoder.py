@@ -145,8 +145,8 @@ class LocationEncoder:
         # take 7.5 ms instead of 4.5.
         with ThreadPoolExecutor(1) as passing:
             loaded = passing.submit(load_model, model_path(model)).result()
-        renderer = None if store is None else StoreRenderer(store, loaded.config.geometry)
-        return cls(loaded, renderer, device)
+            renderer = None if store is None else StoreRenderer(store, loaded.config.geometry)
+            return passing.submit(cls, loaded, renderer, device).result()
 
     def encode(
         self,
