@@ -22,6 +22,7 @@ from tiling.values import N_CHANNELS, LonLat, Pose, TileGeometry, check_fingerpr
 
 if TYPE_CHECKING:
     from tiling.render.renderer import Renderer
+    from tiling.store.store import Store
 
 Pair = tuple[float, float]  # (lat, lon) in degrees
 Place = Pair | str  # or an H3 cell
@@ -51,8 +52,8 @@ class StoreRenderer:
     itself when it first renders. A pickle holds only the location of the store.
     """
 
-    def __init__(self, store: str | Path, geometry: TileGeometry) -> None:
-        """Open the store for this thread; raises the errors of `open_source`."""
+    def __init__(self, store: "Store", geometry: TileGeometry) -> None:
+        """Open the store for this thread; raises the errors of `Store.open`."""
         self._store, self._geometry = store, geometry
         self._closed = False
         self._own = threading.local()
@@ -71,9 +72,8 @@ class StoreRenderer:
 
     def _open(self) -> "Renderer":
         from tiling.render.renderer import Renderer
-        from tiling.store.registry import open_source
 
-        source = open_source(self._store)
+        source = self._store.open()
         renderer = Renderer(source, self._geometry)
         # When the thread ends, its renderer goes, and this closes the store.
         end = weakref.finalize(renderer, source.close)
@@ -131,12 +131,12 @@ class LocationEncoder:
     def load(
         cls,
         model: str | Path = DEFAULT_MODEL,
-        store: str | Path | None = None,
+        store: "str | Path | Store | None" = None,
         device: str = "auto",
     ) -> Self:
         """Load a shipped model by its name, or a model folder.
 
-        `store`: the location of a feature store, which encoding places needs. `device`: "auto",
+        `store`: a feature store or its location, which encoding places needs. `device`: "auto",
         "cpu", "cuda" or "cuda:1". Raises `ModelError`, `StoreError`, `DeviceError`, and
         `FingerprintError` when the store was made with another catalogue than the model's.
         """
@@ -145,7 +145,8 @@ class LocationEncoder:
         # take 7.5 ms instead of 4.5.
         with ThreadPoolExecutor(1) as passing:
             loaded = passing.submit(load_model, model_path(model)).result()
-            renderer = None if store is None else StoreRenderer(store, loaded.config.geometry)
+            geometry = loaded.config.geometry
+            renderer = None if store is None else StoreRenderer(_store(store), geometry)
             return passing.submit(cls, loaded, renderer, device).result()
 
     def encode(
@@ -219,6 +220,12 @@ class LocationEncoder:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._model, self._renderer, self._device)
+
+
+def _store(store: "str | Path | Store") -> "Store":
+    from tiling.store.store import Store
+
+    return store if isinstance(store, Store) else Store.at(store)
 
 
 def _is_place(value: object) -> bool:
