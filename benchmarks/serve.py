@@ -95,7 +95,7 @@ def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
     command = [
         sys.executable,
         "-m",
-        "service.cli.main",
+        "loc2vec",
         "serve",
         "--port",
         "0",

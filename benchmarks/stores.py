@@ -100,7 +100,7 @@ def imported(extracts: tuple[Path, ...], store: str, server: int | None) -> dict
     command = [
         sys.executable,
         "-m",
-        "service.cli.main",
+        "loc2vec",
         "import",
         *map(str, extracts),
         "--store",

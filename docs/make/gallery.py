@@ -132,7 +132,7 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
     """Run the command of a figure and put its pictures into docs/gallery."""
     words = [part for word in shlex.split(figure.command) for part in options.get(word, [word])]
     out = folder / figure.name
-    command = [sys.executable, "-m", "service.cli.main", "explore", *words, "--out", str(out)]
+    command = [sys.executable, "-m", "loc2vec", "explore", *words, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise UserError(f"{figure.name}: {done.stderr.strip().splitlines()[-1]}")

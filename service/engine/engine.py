@@ -5,9 +5,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from queue import LifoQueue
 from typing import Self
 
@@ -24,6 +22,7 @@ from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
 from service.index.search import Search
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
+from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
@@ -31,7 +30,6 @@ from tiling.render.basemap import Theme
 from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.thread import RemoteRenderer, RenderThread
-from tiling.store.store import Store
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
@@ -40,27 +38,11 @@ Vector = NDArray[np.float32]
 Shares = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine opens, and how much it may use.
-
-    `render_processes`: processes that draw; 0 draws in threads of this process. `cache_places`:
-    vectors that are remembered, for `cache_s` seconds, because the map may change under them.
-    """
-
-    store: Store
-    model: str | Path
-    index: Path | None = None
-    render_processes: int = 0
-    cache_places: int = 100_000
-    cache_s: float = 600.0
-
-
 class Engine:
     """Embeddings, neighbours and tiles of places. Every method may be called from any thread."""
 
     def __init__(
-        self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None
+        self, encoder: LocationEncoder, settings: Settings, index: NeighborIndex | None
     ) -> None:
         """Open the store several times: here, to render, to find names.
 
@@ -99,8 +81,8 @@ class Engine:
             self._opened = opened.pop_all()
 
     @classmethod
-    def open(cls, settings: EngineSettings) -> Self:
-        """Open what `settings` name, or raise the error of the part that is missing or unfit."""
+    def open(cls, settings: Settings) -> Self:
+        """Open what `settings` name; raise the error of the part that is missing or does not fit."""
         encoder = LocationEncoder.load(settings.model)
         return cls(
             encoder,
@@ -125,7 +107,7 @@ class Engine:
     def try_out(self) -> None:
         """Embed and search one place, or raise the error of the part that is broken."""
         inside = self.source.coverage.representative_point()
-        embedding = self._embed_new([LonLat(inside.x, inside.y)])[0]
+        embedding = self._embed_parts([LonLat(inside.x, inside.y)])[0]
         if self._search is not None:
             self._search.nearest(embedding, 1)
 
@@ -198,24 +180,20 @@ class Engine:
         self._search, self.index_refused = Search(index, self.source.regions), None
         INDEX_SIZE.set(len(index))
 
-    def require(self, place: LonLat) -> None:
-        """Raise `OutsideError` unless the store covers `place`."""
-        self.source.require(place)
-
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
         """Return up to `limit` places of the store with a name, best first."""
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:
-        """Return the place that a name or a position means.
+        """Return the place that is meant.
 
-        Raises `NameSearchError` for an unknown or ambiguous name, `OutsideError` for a place that
-        the store does not cover.
+        Every other method takes places from here: they are not checked again. Raises
+        `OutsideError` for a place that the store does not cover, `NameSearchError` for a name.
         """
         if isinstance(where, str):
             found = resolve(where, self.find)
             where = LonLat(found.lon, found.lat)
-        self.require(where)
+        self.source.require(where)
         return where
 
     def known(self, place: LonLat) -> Vector | None:
@@ -238,26 +216,23 @@ class Engine:
             self._pictures.clear()
 
     def embed(self, places: Sequence[LonLat]) -> Vector:
-        """Return the embeddings [n, D]; `OutsideError` for a place that is not covered."""
-        for place in places:
-            self.require(place)
-        vectors = [self.known(place) for place in places]
-        new = list(
-            dict.fromkeys(
-                place for place, vector in zip(places, vectors, strict=True) if vector is None
-            )
-        )
-        made = dict(zip(new, self._embed_new(new), strict=True))
+        """Return the embeddings [n, D] of located places, known or new."""
+        vectors = {place: v for place in places if (v := self.known(place)) is not None}
+        new = [place for place in dict.fromkeys(places) if place not in vectors]
+        vectors.update(zip(new, self.embed_new(new), strict=True))
+        return np.stack([vectors[place] for place in places])
+
+    def embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
+        """Return the embeddings [D] of distinct places that are not `known`, and remember them."""
+        vectors = self._embed_parts(places)
         if self._settings.cache_places:
             with self._knowing:
-                self._known.update(made)
-        VECTORS.labels("made").inc(len(new))
-        return np.stack(
-            [made[place] if v is None else v for place, v in zip(places, vectors, strict=True)]
-        )
+                self._known.update(zip(places, vectors, strict=True))
+        VECTORS.labels("made").inc(len(places))
+        return vectors
 
-    def _embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Render and encode places, a few at a time, on all renderers that are idle."""
+    def _embed_parts(self, places: Sequence[LonLat]) -> list[Vector]:
+        """Render and encode places, a few at a time, on all idle renderers."""
         if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
         starts = range(0, len(places), PLACES_PER_ORDER)
@@ -276,18 +251,15 @@ class Engine:
         return vectors
 
     def tile(self, pose: Pose) -> Tile:
-        """Return the tile of a pose; `OutsideError` when the store does not cover its place."""
-        self.require(LonLat(pose.lon, pose.lat))
+        """Return the tile of a pose of a located place."""
         with self._renderer() as renderer, timed("render"):
             return renderer.tile(pose)
 
     def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
-        """Return why two places are alike or not, and what share of each tile each channel covers.
+        """Return why two located places are alike or not, and the cover of each channel.
 
-        The shares are float64 [2, C], from 0 to 1. Raises `OutsideError`.
+        The cover is the share of each tile that each channel covers, float64 [2, C].
         """
-        self.require(a)
-        self.require(b)
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])
         shares: Shares = tiles.mean((2, 3)) / 255

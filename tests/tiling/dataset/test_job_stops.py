@@ -132,7 +132,7 @@ for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"),
                     (tempfile, "mkdtemp"), (shutil, "rmtree")):
     setattr(owner, name, deadly(getattr(owner, name)))
 sys.argv[0] = "loc2vec"
-runpy.run_module("service.cli.main", run_name="__main__")
+runpy.run_module("loc2vec", run_name="__main__")
 """
 
 
