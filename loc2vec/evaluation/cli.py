@@ -1,6 +1,5 @@
 """`loc2vec evaluate`."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from tqdm import tqdm
 
-from loc2vec.errors import ExtraError, LabelsError
+from loc2vec import errors
+from loc2vec.errors import LabelsError
 from loc2vec.model.folder import DEFAULT_MODEL
 from tiling.cli.options import FilePath, FolderPath, json_option
 
@@ -147,9 +147,7 @@ def evaluate_command(
 
 def require_extra() -> None:
     """Raise `ExtraError` unless the libraries of the evaluation are installed."""
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExtraError(f"evaluation needs {', '.join(missing)}: pip install 'loc2vec[evaluate]'")
+    errors.require_extra("evaluate", "evaluation", *LIBRARIES)
 
 
 def _check_names(names: tuple[str, ...]) -> None:

@@ -73,9 +73,9 @@ def explore_command() -> None:
     A place is "lat,lon", or a name that the store knows. Each command writes a picture (.png) and a
     page (.html).
     """
-    from loc2vec.paper.extra import require_extra
+    from loc2vec.errors import require_extra
 
-    require_extra()
+    require_extra("explore", "exploring", "matplotlib", "sklearn")
 
 
 @contextmanager

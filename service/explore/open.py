@@ -139,13 +139,13 @@ def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
     renderer, gazetteer = Renderer(source, encoder.geometry), Gazetteer(source)
     check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, renderer.fingerprint)
 
-    def draw(places: Sequence[LonLat]) -> Pixels:
+    def render(places: Sequence[LonLat]) -> Pixels:
         for place in places:
             source.require(place)
         return renderer.north_up(places)
 
     return Ground(
-        draw=draw,
+        render=render,
         encode=encoder.encode,
         name=gazetteer.name,
         locate=lambda text: locate(source, text),
