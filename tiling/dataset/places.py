@@ -1,4 +1,4 @@
-"""The places of a dataset: drawn, two thirds where people go and one third along their ways, or the user's own."""
+"""The places of a dataset: sampled, two thirds where people go and one third along their ways, or the user's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VISITED = (4, 11, 3)  # buildings, civic places, stops and stations
 WAYS = (0, 1, 2, 3)  # roads, paths, rail
 VISITED_SHARE = 2 / 3
 CELL_M = 200.0
-DENSE_CELL = 10  # features; a cell with fewer is drawn less often, so empty land is thinned
+DENSE_CELL = 10  # features; a cell with fewer is sampled less often, so empty land is thinned
 VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind of place it is
 
 
@@ -40,7 +40,9 @@ class Places:
         return len(self.lat)
 
 
-def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int) -> Places:
+def sample_places(
+    sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int
+) -> Places:
     """Draw `count` places over the stores, in proportion to their built area.
 
     The same seed gives the same places.
@@ -48,24 +50,24 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
     Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
     fewer distinct ones; `DatasetError` when they hold none.
     """
-    pools = [Pool(source, margin_m) for source in sources]
-    built = np.array([pool.built_cells for pool in pools], np.float64)
+    candidates = [Candidates(source, margin_m) for source in sources]
+    built = np.array([each.built_cells for each in candidates], np.float64)
     if not built.sum():
         raise DatasetError(
             f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts"
         )
-    drawn = [
-        pool.draw(share, np.random.default_rng([seed, number]))
-        for number, (pool, share) in enumerate(zip(pools, _shares(count, built), strict=True))
+    sampled = [
+        each.sample(share, np.random.default_rng([seed, number]))
+        for number, (each, share) in enumerate(zip(candidates, _shares(count, built), strict=True))
     ]
     store = np.repeat(
-        np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn]
+        np.arange(len(sampled)), [len(visited) + len(along) for visited, along in sampled]
     )
-    lonlat = np.concatenate([part for parts in drawn for part in parts])
-    lengths = [len(part) for parts in drawn for part in parts]
-    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(drawn), object), lengths)
+    lonlat = np.concatenate([part for parts in sampled for part in parts])
+    lengths = [len(part) for parts in sampled for part in parts]
+    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(sampled), object), lengths)
     # Mixed over the stores, so that any run of places is a sample of all of them.
-    order = np.random.default_rng([seed, len(pools)]).permutation(len(store))
+    order = np.random.default_rng([seed, len(candidates)]).permutation(len(store))
     return Places(store[order], lonlat[order, 1], lonlat[order, 0], kind[order])
 
 
@@ -75,7 +77,7 @@ def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
     return [int(share) for share in np.diff(edges, prepend=0)]
 
 
-class Pool:
+class Candidates:
     """The candidates of one store: visited places and ways, inside the margin."""
 
     def __init__(self, source: FeatureSource, margin_m: float) -> None:
@@ -91,7 +93,7 @@ class Pool:
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
 
-    def draw(
+    def sample(
         self, count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).
