@@ -9,8 +9,8 @@ import numpy as np
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.retrieval import APART_M, Retrieval, encode_slots, positive_slots
-from loc2vec.model.compute import Encode
 from loc2vec.model.arrays import Places
+from loc2vec.model.compute import Encode
 from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from loc2vec.errors import RunError
-from loc2vec.model.compute import Encode
 from loc2vec.model.arrays import Flags, Floats, Pixels, Places, Vectors
+from loc2vec.model.compute import Encode
 from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS

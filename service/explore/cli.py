@@ -326,7 +326,7 @@ def histograms_command(
     pairs: int, tolerance: float, seed: int, out: Path | None, as_json: bool, **space: Any
 ) -> None:
     """Find places with as much of everything in their tiles, and far vectors."""
-    from loc2vec.explore.histograms import equal_histograms
+    from loc2vec.explore.equal_histograms import equal_histograms
 
     with _opened(**space) as opened:
         count = min(space["places"], len(opened.vectors))

@@ -1,17 +1,22 @@
 """The pages of figures in a real browser: they draw, they answer to the mouse, and they ask nobody."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from loc2vec.explore.map import town
 from loc2vec.explore.pca_tsne import pca
 from loc2vec.explore.walk import random_walks
 from loc2vec.explore.why import compare
+from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, make_space
 from tiling.values import LonLat
@@ -65,6 +70,13 @@ def colours(page: Page) -> int:
     ))  # fmt: skip
 
 
+def picture_of(page: Page, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the mean colour of what is seen of the layers, without their frame."""
+    shot = Image.open(io.BytesIO(page.locator(".layers .stage").screenshot())).convert("RGB")
+    inside = shot.crop((2, 2, shot.width - 2, shot.height - 2)).resize(size)
+    return np.asarray(inside, np.float64).mean((0, 1))
+
+
 def test_a_cloud_turns_and_a_tile_is_shown_under_the_mouse(opened: Page, tmp_path: Path) -> None:
     show(opened, pca(make_space(), count=40), tmp_path)
     expect(opened.locator(".stage")).to_have_attribute("data-drawn", "40")
@@ -111,3 +123,15 @@ def test_one_channel_at_a_time_is_laid_over_the_tiles(opened: Page, tmp_path: Pa
     opened.get_by_label("channel 7").check()
     expect(shown).to_have_count(1)
     assert shown.get_attribute("src") != first
+
+
+def test_the_layer_that_is_chosen_hides_the_others(opened: Page, tmp_path: Path) -> None:
+    comparison = compare(make_space(), CORNER, OTHER)
+    show(opened, comparison, tmp_path)
+    both = np.concatenate([comparison.a.tile, comparison.b.tile], axis=2)
+    opened.locator("[type=range]").fill("100")
+    for channel in (2, 4, 7):
+        opened.get_by_label(f"channel {channel} ").check()
+        expected = only_channel(both, channel)[:, :, :3]
+        found = picture_of(opened, expected.shape[1::-1])
+        np.testing.assert_allclose(found, expected.mean((0, 1)), atol=6)
