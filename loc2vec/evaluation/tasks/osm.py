@@ -21,7 +21,7 @@ from tiling.values import LonLat
 
 BUILDINGS = 4  # the channel of every building, whatever its type
 CIVIC = 11
-LAND = (6, 7, 8, 9, 10, 11)  # the channels of land use
+LAND = (6, 7, 8, 9, 10, 11)  # the channels that draw the use of land
 WITHIN_M = 250.0  # shops and amenities are counted this far around a place
 MAX_LEVELS = 60
 FEWEST = 10  # places; a class with fewer is left out
@@ -122,7 +122,7 @@ def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
 
 
 def plain(item: OsmObject, blank: tuple[int, ...] = ()) -> bool:
-    """Tell whether the object is not rendered, or as a building that looks like every other."""
+    """Tell whether the object is not drawn, or as a building that looks like every other."""
     return {channel for channel, _ in item.drawn} <= {BUILDINGS, *blank}
 
 

@@ -1,4 +1,4 @@
-"""The pages of figures in a real browser: they draw, they answer to the mouse, and they ask nobody."""
+"""The pages of figures in a real browser: they plot, follow the mouse, and request nothing."""
 
 import io
 import os
@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Page]:
-    """A page that notes errors, and every request that is not for the file itself or for data in it."""
+    """A page that fails on errors, and on requests for more than the file and data in it."""
     page = browser.new_page(viewport={"width": 1000, "height": 800}, reduced_motion="reduce")
     wrong: list[str] = []
 
@@ -74,7 +74,8 @@ def picture_of(page: Page, size: tuple[int, int]) -> NDArray[np.float64]:
     """Return the mean colour of what is seen of the layers, without their frame."""
     shot = Image.open(io.BytesIO(page.locator(".layers .stage").screenshot())).convert("RGB")
     inside = shot.crop((2, 2, shot.width - 2, shot.height - 2)).resize(size)
-    return np.asarray(inside, np.float64).mean((0, 1))
+    mean: NDArray[np.float64] = np.asarray(inside, np.float64).mean((0, 1))
+    return mean
 
 
 def test_a_cloud_turns_and_a_tile_is_shown_under_the_mouse(opened: Page, tmp_path: Path) -> None:
