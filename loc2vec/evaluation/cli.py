@@ -12,7 +12,7 @@ from tqdm import tqdm
 from loc2vec import errors
 from loc2vec.errors import LabelsError
 from loc2vec.model.folder import DEFAULT_MODEL
-from tiling.cli.options import FilePath, FolderPath, json_option
+from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
 
 if TYPE_CHECKING:
     from loc2vec.evaluation.intrinsic import Scores
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loc2vec.evaluation.tasks.task import Task
     from loc2vec.model.arrays import Vectors
     from tiling.dataset.dataset import TileDataset
+    from tiling.store.store import Store
 
 LIBRARIES = ("sklearn", "scipy", "matplotlib")
 
@@ -31,7 +32,7 @@ class Options:
     """What the command line says; the options explain each."""
 
     extracts: tuple[Path, ...]
-    store: str | None
+    store: "Store | None"
     models: tuple[str, ...]
     files: tuple[Path, ...]
     names: tuple[str, ...]
@@ -64,6 +65,7 @@ class Options:
 @click.argument("extracts", nargs=-1, type=FilePath)
 @click.option(
     "--store",
+    type=StoreType(),
     help="Feature store to render from; by default a temporary one is made of EXTRACTS.",
 )
 @click.option(
@@ -177,7 +179,7 @@ def _dataset(tiles: Path | None) -> "TileDataset | None":
     return None if tiles is None else TileDataset.open(tiles)
 
 
-def _chosen_tasks(options: Options, methods: "Methods", store: str) -> list["Task"]:
+def _chosen_tasks(options: Options, methods: "Methods", store: "Store") -> list["Task"]:
     from loc2vec.evaluation.run import covered_by
 
     if options.labels is not None and options.target is not None:
@@ -187,7 +189,7 @@ def _chosen_tasks(options: Options, methods: "Methods", store: str) -> list["Tas
     return _tasks(options.names, methods.towns, covered, options.per_class)
 
 
-def _own_task(labels: Path, target: str, store: str, lookups: Sequence["Lookup"]) -> "Task":
+def _own_task(labels: Path, target: str, store: "Store", lookups: Sequence["Lookup"]) -> "Task":
     from loc2vec.evaluation.run import labels_task, where_vectors_are
     from loc2vec.evaluation.splits import FOLDS
 
@@ -219,7 +221,7 @@ def _tasks(
 
 
 def _encode(
-    tasks: list["Task"], methods: "Methods", store: str, workers: int
+    tasks: list["Task"], methods: "Methods", store: "Store", workers: int
 ) -> list[dict[str, "Vectors"]]:
     from loc2vec.evaluation.run import encode_tasks
 

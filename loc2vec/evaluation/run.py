@@ -33,8 +33,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 from tiling.osm.extract import read_objects
 from tiling.render.batch import render_all
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
@@ -55,15 +54,15 @@ def read_towns(extracts: Sequence[Path]) -> list[Town]:
 
 
 @contextmanager
-def store_of(extracts: Sequence[Path], store: str | None) -> Iterator[str]:
+def store_of(extracts: Sequence[Path], store: Store | None) -> Iterator[Store]:
     """Yield the store to render from: the named one, or a temporary one made of the extracts."""
     if store is not None:
         yield store
         return
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "store.gpkg"
-        import_extracts(extracts, made, load_catalogue())
-        yield str(made)
+        made = Store.at(Path(folder) / "store.gpkg")
+        made.import_extracts(extracts, load_catalogue())
+        yield made
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +86,13 @@ class Lookup:
 
 
 def covered_by(
-    store: str, lookups: Sequence[Lookup] = (), radius_m: float = TILE_RADIUS_M
+    store: Store, lookups: Sequence[Lookup] = (), radius_m: float = TILE_RADIUS_M
 ) -> Covered:
     """Return a function that tells which places have a whole tile in the store.
 
     They also have a vector of each lookup near.
     """
-    with open_source(store) as source:
+    with store.open() as source:
         area = source.coverage
     shapely.prepare(area)
 
@@ -112,13 +111,13 @@ def covered_by(
     return covered
 
 
-def labels_task(path: Path, target: str, store: str, warn: Callable[[str], object]) -> Task:
+def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], object]) -> Task:
     """Make a task of a user's labels; each connected part of the store's area is a town.
 
     Labels outside the store are left out, which `warn` is told. Raises `LabelsError` when all are.
     """
     labels = read_labels(path, target)
-    with open_source(store) as source:
+    with store.open() as source:
         parts = shapely.get_parts(source.coverage)
     place = np.full(len(labels.lat), -1)
     row, part = shapely.STRtree(parts).query(
@@ -173,7 +172,7 @@ class Methods:
 
 
 def encode_tasks(
-    store: str,
+    store: Store,
     tasks: Sequence[Task],
     methods: Methods,
     workers: int = 1,
@@ -218,7 +217,7 @@ def _order(tasks: Sequence[Task]) -> Places:
 
 
 def _rendered(
-    store: str, tasks: Sequence[Task], geometry: TileGeometry, workers: int
+    store: Store, tasks: Sequence[Task], geometry: TileGeometry, workers: int
 ) -> Iterator[Pixels]:
     """Yield the tiles of all places in `_order`, without the channels that their tasks blank."""
     order, owner = _order(tasks), _owner(tasks)
@@ -231,7 +230,7 @@ def _rendered(
 
 
 def _readers(
-    store: str, tasks: Sequence[Task], encoders: Mapping[str, LocationEncoder], workers: int
+    store: Store, tasks: Sequence[Task], encoders: Mapping[str, LocationEncoder], workers: int
 ) -> dict[TileGeometry, dict[str, Encode]]:
     """Return the methods that read tiles; the baselines read those of the first model."""
     methods = by_geometry(encoders)
