@@ -47,7 +47,7 @@ def test_one_command_from_extract_to_table(
         "--workers",
         0,
     )
-    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=20), tmp_path / "tiles")
     result = run(
         monaco_pbf,
         "--model",

@@ -136,7 +136,8 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
             assert isinstance(level, nn.Linear)
             level.weight.zero_()
             level.bias.zero_()
-        country.bias[own[0]], cell.bias[own[2]] = 9.0, -1.0
+        country.get_parameter("bias")[own[0]] = 9.0
+        cell.get_parameter("bias")[own[2]] = -1.0
     assert GeoCellEvaluator(head, first)(say_nothing)["top-1 cell"] == 1
     scores = GeoCellEvaluator(head, three)(say_nothing)
     assert scores["top-5 cell"] == scores["top-5 town"] == scores["top-5 country"] == 2 / 3
@@ -202,7 +203,7 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
         load_file(checkpoints(tmp_path / "run")[-1] / "objectives.safetensors"),
     )
     assert head.cells == cells_of(data)
-    assert torch.equal(head.levels[2].weight, saved["geocell.head.levels.2.weight"])
+    assert torch.equal(head.get_parameter("levels.2.weight"), saved["geocell.head.levels.2.weight"])
     train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
     with pytest.raises(ModelError, match="trained without --head geocell"):
         load_head(tmp_path / "plain" / "best")
