@@ -32,9 +32,10 @@ from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
 from loc2vec.model.folder import load_model
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.render.renderer import Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import TILE_RADIUS_M, LonLat, Pose
 
 FITTED, OTHERS = 32, 16  # places
@@ -46,7 +47,7 @@ SHOWN_PLACES, SHOWN_VIEWS = 3, 5  # written for docs/make/stn_picture.py
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128], and how these lie.
+    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128].
 
     `pose` float64 [P, V, 3]: the map is turned counter-clockwise by degrees, then shifted by metres
     east and north.
@@ -75,12 +76,15 @@ class Views:
 
 
 def coarse(tiles: Tensor) -> Tensor:
-    """Return tiles uint8 [..., 12, 128, 128] as the localisation network sees them: float32 [..., 12, 32, 32]."""
+    """Return tiles uint8 [..., 12, 128, 128] at a quarter of their size: float32 [..., 12, 32, 32].
+
+    This is what the localisation network sees.
+    """
     return torch.stack([F.avg_pool2d(each.float() / 255, COARSE) for each in tiles])
 
 
 def fit(network: SpatialTransformer, views: Views, steps: int) -> None:
-    """Let the transformer turn the first `SEEN` views of `FITTED` places so that they look like the upright tile.
+    """Fit the transformer to turn the first `SEEN` views of `FITTED` places upright.
 
     The pictures are compared at two sizes, 32 and 8 pixels a side: the smaller one sees what is far
     off.
@@ -133,20 +137,26 @@ def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, f
 
 
 def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
-    """Write some views as an npz: `upright` [P, 12, H, W], `turned` and `read` [P, V, 12, H, W], uint8.
+    """Write some views as npz, uint8: `upright` [P, 12, H, W], `turned`, `read` [P, V, 12, H, W].
 
     The transformer was not fitted on these views; `read` is what it makes of `turned`.
     """
     turned = views.turned[:SHOWN_PLACES, SEEN : SEEN + SHOWN_VIEWS]
     with torch.inference_mode():
         read = [(network.transform(each.float() / 255) * 255).round().byte() for each in turned]
-    shown = {"upright": views.upright[:SHOWN_PLACES], "turned": turned, "read": torch.stack(read)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: tiles.numpy() for name, tiles in shown.items()})
+    np.savez_compressed(
+        path,
+        upright=views.upright[:SHOWN_PLACES].numpy(),
+        turned=turned.numpy(),
+        read=torch.stack(read).numpy(),
+    )
 
 
 @click.command()
-@click.option("--store", required=True, help="Feature store that the tiles are drawn from.")
+@click.option(
+    "--store", type=StoreType(), required=True, help="Feature store that the tiles are drawn from."
+)
 @click.option(
     "--tiles",
     type=click.Path(path_type=Path),
@@ -163,7 +173,7 @@ def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
 @click.option("--steps", default=800, show_default=True, help="Of fitting.")
 @click.option("--out", type=click.Path(path_type=Path), help="npz of some views to write.")
 def main(
-    store: str,
+    store: Store,
     tiles: Path,
     model: Path | None,
     turn: float,
@@ -178,7 +188,7 @@ def main(
     places = [
         LonLat(lon, lat) for lon, lat in zip(dataset.lon[chosen], dataset.lat[chosen], strict=True)
     ]
-    views = Views.draw(Renderer(open_source(store)), places, turn, shift)
+    views = Views.draw(Renderer(store.open()), places, turn, shift)
     network = cast(SpatialTransformer, build("stn"))
     table = [["", "turn, degrees", "middle, m"]]
 

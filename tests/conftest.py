@@ -19,9 +19,7 @@ from tests import postgres
 from tests.models import save_fresh_model
 from tiling.catalogue import load_catalogue
 from tiling.store.base import FeatureSource
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.import_postgis import import_extracts as import_into_database
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -40,14 +38,14 @@ def monaco_pbf() -> Path:
 def monaco_store(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Monaco as a GeoPackage store."""
     store = tmp_path_factory.mktemp("stores") / "monaco.gpkg"
-    import_extracts([monaco_pbf], store, load_catalogue())
+    Store.at(store).import_extracts([monaco_pbf], load_catalogue())
     return store
 
 
 @pytest.fixture
 def monaco(monaco_store: Path) -> Iterator[FeatureSource]:
     """The Monaco store, open."""
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         yield source
 
 
@@ -89,14 +87,16 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
     Its location for the role that reads, password and all.
     """
     server.create("monaco")
-    import_into_database([monaco_pbf], server.url("monaco"), load_catalogue(), reader="loc2vec_api")
+    Store.at(server.url("monaco")).import_extracts(
+        [monaco_pbf], load_catalogue(), reader="loc2vec_api"
+    )
     return server.url("monaco", "loc2vec_api")
 
 
 def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
     """Return (id, lon, lat) of the nodes of a way, each once."""
     for way in osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations():
-        if way.is_way() and way.id == way_id:
+        if isinstance(way, osmium.osm.Way) and way.id == way_id:
             return [(n.ref, n.lon, n.lat) for n in list(way.nodes)[:-1]]
     raise AssertionError(way_id)
 
@@ -105,7 +105,8 @@ def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
 def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One building moved 40 m to the north-east, one deleted, one added."""
     moved = "".join(
-        f'<node id="{i}" version="99" lat="{lat + 28 / 111_000:.7f}" lon="{lon + 28 / 80_000:.7f}"/>'
+        f'<node id="{i}" version="99"'
+        f' lat="{lat + 28 / 111_000:.7f}" lon="{lon + 28 / 80_000:.7f}"/>'
         for i, lon, lat in way_nodes(monaco_pbf, MOVED)
     )
     corners = [(7.4190, 43.7300), (7.4192, 43.7300), (7.4192, 43.7302), (7.4190, 43.7302)]
@@ -117,7 +118,8 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("changes") / "changes.osc"
     path.write_text(
         f'<osmChange version="0.6"><modify>{moved}</modify>'
-        f'<create>{added}<way id="{10**11}" version="1">{refs}<tag k="building" v="yes"/></way></create>'
+        f'<create>{added}<way id="{10**11}" version="1">{refs}'
+        f'<tag k="building" v="yes"/></way></create>'
         f'<delete><way id="{DELETED}" version="99"/></delete></osmChange>'
     )
     return path
@@ -127,8 +129,8 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def slim_template(server: postgres.Server, monaco_pbf: Path) -> str:
     """Monaco as a store that can be updated; a database to be copied."""
     server.create("slim")
-    import_into_database(
-        [monaco_pbf], server.url("slim"), load_catalogue(), slim=True, reader="loc2vec_api"
+    Store.at(server.url("slim")).import_extracts(
+        [monaco_pbf], load_catalogue(), slim=True, reader="loc2vec_api"
     )
     return "slim"
 
@@ -159,12 +161,12 @@ def encoder(model_folder: Path) -> LocationEncoder:
 
 @pytest.fixture(scope="session")
 def places(monaco_store: Path) -> Places:
-    return places_of_grid(str(monaco_store), GRID_M)
+    return places_of_grid(Store.at(monaco_store), GRID_M)
 
 
 @pytest.fixture(scope="session")
 def vectors(monaco_store: Path, encoder: LocationEncoder, places: Places) -> Vectors:
-    return embed(str(monaco_store), encoder, places, workers=0)
+    return embed(Store.at(monaco_store), encoder, places, workers=0)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The full stack, started for real: `make stack-test`. The tests go on from one another, in this order."""
+"""The full stack, started for real: `make stack-test`. Each test goes on from the one before."""
 
 import itertools
 import json
@@ -18,6 +18,7 @@ import pytest
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from tests.stack.engine import Answer, Stack, docker
+from tiling.store.store import Store
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
@@ -32,7 +33,7 @@ def now() -> str:
 
 
 def anew() -> str:
-    """Return the place, a tenth of a millimetre off each time: its embedding is not in the service's cache."""
+    """Return the place, 0.1 mm off each time: its embedding is not in the service's cache."""
     return f"lat={43.7384 + next(STEPS) * 1e-9:.9f}&lon=7.4246"
 
 
@@ -59,7 +60,7 @@ def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco_store: Pa
     answer = stack.get(f"/embed?{PLACE}").body
     encoder = LocationEncoder.load("loc2vec-16")
     (expected,) = embed(
-        str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
+        Store.at(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
     ).embedding
     assert (answer["model"], answer["dim"]) == (encoder.model_id, 16)
     np.testing.assert_allclose(answer["embedding"], expected, atol=0.05)
@@ -139,7 +140,8 @@ def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> Non
         assert reader not in shown
         assert owner not in shown
     assert stack.sql(
-        "SELECT DISTINCT left(rolpassword, 13) FROM pg_authid WHERE rolcanlogin AND rolpassword <> ''"
+        "SELECT DISTINCT left(rolpassword, 13) FROM pg_authid"
+        " WHERE rolcanlogin AND rolpassword <> ''"
     ) == ("SCRAM-SHA-256")
     refused = {
         "postgresql://loc2vec@db/loc2vec": "no password supplied",
@@ -159,7 +161,7 @@ def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> Non
 
 
 def ask_as_service(stack: Stack, url: str, query: str) -> str:
-    """Return what a query gives inside the container of the service, or the error's name and text."""
+    """Return what a query gives inside the service's container, or its error's name and text."""
     code = f"""
 import psycopg2
 try:

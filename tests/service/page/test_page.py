@@ -19,6 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Locator,
     Page,
     Request,
@@ -28,15 +29,15 @@ from playwright.sync_api import (
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import bind, open_engine, url_of
+from service.http.server import bind, url_of
 from service.settings import Settings
 from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
@@ -61,7 +62,7 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
         assert engine is not None
         yield engine
 
-    app = create_app(settings, open_engine if engine is None else opened)
+    app = create_app(settings, Engine.open if engine is None else opened)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
@@ -116,9 +117,11 @@ class Visit:
         context.on("requestfinished", lambda request: self.waiting.discard(request))
         context.on("requestfailed", lambda request: self.waiting.discard(request))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console", lambda message: message.type == "error" and self.errors.append(message.text)
-        )
+        self.page.on("console", self._heard)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def asked(self, path: str, **query: str) -> list[dict[str, list[str]]]:
         """The queries of the requests of a path that hold `query`."""
@@ -300,6 +303,7 @@ def test_places_are_reckoned_with_by_picking_them(visit: Start) -> None:
     expect(seen.page.locator(".bars rect")).to_have_count(16)
     (post,) = [request for request in seen.requests if request.method == "POST"]
     body = post.post_data_json
+    assert body is not None
     assert [(place["lat"], place["lon"]) for place in body["minus"]] == [
         pytest.approx(QUAY, abs=1e-4)
     ]
@@ -501,7 +505,7 @@ def test_a_refused_index_is_explained(
 def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Monaco as if it had been imported from two extracts."""
     path = tmp_path_factory.mktemp("stores") / "towns.gpkg"
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         west, south, east, north = source.bounds
         middle = (west + east) / 2
         halves = {

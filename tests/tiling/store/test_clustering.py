@@ -7,9 +7,6 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tests.tiling.handmade import open_store, opl
-from tiling.catalogue import load_catalogue
 from tiling.store.import_geopackage import (
     MAX_VERTICES,
     OVERLAP_DEG,
@@ -18,6 +15,9 @@ from tiling.store.import_geopackage import (
     cut,
     import_extracts,
 )
+
+from tests.tiling.handmade import open_store, opl
+from tiling.catalogue import load_catalogue
 from tiling.values import Box
 
 WORLD = Box(-180, -90, 180, 90)
