@@ -80,7 +80,7 @@ def imported_in(tree: ast.AST, path: Path) -> Iterator[str]:
 
 
 def folder_of(module: str) -> str:
-    """Return the folder of a module below its package, or the module itself where it lies in the package.
+    """Return the folder of a module, or the module itself where it lies in its package.
 
     >>> folder_of("tiling.store.store"), folder_of("tiling.values")
     ('tiling.store', 'tiling.values')

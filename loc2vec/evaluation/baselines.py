@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from loc2vec.encoders.registry import build
+from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import Encode, encode_tiles
-from loc2vec.model.dataset import Pixels
 from tiling.geo.geodesy import box_around
 from tiling.osm.values import OsmObject
 from tiling.values import N_CHANNELS, LonLat

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.retrieval import APART_M, Retrieval, encode_slots, positive_slots
+from loc2vec.model.arrays import Places
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Places
+from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 
 Floats = NDArray[np.float32]

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
+from loc2vec.model.arrays import Pixels, Places
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Pixels, Places
+from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
 

@@ -25,8 +25,8 @@ from loc2vec.evaluation.intrinsic import Scores, measure_alike
 from loc2vec.evaluation.tasks.labels import read_labels, task_of
 from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
+from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Pixels
 from tiling.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree

@@ -21,7 +21,7 @@ from loc2vec.evaluation.intrinsic import Scores, measure_alike, told
 from loc2vec.model.compute import Encode, encode_tiles, pick_device
 from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model
-from loc2vec.train.geocell import METRICS
+from loc2vec.train.objectives.geocell import METRICS
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files.atomic import replacing

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_the_cpu_encodes_few_tiles_at_once(
 def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None:
     pairs = [(43.7, 7.4), (60.1, 24.9), (-33.8, 151.2)]
     matrix = encoder.encode(pairs, batch_size=2)
-    drawn = np.concatenate([Renderer().tiles(None, [Pose(*pair)]) for pair in pairs])
+    drawn = np.concatenate([Renderer().tiles(LonLat(*pair[::-1]), [Pose(*pair)]) for pair in pairs])
     np.testing.assert_allclose(matrix, encoder.encode(drawn), rtol=1e-4, atol=1e-5)
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     np.testing.assert_allclose(encoder.encode((60.1, 24.9)), matrix[1], rtol=1e-4, atol=1e-5)
@@ -126,7 +127,7 @@ def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None
 @pytest.mark.parametrize(
     "same", [LonLat(7.4, 43.7), [43.7, 7.4], np.array([43.7, 7.4]), np.array([43.7, 7.4]).tolist()]
 )
-def test_a_place_may_be_written_in_several_ways(encoder: LocationEncoder, same: object) -> None:
+def test_a_place_may_be_written_in_several_ways(encoder: LocationEncoder, same: Any) -> None:
     assert np.array_equal(encoder.encode(same), encoder.encode((43.7, 7.4)))
 
 
@@ -170,7 +171,7 @@ def test_places_outside_the_source_are_refused(folder: Path) -> None:
         [None],
     ],
 )
-def test_anything_else_is_refused(encoder: LocationEncoder, wrong: object) -> None:
+def test_anything_else_is_refused(encoder: LocationEncoder, wrong: Any) -> None:
     with pytest.raises(
         InputError, match=r"tiles must be uint8 \[n, 12, 128, 128\]|neither a \(lat, lon\) pair"
     ):
@@ -191,12 +192,14 @@ def test_a_missing_model_is_an_error() -> None:
 
 def test_similarity_is_minus_the_distance(encoder: LocationEncoder) -> None:
     a, b = np.eye(3, 4, dtype=np.float32) * 3, np.array([[3, 4, 0, 0]], np.float32)
-    expected = [[-4], [-(10**0.5)], [-(34**0.5)]]
+    expected = np.array([[-4], [-(10**0.5)], [-(34**0.5)]])
     assert encoder.similarity(a, b).dtype == np.float32
     np.testing.assert_allclose(encoder.similarity(a, b), expected, rtol=1e-6)
     np.testing.assert_allclose(encoder.similarity(a[0], b[0]), [[-4]])
     near = np.array([[1000, 0, 0, 0.01]], np.float32)
-    np.testing.assert_allclose(encoder.similarity(near, near * [1, 1, 1, 2]), [[-0.01]], rtol=1e-4)
+    np.testing.assert_allclose(
+        encoder.similarity(near, near * np.array([1, 1, 1, 2], np.float32)), [[-0.01]], rtol=1e-4
+    )
     with pytest.raises(InputError, match="4 and of 3 numbers"):
         encoder.similarity(a, b[:, :3])
 

@@ -30,8 +30,8 @@ def test_each_pixel_is_the_vector_of_its_middle(
 ) -> None:
     out = tmp_path / "monaco.tif"
     status, output = run(
-        "--store", monaco_store, "--model", model_folder, "--grid", 200, "--bbox", BOX, "--format", "geotiff",
-        "--workers", 0, "--out", out,
+        "--store", monaco_store, "--model", model_folder, "--grid", 200, "--bbox", BOX,
+        "--format", "geotiff", "--workers", 0, "--out", out,
     )  # fmt: skip
     assert status == 0, output
     with rasterio.open(out) as raster:

@@ -19,7 +19,7 @@ from tests.service.http.test_app import MONACO
 
 
 def moved(vectors: Vectors, by: float) -> Vectors:
-    """The same places, all their vectors moved: an answer says by its distances which index it is of."""
+    """Return the same places with other vectors, so that distances tell the indexes apart."""
     return Vectors(
         vectors.lat,
         vectors.lon,

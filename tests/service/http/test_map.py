@@ -129,7 +129,7 @@ def test_squares_are_painted_as_a_loop_would(side: float) -> None:
     assert np.array_equal(Cells(xy, colours, side, size=64).draw(), expected)
 
 
-def test_a_process_draws_them_too(monaco_store: Path, engine: Engine) -> None:
+def test_a_process_renders_them_too(monaco_store: Path, engine: Engine) -> None:
     process = RenderProcess(Store.at(monaco_store))
     try:
         base = process.picture(BaseTile(MIDDLE, "light"))

@@ -98,7 +98,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     folder, _ = expected
     models = {"narrow": model_of(tmp_path / "narrow", NARROW), "both": folder}
     encoders = {name: LocationEncoder.load(path) for name, path in models.items()}
-    lat, lon = np.full(3, PLACE.lat), PLACE.lon + np.arange(3) * 1e-3
+    lat, lon = np.full(3, PLACE.lat), PLACE.lon + np.arange(3, dtype=np.float64) * 1e-3
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )

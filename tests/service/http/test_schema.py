@@ -92,7 +92,7 @@ def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
     lat, lon = (
         {
             "anyOf": [
-                {"enum": np.linspace(*ends, 8).tolist()},
+                {"enum": np.linspace(ends[0], ends[1], 8).tolist()},
                 {"type": "number", "minimum": ends[0], "maximum": ends[1]},
             ]
         }
