@@ -27,7 +27,8 @@ ONLY_IN = {
     "rasterio": {"loc2vec.embed.raster"},
     "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},
-    "matplotlib": {"loc2vec.evaluation.report", "loc2vec.paper.plot"},
+    "matplotlib": {"loc2vec.paper.plot"},
+    "jinja2": {"loc2vec.paper.template"},
     "sklearn": {
         "loc2vec.evaluation.probes",
         "loc2vec.evaluation.splits",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.evaluation.run import encode_tasks
+from loc2vec.evaluation.run import Methods, encode_tasks
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.folder import ModelConfig, save_model
 from service.cli.main import main
@@ -102,7 +102,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(Store.at(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], Methods(encoders))
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(
