@@ -49,8 +49,9 @@ from loc2vec.model.compute import (
     pick_device,
 )
 from loc2vec.model.folder import load_model
-from loc2vec.train.loop import TrainConfig, train
-from loc2vec.train.losses import LOSSES
+from loc2vec.train.loop import train
+from loc2vec.train.objectives.contrastive import LOSSES
+from loc2vec.train.run import Run, TrainConfig
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
 from tiling.render.batch import render_all
@@ -266,7 +267,7 @@ def learned(
         checkpoint_every=max(steps // 10, 20),
     )
     begun = (out / "checkpoints").is_dir()
-    train(config, TileDataset.open(recipe.folder(tiles)), out, device=device, resume=begun)
+    train(Run(config, TileDataset.open(recipe.folder(tiles)), out), device=device, resume=begun)
     where = pick_device(device)
     network = load_model(out / "best").network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return scores_of(lambda pixels: encode_tiles(network, pixels), recipe, validation, probes)

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import keep_freed_memory, mixed_precision
-from loc2vec.model.dataset import Pixels
-from loc2vec.train.batches import batch_indices
+from loc2vec.train.batches import places_of_step, slots_of_step
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import render_all
 from tiling.values import composite
@@ -113,7 +113,8 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     with tqdm(total=steps, unit="step") as bar:
         for step in range(steps):
-            place, slot = batch_indices(dataset.n_places, dataset.positives, seed, step, places, 1)
+            place = places_of_step(dataset.n_places, seed, step, places)
+            slot = slots_of_step(dataset.positives, seed, step, places, 1)
             both = (
                 np.concatenate([place, place]),
                 np.concatenate([np.zeros_like(place), slot[:, 0]]),

@@ -28,8 +28,7 @@ from service.index.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import UserError
 from tiling.files.atomic import write_text
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import holds, open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION
 
 ROOT = Path(__file__).parent.parent.parent
@@ -66,7 +65,7 @@ def main() -> None:
     given = _arguments()
     store = _store(given.extracts, given.work)
     index = _index(store, given.model, given.work)
-    with open_source(store) as source:
+    with store.open() as source:
         regions = set(source.regions)
     chosen = figures_for(regions)
     options = {
@@ -107,23 +106,23 @@ def _smallest(extracts: list[Path]) -> list[Path]:
     return sorted(extracts, key=lambda path: path.stat().st_size)[:SMALL]
 
 
-def _store(extracts: list[Path], work: Path) -> Path:
-    store = work / "extracts.gpkg"
-    if not holds(store, extracts):
-        import_extracts(extracts, store, load_catalogue())
+def _store(extracts: list[Path], work: Path) -> Store:
+    store = Store.at(work / "extracts.gpkg")
+    if not store.holds(extracts):
+        store.import_extracts(extracts, load_catalogue())
     return store
 
 
-def _index(store: Path, model: str, work: Path) -> Path:
+def _index(store: Store, model: str, work: Path) -> Path:
     """Return an index of a sample of the store, even over its extracts."""
     folder = work / f"{model}.index"
     encoder = LocationEncoder.load(model)
     if folder.exists() and NeighborIndex.open(folder).model == encoder.model_id:
         return folder
-    with open_source(store) as source:
+    with store.open() as source:
         places = sample_evenly(source, PLACES_EACH * len(source.regions))
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(str(store), encoder, places, 0, bar.update)
+        vectors = embed(store, encoder, places, 0, bar.update)
     write_vectors(work / f"{model}.parquet", vectors)
     NeighborIndex.build(vectors, folder)
     return folder
@@ -133,7 +132,7 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
     """Run the command of a figure and put its pictures into docs/gallery."""
     words = [part for word in shlex.split(figure.command) for part in options.get(word, [word])]
     out = folder / figure.name
-    command = [sys.executable, "-m", "service.cli.main", "explore", *words, "--out", str(out)]
+    command = [sys.executable, "-m", "loc2vec", "explore", *words, "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise UserError(f"{figure.name}: {done.stderr.strip().splitlines()[-1]}")

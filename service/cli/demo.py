@@ -7,18 +7,22 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
+from loc2vec.model.options import model_option
 from service.errors import SearchIndexError
+from service.http.server import bind, serve, url_of
 from service.index.index import NeighborIndex
+from service.settings import load_settings
 from tiling.catalogue import load_catalogue
+from tiling.cli.options import FolderPath
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 GRID_M = 50.0
@@ -31,6 +35,26 @@ class DemoPaths:
 
     store: Path
     index: Path
+
+
+@click.command("demo", epilog="Example: loc2vec demo")
+@model_option
+@click.option(
+    "--work", type=FolderPath, help="Folder for the files, by default in the user's cache."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
+    """Go the whole way with the bundled extract of Monaco: store, vectors, index, service.
+
+    A second run uses the files of the first.
+    """
+    with bind(host, port) as bound:
+        paths = prepare_demo(
+            work or default_work_folder(), model, lambda line: click.echo(line, err=True)
+        )
+        settings = load_settings({"store": str(paths.store), "model": model, "index": paths.index})
+        serve(settings, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
 
 
 def default_work_folder() -> Path:
@@ -50,7 +74,6 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
         of_store = {
             "extract": sha256_of(extract),
             "catalogue": load_catalogue().fingerprint(TileGeometry()),
-            "names": True,  # stores of earlier versions had none
         }
         if _remembered(done).get("store") == of_store and _opens(paths.store):
             tell(f"1/2 store: {paths.store} is there already")
@@ -93,7 +116,7 @@ def _remembered(done: Path) -> Facts:
 
 def _opens(store: Path) -> bool:
     try:
-        open_source(store).close()
+        Store.at(store).open().close()
     except (StoreError, FingerprintError):
         return False
     return True
@@ -109,11 +132,12 @@ def _is_index(folder: Path) -> bool:
 
 def _import(extract: Path, store: Path) -> None:
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        import_extracts([extract], store, load_catalogue(), bar.update)
+        Store.at(store).import_extracts([extract], load_catalogue(), bar.update)
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
-    places = places_of_grid(str(paths.store), GRID_M)
+    store = Store.at(paths.store)
+    places = places_of_grid(store, GRID_M)
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(str(paths.store), encoder, places, cpu_count(), bar.update)
+        vectors = embed(store, encoder, places, cpu_count(), bar.update)
     NeighborIndex.build(vectors, paths.index)

@@ -12,7 +12,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.errors import DeviceError, InputError, ModelError
 from loc2vec.model.compute import pick_device
-from loc2vec.model.folder import ModelConfig, save_model
+from loc2vec.model.folder import ModelConfig, load_model, save_model
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.errors import FingerprintError, OutsideError, PlaceError
 from tiling.values import LonLat, Pose, TileGeometry
@@ -21,9 +21,12 @@ FINGERPRINT = "0123456789abcdef"
 
 
 class Renderer:
-    """Draws tiles that only the place decides."""
+    """Renders tiles that only the place decides."""
 
     fingerprint = FINGERPRINT
+
+    def require(self, place: LonLat) -> None:
+        pass
 
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         seeds = [(round((p.lat + 90) * 1e6), round((p.lon + 180) * 1e6)) for p in poses]
@@ -31,8 +34,11 @@ class Renderer:
             [np.random.default_rng(s).integers(0, 256, (12, 128, 128), np.uint8) for s in seeds]
         )
 
+    def close(self) -> None:
+        pass
 
-class North:
+
+class North(Renderer):
     """Covers the northern half of the world."""
 
     def require(self, place: LonLat) -> None:
@@ -56,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def encoder(folder: Path) -> LocationEncoder:
-    return LocationEncoder.load(folder, renderer=Renderer(), device="cpu")
+    return LocationEncoder(load_model(folder), Renderer(), "cpu")
 
 
 @pytest.fixture
@@ -147,7 +153,7 @@ def test_coordinates_need_a_renderer(folder: Path) -> None:
 
 
 def test_places_outside_the_source_are_refused(folder: Path) -> None:
-    encoder = LocationEncoder.load(folder, North(), Renderer(), "cpu")
+    encoder = LocationEncoder(load_model(folder), North(), "cpu")
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     with pytest.raises(OutsideError, match="south"):
         encoder.encode([(43.7, 7.4), (-33.8, 151.2)])
@@ -176,7 +182,7 @@ def test_a_renderer_of_other_tiles_is_refused(folder: Path) -> None:
     other = Renderer()
     other.fingerprint = "other"
     with pytest.raises(FingerprintError, match="model test-16"):
-        LocationEncoder.load(folder, renderer=other)
+        LocationEncoder(load_model(folder), other)
 
 
 def test_a_missing_model_is_an_error() -> None:

@@ -38,7 +38,7 @@ def tile_at(place: LonLat) -> NDArray[np.uint8]:
     return tile
 
 
-def draw(places: Sequence[LonLat]) -> NDArray[np.uint8]:
+def render(places: Sequence[LonLat]) -> NDArray[np.uint8]:
     for place in places:
         if not (SOUTH <= place.lat <= SOUTH + 1 and WEST <= place.lon <= WEST + 1):
             raise OutsideError(f"lat {place.lat}, lon {place.lon} is outside")
@@ -66,7 +66,7 @@ def make_space() -> Space:
         )
     )
     places = [LonLat(*place) for place in zip(lon.tolist(), lat.tolist(), strict=True)]
-    vectors = Vectors(lat, lon, encode(draw(places)), None, "known", "0123456789abcdef")
+    vectors = Vectors(lat, lon, encode(render(places)), None, "known", "0123456789abcdef")
 
     def nearest(
         vector: NDArray[np.float32], k: int, apart: Sequence[LonLat], metres: float
@@ -82,7 +82,7 @@ def make_space() -> Space:
         return [Near(row, float(lat[row]), float(lon[row]), float(distance[row])) for row in rows]
 
     return Space(
-        draw=draw,
+        render=render,
         encode=encode,
         name=lambda place: f"Place {place.lat:.3f} & {place.lon:.3f}",
         locate=locate,

@@ -1,4 +1,4 @@
-"""A store that is replaced under a running service: taken into use, never mixed with the one before."""
+"""A store that is replaced under a running service is put to use, and never mixed with the old."""
 
 import gc
 import os
@@ -24,8 +24,7 @@ from tests.service.http.test_access import changed
 from tests.service.http.test_app import check_problem
 from tiling.catalogue import load_catalogue
 from tiling.errors import StoreReplacedError
-from tiling.store.registry import open_source, revision
-from tiling.store.update_postgis import update_store
+from tiling.store.store import Store
 from tiling.values import Box
 
 
@@ -69,7 +68,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     served, other = stores
-    before, after = (embed(str(store), encoder, some, 0).embedding for store in stores)
+    before, after = (embed(Store.at(store), encoder, some, 0).embedding for store in stores)
     assert (np.abs(before - after).max(1) > 0.01).all()
     seen, done = [0, 0], threading.Event()
 
@@ -101,7 +100,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is not used any more must go by itself: the collector of cycles may not come by for an hour."""
+    """Free memory by reference counts alone: the cycle collector may not run for an hour."""
     gc.collect()
     gc.disable()
     yield
@@ -169,7 +168,7 @@ def test_a_bad_new_store_leaves_the_old_one(
             time.sleep(0.05)
 
 
-def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
+def test_a_render_process_that_is_started_again_does_not_render_another_map(
     settings: Settings, stores: tuple[Path, Path], some: Places
 ) -> None:
     served, other = stores
@@ -181,7 +180,7 @@ def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
         other.replace(served)
         assert (vectors_of(client, some, 2) == before).all()
         (renderer,) = client.app.state.engine._idle.queue  # type: ignore[attr-defined]
-        renderer._process.kill()
+        renderer._worker.process.kill()
         refused = client.post("/embed", json=asked(some, 2))
         check_problem(refused, 503)
         assert refused.json()["type"].endswith("store-replaced")
@@ -193,7 +192,7 @@ def test_the_vectors_of_an_index_stand_in_only_for_the_store_they_were_made_of(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     other = stores[1]
-    after = embed(str(other), encoder, some, 0).embedding
+    after = embed(Store.at(other), encoder, some, 0).embedding
     with serving(changed(settings, store=str(other), cache_places=0)) as client:
         np.testing.assert_allclose(vectors_of(client, some, 5), after[:5], atol=1e-3)
         lon, lat = some.lon_lat[0].tolist()
@@ -207,9 +206,9 @@ def test_an_updated_database_is_not_mixed_with_what_it_was(
         changed(settings, store=slim, index=None, reload_s=0.2, cache_places=100)
     ) as client:
         before = vectors_of(client, some, 3)
-        with open_source(slim, only=revision(slim)) as source:
+        with Store.at(slim).open(only=Store.at(slim).revision()) as source:
             source.features(Box(7.41, 43.72, 7.43, 43.75))
-            update_store(slim, change_file, load_catalogue())
+            Store.at(slim).update(change_file, load_catalogue())
             with pytest.raises(
                 StoreReplacedError, match="was replaced or updated while it was open"
             ):
@@ -222,4 +221,4 @@ def test_an_updated_database_is_not_mixed_with_what_it_was(
             time.sleep(0.05)
         # nothing changed there
         np.testing.assert_allclose(vectors_of(client, some, 3), before, atol=1e-3)
-        assert client.app.state.engine.revision == revision(slim)  # type: ignore[attr-defined]
+        assert client.app.state.engine.revision == Store.at(slim).revision()  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.service.conftest import serving
 from tiling.errors import StoreError, StoreUnavailableError
 from tiling.geo.geodesy import ground_distance_m
-from tiling.store.geopackage import GeoPackageSource
+from tiling.store.geopackage.source import GeoPackageSource
 from tiling.values import TileGeometry
 
 MONACO = {"lat": 43.7384, "lon": 7.4246}
@@ -313,7 +313,7 @@ def test_a_failure_of_ours_shows_a_request_id_and_nothing_else(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(Engine, "embed", fail)
+    monkeypatch.setattr(Engine, "embed_new", fail)
     with caplog.at_level(logging.ERROR, "service"):
         response = client.get("/embed", params=MONACO)
     problem = check_problem(response, 500)

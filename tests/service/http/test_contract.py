@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from service.engine.engine import Engine
-from service.http.answers import ARROW, GEOJSON, PARQUET
+from service.http.formats import ARROW, GEOJSON, PARQUET
 from tests.service.http.test_app import MONACO, PARIS, check_problem
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat, Pose
@@ -310,7 +310,7 @@ def test_a_place_of_the_index_is_not_drawn_again(
     place = {"lat": float(vectors.lat[9]), "lon": float(vectors.lon[9])}
     first = client.get("/embed", params=MONACO).json()
     monkeypatch.setattr(
-        Engine, "_embed_new", lambda self, places: pytest.fail("drawn") if places else []
+        Engine, "_embed_parts", lambda self, places: pytest.fail("drawn") if places else []
     )
     answer = client.get("/embed", params=place).json()["embedding"]
     assert (np.array(answer, np.float32) == vectors.embedding[9]).all()

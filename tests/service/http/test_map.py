@@ -14,7 +14,6 @@ from PIL import Image
 from loc2vec.embed.files import Vectors
 from loc2vec.paper.colours import Colours
 from service.engine.engine import Engine
-from service.http.server import open_engine
 from service.index.index import NeighborIndex
 from service.index.overlay import Overlay
 from service.index.pictures import Cells
@@ -26,7 +25,7 @@ from tiling.geo.mercator import tile_box, to_world
 from tiling.render.basemap import draw_tile
 from tiling.render.pictures import BaseTile, TileNumber
 from tiling.render.process import RenderProcess
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 ZOOM = 15
 
@@ -50,7 +49,7 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
 def test_a_tile_of_the_base_map(client: TestClient, monaco_store: Path) -> None:
     answer = client.get(path_of("base", MIDDLE), params={"theme": "dark", "scale": 2})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         expected = draw_tile(source, *MIDDLE[:3], "dark", 2)
     assert np.array_equal(pixels(answer.content), expected)
 
@@ -130,8 +129,8 @@ def test_squares_are_painted_as_a_loop_would(side: float) -> None:
     assert np.array_equal(Cells(xy, colours, side, size=64).draw(), expected)
 
 
-def test_a_process_draws_them_too(monaco_store: Path, engine: Engine) -> None:
-    process = RenderProcess(str(monaco_store))
+def test_a_process_renders_them_too(monaco_store: Path, engine: Engine) -> None:
+    process = RenderProcess(Store.at(monaco_store))
     try:
         base = process.picture(BaseTile(MIDDLE, "light"))
         cells = process.picture(engine.search.overlay.cells(MIDDLE))
@@ -152,7 +151,7 @@ def test_another_index_has_another_overlay(
         embedding=vectors.embedding[half],
         table=None,
     )
-    with open_engine(settings) as engine:
+    with Engine.open(settings) as engine:
         first = engine.overlay(MIDDLE)
         engine.use(NeighborIndex.build(few, tmp_path / "few"))
         second = engine.overlay(MIDDLE)

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.evaluation.run import encode_tasks
+from loc2vec.evaluation.run import Methods, encode_tasks
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.folder import ModelConfig, save_model
 from service.cli.main import main
-from service.engine.engine import Engine, EngineSettings
+from service.engine.engine import Engine
+from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -52,7 +54,7 @@ def test_embed_draws_the_radii_of_the_model(
 ) -> None:
     folder, vector = expected
     vectors = embed(
-        str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
+        Store.at(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
     )
     np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
 
@@ -62,7 +64,7 @@ def test_the_service_draws_the_radii_of_the_model(
     monaco_store: Path, expected: tuple[Path, NDArray[np.float32]], processes: int
 ) -> None:
     folder, vector = expected
-    settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
+    settings = Settings(store=Store.at(monaco_store), model=str(folder), render_processes=processes)
     with Engine.open(settings) as engine:
         np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
         assert engine.dim == 16
@@ -78,9 +80,13 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
-        embed(str(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+        embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
-        Engine.open(EngineSettings(str(monaco_store), tmp_path / "wrong"))
+        Engine.open(
+            Settings(
+                store=Store.at(monaco_store), model=str(tmp_path / "wrong"), render_processes=0
+            )
+        )
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
@@ -96,7 +102,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(str(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], Methods(encoders))
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(

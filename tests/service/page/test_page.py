@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -29,15 +29,15 @@ from playwright.sync_api import (
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import bind, open_engine, url_of
+from service.http.server import bind, url_of
 from service.settings import Settings
 from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
@@ -62,8 +62,7 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
         assert engine is not None
         yield engine
 
-    opener: Any = open_engine if engine is None else opened
-    app = create_app(settings, opener)
+    app = create_app(settings, Engine.open if engine is None else opened)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
@@ -506,7 +505,7 @@ def test_a_refused_index_is_explained(
 def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Monaco as if it had been imported from two extracts."""
     path = tmp_path_factory.mktemp("stores") / "towns.gpkg"
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         west, south, east, north = source.bounds
         middle = (west + east) / 2
         halves = {

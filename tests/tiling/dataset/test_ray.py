@@ -1,4 +1,4 @@
-"""The tile job on a real Ray of several processes on this machine, to a folder and to an object store."""
+"""The tile job on a real Ray cluster of this machine, to a folder and to an object store."""
 
 import json
 import os
@@ -15,16 +15,17 @@ import pytest
 
 from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
 from tiling.dataset.dataset import TileDataset
-from tiling.dataset.executors import MAX_LOSSES
 from tiling.dataset.job import TileJob, run_job
 from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
 from tiling.files.folders import open_folder
+from tiling.render.pool import MAX_LOSSES
+from tiling.store.store import Store
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=1, seed=5, locations=384)
+    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=384)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,15 @@ def command(job: TileJob, out: Path | str) -> list[str]:
         str(job.seed),
     )
     return tile(
-        "--store", job.stores[0], *options, "--engine", "ray", "--workers", "2", "--json", out=out
+        "--store",
+        job.stores[0].location,
+        *options,
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+        "--json",
+        out=out,
     )
 
 

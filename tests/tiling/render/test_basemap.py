@@ -13,8 +13,8 @@ from tiling.geo.geodesy import box_around
 from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
 from tiling.render.basemap import COLOURS, FEATURES_FROM_ZOOM, THEMES, Theme, draw_map, draw_tile
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat, TileGeometry
 
 SEA, AWAY = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
@@ -124,7 +124,7 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
     store = tmp_path / "fiji.gpkg"
     fingerprint = load_catalogue().fingerprint(TileGeometry())
     write_geopackage(store, features, (), [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
-    with open_source(store) as source:
+    with Store.at(store).open() as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
     land, water = rgb(COLOURS["light"]["land"]), rgb(COLOURS["light"][5])
     row = picture[len(picture) // 2].tolist()

@@ -1,0 +1,218 @@
+"""Bringing a PostGIS store up to date with a file of changes, and telling where that shows.
+
+osm2pgsql changes its own tables and notes the objects that it touched. Their features are made
+again, as by an import; those that differ take the place of the old ones in one transaction. An
+update that was stopped is taken up by the next one.
+"""
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import shapely
+from shapely.errors import GEOSException
+from shapely.geometry.base import BaseGeometry
+
+from tiling.catalogue import Catalogue
+from tiling.errors import StoreError
+from tiling.files.atomic import sha256_of
+from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
+from tiling.osm.replication import fetch_changes, tidy_changes
+from tiling.store.changes import Changes
+from tiling.store.postgis.database import Connection, Database
+from tiling.store.postgis.import_ import (
+    GATHERED,
+    RAW,
+    STORE,
+    copy_into,
+    execute,
+    gather,
+    gather_names,
+    gather_sea,
+    make_features,
+    opened,
+    rows,
+    use,
+)
+from tiling.store.store import UpdateSummary
+from tiling.values import Box, TileGeometry, check_fingerprint
+
+_FRESH = """
+CREATE TEMP VIEW touched AS SELECT drawn.* FROM drawn JOIN log USING (osm_type, osm_id);
+CREATE TEMP TABLE fresh (channel smallint, width_m real, osm_type char(1), osm_id bigint, geom geometry);
+"""
+_FRESH_NAMES = """
+CREATE TEMP VIEW renamed AS SELECT named.* FROM named JOIN log USING (osm_type, osm_id);
+DELETE FROM names USING log WHERE (names.osm_type, names.osm_id) = (log.osm_type, log.osm_id);
+"""
+_DIFFER = """
+CREATE TEMP TABLE stale AS
+    SELECT id, channel, width_m, osm_type, osm_id, geom, ST_AsBinary(geom, 'NDR') AS wkb
+    FROM features JOIN log USING (osm_type, osm_id);
+ALTER TABLE fresh ADD wkb bytea;
+UPDATE fresh SET wkb = ST_AsBinary(geom, 'NDR');
+CREATE TEMP TABLE went AS SELECT stale.*
+    FROM stale LEFT JOIN fresh USING (channel, width_m, osm_type, osm_id, wkb) WHERE fresh.geom IS NULL;
+CREATE TEMP TABLE came AS SELECT fresh.*
+    FROM fresh LEFT JOIN stale USING (channel, width_m, osm_type, osm_id, wkb) WHERE stale.geom IS NULL;
+"""
+_BEFORE_AND_AFTER = """
+WITH differing AS (
+    SELECT osm_type, osm_id, channel, width_m FROM went UNION SELECT osm_type, osm_id, channel, width_m FROM came
+), piece AS (
+    SELECT osm_type, osm_id, channel, width_m, false AS after, wkb FROM stale
+    UNION ALL SELECT osm_type, osm_id, channel, width_m, true, wkb FROM fresh
+)
+SELECT osm_type, osm_id, width_m, channel, after, wkb
+FROM piece JOIN differing USING (osm_type, osm_id, channel, width_m)
+ORDER BY osm_type, osm_id, channel, width_m
+"""
+_REPLACE = """
+DELETE FROM features USING went WHERE features.id = went.id;
+INSERT INTO features (channel, width_m, osm_type, osm_id, geom)
+SELECT channel, width_m, osm_type, osm_id, geom FROM came;
+DELETE FROM log;
+"""
+_NOTE = """
+INSERT INTO updates (number, content, source, data_until)
+SELECT number + 1, %s, %s, COALESCE(%s, data_until) FROM updates ORDER BY number DESC LIMIT 1 RETURNING number
+"""
+
+
+def apply_changes(
+    database: Database, path: Path, catalogue: Catalogue, complete_until: datetime | None = None
+) -> UpdateSummary:
+    """Apply a file of changes, as `tiling.store.store.Store.update` has it.
+
+    `complete_until`: the time up to which the store then has all changes.
+    """
+    require_osm2pgsql()
+    with ExitStack() as stack:
+        tidy = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-")))
+            / "changes.osc.gz"
+        )
+        tidy_changes(path, tidy)
+        connection = stack.enter_context(opened(database))
+        _check(connection, database.location, catalogue)
+        connection.commit()  # osm2pgsql must find nothing locked
+        run_osm2pgsql(tidy, catalogue, RAW, database.environment(), ["--append"])
+        use(connection, STORE, RAW)
+        summary = _renew(connection, catalogue)
+        content = hashlib.sha256(f"{_content(connection)} {sha256_of(path)}".encode()).hexdigest()
+        ((number,),) = rows(connection, _NOTE, (content, path.name, complete_until))
+        changed = zip(
+            summary.changes.reach_m.tolist(), shapely.from_wkb(summary.changes.wkb), strict=True
+        )
+        copy_into(connection, "changed", ((number, reach, geometry) for reach, geometry in changed))
+        connection.commit()
+    return summary
+
+
+def apply_replication(database: Database, url: str, catalogue: Catalogue) -> UpdateSummary:
+    """Apply all changes that a replication server has and the store has not."""
+    came, went, changes = 0, 0, list[Changes]()
+    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
+        for path, until in fetch_changes(url, _complete_until(database), Path(folder)):
+            summary = apply_changes(database, path, catalogue, until)
+            came, went = came + summary.came, went + summary.went
+            changes.append(summary.changes)
+            path.unlink()
+    return UpdateSummary(came, went, Changes.joined(changes))
+
+
+def _complete_until(database: Database) -> datetime:
+    with opened(database) as connection:
+        ((until,),) = rows(connection, "SELECT max(data_until) FROM loc2vec.updates")
+        if until is None:
+            raise StoreError(
+                f"{database.location} does not know of when its extract is: give a file of changes"
+            )
+        found: datetime = until
+        return found
+
+
+def _check(connection: Connection, location: str, catalogue: Catalogue) -> None:
+    ((fingerprint,),) = rows(connection, "SELECT min(fingerprint) FROM loc2vec.extracts")
+    check_fingerprint(location, fingerprint, catalogue.fingerprint(TileGeometry()))
+    if not rows(connection, "SELECT WHERE to_regclass(%s) IS NOT NULL", (f"{RAW}.named",)):
+        raise StoreError(f"{location} cannot be updated: import its extract again, with --slim")
+
+
+def _content(connection: Connection) -> str:
+    return str(rows(connection, "SELECT content FROM updates ORDER BY number DESC LIMIT 1")[0][0])
+
+
+def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
+    """Make the features of the touched objects again, and put those that differ in the place of the old ones."""
+    execute(connection, GATHERED.format(kind="TEMP") + _FRESH)
+    gather(connection, part=0)
+    if rows(connection, "SELECT FROM log WHERE osm_type = 'S'"):
+        query = (
+            "SELECT ST_XMin(frame), ST_YMin(frame), ST_XMax(frame), ST_YMax(frame) FROM extracts"
+        )
+        gather_sea(connection, 0, Box(*rows(connection, query)[0]), catalogue)
+    execute(connection, _FRESH_NAMES)
+    gather_names(connection, "renamed", _area(connection))
+    make_features(connection, "fresh")
+    execute(connection, _DIFFER)
+    ((came, went),) = rows(
+        connection, "SELECT (SELECT count(*) FROM came), (SELECT count(*) FROM went)"
+    )
+    changes = _changes(connection)
+    execute(connection, _REPLACE)
+    return UpdateSummary(came, went, changes)
+
+
+def _area(connection: Connection) -> BaseGeometry:
+    # a store that is updated has one
+    ((wkb,),) = rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")
+    return shapely.from_wkb(bytes(wkb))
+
+
+def _changes(connection: Connection) -> Changes:
+    """Return where the old and the new features of each object and channel differ."""
+    before: dict[tuple[object, ...], list[BaseGeometry]] = defaultdict(list)
+    after: dict[tuple[object, ...], list[BaseGeometry]] = defaultdict(list)
+    for osm_type, osm_id, width, channel, is_after, wkb in rows(connection, _BEFORE_AND_AFTER):
+        geometry = shapely.from_wkb(bytes(wkb))
+        dimension = int(shapely.get_dimensions(geometry))
+        reach = width if dimension == 0 else width / 2
+        (after if is_after else before)[osm_type, osm_id, channel, dimension, reach].append(
+            geometry
+        )
+    reaches: list[float] = []
+    changed: list[bytes] = []
+    for key in before.keys() | after.keys():
+        parts = shapely.get_parts(shapely.get_parts(difference(before[key], after[key])))
+        reaches += [float(str(key[-1]))] * len(parts)
+        changed += [part.wkb for part in parts]
+    return Changes.of(reaches, changed)
+
+
+def difference(before: Sequence[BaseGeometry], after: Sequence[BaseGeometry]) -> list[BaseGeometry]:
+    """Return where the drawing of an object changes: what it gains and loses, all of it when in doubt.
+
+    Pieces of one polygon overlap, and where they do their edges are drawn twice: that counts too.
+    """
+    try:
+        pairs = zip(_drawn(before), _drawn(after), strict=True)
+        parts = [shapely.symmetric_difference(old, new) for old, new in pairs]
+    except GEOSException:  # of an invalid polygon
+        parts = []
+    found = [part for part in parts if not part.is_empty]
+    return found or [*before, *after]
+
+
+def _drawn(pieces: Sequence[BaseGeometry]) -> tuple[BaseGeometry, BaseGeometry]:
+    """Return what pieces cover, and what two of them cover."""
+    all_of_it = np.array(pieces, object)
+    one, other = shapely.STRtree(all_of_it).query(all_of_it, predicate="intersects")
+    pair = one < other
+    twice = shapely.intersection(all_of_it[one[pair]], all_of_it[other[pair]])
+    return shapely.union_all(all_of_it), shapely.union_all(twice)
