@@ -1,4 +1,4 @@
-"""Clouds, maps, kinds, classes, histograms, reasons and filters: what they find, draw and refuse."""
+"""Clouds, maps, kinds, classes, histograms, reasons, filters: what they find, plot and refuse."""
 
 import json
 import re
@@ -16,8 +16,8 @@ from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.explore.clusters import kinds_of
-from loc2vec.explore.filters import excite, layers_of
 from loc2vec.explore.equal_histograms import equal_histograms
+from loc2vec.explore.filters import excite, layers_of
 from loc2vec.explore.lda import discriminate
 from loc2vec.explore.map import town
 from loc2vec.explore.pca_tsne import pca, tsne, write_animation

@@ -15,7 +15,7 @@ from loc2vec.explore.arithmetic import Term, arithmetic, parse
 from loc2vec.explore.interpolate import interpolate
 from loc2vec.explore.space import Space
 from loc2vec.explore.walk import random_walks
-from loc2vec.paper.plot import printable, png_of, save
+from loc2vec.paper.plot import png_of, printable, save
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, encode, make_space, tile_at
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat
