@@ -1,4 +1,4 @@
-"""Put the tables of an evaluation where people read them: README.md, docs/evaluation.md, docs/evaluation_table.md.
+"""Put the tables of an evaluation into README.md and docs/.
 
     python docs/make/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
@@ -49,7 +49,10 @@ def main(report: Path, town: str | None) -> None:
     beside = [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
     publish(ROOT / "README.md", BEGIN, END, blocks(across))
     publish(ROOT / "docs" / "evaluation.md", BEGIN, END, blocks(beside))
-    heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
+    heading = (
+        "# The evaluation in full\n\n"
+        "Written by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
+    )
     more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
     sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])

@@ -13,7 +13,7 @@ from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model
 from loc2vec.paper.chart import Chart, histogram_chart, line_chart
 from loc2vec.paper.template import exact_data_url, fill
-from loc2vec.train.geocell import METRICS
+from loc2vec.train.objectives.geocell import METRICS
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files.atomic import replacing

@@ -36,7 +36,10 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(
     assert facts["attribution"] == ATTRIBUTION
     assert "Open Database License" in facts["licence"]
 
-    assert LocationEncoder(model).encode(dataset.tiles([0], [0])).shape == (1, 16)
+    assert LocationEncoder(model).encode(dataset.tiles(np.array([0]), np.array([0]))).shape == (
+        1,
+        16,
+    )
     family = model.config.encoder
     first = baselines.untrained(
         [family], dataset.tiles(places := np.arange(100), np.zeros_like(places))

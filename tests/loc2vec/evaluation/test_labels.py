@@ -102,7 +102,7 @@ POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
         (lambda p: p / "nowhere.csv", "nowhere.csv is not a file"),
     ],
 )  # fmt: skip
-def test_bad_labels_are_named(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_bad_labels_are_named(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     with pytest.raises((LabelsError, PointsError), match=message):
         read_labels(make(tmp_path), "kind")
 
@@ -124,7 +124,7 @@ def test_no_geojson(tmp_path: Path) -> None:
 
 
 def test_places_outside_the_store_are_told(tmp_path: Path, monaco_store: Path) -> None:
-    told = []
+    told: list[str] = []
     found = labels_task(
         csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append
     )
@@ -196,7 +196,7 @@ def test_bad_vectors_are_named(
 def test_every_method_has_the_same_places(tmp_path: Path, monaco_store: Path) -> None:
     found = labels_task(csv(tmp_path, *ROWS), "kind", Store.at(monaco_store), print)
     lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
-    told = []
+    told: list[str] = []
     assert where_vectors_are(found, [lookup], told.append).lat.tolist() == [43.7384]
     assert "1 of 2 places have no vector" in told[0]
     assert lookup.nearest(found.lat, found.lon).tolist() == [0, -1]
