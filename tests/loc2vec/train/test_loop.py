@@ -162,7 +162,8 @@ def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDa
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert line.keys() == {
         "step", "learning_rate", "loss",
-        "positive_distance", "nearest_negative_distance", "easy_share", "tiles_per_s", "data_wait", "effective_rank", "gradient_norm", "skipped",
+        "positive_distance", "nearest_negative_distance", "easy_share",
+        "tiles_per_s", "data_wait", "effective_rank", "gradient_norm", "skipped",
     }  # fmt: skip
     assert 0 < line["loss"] < 2
     assert 0 <= line["easy_share"] <= 1
