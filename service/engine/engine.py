@@ -11,11 +11,11 @@ from typing import Self
 
 import numpy as np
 from cachetools import TTLCache
-from numpy.typing import NDArray
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
+from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
@@ -33,9 +33,6 @@ from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
-
-Vector = NDArray[np.float32]
-Shares = NDArray[np.float64]
 
 
 class Engine:
@@ -216,7 +213,7 @@ class Engine:
             self._known.clear()
             self._pictures.clear()
 
-    def embed(self, places: Sequence[LonLat]) -> Vector:
+    def embed(self, places: Sequence[LonLat]) -> Vectors:
         """Return the embeddings [n, D] of located places, known or new."""
         vectors = {place: v for place in places if (v := self.known(place)) is not None}
         new = [place for place in dict.fromkeys(places) if place not in vectors]
@@ -241,7 +238,7 @@ class Engine:
         made = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
         return [vector for part in made for vector in part.result()]
 
-    def _embed_few(self, places: Sequence[LonLat]) -> Vector:
+    def _embed_few(self, places: Sequence[LonLat]) -> Vectors:
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render(places)
         vectors = self._batcher.encode(tiles)
@@ -256,14 +253,14 @@ class Engine:
         with self._renderer() as renderer, timed("render"):
             return renderer.tile(pose)
 
-    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
+    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Floats]:
         """Return why two located places are alike or not, and the cover of each channel.
 
         The cover is the share of each tile that a channel covers, float64 [2, C], from 0 to 1.
         """
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])
-        shares: Shares = tiles.mean((2, 3)) / 255
+        shares: Floats = tiles.mean((2, 3)) / 255
         return why(self._batcher.encode, *tiles), shares
 
     def base_map(self, tile: TileNumber, theme: Theme) -> bytes:

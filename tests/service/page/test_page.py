@@ -62,8 +62,7 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
         assert engine is not None
         yield engine
 
-    opener: Any = Engine.open if engine is None else opened
-    app = create_app(settings, opener)
+    app = create_app(settings, Engine.open if engine is None else opened)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
