@@ -1,4 +1,4 @@
-"""Where peers find the places to embed, and leave their vectors: a folder for each set of blanked channels.
+"""Where peers read places and write vectors: one folder for each set of blanked channels.
 
 A task blanks the channels that draw its answer, for every method; so a peer makes vectors without
 these channels, too.
@@ -27,7 +27,7 @@ def file_of_task(report: Path, name: str) -> Path:
 
 
 def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
-    """Return the places (lon, lat) float64 [n, 2] of a report of `loc2vec evaluate`, by what their tasks blank."""
+    """Return the places (lon, lat) float64 [n, 2] of a report, by what their tasks blank."""
     found: dict[Blank, list[NDArray[np.float64]]] = {}
     for name, recipe in RECIPES.items():
         path = file_of_task(report, name)

@@ -1,6 +1,7 @@
 """Where and how networks run: device, precision, batches of tiles."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -17,6 +18,9 @@ Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, 
 # MB more.
 BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
+
+# A forked process has no OpenMP threads: with more than one it would wait for its parent's forever.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def pick_device(name: str) -> torch.device:

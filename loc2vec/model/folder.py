@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from loc2vec.encoders.registry import ENCODERS, build, options_of
@@ -46,6 +46,10 @@ class Model:
     def model_id(self) -> str:
         return f"{self.config.name}@{self.sha256[:12]}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the weights as bytes: PyTorch would share memory, one file descriptor a tensor."""
+        return _rebuild, (self.config, _weights(self.network), self.sha256)
+
 
 def save_model(
     folder: Path,
@@ -67,9 +71,19 @@ def save_model(
         )
 
 
+def _rebuild(config: ModelConfig, weights: bytes, sha256: str) -> Model:
+    network = build(config.encoder, config.geometry.scales, **config.options)
+    network.load_state_dict(load(weights))
+    return Model(config, network.eval(), sha256)
+
+
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write parameters and buffers as safetensors."""
-    write_tensors({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    path.write_bytes(_weights(network))
+
+
+def _weights(network: nn.Module) -> bytes:
+    return save({name: value.contiguous() for name, value in network.state_dict().items()})
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:

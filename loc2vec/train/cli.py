@@ -17,8 +17,10 @@ from loc2vec.evaluation.intrinsic import Scores
 from loc2vec.model.folder import load_model, model_path
 from loc2vec.train.board import TensorBoard
 from loc2vec.train.distributed import World
-from loc2vec.train.loop import TrainConfig, TrainResult, train
-from loc2vec.train.losses import LOSSES, NO_LOSS
+from loc2vec.train.loop import train
+from loc2vec.train.objectives.contrastive import LOSSES, NO_LOSS
+from loc2vec.train.objectives.registry import HEADS
+from loc2vec.train.run import Run, TrainConfig, TrainResult
 from loc2vec.train.run_page import table, write_report
 from tiling.cli.group import INTERRUPTED
 from tiling.dataset.dataset import TileDataset
@@ -78,7 +80,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
     help="SoftPN over triplets, or the cross-entropy of finding a place among the others of a batch.",
 )  # fmt: skip
 @click.option(
-    "--head", type=click.Choice(["geocell"]),
+    "--head", type=click.Choice(sorted(HEADS)),
     help="Also learn to name the H3 cells of each place; with --loss none nothing else.",
 )  # fmt: skip
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
@@ -135,7 +137,7 @@ def train_command(
     board = TensorBoard(out / "tensorboard") if tensorboard else None
     model = None if init is None else load_model(model_path(init))
     with _stop_on_interrupt() as stop:
-        result = train(config, data, out, other, device, resume, stop, board, model)
+        result = train(Run(config, data, out, other, model), device, resume, stop, board)
     if World.of_environment().leads:
         scores = (
             write_report(out, other or data, other is not None, device) if result.finished else None

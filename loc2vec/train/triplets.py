@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.evaluation.retrieval import APART_M, encode_slots, positive_slots, thinned
+from loc2vec.model.arrays import Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Pixels, Places
+from loc2vec.model.dataset import Dataset
 from tiling.values import composite
 
-Vectors = NDArray[np.float32]
 GAP = 4  # pixels between pictures
 
 

@@ -7,13 +7,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
+from loc2vec.model.options import model_option
 from service.errors import SearchIndexError
+from service.http.server import bind, serve, url_of
 from service.index.index import NeighborIndex
+from service.settings import load_settings
 from tiling.catalogue import load_catalogue
+from tiling.cli.options import FolderPath
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
@@ -30,6 +35,26 @@ class DemoPaths:
 
     store: Path
     index: Path
+
+
+@click.command("demo", epilog="Example: loc2vec demo")
+@model_option
+@click.option(
+    "--work", type=FolderPath, help="Folder for the files, by default in the user's cache."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
+    """Go the whole way with the bundled extract of Monaco: store, vectors, index, service.
+
+    A second run uses the files of the first.
+    """
+    with bind(host, port) as bound:
+        paths = prepare_demo(
+            work or default_work_folder(), model, lambda line: click.echo(line, err=True)
+        )
+        settings = load_settings({"store": str(paths.store), "model": model, "index": paths.index})
+        serve(settings, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
 
 
 def default_work_folder() -> Path:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service.errors import BusyError, NoIndexError, RegionError, SlowError
-from service.http.schemas import Problem, named
+from service.http.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
     AmbiguousNameError,

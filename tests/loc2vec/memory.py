@@ -74,4 +74,5 @@ class Tiny(nn.Module):
         self.dense = nn.Linear(8 * 8 * 8, options.dim)
 
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        return self.dense(self.layers(tiles.float() / 255))
+        vectors: torch.Tensor = self.dense(self.layers(tiles.float() / 255))
+        return vectors

@@ -8,7 +8,6 @@ from fastapi.testclient import TestClient
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import open_engine
 from service.settings import Settings
 
 
@@ -29,7 +28,7 @@ def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestCl
         assert engine is not None
         yield engine
 
-    opener: Any = open_engine if engine is None else opened
+    opener: Any = Engine.open if engine is None else opened
     with TestClient(create_app(settings, opener), raise_server_exceptions=False) as client:
         yield client
 
@@ -37,7 +36,7 @@ def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestCl
 @pytest.fixture(scope="session")
 def engine(settings: Settings) -> Iterator[Engine]:
     """An engine over Monaco, for tests that do not spoil it."""
-    with open_engine(settings) as engine:
+    with Engine.open(settings) as engine:
         yield engine
 
 

@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +32,7 @@ PACE_S = 0.5  # between two questions of a client: the hour is about what stays,
 PARTS, STORES, INDEXES = 6, 2, 40  # parts, and new stores and indexes in each of them
 NAMES = ("monaco", "rue g", "gare", "parking", "Monte-Carlo", "qqqq")
 # method, path with its query, body, status of the answer
-Question = tuple[str, str, dict[str, object], int]
+Question = tuple[str, str, Mapping[str, object], int]
 
 
 def questions(vectors: Vectors, seed: int) -> Iterator[Question]:
@@ -91,9 +91,8 @@ def memory_mb(pid: int) -> float:
 
 def turned(vectors: Vectors, by: int) -> Vectors:
     """The same vectors in another order: another index, whose vectors are those of the same store."""
-    lat, lon, embedding = (
-        np.roll(column, by, axis=0) for column in (vectors.lat, vectors.lon, vectors.embedding)
-    )
+    lat, lon = (np.roll(column, by) for column in (vectors.lat, vectors.lon))
+    embedding = np.roll(vectors.embedding, by, axis=0)
     return Vectors(lat, lon, embedding, None, vectors.model, vectors.fingerprint, vectors.store)
 
 
@@ -127,7 +126,7 @@ def test_nothing_is_lost_and_memory_does_not_grow(
                 if done.wait(max(0.0, due - time.monotonic())) or time.monotonic() > end:
                     return count
                 due = time.monotonic() + pace_s
-                answer = client.request(method, url + path, **({"json": body} if body else {}))
+                answer = client.request(method, url + path, json=body or None)
                 statuses[answer.status_code] += 1
                 assert answer.status_code == status, f"{method} {path}: {answer.text[:500]}"
                 count += 1

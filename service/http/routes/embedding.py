@@ -7,23 +7,11 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.http.answers import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
+from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
+from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
+from service.http.questions import Location, LocationList, NameQuery, PlaceQuery, TileQuery, Where
 from service.http.routes.parts import Engines, Gates, located
-from service.http.schemas import (
-    Embedding,
-    EmbeddingList,
-    Location,
-    LocationList,
-    NameQuery,
-    PlaceEmbedding,
-    PlaceList,
-    PlaceQuery,
-    TileQuery,
-    Where,
-    named,
-    numbers,
-)
 from tiling.errors import PlaceError
 from tiling.values import ATTRIBUTION
 
@@ -50,7 +38,7 @@ async def embed(
     (place,) = await located(engine, gate, [asked.where()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
-        (vector,) = await gate.run(1, engine.embed, [place])
+        (vector,) = await gate.run(1, engine.embed_new, [place])
     return answer(
         request,
         Embedding(

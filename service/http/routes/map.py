@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from service.http.answers import PNG, answer, choose
+from service.http.formats import PNG, answer, choose
 from service.http.problems import RESPONSES
+from service.http.questions import MapPath, MapQuery
 from service.http.routes.embedding import PngResponse
 from service.http.routes.parts import Engines, Gates
-from service.http.schemas import MapPath, MapQuery
 from tiling.render.pictures import TileNumber
 
 router = APIRouter(tags=["map"])

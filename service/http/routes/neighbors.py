@@ -9,29 +9,31 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
 from loc2vec.embed.algebra import Vector, between, combine, walk
-from service.http.answers import GEOJSON, JSON, answer, choose
-from service.http.problems import RESPONSES
-from service.http.routes.parts import Engines, Gates, located
-from service.http.schemas import (
-    Arithmetic,
+from service.http.answers import (
     ArithmeticAnswer,
     ChannelEffect,
     Comparison,
     GeoNeighbors,
     Interpolation,
-    InterpolationQuery,
     InterpolationStep,
     Near,
     NeighborList,
-    NeighborQuery,
-    PairQuery,
     VectorNeighbors,
-    VectorQuestion,
     Walk,
-    WalkQuery,
     near,
     numbers,
 )
+from service.http.formats import GEOJSON, JSON, answer, choose
+from service.http.problems import RESPONSES
+from service.http.questions import (
+    Arithmetic,
+    InterpolationQuery,
+    NeighborQuery,
+    PairQuery,
+    VectorQuestion,
+    WalkQuery,
+)
+from service.http.routes.parts import Engines, Gates, located
 from service.index.search import Neighbor
 from service.observe.metrics import timed
 from tiling.catalogue import load_catalogue

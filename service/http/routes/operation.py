@@ -7,10 +7,10 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
-from service.http.answers import answer
+from service.http.answers import Health, Info
+from service.http.formats import answer
 from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
-from service.http.schemas import Health, Info
 from service.observe.metrics import exposition
 from service.version import version
 from tiling.catalogue import load_catalogue

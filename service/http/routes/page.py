@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from service.http.answers import answer
+from service.http.formats import answer
 
 router = APIRouter(include_in_schema=False)
 

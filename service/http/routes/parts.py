@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 
 from service.engine.engine import Engine
 from service.http.gate import Gate
-from service.http.schemas import Where
+from service.http.questions import Where
 from tiling.errors import UserError
 from tiling.values import LonLat
 

@@ -395,7 +395,7 @@ def test_tiles_of_several_requests_are_encoded_together() -> None:
 
 
 def test_a_batch_that_fails_fails_for_those_who_wait_for_it() -> None:
-    batcher = Batcher(lambda tiles: np.zeros(1 // 0))
+    batcher = Batcher(lambda tiles: np.zeros(1 // 0, np.float32))
     for _ in range(2):
         with batcher.expected(), pytest.raises(ZeroDivisionError):
             batcher.encode(np.zeros((1, 1, 2, 2), np.uint8))

@@ -25,14 +25,15 @@ def test_names_are_found_while_they_are_typed(client: TestClient) -> None:
     assert answer["places"][0]["name"] == CASINO
     assert answer["places"][0]["kind"] == "suburb"
     assert client.get("/places", params={"q": "no such name"}).json()["places"] == []
-    for query in (
+    wrong: tuple[dict[str, str | int], ...] = (
         {"q": ""},
         {"q": "x" * 300},
         {"q": "a", "limit": 0},
         {"q": "a", "limit": 51},
         {},
         {"q": "a", "x": 1},
-    ):
+    )
+    for query in wrong:
         check_kind(client.get("/places", params=query), 422, "invalid-request")
 
 
@@ -48,7 +49,7 @@ def test_a_name_stands_wherever_coordinates_may(client: TestClient) -> None:
         ("/compare", to),
     ):  # fmt: skip
         by_name, by_place = (
-            client.get(path, params=name | more),
+            client.get(path, params={**name, **more}),
             client.get(path, params=spot | more),
         )
         assert by_name.status_code == 200, by_name.text

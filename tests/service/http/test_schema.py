@@ -19,7 +19,6 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import open_engine
 from service.settings import Settings
 from tests.service.conftest import serving
 
@@ -29,7 +28,7 @@ UNHEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_
 PATIENCE_S = 120.0  # of the client, which takes its question back after it
 ROUTES = [
     (path, method)
-    for path, methods in create_app(Settings(store="none"), open_engine).openapi()["paths"].items()
+    for path, methods in create_app(Settings(store="none"), Engine.open).openapi()["paths"].items()
     for method in methods
 ]
 Schema = dict[str, Any]
@@ -93,7 +92,7 @@ def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
     lat, lon = (
         {
             "anyOf": [
-                {"enum": np.linspace(*ends, 8).tolist()},
+                {"enum": np.linspace(ends[0], ends[1], 8).tolist()},
                 {"type": "number", "minimum": ends[0], "maximum": ends[1]},
             ]
         }

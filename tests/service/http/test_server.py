@@ -27,7 +27,7 @@ from service.settings import Settings
 from tests.service.http.test_app import MONACO
 
 BEGUN = (b"GET /em", b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-SERVE = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
+SERVE = [sys.executable, "-m", "loc2vec", "serve", "--port", "0"]
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ GROUND = [
 @pytest.fixture
 def both(tmp_path: Path, server: Server, database: str) -> Iterator[Both]:
     """Import hand-written extracts into a file and into a database, and open both."""
-    opened = []
+    opened: list[FeatureSource] = []
 
     def build(*extracts: str) -> Sequence[FeatureSource]:
         paths = []

@@ -175,7 +175,7 @@ def test_a_killed_import_leaves_the_store_before_it(
 ) -> None:
     url = server.url(filled)
     before = Store.at(url).content_hash()
-    command = [sys.executable, "-m", "service.cli.main", "import", str(monaco_pbf), "--store", url]
+    command = [sys.executable, "-m", "loc2vec", "import", str(monaco_pbf), "--store", url]
     importing = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wanted = "SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'loc2vec_import_%' AND tablename = 'drawn'"
     while server.psql(wanted, filled) == "0":

@@ -105,7 +105,7 @@ def test_a_job_whose_store_is_updated_meanwhile_makes_no_dataset(
     slim: str, change_file: Path, tmp_path: Path
 ) -> None:
     job, out = TileJob((Store.at(slim),), positives=0, locations=70), tmp_path / "tiles"
-    with pytest.raises(DatasetError, match="was changed while its tiles were drawn"):
+    with pytest.raises(DatasetError, match="was changed while its tiles were made"):
         run_job(
             job,
             out,

@@ -139,7 +139,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     require_file(
         path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`"
     )
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    location = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    # A source still belongs to one thread, but another one may close it.
+    connection = sqlite3.connect(location, uri=True, check_same_thread=False)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
 
