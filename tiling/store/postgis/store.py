@@ -1,4 +1,4 @@
-"""The kind of store that lies in a PostGIS database."""
+"""The kind of store in a PostGIS database."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +18,12 @@ LEFT JOIN loc2vec.changed ON changed.number > past.number WHERE past.content = %
 
 
 class PostgisStore(Store):
-    """The schema `loc2vec` of a database, as a URL names it: postgresql://USER@HOST:PORT/DATABASE."""
+    """The schema `loc2vec` of a database at a URL such as postgresql://USER@HOST:PORT/DATABASE."""
 
     kind = "a PostGIS store"
 
     def __init__(self, given: str) -> None:
-        """Take a URL apart; `StoreError` when it is malformed."""
+        """Raise `StoreError` for a malformed URL."""
         super().__init__(given)
         self.database = Database(given)
 
@@ -47,7 +47,7 @@ class PostgisStore(Store):
         return PostgisSource(pool_of(self._given), patience_s, only)
 
     def content_hash(self) -> str:
-        """Return the hash of what was imported and how it was updated since."""
+        """Return the hash of what was imported and of all updates since."""
         return self.revision()
 
     def revision(self, patience_s: float = PATIENCE_S) -> str:
@@ -85,7 +85,7 @@ class PostgisStore(Store):
         return apply_changes(self.database, changes, catalogue)
 
     def replicate(self, url: str, catalogue: Catalogue) -> UpdateSummary:
-        """Apply all changes of a replication server since the last that the store has."""
+        """Apply all changes of a replication server that the store lacks."""
         from tiling.store.postgis.update import apply_replication
 
         return apply_replication(self.database, url, catalogue)
