@@ -13,6 +13,7 @@ import loc2vec.train.cli
 from loc2vec.errors import RunError
 from loc2vec.train.checkpoint import checkpoints
 from loc2vec.train.cli import train_command
+from loc2vec.train.loop import train
 from loc2vec.train.run import TrainResult
 from tests.loc2vec.memory import MemoryDataset
 from tiling.dataset.dataset import TileDataset
