@@ -82,7 +82,7 @@ class Engine:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open what `settings` name; raise the error of the part that is missing or does not fit."""
+        """Open what `settings` name, or raise the error of the part that is missing or unfit."""
         encoder = LocationEncoder.load(settings.model)
         return cls(
             encoder,
@@ -185,10 +185,11 @@ class Engine:
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:
-        """Return the place that is meant.
+        """Return the place that a name or a position means.
 
-        Every other method takes places from here: they are not checked again. Raises
-        `OutsideError` for a place that the store does not cover, `NameSearchError` for a name.
+        The other methods take located places, and do not check them again. Raises
+        `NameSearchError` for an unknown or ambiguous name, `OutsideError` for a place that the
+        store does not cover.
         """
         if isinstance(where, str):
             found = resolve(where, self.find)
@@ -232,7 +233,7 @@ class Engine:
         return vectors
 
     def _embed_parts(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Render and encode places, a few at a time, on all idle renderers."""
+        """Render and encode places, a few at a time, on all renderers that are idle."""
         if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
         starts = range(0, len(places), PLACES_PER_ORDER)
@@ -258,7 +259,7 @@ class Engine:
     def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
         """Return why two located places are alike or not, and the cover of each channel.
 
-        The cover is the share of each tile that each channel covers, float64 [2, C].
+        The cover is the share of each tile that a channel covers, float64 [2, C], from 0 to 1.
         """
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])

@@ -64,15 +64,17 @@ class UpdateSummary:
     changes: Changes
 
 
-@dataclass(frozen=True, repr=False)
 class Store(ABC):
     """A feature store, open or not: a location, and what can be done there.
 
-    It holds nothing else, so it is cheap to make, to compare and to pickle.
+    It holds no connection, so it is cheap to make, to compare and to pickle.
     """
 
     kind: ClassVar[str]  # as messages call it
-    given: str  # the location, perhaps with a password: `location` is for people to read
+
+    def __init__(self, given: str) -> None:
+        """`given`: the location, perhaps with a password; people read `location`."""
+        self._given = given
 
     @staticmethod
     def at(location: str | Path) -> "Store":
@@ -90,7 +92,7 @@ class Store(ABC):
     @property
     def location(self) -> str:
         """Return the location without secrets."""
-        return self.given
+        return self._given
 
     @property
     def secrets(self) -> Mapping[str, str]:
@@ -206,6 +208,16 @@ class Store(ABC):
     def _never_updated(self) -> UserError:
         return UserError(f"{self.kind} is not updated: import the new extract in its place")
 
+    @property
+    def _key(self) -> tuple[type["Store"], str]:
+        return type(self), self._given
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
     def __str__(self) -> str:
         return self.location
 
@@ -218,7 +230,7 @@ class FileStore(Store):
 
     @property
     def path(self) -> Path:
-        return Path(self.given)
+        return Path(self._given)
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -62,7 +62,8 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
         assert engine is not None
         yield engine
 
-    app = create_app(settings, Engine.open if engine is None else opened)
+    opener: Any = Engine.open if engine is None else opened
+    app = create_app(settings, opener)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -22,13 +22,10 @@ class PostgisStore(Store):
 
     kind = "a PostGIS store"
 
-    def __post_init__(self) -> None:
-        """Raise `StoreError` for a malformed URL."""
-        Database(self.given)
-
-    @property
-    def database(self) -> Database:
-        return Database(self.given)
+    def __init__(self, given: str) -> None:
+        """Take a URL apart; `StoreError` when it is malformed."""
+        super().__init__(given)
+        self.database = Database(given)
 
     @property
     def location(self) -> str:
@@ -47,7 +44,7 @@ class PostgisStore(Store):
         return self.database.name
 
     def _open(self, patience_s: float, only: str | None) -> PostgisSource:
-        return PostgisSource(pool_of(self.given), patience_s, only)
+        return PostgisSource(pool_of(self._given), patience_s, only)
 
     def content_hash(self) -> str:
         """Return the hash of what was imported and how it was updated since."""
@@ -55,11 +52,11 @@ class PostgisStore(Store):
 
     def revision(self, patience_s: float = PATIENCE_S) -> str:
         """Return the content hash, which the database keeps."""
-        return str(pool_of(self.given).ask(_CONTENT, None, patience_s)[0][0])
+        return str(pool_of(self._given).ask(_CONTENT, None, patience_s)[0][0])
 
     def changes_since(self, content: str) -> Changes:
         """Return what updates changed since the store had this content hash."""
-        rows = pool_of(self.given).ask(_CHANGED, (content,), PATIENCE_S)
+        rows = pool_of(self._given).ask(_CHANGED, (content,), PATIENCE_S)
         if not rows:
             raise StoreError(
                 f"{self.location} was imported anew since, or is another store: "
