@@ -36,9 +36,13 @@ LESS: Mapping[str, str] = {
     "--places": "4",
     "--count": "40",
 }
-# Files that the blocks begin with: extract, store, vectors, index, places.
+# Files that the blocks begin with.
 EXTRACTS = ("helsinki.osm.pbf", "monaco.osm.pbf")
 STORES = ("helsinki.gpkg", "monaco.gpkg")
+LESS_OF: Mapping[str, tuple[str, ...]] = {
+    "train": ("--places", "4", "--pairs", "1"),
+    "explore": ("--places", "60"),
+}
 # First words of the blocks that run here, each chain in a folder, and what it leaves there.
 CHAINS = {
     "a region of one's own": (
@@ -163,8 +167,7 @@ def run(command: Command) -> bool:
         return False
     for at, word in enumerate(arguments[:-1]):
         arguments[at + 1] = LESS.get(word, arguments[at + 1])
-    if arguments[0] == "train":
-        arguments += ["--places", "4", "--pairs", "1"]
+    arguments += LESS_OF.get(arguments[0], ())
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, f"{command.at}: {result.output}{result.exception or ''}"
     return True
