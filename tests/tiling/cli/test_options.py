@@ -9,13 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tiling.cli.group import CommandGroup
-from tiling.cli.options import (
-    json_option,
-    print_result,
-    read_box,
-    store_option,
-    without_passwords,
-)
+from tiling.cli.options import StoreType, json_option, print_result, read_box, store_option
 from tiling.cli.tile import Radii, ShareType
 from tiling.errors import (
     DatasetError,
@@ -25,6 +19,7 @@ from tiling.errors import (
     UserError,
     WriteError,
 )
+from tiling.store.store import Store
 
 SECRET = "s3cret"  # noqa: S105 - made up
 URL = f"postgresql://me:{SECRET}@db.example:5433/osm"
@@ -34,23 +29,23 @@ URL = f"postgresql://me:{SECRET}@db.example:5433/osm"
 @click.option("--bbox", callback=read_box)
 @click.option("--shard", type=ShareType(), default="1/1")
 @click.option("--radii", type=Radii())
-@click.option("--stores", multiple=True, callback=without_passwords)
+@click.option("--stores", multiple=True, type=StoreType())
 @json_option
 def shown(
     bbox: object,
     shard: tuple[int, int],
     radii: tuple[float, ...] | None,
-    stores: tuple[str, ...],
+    stores: tuple[Store, ...],
     as_json: bool,
 ) -> None:
     """Print what the options were read as."""
-    facts = {"bbox": bbox, "shard": shard, "radii": radii, "stores": stores}
+    facts = {"bbox": bbox, "shard": shard, "radii": radii, "stores": list(map(str, stores))}
     print_result(facts, as_json, f"shard {shard[0]} of {shard[1]}")
 
 
 @click.command()
 @store_option
-def opened(store: str) -> None:
+def opened(store: Store) -> None:
     """Print the store and the password that was put aside."""
     click.echo(f"{store} {os.environ.get('PGPASSWORD')}")
 
@@ -148,9 +143,11 @@ def test_several_stores_may_have_one_password() -> None:
 
 
 def test_a_url_that_is_none_is_refused_without_its_password() -> None:
-    result = CliRunner().invoke(opened, ["--store", f"postgresql://me:{SECRET}@x/osm?nonsense=1"])
+    group = CommandGroup("loc2vec", {"opened": opened})
+    nonsense = f"postgresql://me:{SECRET}@x/osm?nonsense=1"
+    result = CliRunner().invoke(group, ["opened", "--store", nonsense])
     assert result.exit_code == 2
-    assert "Invalid value for '--store'" in result.stderr
+    assert "postgresql://me@x/osm?nonsense=1 is no URL of a database" in result.stderr
     assert SECRET not in result.output
 
 

@@ -16,7 +16,7 @@ from tests.tiling.handmade import features_of, make_store, open_store
 from tiling.dataset.places import DENSE_CELL, Places, _shares, sample_places
 from tiling.errors import DatasetError
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.store.geopackage import GeoPackageSource
+from tiling.store.geopackage.source import GeoPackageSource
 
 MIDDLE = (7.0, 50.0)
 SCALE = np.array(MetresPerDegree.at(MIDDLE[1]))

@@ -8,9 +8,10 @@ import pytest
 from tiling.dataset.dataset import PLACES_PER_SHARD
 from tiling.dataset.job import Share, TileJob, place_poses, shards_of
 from tiling.dataset.places import Places
+from tiling.store.store import Store
 from tiling.values import MAX_SHIFT_M, Pose, TileGeometry
 
-JOB = TileJob(("store",), positives=400, seed=3, locations=1)
+JOB = TileJob((Store.at("store.gpkg"),), positives=400, seed=3, locations=1)
 
 
 def test_the_first_pose_is_the_place_itself() -> None:

@@ -17,7 +17,8 @@ from tiling.render.pictures import BaseTile, TileNumber, encode_png
 from tiling.render.renderer import Renderer
 from tiling.render.sheet import FOOT, GAP, HEAD, LABEL, write_sheet
 from tiling.render.thread import RenderThread
-from tiling.store.geopackage import GeoPackageSource
+from tiling.store.geopackage.source import GeoPackageSource
+from tiling.store.store import Store
 from tiling.values import PALETTE, PAPER, LonLat, Pose, Tile, TileGeometry, composite
 
 PLACE = LonLat(7.4, 43.7)
@@ -64,7 +65,7 @@ def test_a_base_tile_shows_the_lake_at_its_number(source: GeoPackageSource, scal
 
 
 def test_a_thread_renders_what_a_renderer_does(store: Path, source: GeoPackageSource) -> None:
-    thread, renderer = RenderThread(str(store)), Renderer(source)
+    thread, renderer = RenderThread(Store.at(store)), Renderer(source)
     places = [PLACE, LonLat(PLACE.lon + 0.001, PLACE.lat)]
     pose = Pose(PLACE.lat, PLACE.lon, 30.0, 10.0, -5.0)
     assert np.array_equal(thread.render(places), renderer.north_up(places))
@@ -78,7 +79,7 @@ def test_a_thread_renders_what_a_renderer_does(store: Path, source: GeoPackageSo
 
 def test_a_thread_without_its_store_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(Loc2VecError, match=r"none\.gpkg"):
-        RenderThread(str(tmp_path / "none.gpkg"))
+        RenderThread(Store.at(tmp_path / "none.gpkg"))
 
 
 def tile_of(cover: dict[int, int]) -> Tile:

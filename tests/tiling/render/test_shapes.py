@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from tests.tiling.handmade import features_of, make_store, open_store
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.render.renderer import Renderer
-from tiling.store.geopackage import GeoPackageSource
+from tiling.store.geopackage.source import GeoPackageSource
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4, 43.7)

@@ -7,17 +7,11 @@ import pytest
 import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiling.store.import_geopackage import (
-    MAX_VERTICES,
-    OVERLAP_DEG,
-    _morton,
-    _spread,
-    cut,
-    import_extracts,
-)
 
 from tests.tiling.handmade import open_store, opl
 from tiling.catalogue import load_catalogue
+from tiling.store.geopackage.import_ import _morton, _spread, import_extracts
+from tiling.store.pieces import MAX_VERTICES, OVERLAP_DEG, cut
 from tiling.values import Box
 
 WORLD = Box(-180, -90, 180, 90)

@@ -15,12 +15,8 @@ from tests.tiling.handmade import SHA256, features_of, make_store, open_store
 from tiling.catalogue import load_catalogue
 from tiling.errors import OutsideError, StoreError, WriteError
 from tiling.osm.names import Name
-from tiling.store.geopackage import (
-    ExtractRecord,
-    GeoPackageSource,
-    _wkb,
-    write_geopackage,
-)
+from tiling.store.geopackage.source import GeoPackageSource, _wkb
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.values import ATTRIBUTION, Box, Features, LonLat, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -228,7 +224,6 @@ def test_names_are_found_by_their_words(
 
 def test_every_row_of_a_name_comes_back_as_it_was_written(towns: GeoPackageSource) -> None:
     assert towns.names_in(Box(10, 3, 10, 3)) == [named("New Upton", 3.0, 10.0)]
-    assert towns.has_names
 
 
 def test_other_programs_find_the_facts_of_the_extracts(store: Path) -> None:

@@ -1,17 +1,19 @@
-"""The book of a job's items: what is out, what is done, and what was lost too often."""
+"""The book of items of a Ray cluster: what is out, what is done, what was lost too often."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.dataset.executors import MAX_LOSSES, InProcess, Waiting
+from tiling.dataset.executors import InProcess
+from tiling.dataset.ray import _Waiting
 from tiling.errors import WorkerError
+from tiling.render.pool import MAX_LOSSES
 
-LOST = RuntimeError("the pool broke")
+LOST = RuntimeError("the node died")
 
 
 def test_items_are_given_out_in_their_order_and_so_many_at_a_time() -> None:
-    waiting = Waiting("abcde")
+    waiting = _Waiting("abcde")
     assert list(waiting.take(2)) == [(0, "a"), (1, "b")]
     assert list(waiting.take(2)) == []
     assert list(waiting.take(3)) == [(2, "c")]
@@ -21,53 +23,33 @@ def test_items_are_given_out_in_their_order_and_so_many_at_a_time() -> None:
 
 
 def test_the_end_is_when_all_are_done() -> None:
-    waiting = Waiting("ab")
+    waiting = _Waiting("ab")
     assert waiting
     for number, _ in list(waiting.take(9)):
         waiting.done(number)
     assert not waiting
     assert list(waiting.take(9)) == []
-    assert not Waiting([])
+    assert not _Waiting([])
 
 
 def test_what_was_lost_is_given_out_again_before_the_rest() -> None:
-    waiting = Waiting("abcdef")
+    waiting = _Waiting("abcdef")
     assert [item for _, item in waiting.take(3)] == ["a", "b", "c"]
-    waiting.done(1)
-    assert waiting.lost(LOST) == 2
-    assert [item for _, item in waiting.take(3)] == ["a", "c", "d"]
-
-
-def test_one_item_may_be_lost_alone() -> None:
-    waiting = Waiting("abc")
-    list(waiting.take(3))
-    assert waiting.lost(LOST, 1) == 1
-    assert list(waiting.take(3)) == [(1, "b")]
     waiting.done(0)
-    assert len(waiting) == 2
+    waiting.lost(1, LOST)
+    assert [item for _, item in waiting.take(3)] == ["b", "d"]
+    assert len(waiting) == 5
 
 
-def test_nothing_is_lost_when_nothing_is_out() -> None:
-    assert Waiting("abc").lost(LOST) == 0
-
-
-def test_an_item_is_lost_so_often_and_no_more() -> None:
-    waiting = Waiting("abc")
-    for _ in range(MAX_LOSSES):
-        assert dict(waiting.take(1)) == {0: "a"}
-        assert waiting.lost(LOST) == 1
-    list(waiting.take(1))
-    with pytest.raises(WorkerError, match="was killed 4 times over the same work") as error:
-        waiting.lost(LOST)
-    assert error.value.__cause__ is LOST
-
-
-def test_each_item_has_losses_of_its_own() -> None:
-    waiting = Waiting("ab")
+def test_an_item_is_lost_so_often_and_no_more_and_each_for_itself() -> None:
+    waiting = _Waiting("ab")
     list(waiting.take(2))
     for number in (0, 1) * MAX_LOSSES:
-        assert waiting.lost(LOST, number) == 1
+        waiting.lost(number, LOST)
         assert dict(waiting.take(2)) == {number: "ab"[number]}
+    with pytest.raises(WorkerError, match="was killed 4 times over the same work") as error:
+        waiting.lost(1, LOST)
+    assert error.value.__cause__ is LOST
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -75,17 +57,18 @@ def test_each_item_has_losses_of_its_own() -> None:
 def test_every_item_is_done_once_whatever_is_lost(
     count: int, events: list[int], at_a_time: int
 ) -> None:
-    waiting = Waiting(range(count))
+    waiting = _Waiting(range(count))
     done: list[int] = []
     out: dict[int, int] = {}
     losses = 0
     for event in [*events, *[2] * count]:
         out |= dict(waiting.take(at_a_time))
-        assert len(out) <= at_a_time
+        assert len(out) == min(at_a_time, len(waiting))
         if event == 0 and losses < MAX_LOSSES and out:
             losses += 1
-            assert waiting.lost(LOST) == len(out)
-            out.clear()
+            number = max(out)
+            waiting.lost(number, LOST)
+            assert out.pop(number) == number
         elif out:
             number = min(out)
             done.append(out.pop(number))
