@@ -4,7 +4,7 @@
     python benchmarks/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
     REPORT --out PEERS
 
-The picture is `tiling.values.composite`: the twelve channels painted over each other in the colours
+The picture is `Palette.composite`: the twelve channels painted over each other in the colours
 of a map, uint8 [128, 128, 3]. The network is a ResNet-18 (He et al., arXiv 1512.03385) with 16
 outputs, trained from random weights. A triplet is a place's unturned tile, one that is turned and
 shifted, and the unturned tile of the next place of the batch. `embed` writes vectors at the very
@@ -28,7 +28,8 @@ from loc2vec.model.dataset import Pixels
 from loc2vec.train.batches import batch_indices
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import draw_all
-from tiling.values import composite
+from tiling.store.registry import open_source
+from tiling.values import Palette
 
 DIM = 16
 MARGIN = 1.0
@@ -36,9 +37,9 @@ LEARNING_RATE = 1e-3
 NAME = "colour ResNet-18"
 
 
-def pictures(tiles: Pixels) -> Tensor:
+def pictures(tiles: Pixels, palette: Palette) -> Tensor:
     """Paint tiles uint8 [n, 12, H, W]: float32 [n, 3, H, W] in 0..1."""
-    painted = np.stack([composite(tile) for tile in tiles]).transpose(0, 3, 1, 2)
+    painted = np.stack([palette.composite(tile) for tile in tiles]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(painted)).float() / 255
 
 
@@ -113,9 +114,8 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
                 np.concatenate([np.zeros_like(place), slot[:, 0]]),
             )
             with mixed_precision(device):
-                seen = model(
-                    pictures(dataset.tiles(*both)).contiguous(memory_format=torch.channels_last)
-                ).float()
+                read = pictures(dataset.tiles(*both), dataset.catalogue.palette)
+                seen = model(read.contiguous(memory_format=torch.channels_last)).float()
             anchor, positive = seen.chunk(2)
             loss = criterion(anchor, positive, anchor.roll(1, 0))
             optimizer.zero_grad()
@@ -148,14 +148,15 @@ def embed(weights: Path, store: str, report: Path, out: Path) -> None:
     model = network()
     model.load_state_dict(load_file(weights))
     model.eval()
+    with open_source(store) as source:
+        palette = source.catalogue.palette
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
             for drawn in tqdm(draw_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
-                found.append(
-                    model(pictures(drawn).contiguous(memory_format=torch.channels_last)).numpy()
-                )
+                read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
+                found.append(model(read).numpy())
         write_peer(out, blank, NAME, places, np.concatenate(found))
 
 

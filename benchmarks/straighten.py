@@ -35,7 +35,7 @@ from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import replacing
 from tiling.render.renderer import Renderer
 from tiling.store.registry import open_source
-from tiling.values import ATTRIBUTION, TILE_RADIUS_M, LonLat, Pose, composite
+from tiling.values import ATTRIBUTION, TILE_RADIUS_M, LonLat, Palette, Pose
 
 FITTED, OTHERS = 32, 16  # places
 SEEN, NEW = 64, 16  # views of each: to fit on, to measure on
@@ -57,6 +57,7 @@ class Views:
     upright: Tensor
     turned: Tensor
     pose: NDArray[np.float64]
+    palette: Palette
 
     @classmethod
     def draw(
@@ -73,7 +74,7 @@ class Views:
             for place, each in zip(places, pose, strict=True)
         ]
         tiles = torch.from_numpy(np.stack(drawn))
-        return cls(tiles[:, 0], tiles[:, 1:], pose)
+        return cls(tiles[:, 0], tiles[:, 1:], pose, renderer.palette)
 
 
 def coarse(tiles: Tensor) -> Tensor:
@@ -153,14 +154,15 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
             INK,
             font,
         )
-        sheet.paste(Image.fromarray(composite(views.upright[place].numpy())), (MARGIN, top))
+        upright = views.palette.composite(views.upright[place].numpy())
+        sheet.paste(Image.fromarray(upright), (MARGIN, top))
         before = views.turned[place, SEEN : SEEN + COLUMNS]
         with torch.inference_mode():
             after = (network.transform(before.float() / 255) * 255).round().byte()
         for column, pair in enumerate(zip(before, after, strict=True), 1):
             for line, tile in enumerate(pair):
                 at = (MARGIN + column * step, top + line * step)
-                sheet.paste(Image.fromarray(composite(tile.numpy())), at)
+                sheet.paste(Image.fromarray(views.palette.composite(tile.numpy())), at)
     pen.text(
         (MARGIN, sheet.height - LABEL),
         f"tiles of {2 * TILE_RADIUS_M:.0f} m   {ATTRIBUTION}",

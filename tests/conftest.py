@@ -16,8 +16,9 @@ from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from service.index.index import NeighborIndex
 from tests import postgres
+from tests.catalogues import OWN
 from tests.models import save_fresh_model
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.base import FeatureSource
 from tiling.store.import_geopackage import import_extracts
 from tiling.store.import_postgis import import_extracts as import_into_database
@@ -49,6 +50,12 @@ def monaco(monaco_store: Path) -> Iterator[FeatureSource]:
     """The Monaco store, open."""
     with open_source(monaco_store) as source:
         yield source
+
+
+@pytest.fixture(scope="session")
+def own_catalogue() -> Catalogue:
+    """A catalogue of somebody else."""
+    return load_catalogue(OWN)
 
 
 @pytest.fixture

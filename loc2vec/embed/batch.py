@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EarlierError, EmbeddingError
-from tiling.catalogue import load_catalogue
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import draw_all
@@ -60,7 +59,7 @@ def embed(
     """
     content = content_hash(store)
     with open_source(store) as source:
-        expected = load_catalogue().fingerprint(encoder.geometry)
+        expected = source.catalogue.fingerprint(encoder.geometry)
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
         inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
     progress(len(places) - len(inside))

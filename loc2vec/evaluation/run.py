@@ -49,7 +49,7 @@ def read_towns(extracts: Sequence[Path]) -> list[Town]:
     catalogue = load_catalogue()
     keys = sorted({*KEYS, *catalogue.keys})
     return [
-        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)))
+        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)), catalogue)
         for path in extracts
     ]
 

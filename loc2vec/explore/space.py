@@ -11,7 +11,7 @@ from loc2vec.embed.files import Vectors
 from loc2vec.errors import ExploreError
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
-from tiling.values import Box, LonLat, TileGeometry
+from tiling.values import Box, LonLat, Palette, TileGeometry
 
 Pixels = NDArray[np.uint8]
 Tell = Callable[[int], object]  # how many are done since it was told last
@@ -34,6 +34,7 @@ class Ground:
     chart: Callable[[Box, int], Pixels]
     title: str
     channels: tuple[str, ...]
+    palette: Palette
     geometry: TileGeometry
 
     def view(self, place: LonLat) -> View:
@@ -44,7 +45,8 @@ class Ground:
         """Look at places."""
         tiles = self.draw(places)
         return [
-            View(place, self.name(place), tile) for place, tile in zip(places, tiles, strict=True)
+            View(place, self.name(place), tile, self.palette)
+            for place, tile in zip(places, tiles, strict=True)
         ]
 
     def embed(self, views: Sequence[View]) -> Vector:

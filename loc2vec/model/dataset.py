@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.catalogue import Catalogue
 from tiling.values import TileGeometry
 
 Places = NDArray[np.int64]
@@ -21,6 +22,8 @@ class Dataset(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def channels(self) -> tuple[str, ...]: ...
+    @property
+    def catalogue(self) -> Catalogue: ...
     @property
     def geometry(self) -> TileGeometry: ...
     @property

@@ -7,22 +7,23 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.values import LonLat, composite
+from tiling.values import LonLat, Palette
 
 Pixels = NDArray[np.uint8]
 
 
 class View(NamedTuple):
-    """A place with its tile, uint8 [12, H, W], and what people call it."""
+    """A place, what people call it, its tile, uint8 [12, H, W], and the tile's colours."""
 
     place: LonLat
     name: str
     tile: Pixels
+    palette: Palette
 
     @property
     def picture(self) -> Pixels:
         """The tile in colour, uint8 [H, W, 3]."""
-        return composite(self.tile)
+        return self.palette.composite(self.tile)
 
     @property
     def where(self) -> str:

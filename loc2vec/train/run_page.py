@@ -25,7 +25,7 @@ from loc2vec.train.geocell import METRICS
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files.atomic import replacing
-from tiling.values import ATTRIBUTION, composite
+from tiling.values import ATTRIBUTION, Palette
 
 PLACES = 1000  # searched, and looked at
 TRIPLETS = 8
@@ -226,15 +226,15 @@ def _spread(seen: Sample) -> Chart:
 def _shown(triplet: Triplet) -> dict[str, object]:
     """Return the pictures of a triplet as data URLs, and its distances."""
     return {
-        "pictures": [_data_url(tile) for tile in triplet[:3]],
+        "pictures": [_data_url(tile, triplet.palette) for tile in triplet[:3]],
         "positive": triplet.positive_distance,
         "negative": triplet.negative_distance,
     }
 
 
-def _data_url(tile: NDArray[np.uint8]) -> str:
+def _data_url(tile: NDArray[np.uint8], palette: Palette) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(composite(tile)).save(buffer, "PNG", optimize=True)
+    Image.fromarray(palette.composite(tile)).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

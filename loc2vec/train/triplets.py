@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from loc2vec.evaluation.retrieval import APART_M, encode_slots, positive_slots, thinned
 from loc2vec.model.compute import Encode
 from loc2vec.model.dataset import Dataset, Pixels, Places
-from tiling.values import composite
+from tiling.values import Palette
 
 Vectors = NDArray[np.float32]
 GAP = 4  # pixels between pictures
@@ -29,7 +29,8 @@ class Sample(NamedTuple):
 class Triplet(NamedTuple):
     """The tiles [12, H, W] of an anchor, its positive and the nearest other anchor, and how far these are.
 
-    `negative_distance` is that of the negative to the nearer one of the two.
+    `negative_distance` is that of the negative to the nearer one of the two. Pictures of the tiles
+    have the colours of `palette`.
     """
 
     anchor: Pixels
@@ -37,6 +38,7 @@ class Triplet(NamedTuple):
     negative: Pixels
     positive_distance: float
     negative_distance: float
+    palette: Palette
 
 
 def sample(encode: Encode, dataset: Dataset, limit: int) -> Sample:
@@ -75,12 +77,12 @@ def hardest(seen: Sample, dataset: Dataset, count: int) -> list[Triplet]:
     rows = zip(
         anchors, positives, negatives, pair[worst].tolist(), negative[worst].tolist(), strict=True
     )
-    return [Triplet(*row) for row in rows]
+    return [Triplet(*row, dataset.catalogue.palette) for row in rows]
 
 
 def picture(triplets: list[Triplet]) -> NDArray[np.uint8]:
     """Paint triplets, one a row: anchor, positive, negative; uint8 [H, W, 3]."""
-    cells = [[composite(tile) for tile in triplet[:3]] for triplet in triplets]
+    cells = [[triplet.palette.composite(tile) for tile in triplet[:3]] for triplet in triplets]
     padded = [
         [np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row]
         for row in cells

@@ -21,10 +21,11 @@ from tiling.files.geoparquet import write_points
 from tiling.files.points import read_points
 from tiling.osm.ways import MODES, read_graphs
 from tiling.render.batch import draw_all
+from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
 Floats = NDArray[np.float32]
-WAYS = (0, 1, 2, 3)  # channels of roads, paths and rail
+WAY = "way"  # the role of the channels of roads, paths and rail
 COLUMNS = ("trip", "mode", "town")
 
 
@@ -115,6 +116,18 @@ def read_trips(
     return Trips.of(
         [lon_lat[rows] for rows in kept], [mode[row] for row in first], [town[row] for row in first]
     )
+
+
+def ways_of(store: str) -> tuple[int, ...]:
+    """Return the channels of a store that show ways; `LabelsError` when its catalogue has none."""
+    with open_source(store) as source:
+        ways = source.catalogue.with_role(WAY)
+        if not ways:
+            raise LabelsError(
+                f"the catalogue of {source.location} has no channel with the role {WAY!r}: "
+                "leave out --without-ways"
+            )
+        return ways
 
 
 def encode_points(

@@ -24,12 +24,12 @@ from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
 from service.index.search import Search
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
-from tiling.render.basemap import Theme
 from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import AT_ONCE, RenderProcess
+from tiling.render.style import Theme
 from tiling.render.thread import RenderThread
 from tiling.store.registry import content_hash, open_source, revision
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
@@ -80,7 +80,7 @@ class Engine:
         self._closing = False
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
-            expected = load_catalogue().fingerprint(encoder.geometry)
+            expected = self.catalogue.fingerprint(encoder.geometry)
             check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
             if index is not None:
                 self.use(index)
@@ -139,6 +139,10 @@ class Engine:
     @property
     def geometry(self) -> TileGeometry:
         return self._encoder.geometry
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.source.catalogue
 
     @property
     def fingerprint(self) -> str:

@@ -152,6 +152,7 @@ def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
         title=gazetteer.title,
         chart=lambda box, width: draw_map(source, box, width),
         channels=renderer.channels,
+        palette=renderer.palette,
         geometry=renderer.geometry,
     )
 

@@ -171,6 +171,7 @@ class TileDataset:
     def __init__(self, manifest: dict[str, Any], table: pa.Table, places: pa.Table | None) -> None:
         self.fingerprint = str(manifest["fingerprint"])
         self.channels = tuple(manifest["channels"])
+        self.catalogue = load_catalogue()
         self.geometry = TileGeometry(**manifest["geometry"])
         self.positives = int(manifest["positives"])
         self.n_places = int(manifest["places"])

@@ -1,4 +1,4 @@
-"""The places of a dataset: drawn, two thirds where people go and one third along their ways, or the user's own."""
+"""The places of a dataset: two thirds where people go, one third along ways; or the user's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,10 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.osm.coverage import shrink
 from tiling.store.base import FeatureSource, Outline
 
-VISITED = (4, 11, 3)  # buildings, civic places, stops and stations
-WAYS = (0, 1, 2, 3)  # roads, paths, rail
+VISITED, WAY = ("building", "civic", "stop"), "way"  # roles of channels
 VISITED_SHARE = 2 / 3
 CELL_M = 200.0
-DENSE_CELL = 10  # features; a cell with fewer is drawn less often, so empty land is thinned
+DENSE_CELL = 10  # features; a cell with fewer is sampled less often, which thins empty land
 VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind of place it is
 
 
@@ -48,6 +47,13 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
     Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
     fewer distinct ones; `DatasetError` when they hold none.
     """
+    for source in sources:
+        if not source.catalogue.with_role(*VISITED):
+            raise DatasetError(
+                f"the catalogue of {source.location} has no channel with the role "
+                f"{', '.join(VISITED[:-1])} or {VISITED[-1]}, near which places are sampled: "
+                "give one that role, or places of your own"
+            )
     pools = [Pool(source, margin_m) for source in sources]
     built = np.array([pool.built_cells for pool in pools], np.float64)
     if not built.sum():
@@ -84,9 +90,10 @@ class Pool:
         self._inner = shrink(source.coverage, margin_m)
         shapely.prepare(self._inner)
         self._inside = shapely.contains_xy(self._inner, *self._outline.middle.T)
-        is_line = (self._outline.width_m > 0) & np.isin(self._outline.channel, WAYS)
+        channel, catalogue = self._outline.channel, source.catalogue
+        is_line = (self._outline.width_m > 0) & np.isin(channel, catalogue.with_role(WAY))
         self._visited = np.flatnonzero(
-            self._inside & np.isin(self._outline.channel, VISITED) & ~is_line
+            self._inside & np.isin(channel, catalogue.with_role(*VISITED)) & ~is_line
         )
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))

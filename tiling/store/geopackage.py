@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from shapely.geometry.base import BaseGeometry
 
+from tiling.catalogue import Catalogue
 from tiling.errors import StoreError, WriteError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST, Name
@@ -138,6 +139,8 @@ def _write_names(path: Path, names: Sequence[Name]) -> None:
 
 class GeoPackageSource(Coverage, Names):
     """A GeoPackage store open for reading. It belongs to one thread, as its SQLite connection does."""
+
+    catalogue: Catalogue
 
     def __init__(self, path: Path) -> None:
         self.location = str(path)

@@ -24,6 +24,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from numpy.typing import NDArray
 
+from tiling.catalogue import Catalogue
 from tiling.errors import StoreError, StoreReplacedError, StoreUnavailableError
 from tiling.osm.names import MOST
 from tiling.store.base import Coverage, Names, Outline, halves
@@ -277,6 +278,8 @@ def _pool(location: str) -> Pool:
 
 class PostgisSource(Coverage, Names):
     """A PostGIS store open for reading. It holds no connection: each question takes one from the pool."""
+
+    catalogue: Catalogue
 
     def __init__(
         self, location: str, patience_s: float = PATIENCE_S, content: str | None = None

@@ -48,8 +48,9 @@ def open_source(
         )
     else:
         source = GeoPackageSource(Path(location))
-    expected = (catalogue or load_catalogue()).fingerprint(TileGeometry())
+    source.catalogue = catalogue or load_catalogue()
     try:
+        expected = source.catalogue.fingerprint(TileGeometry())
         check_fingerprint(source.location, source.fingerprint, expected)
         if only not in (None, revision(location, patience_s)):
             raise StoreReplacedError(f"{source.location} was replaced while it was opened")

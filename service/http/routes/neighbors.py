@@ -34,7 +34,6 @@ from service.http.schemas import (
 )
 from service.index.search import Neighbor
 from service.observe.metrics import timed
-from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat
 
@@ -168,7 +167,7 @@ async def compare(
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
         for name, effect, (share, to_share) in zip(
-            load_catalogue().channels_of(engine.geometry),
+            engine.catalogue.channels_of(engine.geometry),
             found.effect.tolist(),
             shares.T.tolist(),
             strict=True,

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.run import covered_by
-from loc2vec.trips.run import WAYS, encode_points, read_trips
+from loc2vec.trips.run import encode_points, read_trips, ways_of
 from service.cli.main import main
 from tests.models import save_fresh_model
 from tiling.osm.ways import read_graphs
@@ -112,10 +112,11 @@ def test_from_trips_to_the_table(file, monaco_store, model_folder):
 
 
 def test_ways_can_be_blanked(monaco_store, encoder):
+    ways = ways_of(str(monaco_store))
     place = np.array([[7.4246, 43.7384]])
     seen, blanked = (
         encode_points(str(monaco_store), place, {"model": encoder}, blank, workers=0)
-        for blank in ((), WAYS)
+        for blank in ((), ways)
     )
     assert (seen["channel means"][0, :3] > 0).any()
     assert (blanked["channel means"][0, :4] == 0).all()
@@ -141,7 +142,7 @@ def test_models_of_other_radii_read_tiles_of_their_own(monaco_store, tmp_path):
         found["both"], np.hstack([found["narrow"], found["wide"]]), atol=1e-5
     )
     assert not np.allclose(found["narrow"], found["wide"])
-    means = encode_points(str(monaco_store), place, models, WAYS, workers=0)[
+    means = encode_points(str(monaco_store), place, models, (0, 1, 2, 3), workers=0)[
         "channel means"
     ].reshape(2, 12)
     assert (means[:, :4] == 0).all()  # in either scale

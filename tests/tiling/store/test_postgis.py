@@ -354,8 +354,9 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
         f" without = {{ {quoted(word)} = ['c'] }} }},"
         for word in words
     )
-    text = text.replace(
-        'name = "buildings"\nrules = [', f"name = {quoted(words[0])}\nrules = [\n{rules}"
+    named, ruled = text.split('name = "buildings"')
+    text = f"{named}name = {quoted(words[0])}" + ruled.replace(
+        "rules = [", f"rules = [\n{rules}", 1
     )
     path = tmp_path / "hostile.toml"
     path.write_text(text, encoding="utf-8")
