@@ -50,10 +50,11 @@ STEPS ?= 100
 SEEDS ?= 3
 DEVICE ?= auto
 
-# One table of all families, dims and radii; PUBLISH=docs/encoders.md writes it there. What is done is not done again.
+# One table of all families, dims and radii; PUBLISH=1 puts it into docs/encoders.md. What is done is not done again.
 encoders: $(READY) $(if $(filter $(ENCODERS)/tiles,$(TILES)),encoder-tiles)
-	PYTHONPATH=. $(BIN)/python benchmarks/encoders.py --tiles $(TILES) --validation $(VALIDATION) --extract $(EXTRACT) \
-		--out $(ENCODERS) --steps $(STEPS) --seeds $(SEEDS) --device $(DEVICE) $(if $(PUBLISH),--publish $(PUBLISH))
+	$(BIN)/python benchmarks/encoders.py --tiles $(TILES) --validation $(VALIDATION) --extract $(EXTRACT) \
+		--out $(ENCODERS) --steps $(STEPS) --seeds $(SEEDS) --device $(DEVICE)
+	$(if $(PUBLISH),$(BIN)/python docs/make/publish_encoders.py $(ENCODERS)/nce-$(STEPS)/table.md)
 
 # The same places in both radii: those of the wider tiles, which lie deeper inside the data. The bundled extract is too
 # small for tiles of 400 m, all of which would overlap: those rows of the table are left out.
@@ -75,7 +76,7 @@ bench: $(READY)
 
 EVALUATION := build/evaluation
 # Tasks made of these extracts, for example EXTRACTS="a.osm.pbf b.osm.pbf"; SAMPLE places of each class; the MODELS shipped.
-# PEERS: a folder of other projects' vectors at the same places (benchmarks/peers.py, benchmarks/colour_tiles.py).
+# PEERS: a folder of other projects' vectors at the same places (docs/make/peers.py, docs/make/colour_tiles.py).
 EXTRACTS ?= service/data/monaco.osm.pbf
 SAMPLE ?= 100
 MODELS ?= $(notdir $(wildcard loc2vec/model/weights/*))
@@ -86,19 +87,19 @@ evaluate: $(READY)
 	$(BIN)/loc2vec tile --store $(EVALUATION)/store.gpkg --out $(EVALUATION)/tiles --locations 500 --positives 1
 	$(BIN)/loc2vec evaluate $(EXTRACTS) --store $(EVALUATION)/store.gpkg --tiles $(EVALUATION)/tiles $(MODELS:%=--model %) \
 		--per-class $(SAMPLE) --out $(EVALUATION)
-	$(if $(PEERS),$(BIN)/python benchmarks/add_peers.py --report $(EVALUATION) --peers $(PEERS))
+	$(if $(PEERS),$(BIN)/python docs/make/add_peers.py --report $(EVALUATION) --peers $(PEERS))
 
 # The same, and its tables go into README.md and docs/; with TOWN=newport_gb also those of this town alone, across its blocks.
 evaluate-docs: evaluate
 	$(if $(TOWN),$(BIN)/loc2vec evaluate $(filter $(TOWN).osm.pbf %/$(TOWN).osm.pbf,$(wildcard $(EXTRACTS))) --store $(EVALUATION)/store.gpkg \
 		$(MODELS:%=--model %) --per-class $(SAMPLE) --out $(EVALUATION)/$(TOWN))
-	$(BIN)/python benchmarks/publish_evaluation.py --report $(EVALUATION) $(if $(TOWN),--town $(TOWN))
+	$(BIN)/python docs/make/publish_evaluation.py --report $(EVALUATION) $(if $(TOWN),--town $(TOWN))
 
 # Pictures of what the model has learned, for docs/gallery.md; with more EXTRACTS there are more of them.
 GALLERY_MODEL ?= loc2vec-16-nce
 
 gallery: $(READY)
-	$(BIN)/python benchmarks/gallery.py $(EXTRACTS) --model $(GALLERY_MODEL)
+	$(BIN)/python docs/make/gallery.py $(EXTRACTS) --model $(GALLERY_MODEL)
 
 # PyTorch goes in first and pinned: asked for by another package, pip would take the newest build.
 $(READY): pyproject.toml constraints.txt Makefile

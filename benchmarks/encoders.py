@@ -1,10 +1,13 @@
 """One table of all families of encoders: what each costs, and what it has learned after the same number of tiles.
 
     python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf --out build/encoders \\
-        [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...] [--publish docs/encoders.md]
+        [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...]
 
 Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it
-was; another number of steps, or another loss, is another set of runs. Rows of other radii are
+was; another number of steps, or another loss, is another set of runs. The table is printed and
+written to OUT/LOSS-STEPS/table.md.
+
+Rows of other radii are
 trained on the datasets DIR-200, DIR-400 and DIR-100-400 beside both DIRs, which hold the same
 places, and left out where these are missing. The model is that of the last step, whatever it
 scores: none is chosen by what it is then measured on.
@@ -23,7 +26,6 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from table import publish
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -50,12 +52,10 @@ from loc2vec.model.folder import load_model
 from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.losses import LOSSES
 from tiling.dataset.dataset import TileDataset
-from tiling.files.atomic import read_json, write_json
-from tiling.render.batch import draw_all
+from tiling.files.atomic import read_json, write_json, write_text
+from tiling.render.batch import render_all
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
-ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- encoders: written by `make encoders` -->", "<!-- end of encoders -->"
 PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
 ENCODED, TRAINED = 64, 24  # tiles of a batch whose speed and memory are measured
 SPLIT, PROBE = "blocks", "linear"
@@ -174,7 +174,7 @@ class Probes:
 
 def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(
-        list(draw_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
+        list(render_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
     )
     for tile in tiles:
         empty_channels(tile, task.blank)
@@ -388,15 +388,9 @@ def text_of(
     help="Row to work at, by default all; may be given several times.",
 )  # fmt: skip
 @click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
-@click.option(
-    "--publish",
-    "page",
-    type=click.Path(path_type=Path),
-    help="Markdown file to put the table into.",
-)
 def main(
     tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, loss: str, seeds: int,
-    per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool, page: Path | None,
+    per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""
     every = [
@@ -438,9 +432,8 @@ def main(
         path.stem.removeprefix("cost-"): read_json(path) for path in sorted(out.glob("cost-*.json"))
     }
     text = text_of(every, runs, costs, budget, seeds, left_out)
+    write_text(runs / "table.md", f"{text}\n")
     print(text)
-    if page is not None:
-        publish(page, BEGIN, END, f"\n{text}\n")
 
 
 if __name__ == "__main__":

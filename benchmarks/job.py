@@ -1,9 +1,9 @@
 """The tile job: what more processes bring, the memory of one worker over many tiles, and what drawing places costs.
 
-    python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...] [--locations 640]
-    [--most 2] [--json] python benchmarks/job.py memory --store region.gpkg [--tiles 100000]
-    [--chart memory.svg] [--json] python benchmarks/job.py draw --store region.gpkg [--store
-    more.gpkg ...]
+    python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...]
+        [--locations 640] [--most 2] [--json]
+    python benchmarks/job.py memory --store region.gpkg [--tiles 100000] [--json]
+    python benchmarks/job.py draw --store region.gpkg [--store more.gpkg ...]
 
 `processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock,
 from when each process has done a shard, so other work on the machine counts; CPU ms a tile are of
@@ -24,12 +24,10 @@ import click
 
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
-from tiling.dataset.places import CELL_M, Pool
+from tiling.dataset.places import CELL_M, Candidates
 from tiling.store.registry import open_source
-from tiling.values import ATTRIBUTION
 
 PRINTED = 25  # points of the curve
-WIDTH, HEIGHT, LEFT, FOOT = 720, 260, 64, 40  # of the chart, pixels
 
 
 @click.group()
@@ -83,14 +81,11 @@ def measure(job: TileJob, count: int) -> dict[str, float]:
 @main.command()
 @click.option("--store", required=True)
 @click.option("--tiles", default=100_000, show_default=True)
-@click.option("--chart", type=click.Path(path_type=Path), help="SVG to draw.")
 @click.option("--json", "as_json", is_flag=True)
-def memory(store: str, tiles: int, chart: Path | None, as_json: bool) -> None:
+def memory(store: str, tiles: int, as_json: bool) -> None:
     """Follow the memory of one worker."""
     start = time.process_time()
     curve = list(follow(TileJob((store,), locations=tiles // 21), tiles))
-    if chart is not None:
-        chart.write_text(drawn(curve), encoding="utf-8")
     if as_json:
         print(json.dumps([{"tiles": made, "mb": mb} for made, mb in curve]))
         return
@@ -109,8 +104,8 @@ def draw(stores: tuple[str, ...]) -> None:
     cells = features = 0
     for store in stores:
         with open_source(store) as source:
-            pool = Pool(source, job.margin_m)
-            cells, features = cells + pool.built_cells, features + len(source.outline().id)
+            candidates = Candidates(source, job.margin_m)
+            cells, features = cells + candidates.built_cells, features + len(source.outline().id)
     cpu_s = time.process_time() - start
     print(
         f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2"
@@ -140,31 +135,6 @@ def resident_mb() -> float:
     """Return the memory of this process that is in RAM, as Linux tells."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
-
-
-def drawn(curve: list[tuple[int, float]]) -> str:
-    """Draw the curve as SVG."""
-    last, top = curve[-1][0], 1.25 * max(mb for _, mb in curve)
-    line = " ".join(
-        f"{LEFT + made / last * (WIDTH - LEFT - 24):.1f},{(HEIGHT - FOOT) * (1 - mb / top):.1f}"
-        for made, mb in curve
-    )
-    marks = [0.25, 0.5, 0.75]
-    rules = "".join(
-        f'<path d="M{LEFT} {(HEIGHT - FOOT) * (1 - m):.1f}H{WIDTH - 24}" stroke="#ddd"/>'
-        f'<text x="{LEFT - 8}" y="{(HEIGHT - FOOT) * (1 - m) + 4:.1f}" text-anchor="end">{m * top:.0f} MB</text>'
-        for m in marks
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
-        f' font-size="12">'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>{rules}'
-        f'<path d="M{LEFT} 0V{HEIGHT - FOOT}H{WIDTH - 24}" fill="none" stroke="#888"/>'
-        f'<polyline points="{line}" fill="none" stroke="#2a6f97" stroke-width="2"/>'
-        f'<text x="{LEFT}" y="{HEIGHT - FOOT + 16}">0</text>'
-        f'<text x="{WIDTH - 24}" y="{HEIGHT - FOOT + 16}" text-anchor="end">{last:,} tiles by one worker</text>'
-        f'<text x="{LEFT}" y="{HEIGHT - 6}" fill="#666">resident memory; tiles {ATTRIBUTION}</text></svg>\n'
-    )
 
 
 if __name__ == "__main__":

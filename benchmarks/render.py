@@ -20,11 +20,11 @@ from table import Row, rows_of, show
 
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, place_poses
-from tiling.dataset.places import Places, draw_places
+from tiling.dataset.places import Places, sample_places
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.geo.grid import grid
+from tiling.render.batch import CHUNK
 from tiling.render.renderer import Renderer
-from tiling.render.thread import chunks_of
 from tiling.store.registry import open_source
 from tiling.values import TILE_RADIUS_M, TILE_SIZE, LonLat, Pose
 
@@ -117,7 +117,7 @@ def rate(draw: Draw, seconds: float) -> float:
 def measure(store: Path, seconds: float) -> list[Row]:
     """Measure the ways in turn."""
     with open_source(store) as source:
-        places = draw_places([source], 200, TileJob(()).margin_m, seed=0)
+        places = sample_places([source], 200, TileJob(()).margin_m, seed=0)
         renderer, naive = Renderer(source), NaiveRenderer(store, load_catalogue().reach_m)
         check(renderer, naive, [poses_at(places, number, positives=4) for number in range(10)])
 
@@ -150,7 +150,8 @@ def grid_ways(renderer: Renderer, places: Places, step_m: float) -> tuple[Draw, 
     """Return two ways to draw a grid about the middle of the places, in chunks as `loc2vec embed --grid` does."""
     middle = LonLat(float(np.median(places.lon)), float(np.median(places.lat)))
     lon_lat = grid(renderer.source.coverage, step_m, box_around(middle, GRID_RADIUS_M)).tolist()
-    chunks = list(chunks_of([LonLat(*row) for row in lon_lat]))
+    cells = [LonLat(*row) for row in lon_lat]
+    chunks = [cells[start : start + CHUNK] for start in range(0, len(cells), CHUNK)]
 
     def singly(number: int) -> int:
         return len([renderer.tile(Pose(p.lat, p.lon)) for p in chunks[number % len(chunks)]])

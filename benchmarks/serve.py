@@ -36,7 +36,6 @@ from service.index.index import NeighborIndex
 from service.index.search import Filters, Search
 from tiling.geo.grid import grid
 from tiling.render.renderer import Renderer
-from tiling.render.thread import draw
 from tiling.store.registry import open_source
 from tiling.values import Box, LonLat
 
@@ -119,7 +118,7 @@ def made_up(store: str, encoder: LocationEncoder, count: int) -> Vectors:
     with open_source(store) as source:
         lon, lat = grid(source.coverage, 200).T
         places = [LonLat(*row) for row in zip(lon.tolist(), lat.tolist(), strict=True)]
-        real = encoder.encode(draw(Renderer(source), places))
+        real = encoder.encode(Renderer(source).north_up(places))
     rng = np.random.default_rng(0)
     rows = rng.integers(len(real), size=count)
     embedding = real[rows] + rng.normal(0, 0.3, (count, real.shape[1])).astype(np.float32)
@@ -192,10 +191,10 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
         inside, box = Filters(bounds), ",".join(map(str, bounds))
         known, query = {"lat": middle.y, "lon": middle.x}, client.get
         get("/embed", **known)
-        (vector,) = encoder.encode(draw(renderer, [spot]))
+        (vector,) = encoder.encode(renderer.north_up([spot]))
         times = in_turns(
             {
-                "called": lambda n: encoder.encode(draw(renderer, [place(n)])),
+                "called": lambda n: encoder.encode(renderer.north_up([place(n)])),
                 "search": lambda n: search.nearest(vector, 10, [spot]),
                 "boxed": lambda n: search.nearest(vector, 10, [spot], inside),
                 "bare": lambda n: query(bare),

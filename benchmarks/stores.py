@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from tiling.dataset.job import TileJob, place_poses
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.geo.geodesy import box_around
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
@@ -168,7 +168,7 @@ def main(extracts: tuple[Path, ...], database: str, import_only: bool, as_json: 
         }
         if not import_only:
             with open_source(locations["GeoPackage"]) as source:
-                drawing = draw_places([source], N_PLACES, TileJob(()).margin_m, seed=0)
+                drawing = sample_places([source], N_PLACES, TileJob(()).margin_m, seed=0)
             places = [
                 LonLat(*p) for p in zip(drawing.lon.tolist(), drawing.lat.tolist(), strict=True)
             ]

@@ -1,7 +1,9 @@
-"""Whether the spatial transformer of `stn` undoes how a tile is turned and shifted: in numbers, and as a picture.
+"""Whether the spatial transformer of `stn` undoes how a tile is turned and shifted.
 
-    python benchmarks/straighten.py --store newport_gb.gpkg --tiles DIR [--model RUN/best] [--out
-    docs/stn.png]
+    python benchmarks/straighten.py --store newport_gb.gpkg --tiles DIR [--model RUN/best]
+        [--out build/stn.npz]
+
+With --out, some views are written too; docs/make/stn_picture.py makes docs/stn.png of them.
 
 Draws places of the dataset DIR from the store, each turned and shifted at random. A transformer
 alone is then fitted for nothing but this: that what it reads of a turned tile is what stands in the
@@ -24,7 +26,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from loc2vec.encoders.registry import build
@@ -32,18 +33,15 @@ from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
 from loc2vec.model.folder import load_model
 from tiling.dataset.dataset import TileDataset
-from tiling.files.atomic import replacing
 from tiling.render.renderer import Renderer
 from tiling.store.registry import open_source
-from tiling.values import ATTRIBUTION, TILE_RADIUS_M, LonLat, Palette, Pose
+from tiling.values import TILE_RADIUS_M, LonLat, Pose
 
 FITTED, OTHERS = 32, 16  # places
 SEEN, NEW = 64, 16  # views of each: to fit on, to measure on
 BATCH, COARSE = 64, 4  # views in a step; pixels a side that are compared as one, and as one again
 LEARNING_RATE = 1e-3
-SHOWN = (0, 1, 2)  # places in the picture
-COLUMNS, GAP, LABEL, MARGIN = 5, 6, 18, 8  # views in the picture, and pixels between them
-INK = (60, 60, 60)
+SHOWN_PLACES, SHOWN_VIEWS = 3, 5  # written for docs/make/stn_picture.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,6 @@ class Views:
     upright: Tensor
     turned: Tensor
     pose: NDArray[np.float64]
-    palette: Palette
 
     @classmethod
     def draw(
@@ -74,7 +71,7 @@ class Views:
             for place, each in zip(places, pose, strict=True)
         ]
         tiles = torch.from_numpy(np.stack(drawn))
-        return cls(tiles[:, 0], tiles[:, 1:], pose, renderer.palette)
+        return cls(tiles[:, 0], tiles[:, 1:], pose)
 
 
 def coarse(tiles: Tensor) -> Tensor:
@@ -135,42 +132,17 @@ def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, f
     return math.degrees(np.sqrt((off**2).mean(1)).mean()), float(np.sqrt((away**2).mean(1)).mean())
 
 
-def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
-    """Draw views that the transformer was not fitted on, and below each what it reads.
+def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
+    """Write some views as an npz: `upright` [P, 12, H, W], `turned` and `read` [P, V, 12, H, W], uint8.
 
-    The upright tile comes first.
+    The transformer was not fitted on these views; `read` is what it makes of `turned`.
     """
-    size = views.upright.shape[-1]
-    step, row = size + GAP, 2 * (size + GAP) + LABEL
-    width = MARGIN * 2 + (1 + COLUMNS) * step
-    sheet = Image.new("RGB", (width, MARGIN + len(SHOWN) * row + LABEL), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for number, place in enumerate(SHOWN):
-        top = MARGIN + number * row + LABEL
-        pen.text((MARGIN, top - LABEL), "upright", INK, font)
-        pen.text(
-            (MARGIN + step, top - LABEL),
-            "turned and shifted; below it, what the transformer reads",
-            INK,
-            font,
-        )
-        upright = views.palette.composite(views.upright[place].numpy())
-        sheet.paste(Image.fromarray(upright), (MARGIN, top))
-        before = views.turned[place, SEEN : SEEN + COLUMNS]
-        with torch.inference_mode():
-            after = (network.transform(before.float() / 255) * 255).round().byte()
-        for column, pair in enumerate(zip(before, after, strict=True), 1):
-            for line, tile in enumerate(pair):
-                at = (MARGIN + column * step, top + line * step)
-                sheet.paste(Image.fromarray(views.palette.composite(tile.numpy())), at)
-    pen.text(
-        (MARGIN, sheet.height - LABEL),
-        f"tiles of {2 * TILE_RADIUS_M:.0f} m   {ATTRIBUTION}",
-        INK,
-        font,
-    )
-    with replacing(path) as temporary:
-        sheet.save(temporary, "PNG", optimize=True)
+    turned = views.turned[:SHOWN_PLACES, SEEN : SEEN + SHOWN_VIEWS]
+    with torch.inference_mode():
+        read = [(network.transform(each.float() / 255) * 255).round().byte() for each in turned]
+    shown = {"upright": views.upright[:SHOWN_PLACES], "turned": turned, "read": torch.stack(read)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{name: tiles.numpy() for name, tiles in shown.items()})
 
 
 @click.command()
@@ -189,7 +161,7 @@ def picture(path: Path, network: SpatialTransformer, views: Views) -> None:
 @click.option("--turn", default=45.0, show_default=True, help="Degrees, at most, to either side.")
 @click.option("--shift", default=20.0, show_default=True, help="Metres, at most, along each axis.")
 @click.option("--steps", default=800, show_default=True, help="Of fitting.")
-@click.option("--out", type=click.Path(path_type=Path), help="PNG to write.")
+@click.option("--out", type=click.Path(path_type=Path), help="npz of some views to write.")
 def main(
     store: str,
     tiles: Path,
@@ -199,7 +171,7 @@ def main(
     steps: int,
     out: Path | None,
 ) -> None:
-    """Fit, measure, and draw."""
+    """Fit and measure."""
     torch.manual_seed(0)
     dataset = TileDataset.open(tiles)
     chosen = np.random.default_rng(0).permutation(dataset.n_places)[: FITTED + OTHERS]
@@ -227,7 +199,7 @@ def main(
     add(f"fitted to undo it: {OTHERS} other places", slice(FITTED, None), network)
     print(markdown(table))
     if out is not None:
-        picture(out, network, views)
+        write_views(out, network, views)
 
 
 if __name__ == "__main__":

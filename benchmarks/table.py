@@ -1,13 +1,8 @@
-"""What benchmarks print, rows of numbers as a table or as JSON, and how a page of the docs takes a table in."""
+"""What benchmarks print: rows of numbers, as a table or as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import click
-
-from tiling.files.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -42,14 +37,3 @@ def show(title: str, rows: Sequence[Row], as_json: bool) -> None:
     for row in rows:
         extra = "".join(f"{value:>13.2%}" for value in row.more.values())
         print(f"{row.method:<46}{row.tiles_per_s:>10.1f}{row.ratio:>8.2f}{extra}")
-
-
-def publish(path: Path, begin: str, end: str, text: str) -> None:
-    """Put text between two lines of a page, in place of what stands there."""
-    before, begun, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, ended, after = rest.partition(end)
-    if not (begun and ended):
-        raise click.ClickException(
-            f"{path} lacks the lines between which the tables go: {begin} and {end}"
-        )
-    write_text(path, f"{before}{begin}\n{text}\n{end}{after}")

@@ -15,7 +15,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EarlierError, EmbeddingError
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.store.registry import changes_since, content_hash, open_source
 from tiling.values import Box, check_fingerprint
 
@@ -65,7 +65,7 @@ def embed(
     progress(len(places) - len(inside))
     embedding = np.full((len(places), encoder.dim), np.nan, np.float32)
     done = 0
-    for tiles in draw_all(store, places.lon_lat[inside], workers, encoder.geometry):
+    for tiles in render_all(store, places.lon_lat[inside], workers, encoder.geometry):
         embedding[inside[done : done + len(tiles)]] = _encode(encoder, tiles)
         done += len(tiles)
         progress(len(tiles))

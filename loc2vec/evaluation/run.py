@@ -32,7 +32,7 @@ from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 from tiling.osm.extract import read_objects
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.store.import_geopackage import import_extracts
 from tiling.store.registry import open_source
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
@@ -174,7 +174,7 @@ def encode_tasks(
     methods = by_geometry(encoders)
     first = next(iter(methods), TileGeometry())
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
-    sample = np.concatenate(list(draw_all(store, lon_lat[chosen], workers, first)))
+    sample = np.concatenate(list(render_all(store, lon_lat[chosen], workers, first)))
     families = [encoder.family for encoder in encoders.values() if encoder.geometry == first]
     methods.setdefault(first, {}).update(_of_tiles(families, sample))
     owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
@@ -182,7 +182,7 @@ def encode_tasks(
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
         done = 0
-        for tiles in draw_all(store, lon_lat[order], workers, geometry):
+        for tiles in render_all(store, lon_lat[order], workers, geometry):
             for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
                 empty_channels(tile, tasks[task].blank)
             for name, encode in of_geometry.items():

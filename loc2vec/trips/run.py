@@ -20,7 +20,7 @@ from loc2vec.trips.walk import make_trips
 from tiling.files.geoparquet import write_points
 from tiling.files.points import read_points
 from tiling.osm.ways import MODES, read_graphs
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
@@ -148,7 +148,7 @@ def encode_points(
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
-        for tiles in draw_all(store, lon_lat, workers, geometry):
+        for tiles in render_all(store, lon_lat, workers, geometry):
             empty_channels(tiles, blank)
             for name, encode in of_geometry.items():
                 parts[name].append(encode(tiles))

@@ -65,7 +65,7 @@ class Engine:
         """Open the store, and more like it for drawing: all of one revision, so that no answer mixes two maps."""
         self.revision = revision(settings.store)
         with open_source(settings.store, only=self.revision) as source:
-            # for what it knows of the store; the features are for the drawers to read
+            # for what it knows of the store; the features are for the renderers to read
             self.source = source
         self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
@@ -84,15 +84,15 @@ class Engine:
             check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
             if index is not None:
                 self.use(index)
-            drawers = self._drawers()
-            self._idle_count = len(drawers)
-            for drawer in drawers:
-                self._idle.put(opened.enter_context(contextlib.closing(drawer)))
+            renderers = self._renderers()
+            self._idle_count = len(renderers)
+            for renderer in renderers:
+                self._idle.put(opened.enter_context(contextlib.closing(renderer)))
             self._batcher = opened.enter_context(contextlib.closing(Batcher(encoder.encode)))
             self._names = opened.enter_context(
                 contextlib.closing(NameThread(settings.store, self.revision))
             )
-            self._pool = opened.enter_context(ThreadPoolExecutor(len(drawers), "draw"))
+            self._pool = opened.enter_context(ThreadPoolExecutor(len(renderers), "render"))
             self.try_out()
             self._opened = opened.pop_all()
 
@@ -110,7 +110,7 @@ class Engine:
         """Return an engine like this over the store that has taken the place of this one's."""
         return type(self)(self._encoder, self._settings, self.index)
 
-    def _drawers(self) -> Sequence[RenderThread | RenderProcess]:
+    def _renderers(self) -> Sequence[RenderThread | RenderProcess]:
         location, geometry = self._settings.store, self._encoder.geometry
         count = self._settings.render_processes
         if not count:
@@ -266,8 +266,8 @@ class Engine:
         return [vector for part in drawn for vector in part.result()]
 
     def _embed_few(self, places: Sequence[LonLat]) -> Vector:
-        with self._batcher.expected(), self._drawer() as drawer, timed("render"):
-            tiles = drawer.draw(places)
+        with self._batcher.expected(), self._renderer() as renderer, timed("render"):
+            tiles = renderer.render(places)
         vectors = self._batcher.encode(tiles)
         if not np.isfinite(vectors).all():
             raise EmbeddingError(
@@ -278,15 +278,15 @@ class Engine:
     def tile(self, pose: Pose) -> Tile:
         """Return the tile of a pose whose place the store covers, else raise `OutsideError`."""
         self.require(LonLat(pose.lon, pose.lat))
-        with self._drawer() as drawer, timed("render"):
-            return drawer.tile(pose)
+        with self._renderer() as renderer, timed("render"):
+            return renderer.tile(pose)
 
     def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
         """Return why two places are alike or not, and how much of each tile each channel covers, float64 [2, C]."""
         self.require(a)
         self.require(b)
-        with self._batcher.expected(), self._drawer() as drawer, timed("render"):
-            tiles = drawer.draw([a, b])
+        with self._batcher.expected(), self._renderer() as renderer, timed("render"):
+            tiles = renderer.render([a, b])
         shares: Shares = tiles.mean((2, 3)) / 255
         return why(self._batcher.encode, *tiles), shares
 
@@ -306,21 +306,21 @@ class Engine:
         if known is not None:
             return known
         ordered = picture()
-        with self._drawer() as drawer, timed("map"):
-            drawn = drawer.picture(ordered)
+        with self._renderer() as renderer, timed("map"):
+            drawn = renderer.picture(ordered)
         with self._knowing:
             self._pictures[key] = drawn
         return drawn
 
     @contextlib.contextmanager
-    def _drawer(self) -> Iterator[RenderThread | RenderProcess]:
-        drawer = self._idle.get()
+    def _renderer(self) -> Iterator[RenderThread | RenderProcess]:
+        renderer = self._idle.get()
         try:
             if self._closing:
                 raise BusyError(STOPPING)
-            yield drawer
+            yield renderer
         finally:
-            self._idle.put(drawer)
+            self._idle.put(renderer)
 
     def close(self) -> None:
         """Let go of the stores and of what takes memory.
@@ -329,9 +329,9 @@ class Engine:
         """
         self._closing = True
         # when each has done what it is at
-        drawers = [self._idle.get() for _ in range(self._idle_count)]
-        for drawer in drawers:
-            self._idle.put(drawer)
+        renderers = [self._idle.get() for _ in range(self._idle_count)]
+        for renderer in renderers:
+            self._idle.put(renderer)
         self._opened.close()
         self._search = None
         self.forget()

@@ -21,7 +21,7 @@ from loc2vec.explore.space import Ground, Pixels, Space, Tell
 from service.errors import SearchIndexError
 from service.index.index import VECTORS, NeighborIndex
 from service.index.search import Filters, Neighbor, Search
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.files.atomic import write_json
 from tiling.files.geoparquet import write_points
 from tiling.geo.globe import on_the_globe
@@ -32,18 +32,18 @@ from tiling.store.base import FeatureSource
 from tiling.store.registry import open_source
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_fingerprint, check_place
 
-TIMES = 8  # as many places are drawn as are wanted, so that small extracts have enough, too
+TIMES = 8  # as many places are sampled as are wanted, so that small extracts have enough, too
 PLACES = 2000
 STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
 
 
-def sample_places(
+def sample_evenly(
     source: FeatureSource, count: int, box: Box | None = None, seed: int = 0
 ) -> Places:
-    """Draw `count` places near buildings and ways, in equal parts of each extract in the store, as far as there are."""
-    drawn = draw_places([source], TIMES * count, TILE_RADIUS_M, seed)
-    lon_lat = np.stack([drawn.lon, drawn.lat], axis=1)
+    """Sample up to `count` places near buildings and ways, as many from each extract in the store."""
+    sampled = sample_places([source], TIMES * count, TILE_RADIUS_M, seed)
+    lon_lat = np.stack([sampled.lon, sampled.lat], axis=1)
     if box is not None:
         lon_lat = lon_lat[[box.contains(LonLat(*row)) for row in lon_lat.tolist()]]
     turn = np.full(len(lon_lat), len(lon_lat))
@@ -84,7 +84,7 @@ def open_space(
         source = opened.enter_context(open_source(store))
         if index is None:
             chosen = (
-                sample_places(source, places, box)
+                sample_evenly(source, places, box)
                 if metres is None
                 else places_of_grid(store, metres, box)
             )

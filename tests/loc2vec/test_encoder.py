@@ -1,8 +1,11 @@
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
@@ -21,7 +24,7 @@ class Renderer:
 
     fingerprint = FINGERPRINT
 
-    def tiles(self, place, poses):
+    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         seeds = [(round((p.lat + 90) * 1e6), round((p.lon + 180) * 1e6)) for p in poses]
         return np.stack(
             [np.random.default_rng(s).integers(0, 256, (12, 128, 128), np.uint8) for s in seeds]
@@ -31,13 +34,13 @@ class Renderer:
 class North:
     """Covers the northern half of the world."""
 
-    def require(self, place):
+    def require(self, place: LonLat) -> None:
         if place.lat < 0:
             raise OutsideError(f"{place} is south of the map data")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "test-16"
     torch.manual_seed(0)
     network = build("loc2vec")
@@ -51,16 +54,16 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def encoder(folder):
+def encoder(folder: Path) -> LocationEncoder:
     return LocationEncoder.load(folder, renderer=Renderer(), device="cpu")
 
 
 @pytest.fixture
-def tiles():
+def tiles() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (5, 12, 128, 128), np.uint8)
 
 
-def test_facts(encoder, folder):
+def test_facts(encoder: LocationEncoder, folder: Path) -> None:
     assert (encoder.dim, encoder.name, encoder.fingerprint) == (16, "test-16", FINGERPRINT)
     name, _, digest = encoder.model_id.partition("@")
     assert name == "test-16"
@@ -68,7 +71,9 @@ def test_facts(encoder, folder):
     assert LocationEncoder.load(str(folder), device="cpu").model_id == encoder.model_id
 
 
-def test_one_gives_a_vector_and_many_a_matrix_in_order(encoder, tiles):
+def test_one_gives_a_vector_and_many_a_matrix_in_order(
+    encoder: LocationEncoder, tiles: NDArray[np.uint8]
+) -> None:
     matrix = encoder.encode(tiles)
     assert matrix.shape == (5, 16)
     assert matrix.dtype == np.float32
@@ -78,22 +83,24 @@ def test_one_gives_a_vector_and_many_a_matrix_in_order(encoder, tiles):
     np.testing.assert_allclose(encoder.encode(tiles[::-1]), matrix[::-1], rtol=1e-4, atol=1e-5)
 
 
-def test_read_only_tiles(encoder, tiles):
+def test_read_only_tiles(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> None:
     tiles.flags.writeable = False
     assert encoder.encode(tiles[0]).shape == (16,)
 
 
-def test_same_input_same_bits(encoder, tiles):
+def test_same_input_same_bits(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> None:
     assert np.array_equal(encoder.encode(tiles), encoder.encode(tiles))
 
 
-def test_batches_do_not_matter(encoder, tiles):
+def test_batches_do_not_matter(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> None:
     np.testing.assert_allclose(
         encoder.encode(tiles, batch_size=2), encoder.encode(tiles), rtol=1e-4, atol=1e-5
     )
 
 
-def test_the_cpu_encodes_few_tiles_at_once(encoder, tiles):
+def test_the_cpu_encodes_few_tiles_at_once(
+    encoder: LocationEncoder, tiles: NDArray[np.uint8]
+) -> None:
     sizes = []
     encoder._network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     encoder.encode(np.repeat(tiles, 8, axis=0))
@@ -101,7 +108,7 @@ def test_the_cpu_encodes_few_tiles_at_once(encoder, tiles):
     assert sizes == [16, 16, 8, 16, 4]
 
 
-def test_places_are_drawn_and_encoded_in_order(encoder):
+def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None:
     pairs = [(43.7, 7.4), (60.1, 24.9), (-33.8, 151.2)]
     matrix = encoder.encode(pairs, batch_size=2)
     drawn = np.concatenate([Renderer().tiles(None, [Pose(*pair)]) for pair in pairs])
@@ -113,32 +120,32 @@ def test_places_are_drawn_and_encoded_in_order(encoder):
 @pytest.mark.parametrize(
     "same", [LonLat(7.4, 43.7), [43.7, 7.4], np.array([43.7, 7.4]), np.array([43.7, 7.4]).tolist()]
 )
-def test_a_place_may_be_written_in_several_ways(encoder, same):
+def test_a_place_may_be_written_in_several_ways(encoder: LocationEncoder, same: object) -> None:
     assert np.array_equal(encoder.encode(same), encoder.encode((43.7, 7.4)))
 
 
-def test_an_array_of_places(encoder):
+def test_an_array_of_places(encoder: LocationEncoder) -> None:
     pairs = np.array([[43.7, 7.4], [60.1, 24.9]])
     assert np.array_equal(encoder.encode(pairs), encoder.encode([(43.7, 7.4), (60.1, 24.9)]))
 
 
-def test_nothing_gives_an_empty_matrix(encoder, tiles):
+def test_nothing_gives_an_empty_matrix(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> None:
     assert encoder.encode([]).shape == encoder.encode(tiles[:0]).shape == (0, 16)
 
 
-def test_coordinates_are_checked(encoder):
+def test_coordinates_are_checked(encoder: LocationEncoder) -> None:
     with pytest.raises(PlaceError, match="swapped"):
         encoder.encode((151.2, -33.8))
     with pytest.raises(PlaceError, match="finite"):
         encoder.encode([(43.7, 7.4), (float("nan"), 7.4)])
 
 
-def test_coordinates_need_a_renderer(folder):
+def test_coordinates_need_a_renderer(folder: Path) -> None:
     with pytest.raises(InputError, match="renderer"):
         LocationEncoder.load(folder, device="cpu").encode((43.7, 7.4))
 
 
-def test_places_outside_the_source_are_refused(folder):
+def test_places_outside_the_source_are_refused(folder: Path) -> None:
     encoder = LocationEncoder.load(folder, North(), Renderer(), "cpu")
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     with pytest.raises(OutsideError, match="south"):
@@ -157,26 +164,26 @@ def test_places_outside_the_source_are_refused(folder):
         [None],
     ],
 )
-def test_anything_else_is_refused(encoder, wrong):
+def test_anything_else_is_refused(encoder: LocationEncoder, wrong: object) -> None:
     with pytest.raises(
         InputError, match=r"tiles must be uint8 \[n, 12, 128, 128\]|neither a \(lat, lon\) pair"
     ):
         encoder.encode(wrong)
 
 
-def test_a_renderer_of_other_tiles_is_refused(folder):
+def test_a_renderer_of_other_tiles_is_refused(folder: Path) -> None:
     other = Renderer()
     other.fingerprint = "other"
     with pytest.raises(FingerprintError, match="model test-16"):
         LocationEncoder.load(folder, renderer=other)
 
 
-def test_a_missing_model_is_an_error():
+def test_a_missing_model_is_an_error() -> None:
     with pytest.raises(ModelError, match="no model folder at nowhere"):
         LocationEncoder.load("nowhere")
 
 
-def test_similarity_is_minus_the_distance(encoder):
+def test_similarity_is_minus_the_distance(encoder: LocationEncoder) -> None:
     a, b = np.eye(3, 4, dtype=np.float32) * 3, np.array([[3, 4, 0, 0]], np.float32)
     expected = [[-4], [-(10**0.5)], [-(34**0.5)]]
     assert encoder.similarity(a, b).dtype == np.float32
@@ -188,7 +195,7 @@ def test_similarity_is_minus_the_distance(encoder):
         encoder.similarity(a, b[:, :3])
 
 
-def test_devices():
+def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(DeviceError, match="'tpu3' is not usable here"):
@@ -198,7 +205,7 @@ def test_devices():
 
 
 @pytest.mark.gpu
-def test_gpu_agrees_with_the_cpu(folder, tiles):
+def test_gpu_agrees_with_the_cpu(folder: Path, tiles: NDArray[np.uint8]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     on_cpu, on_gpu = (
@@ -207,7 +214,7 @@ def test_gpu_agrees_with_the_cpu(folder, tiles):
     np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-2)
 
 
-def test_a_cell_is_its_middle(encoder):
+def test_a_cell_is_its_middle(encoder: LocationEncoder) -> None:
     cell = "8a3969a41d37fff"
     middle = encoder.encode((43.738373201300114, 7.424489829673448))
     assert (encoder.encode(cell) == middle).all()
@@ -218,7 +225,7 @@ def test_a_cell_is_its_middle(encoder):
             encoder.encode(wrong)
 
 
-def test_loading_keeps_no_threads(folder):
+def test_loading_keeps_no_threads(folder: Path) -> None:
     with ThreadPoolExecutor(1) as loading:
         loading.submit(int).result()  # the thread is there
         before = threads_of_this_process()

@@ -1,6 +1,7 @@
 """Every model that ships fits today's catalogue, says what it is made of, and finds places as first weights do not."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,14 +19,16 @@ from tiling.values import ATTRIBUTION
 
 
 @pytest.fixture(scope="module")
-def dataset(monaco_store, tmp_path_factory):
+def dataset(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
     folder = tmp_path_factory.mktemp("shipped") / "tiles"
     run_job(TileJob([str(monaco_store)], positives=1, locations=150), folder)
     return TileDataset.open(folder)
 
 
 @pytest.mark.parametrize("name", shipped_names())
-def test_a_shipped_model_fits_the_catalogue_and_finds_places(name, dataset):
+def test_a_shipped_model_fits_the_catalogue_and_finds_places(
+    name: str, dataset: TileDataset
+) -> None:
     model, facts = load_model(model_path(name)), read_json(model_path(name) / "config.json")
     assert model.config.name == name
     assert model.config.fingerprint == load_catalogue().fingerprint(model.config.geometry)

@@ -14,7 +14,7 @@ from tiling.machine import cpu_count
 from tiling.values import TILE_RADIUS_M, TileGeometry
 
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
-    from tiling.dataset.executors import Engine
+    from tiling.dataset.executors import Executor
     from tiling.dataset.job import Done, TileSummary
 
 FILE = click.Path(path_type=Path)
@@ -147,7 +147,7 @@ def tile_command(
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
         loc2vec tile --out tiles --verify
     """
-    from tiling.dataset.job import Share, TileJob, draw_sheet, places_of, run_job
+    from tiling.dataset.job import Share, TileJob, places_of, render_sheet, run_job
 
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
@@ -171,17 +171,17 @@ def tile_command(
     )
     if preview is not None:
         places = places_of(job)
-        draw_sheet(job, places, preview)
+        render_sheet(job, places, preview)
         click.echo(f"{len(places)} places in {preview}")
     elif out is not None:
-        where = _engine(engine, ray_address, workers)
+        executor = _executor(engine, ray_address, workers)
         with Progress(1 + positives) as progress:
 
             def told(done: "Done", shards: int) -> None:
                 progress.update(done.places, done.made, shards)
 
             try:
-                summary = run_job(job, out, where, Share(*share), repair, told)
+                summary = run_job(job, out, executor, Share(*share), repair, told)
             except KeyboardInterrupt:
                 raise StoppedError(
                     f"stopped at {progress}: the same command goes on from there"
@@ -189,7 +189,7 @@ def tile_command(
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
 
 
-def _engine(name: str, ray_address: str | None, workers: int) -> "Engine":
+def _executor(name: str, ray_address: str | None, workers: int) -> "Executor":
     if name == "ray":
         from tiling.dataset.ray import RayCluster
 

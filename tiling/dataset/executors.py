@@ -1,6 +1,6 @@
 """Where the shards of a job are made: in this process, in several, or (`tiling.dataset.ray`) on a Ray cluster.
 
-An engine runs a task over items and gives the results as they come, in any order. A worker that is
+An executor runs a task over items and gives the results as they come, in any order. A worker that is
 lost does not end the job: its items are given out again, up to `MAX_LOSSES` times each.
 """
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 MAX_LOSSES = 3
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """A way to run one task over many items."""
 
     retried: int  # items given out again because their worker was lost

@@ -38,8 +38,8 @@ from tiling.dataset.dataset import (
     shard_plan,
     shard_record,
 )
-from tiling.dataset.executors import Engine, InProcess
-from tiling.dataset.places import GIVEN_PLACE, Places, draw_places
+from tiling.dataset.executors import Executor, InProcess
+from tiling.dataset.places import GIVEN_PLACE, Places, sample_places
 from tiling.errors import DatasetError, Loc2VecError, OutsideError
 from tiling.files.atomic import json_bytes
 from tiling.files.folders import Folder, absolute, open_folder
@@ -122,14 +122,14 @@ def places_of(job: TileJob) -> Places:
     """Return the places of a job, drawn or from the user's file."""
     if job.points is not None:
         return locate(job, read_points(job.points))
-    return draw(job, job.locations or 0)
+    return sample(job, job.locations or 0)
 
 
-def draw(job: TileJob, count: int) -> Places:
-    """Draw the places of a job from its stores."""
+def sample(job: TileJob, count: int) -> Places:
+    """Sample the places of a job from its stores."""
     with ExitStack() as stack:
         sources = [stack.enter_context(open_source(store)) for store in job.stores]
-        return draw_places(sources, count, job.margin_m, job.seed)
+        return sample_places(sources, count, job.margin_m, job.seed)
 
 
 def locate(job: TileJob, points: Points) -> Places:
@@ -154,7 +154,7 @@ def locate(job: TileJob, points: Points) -> Places:
     return Places(np.array(stores, np.int64), points.lat, points.lon, kind, points.more)
 
 
-def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
+def render_sheet(job: TileJob, places: Places, path: Path) -> None:
     """Draw the unturned tiles of some places as one PNG for people to look at."""
     tiles, labels = [], []
     with ExitStack() as stack:
@@ -172,7 +172,7 @@ def draw_sheet(job: TileJob, places: Places, path: Path) -> None:
 def run_job(
     job: TileJob,
     out: str | Path,
-    engine: Engine | None = None,
+    executor: Executor | None = None,
     share: Share = Share(),  # noqa: B008 - immutable
     repair: bool = False,
     progress: Callable[[Done, int], object] = lambda done, shards: None,
@@ -184,11 +184,11 @@ def run_job(
     `progress` is told each shard that is whole, and how many the share has. With `repair` every
     byte of the shards that are there is checked, those that are damaged are made again, and those
     that the dataset has not are deleted. The dataset is the same, byte for byte, whatever the
-    engine and the shares, and however often the job was stopped. Raises `DatasetError` when `out`
+    executor and the shares, and however often the job was stopped. Raises `DatasetError` when `out`
     belongs to another job, `WriteError` when the disk is full: what was made by then stays.
     """
     start = time.monotonic()
-    engine = engine or InProcess()
+    executor = executor or InProcess()
     job = replace(job, stores=tuple(absolute(store) for store in job.stores))
     folder = open_folder(absolute(out))
     for store in job.stores:
@@ -199,7 +199,13 @@ def run_job(
     try:
         done = list(
             _whole(
-                folder, job, plan, shards, engine, repair, lambda each: progress(each, len(shards))
+                folder,
+                job,
+                plan,
+                shards,
+                executor,
+                repair,
+                lambda each: progress(each, len(shards)),
             )
         )
         if _stores(job) != plan["stores"]:
@@ -222,7 +228,7 @@ def run_job(
         shards=len(done),
         shards_made=len(made),
         shards_found=len(done) - len(made),
-        shards_retried=engine.retried,
+        shards_retried=executor.retried,
         seconds=round(seconds, 3),
         tiles_per_s=round(sum(each.places for each in made) * (1 + job.positives) / seconds, 1),
         finished=finished,
@@ -334,10 +340,10 @@ def shards_of(places: Places) -> Iterator[Shard]:
 
 
 def _whole(
-    folder: Folder, job: TileJob, plan: Mapping[str, Any], shards: list[Shard], engine: Engine, repair: bool,
+    folder: Folder, job: TileJob, plan: Mapping[str, Any], shards: list[Shard], executor: Executor, repair: bool,
     progress: Callable[[Done], object],
 ) -> Iterator[Done]:  # fmt: skip
-    """Yield each of the shards when it is whole: those known to be, then those that the engine looks at or makes."""
+    """Yield each of the shards when it is whole: those known to be, then those that the executor looks at or makes."""
     known = {} if repair else _known(folder, plan)
     unknown = []
     for shard in shards:
@@ -348,7 +354,7 @@ def _whole(
             done = Done(record, len(shard.places), made=False)
             progress(done)
             yield done
-    for done in engine.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown):
+    for done in executor.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown):
         progress(done)
         yield done
 

@@ -39,7 +39,9 @@ class Places:
         return len(self.lat)
 
 
-def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int) -> Places:
+def sample_places(
+    sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int
+) -> Places:
     """Draw `count` places over the stores, in proportion to their built area.
 
     The same seed gives the same places.
@@ -54,24 +56,24 @@ def draw_places(sources: Sequence[FeatureSource], count: int, margin_m: float, s
                 f"{', '.join(VISITED[:-1])} or {VISITED[-1]}, near which places are sampled: "
                 "give one that role, or places of your own"
             )
-    pools = [Pool(source, margin_m) for source in sources]
-    built = np.array([pool.built_cells for pool in pools], np.float64)
+    candidates = [Candidates(source, margin_m) for source in sources]
+    built = np.array([each.built_cells for each in candidates], np.float64)
     if not built.sum():
         raise DatasetError(
             f"no place lies {margin_m:.0f} m inside the data of the stores: use larger extracts"
         )
-    drawn = [
-        pool.draw(share, np.random.default_rng([seed, number]))
-        for number, (pool, share) in enumerate(zip(pools, _shares(count, built), strict=True))
+    sampled = [
+        each.sample(share, np.random.default_rng([seed, number]))
+        for number, (each, share) in enumerate(zip(candidates, _shares(count, built), strict=True))
     ]
     store = np.repeat(
-        np.arange(len(drawn)), [len(visited) + len(along) for visited, along in drawn]
+        np.arange(len(sampled)), [len(visited) + len(along) for visited, along in sampled]
     )
-    lonlat = np.concatenate([part for parts in drawn for part in parts])
-    lengths = [len(part) for parts in drawn for part in parts]
-    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(drawn), object), lengths)
+    lonlat = np.concatenate([part for parts in sampled for part in parts])
+    lengths = [len(part) for parts in sampled for part in parts]
+    kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(sampled), object), lengths)
     # Mixed over the stores, so that any run of places is a sample of all of them.
-    order = np.random.default_rng([seed, len(pools)]).permutation(len(store))
+    order = np.random.default_rng([seed, len(candidates)]).permutation(len(store))
     return Places(store[order], lonlat[order, 1], lonlat[order, 0], kind[order])
 
 
@@ -81,7 +83,7 @@ def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
     return [int(share) for share in np.diff(edges, prepend=0)]
 
 
-class Pool:
+class Candidates:
     """The candidates of one store: visited places and ways, inside the margin."""
 
     def __init__(self, source: FeatureSource, margin_m: float) -> None:
@@ -98,7 +100,7 @@ class Pool:
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))
 
-    def draw(
+    def sample(
         self, count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).

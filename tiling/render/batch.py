@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from tiling.errors import Loc2VecError, WorkerError
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
-from tiling.render.thread import CHUNK, Tiles, draw
+from tiling.render.thread import Tiles
 from tiling.store.registry import open_source
 from tiling.values import LonLat, TileGeometry
 
+CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
 AT_ONCE = 2  # chunks a worker may have: one to draw while the other waits to be fetched
 GONE = (EOFError, ConnectionError)  # what a pipe says when the other end is
 
 
-def draw_all(
+def render_all(
     location: str,
     lon_lat: NDArray[np.float64],
     workers: int,
@@ -36,7 +37,7 @@ def draw_all(
     if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
         with open_source(location) as source:
             renderer = Renderer(source, geometry)
-            yield from (draw(renderer, chunk) for chunk in chunks)
+            yield from (renderer.north_up(chunk) for chunk in chunks)
         return
     with contextlib.ExitStack() as stack:
         crew = [
@@ -113,6 +114,6 @@ def _work(location: str, geometry: TileGeometry, pipe: Connection) -> None:
             with open_source(location) as source:
                 renderer = Renderer(source, geometry)
                 while True:
-                    pipe.send(draw(renderer, pipe.recv()))
+                    pipe.send(renderer.north_up(pipe.recv()))
         except Loc2VecError as error:
             pipe.send(error)

@@ -16,7 +16,7 @@ import numpy as np
 from tiling.errors import Loc2VecError, WorkerError
 from tiling.render.pictures import Picture
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
-from tiling.render.thread import PATIENCE_S, Tiles, draw
+from tiling.render.thread import PATIENCE_S, Tiles
 from tiling.store.registry import open_source
 from tiling.values import N_CHANNELS, LonLat, Pose, Tile, TileGeometry
 
@@ -24,7 +24,7 @@ AT_ONCE = 16  # places a task: short, so that a long batch shares the processes 
 GONE = (EOFError, OSError)  # what a pipe says when the other end is
 
 log = logging.getLogger(__name__)
-Order = tuple[Literal["draw", "tile", "picture"], Any]
+Order = tuple[Literal["render", "tile", "picture"], Any]
 
 
 class RenderProcess:
@@ -59,9 +59,9 @@ class RenderProcess:
         theirs.close()  # so that the process holds the only other end
         _unless_error(self._pipe.recv())
 
-    def draw(self, places: Sequence[LonLat]) -> Tiles:
+    def render(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, at most `AT_ONCE`, uint8 [n, 12, H, W]."""
-        self._ask(("draw", places))
+        self._ask(("render", places))
         return self._tiles[: len(places)].copy()
 
     def tile(self, pose: Pose) -> Tile:
@@ -140,8 +140,8 @@ def _do(renderer: Renderer, order: Order, tiles: Tiles) -> Any:
     what, argument = order
     try:
         match what:
-            case "draw":
-                tiles[: len(argument)] = draw(renderer, argument)
+            case "render":
+                tiles[: len(argument)] = renderer.north_up(argument)
                 return None
             case "tile":
                 return renderer.tile(argument)

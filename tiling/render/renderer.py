@@ -69,11 +69,11 @@ class Renderer:
             [_Window.of(pose, scale.radius_m) for pose in poses] for scale in self.geometry.each
         ]
         scene = self._scene(place, [window for each in windows for window in each])
-        drawn = [
-            self._draw(scene, each, canvas)
+        scales = [
+            self._render(scene, each, canvas)
             for each, canvas in zip(windows, self._canvases, strict=True)
         ]
-        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn, axis=1)
+        return scales[0] if len(scales) == 1 else np.concatenate(scales, axis=1)
 
     def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
         """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), channels, size, size].
@@ -85,10 +85,10 @@ class Renderer:
         for number, (scale, canvas) in enumerate(
             zip(self.geometry.each, self._canvases, strict=True)
         ):
-            self._draw_rows(places, scale, canvas, pixels[:, number])
+            self._render_rows(places, scale, canvas, pixels[:, number])
         return pixels.reshape(len(places), len(self.channels), size, size)
 
-    def _draw_rows(
+    def _render_rows(
         self,
         places: Sequence[LonLat],
         scale: TileGeometry,
@@ -102,7 +102,7 @@ class Renderer:
                 canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
             )
             windows = [_Window(half, 0.0, half + scale.radius_m, scale.radius_m, 0.0)]
-            (row,) = self._draw(self._scene(place, windows), windows, wide)
+            (row,) = self._render(self._scene(place, windows), windows, wide)
             for number, column in enumerate(columns, first):
                 out[number] = row[:, :, column : column + scale.size]
 
@@ -115,13 +115,13 @@ class Renderer:
         features = self.source.features(box_around(place, *reach.tolist()))
         return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
 
-    def _draw(
+    def _render(
         self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas"
     ) -> NDArray[np.uint8]:
         """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
         pixels = np.zeros((len(windows), N_CHANNELS, canvas.height, canvas.width), np.uint8)
         for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
-            canvas.draw(scene.place, window, scene.channels(shown, N_CHANNELS), out)
+            canvas.render(scene.place, window, scene.channels(shown, N_CHANNELS), out)
         return pixels
 
 
@@ -257,7 +257,7 @@ class _Canvas:
         self._layers = [self._map.layers[number] for number in range(len(PRIMARIES))]
         self._image = mapnik.Image(width, height)
 
-    def draw(
+    def render(
         self,
         place: LonLat,
         window: _Window,

@@ -1,6 +1,6 @@
 """Drawing the tiles of places, also in a thread that owns what it draws with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,20 +12,9 @@ from tiling.store.base import FeatureSource
 from tiling.store.registry import open_source
 from tiling.values import LonLat, Pose, Tile, TileGeometry
 
-CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
 PATIENCE_S = 1.0  # with a store that is away, while a client waits
 
 Tiles = NDArray[np.uint8]
-
-
-def chunks_of(places: Sequence[LonLat]) -> Iterator[Sequence[LonLat]]:
-    """Cut `places` into runs of `CHUNK`."""
-    return (places[start : start + CHUNK] for start in range(0, len(places), CHUNK))
-
-
-def draw(renderer: Renderer, places: Sequence[LonLat]) -> Tiles:
-    """Return the tiles of `places`, uint8 [n, 12, H, W], neither turned nor shifted."""
-    return renderer.north_up(places)
 
 
 class RenderThread:
@@ -40,9 +29,9 @@ class RenderThread:
             _open, location, geometry, revision
         ).result()
 
-    def draw(self, places: Sequence[LonLat]) -> Tiles:
+    def render(self, places: Sequence[LonLat]) -> Tiles:
         """Return the tiles of `places`, uint8 [n, 12, H, W]; called from any thread."""
-        return self._thread.submit(draw, self._renderer, places).result()
+        return self._thread.submit(self._renderer.north_up, places).result()
 
     def tile(self, pose: Pose) -> Tile:
         """Return one tile; called from any thread."""

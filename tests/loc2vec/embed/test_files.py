@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ def vectors() -> Vectors:
     )
 
 
-def test_what_is_written_is_read(tmp_path, vectors):
+def test_what_is_written_is_read(tmp_path: Path, vectors: Vectors) -> None:
     write_vectors(tmp_path / "v.parquet", vectors)
     back = read_vectors(tmp_path / "v.parquet")
     np.testing.assert_array_equal(back.lat, vectors.lat)
@@ -37,7 +38,7 @@ def test_what_is_written_is_read(tmp_path, vectors):
 
 
 @pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 2), slice(0, 1)])
-def test_few_rows_and_rows_outside(tmp_path, vectors, rows):
+def test_few_rows_and_rows_outside(tmp_path: Path, vectors: Vectors, rows: slice) -> None:
     some = Vectors(
         vectors.lat[rows],
         vectors.lon[rows],
@@ -52,7 +53,7 @@ def test_few_rows_and_rows_outside(tmp_path, vectors, rows):
     assert back.table is None
 
 
-def test_many_row_groups(tmp_path, vectors):
+def test_many_row_groups(tmp_path: Path, vectors: Vectors) -> None:
     write_vectors(tmp_path / "v.parquet", vectors)
     table = pq.read_table(tmp_path / "v.parquet")
     pq.write_table(table, tmp_path / "groups.parquet", row_group_size=1)
@@ -61,7 +62,7 @@ def test_many_row_groups(tmp_path, vectors):
     )
 
 
-def test_pyarrow_reads_the_columns(tmp_path, vectors):
+def test_pyarrow_reads_the_columns(tmp_path: Path, vectors: Vectors) -> None:
     write_vectors(tmp_path / "v.parquet", vectors)
     table = pq.read_table(tmp_path / "v.parquet")
     assert table.column_names == ["lat", "lon", "name", "beds", "embedding", "geometry"]
@@ -73,7 +74,7 @@ def test_pyarrow_reads_the_columns(tmp_path, vectors):
     )
 
 
-def test_metadata_is_geoparquet_with_attribution(tmp_path, vectors):
+def test_metadata_is_geoparquet_with_attribution(tmp_path: Path, vectors: Vectors) -> None:
     write_vectors(tmp_path / "v.parquet", vectors)
     metadata = pq.read_schema(tmp_path / "v.parquet").metadata
     geo = json.loads(metadata[b"geo"])
@@ -85,7 +86,7 @@ def test_metadata_is_geoparquet_with_attribution(tmp_path, vectors):
     assert metadata[b"attribution"] == b"(c) OpenStreetMap contributors, ODbL"
 
 
-def test_columns_of_ours_in_the_users_table_are_replaced(tmp_path, vectors):
+def test_columns_of_ours_in_the_users_table_are_replaced(tmp_path: Path, vectors: Vectors) -> None:
     ours = pa.table(
         {"embedding": [0] * 4, "geometry": [b""] * 4, "lat": [9.0] * 4, "name": list("wxyz")}
     )
@@ -100,14 +101,14 @@ def test_columns_of_ours_in_the_users_table_are_replaced(tmp_path, vectors):
     np.testing.assert_array_equal(back.lat, vectors.lat)
 
 
-def test_lengths_must_agree(vectors):
+def test_lengths_must_agree(vectors: Vectors) -> None:
     with pytest.raises(ValueError, match="lengths differ"):
         Vectors(vectors.lat[:3], vectors.lon, vectors.embedding, None, "m", "f")
     with pytest.raises(ValueError, match="lengths differ"):
         Vectors(vectors.lat, vectors.lon, vectors.embedding, pa.table({"a": [1]}), "m", "f")
 
 
-def test_files_of_others_are_refused(tmp_path, vectors):
+def test_files_of_others_are_refused(tmp_path: Path, vectors: Vectors) -> None:
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"lat": [1.0], "lon": [2.0]}), foreign)
     with pytest.raises(VectorsError, match="no embedding, geometry, model, fingerprint"):
@@ -120,7 +121,7 @@ def test_files_of_others_are_refused(tmp_path, vectors):
         read_vectors(foreign)
 
 
-def test_what_is_no_parquet_is_refused(tmp_path, vectors):
+def test_what_is_no_parquet_is_refused(tmp_path: Path, vectors: Vectors) -> None:
     with pytest.raises(VectorsError, match="is not a file"):
         read_vectors(tmp_path / "none.parquet")
     write_vectors(tmp_path / "v.parquet", vectors)

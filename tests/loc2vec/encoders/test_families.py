@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -86,21 +87,21 @@ def trained(what: str) -> nn.Module:
 
 
 @pytest.fixture(params=FAMILIES)
-def what(request) -> str:
+def what(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def network(what) -> nn.Module:
+def network(what: str) -> nn.Module:
     return trained(what)
 
 
-def test_every_family_is_tested():
+def test_every_family_is_tested() -> None:
     assert {what.split()[0] for what in PARAMETERS} == set(ENCODERS)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_any_batch_gives_finite_vectors(network, n):
+def test_any_batch_gives_finite_vectors(network: nn.Module, n: int) -> None:
     with torch.no_grad():
         vectors = network(random_tiles(n))
     assert vectors.shape == (n, 16)
@@ -108,14 +109,14 @@ def test_any_batch_gives_finite_vectors(network, n):
     assert vectors.isfinite().all()
 
 
-def test_tiles_that_differ_get_vectors_that_differ(network):
+def test_tiles_that_differ_get_vectors_that_differ(network: nn.Module) -> None:
     with torch.no_grad():
         vectors = network(random_tiles(4))
     assert torch.pdist(vectors).min() > 1e-3
 
 
 @pytest.mark.parametrize("what", PARAMETERS)
-def test_parameters_are_distinct_and_as_many_as_stated(what):
+def test_parameters_are_distinct_and_as_many_as_stated(what: str) -> None:
     network = made(what)
     storages = {parameter.data_ptr() for parameter in network.parameters()}
     assert len(storages) == len(list(network.parameters()))
@@ -123,14 +124,14 @@ def test_parameters_are_distinct_and_as_many_as_stated(what):
 
 
 @pytest.mark.parametrize("what", VARIANTS)
-def test_an_option_makes_a_network_that_learns_and_gives_dim_numbers(what):
+def test_an_option_makes_a_network_that_learns_and_gives_dim_numbers(what: str) -> None:
     network = made(f"{what} dim=5")
     vectors = network(random_tiles(3))
     assert vectors.shape == (3, 5)
     assert_all_learn(network, vectors)
 
 
-def test_a_gradient_reaches_every_parameter(network):
+def test_a_gradient_reaches_every_parameter(network: nn.Module) -> None:
     training = copy.deepcopy(network).train()
     assert_all_learn(training, training(random_tiles(3)))
 
@@ -144,7 +145,7 @@ def assert_all_learn(network: nn.Module, vectors: torch.Tensor) -> None:
         assert parameter.grad.any(), name
 
 
-def test_nothing_is_random(network):
+def test_nothing_is_random(network: nn.Module) -> None:
     tiles = random_tiles(2)
     with torch.no_grad():
         assert torch.equal(network(tiles), network(tiles))
@@ -152,7 +153,7 @@ def test_nothing_is_random(network):
         assert torch.equal(training(tiles), training(tiles))
 
 
-def test_a_tile_does_not_depend_on_its_batch(network, what):
+def test_a_tile_does_not_depend_on_its_batch(network: nn.Module, what: str) -> None:
     tiles = random_tiles(3)
     with torch.no_grad():
         together = network(tiles)
@@ -162,7 +163,9 @@ def test_a_tile_does_not_depend_on_its_batch(network, what):
     torch.testing.assert_close(together, alone, rtol=1e-4 * rounding, atol=1e-5 * rounding)
 
 
-def test_what_is_saved_is_loaded_to_the_last_bit(network, what, tmp_path):
+def test_what_is_saved_is_loaded_to_the_last_bit(
+    network: nn.Module, what: str, tmp_path: Path
+) -> None:
     save_weights(network, tmp_path / "model.safetensors")
     again = made(what)
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
@@ -171,7 +174,7 @@ def test_what_is_saved_is_loaded_to_the_last_bit(network, what, tmp_path):
         assert torch.equal(network(tiles), again.eval()(tiles))
 
 
-def test_bfloat16_does_not_reach_the_output(network):
+def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         vectors = network(random_tiles(2))
     assert vectors.dtype == torch.float32
@@ -179,7 +182,7 @@ def test_bfloat16_does_not_reach_the_output(network):
 
 
 @pytest.mark.parametrize("what", FAMILIES)
-def test_compiled_it_is_the_same(what):
+def test_compiled_it_is_the_same(what: str) -> None:
     """As anybody would compile it: through capture and autograd, but not the compiler's slow making of C++.
 
     Every family is one graph but `rowlstm`: the compiler leaves LSTMs out of its graphs.
@@ -191,7 +194,7 @@ def test_compiled_it_is_the_same(what):
         torch.testing.assert_close(compiled(tiles), network(tiles), rtol=1e-5, atol=1e-5)
 
 
-def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them():
+def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them() -> None:
     network, tiles = trained("rowlstm"), random_tiles(2)
     torch._dynamo.reset()
     with torch._dynamo.config.patch(allow_rnn=True), torch.no_grad():
@@ -202,7 +205,7 @@ def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them():
 # the compiler looks at what breaks a graph
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize("what", ["stn", "vit", "rowlstm"])
-def test_compiled_it_trains_the_same(what):
+def test_compiled_it_trains_the_same(what: str) -> None:
     """Also a graph that breaks, as LSTMs break it."""
     tiles, gradients = random_tiles(2), []
     torch._dynamo.reset()
@@ -217,7 +220,7 @@ def test_compiled_it_trains_the_same(what):
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter's, about itself
 @pytest.mark.parametrize("what", FAMILIES)
-def test_onnx_agrees(what):
+def test_onnx_agrees(what: str) -> None:
     network = trained(what)
     program = torch.onnx.export(
         network, (random_tiles(2),), dynamo=True, optimize=False, verbose=False,
@@ -233,13 +236,13 @@ def test_onnx_agrees(what):
             np.testing.assert_allclose(vectors, network(given).numpy(), rtol=0, atol=1e-4)
 
 
-def test_the_transformer_begins_with_the_identity():
+def test_the_transformer_begins_with_the_identity() -> None:
     network = made("stn")
     tiles = random_tiles(2).float() / 255
     torch.testing.assert_close(network.transform(tiles), tiles, rtol=0, atol=1e-5)
 
 
-def test_the_transformer_turns_and_shifts():
+def test_the_transformer_turns_and_shifts() -> None:
     network = made("stn")
     assert isinstance(network, SpatialTransformer)
     tiles = random_tiles(2).float() / 255
@@ -256,7 +259,7 @@ def test_the_transformer_turns_and_shifts():
     assert not shifted[..., -16:].any()
 
 
-def test_squeeze_weighs_channels():
+def test_squeeze_weighs_channels() -> None:
     gate = made("seresnet").blocks[0].residual[-1]
     x = torch.rand(2, 32, 5, 5)
     weights = gate(x) / x
@@ -265,7 +268,7 @@ def test_squeeze_weighs_channels():
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_the_memory_efficient_densenet_computes_the_same(norm):
+def test_the_memory_efficient_densenet_computes_the_same(norm: str) -> None:
     tiles, seen = random_tiles(2), []
     for memory in ("plain", "efficient"):
         torch.manual_seed(0)
@@ -277,7 +280,7 @@ def test_the_memory_efficient_densenet_computes_the_same(norm):
         torch.testing.assert_close(seen[1][name], value, msg=name)
 
 
-def test_layers_of_a_dense_block_read_all_that_was_made():
+def test_layers_of_a_dense_block_read_all_that_was_made() -> None:
     block = made("densenet").layers[0]
     assert [layer.bottleneck[2].in_channels for layer in block.layers] == [32, 48, 64, 80, 96, 112]
 
@@ -298,7 +301,7 @@ def kept_bytes(memory: str, depth: int) -> int:
     return sum(sizes.values())
 
 
-def test_memory_of_an_efficient_dense_block_is_linear_in_its_depth():
+def test_memory_of_an_efficient_dense_block_is_linear_in_its_depth() -> None:
     plain, efficient = (
         [kept_bytes(memory, depth) for depth in (8, 16, 32)] for memory in ("plain", "efficient")
     )
@@ -307,7 +310,7 @@ def test_memory_of_an_efficient_dense_block_is_linear_in_its_depth():
     assert efficient[-1] < plain[-1] / 3
 
 
-def test_branches_of_inception_stand_side_by_side_in_the_order_stated():
+def test_branches_of_inception_stand_side_by_side_in_the_order_stated() -> None:
     network, x = trained("inception"), torch.rand(2, 128, 8, 8)
     module, reduction = network.layers[5], network.layers[4]
     with torch.no_grad():
@@ -331,7 +334,7 @@ def seen_by(
 
 
 @pytest.mark.parametrize("what", ["vit", "rsan"])
-def test_where_a_patch_lies_counts(what):
+def test_where_a_patch_lies_counts(what: str) -> None:
     network, tiles = trained(what), random_tiles(2)
     nowhere = copy.deepcopy(network)
     with torch.no_grad():
@@ -339,7 +342,7 @@ def test_where_a_patch_lies_counts(what):
         assert (network(tiles) - nowhere(tiles)).abs().max() > 1e-3
 
 
-def test_attention_is_added_to_what_came_in():
+def test_attention_is_added_to_what_came_in() -> None:
     block, x = ResidualAttention(), torch.rand(2, 5, 96)
     with torch.no_grad():
         assert not torch.allclose(block(x), x)
@@ -348,7 +351,7 @@ def test_attention_is_added_to_what_came_in():
         assert torch.equal(block(x), x)
 
 
-def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before():
+def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before() -> None:
     network, tiles = trained("rsan"), random_tiles(1)
     whole, half, quarter = (seen_by(each, network, tiles)[0] for each in network.extractors)
     assert torch.equal(whole, tiles / 255)
@@ -362,14 +365,14 @@ def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before():
     assert torch.equal(half[..., 0, 0], whole[..., 32, 32])
 
 
-def test_groups_of_channels_hear_of_each_other():
+def test_groups_of_channels_hear_of_each_other() -> None:
     unit = trained("shufflenet units=v1").layers[4]
     x = torch.rand(1, 144, 8, 8, requires_grad=True)
     unit.residual(x)[:, 0].sum().backward()
     assert (x.grad.unflatten(1, (3, 48)).abs().amax((0, 2, 3, 4)) > 0).all()
 
 
-def test_half_of_the_channels_pass_and_mix_with_the_others():
+def test_half_of_the_channels_pass_and_mix_with_the_others() -> None:
     unit, x = trained("shufflenet").layers[4], torch.rand(1, 112, 8, 8)
     with torch.no_grad():
         made = unit(x)
@@ -377,7 +380,7 @@ def test_half_of_the_channels_pass_and_mix_with_the_others():
         torch.testing.assert_close(made[:, 1::2], unit.branch(x[:, 56:]))
 
 
-def test_lstms_read_rows_then_columns_then_the_rows_again():
+def test_lstms_read_rows_then_columns_then_the_rows_again() -> None:
     network, tiles = trained("rowlstm"), random_tiles(2)
     _, (along, _) = seen_by(network.along_rows, network, tiles)
     given, (down, _) = seen_by(network.down_columns, network, tiles)
@@ -388,7 +391,7 @@ def test_lstms_read_rows_then_columns_then_the_rows_again():
     torch.testing.assert_close(of_rows, down.unflatten(0, (2, 32)).mean(1))
 
 
-def test_positions_differ_and_near_ones_are_alike():
+def test_positions_differ_and_near_ones_are_alike() -> None:
     found = waves(16, 64)
     far = torch.cdist(found, found)
     assert far[~torch.eye(256, dtype=torch.bool)].min() > 0.1
@@ -396,7 +399,7 @@ def test_positions_differ_and_near_ones_are_alike():
     assert far[0, 1] == pytest.approx(far[0, 16].item())  # rows and columns alike
 
 
-def test_learned_positions_are_learned():
+def test_learned_positions_are_learned() -> None:
     assert "positions" in dict(made("vit positions=learned").named_parameters())
     assert "positions" not in made("vit").state_dict()
 
@@ -417,19 +420,21 @@ def test_learned_positions_are_learned():
         ("mamba", {}, "no encoder is called 'mamba': choose one of densenet, .*, vit"),
     ],
 )
-def test_a_wrong_option_is_named_with_those_there_are(name, options, message):
+def test_a_wrong_option_is_named_with_those_there_are(
+    name: str, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(EncoderError, match=message):
         options_of(name, options)
 
 
-def test_options_may_be_text():
+def test_options_may_be_text() -> None:
     assert options_of("densenet", {"growth": "8", "norm": "layer"}) == DenseNetOptions(
         growth=8, norm="layer"
     )
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_all_options_of_a_family_build_it_for_tiles_of_two_scales(name):
+def test_all_options_of_a_family_build_it_for_tiles_of_two_scales(name: str) -> None:
     network = build(name, 2, **asdict(options_of(name, {"dim": 5})))
     with torch.no_grad():
         assert network.eval()(random_tiles(2).repeat(1, 2, 1, 1)).shape == (2, 10)

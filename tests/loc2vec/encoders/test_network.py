@@ -20,7 +20,7 @@ def random_tiles(n: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (n, 12, 128, 128), dtype=torch.uint8, generator=generator)
 
 
-def test_size_is_the_published_one(network):
+def test_size_is_the_published_one(network: nn.Module) -> None:
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     # scale, shift, running mean and variance
     of_norms = sum(4 * norm.num_features for norm in norms)
@@ -32,12 +32,12 @@ def test_size_is_the_published_one(network):
     assert stored == 305_040
 
 
-def test_parameters_are_distinct(network):
+def test_parameters_are_distinct(network: nn.Module) -> None:
     storages = [p.data_ptr() for p in network.parameters()]
     assert len(set(storages)) == len(storages) == 9 * 2 + 8 * 2  # layers and batch norms
 
 
-def test_weights_begin_with_the_variance_of_he(network):
+def test_weights_begin_with_the_variance_of_he(network: nn.Module) -> None:
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 9
     for layer in layers:
@@ -48,7 +48,7 @@ def test_weights_begin_with_the_variance_of_he(network):
         assert not layer.bias.any()
 
 
-def test_first_outputs_are_spread_about_zero(network):
+def test_first_outputs_are_spread_about_zero(network: nn.Module) -> None:
     with torch.no_grad():
         vectors = network(random_tiles(64))
     assert abs(vectors.mean().item()) < 0.3
@@ -56,7 +56,7 @@ def test_first_outputs_are_spread_about_zero(network):
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
-def test_any_batch_is_finite(network, n):
+def test_any_batch_is_finite(network: nn.Module, n: int) -> None:
     with torch.no_grad():
         vectors = network.eval()(random_tiles(n))
     assert vectors.shape == (n, 16)
@@ -64,7 +64,7 @@ def test_any_batch_is_finite(network, n):
     assert vectors.isfinite().all()
 
 
-def test_a_tile_does_not_depend_on_its_batch(network):
+def test_a_tile_does_not_depend_on_its_batch(network: nn.Module) -> None:
     network(random_tiles(8, seed=1))  # so that the running statistics are not the first ones
     tiles = random_tiles(5)
     with torch.no_grad():
@@ -73,13 +73,13 @@ def test_a_tile_does_not_depend_on_its_batch(network):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_float_tiles_are_already_between_0_and_1(network):
+def test_float_tiles_are_already_between_0_and_1(network: nn.Module) -> None:
     tiles = random_tiles(2)
     with torch.no_grad():
         torch.testing.assert_close(network.eval()(tiles), network(tiles.float() / 255))
 
 
-def test_every_parameter_learns(network):
+def test_every_parameter_learns(network: nn.Module) -> None:
     network(random_tiles(4)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -87,19 +87,19 @@ def test_every_parameter_learns(network):
     assert network.features[0].weight.grad.abs().max() > 0
 
 
-def test_bfloat16_does_not_reach_the_output(network):
+def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         vectors = network.eval()(random_tiles(2))
     assert vectors.dtype == torch.float32
     assert not torch.equal(vectors, vectors.bfloat16().float())
 
 
-def test_registry_builds_by_name():
+def test_registry_builds_by_name() -> None:
     assert build("loc2vec", dim=8).embedding.out_features == 8
     assert ENCODERS["loc2vec"].network is Loc2Vec
 
 
-def test_registry_names_what_there_is():
+def test_registry_names_what_there_is() -> None:
     with pytest.raises(EncoderError, match=r"'loc3vec': choose one of .*loc2vec"):
         build("loc3vec")
     with pytest.raises(EncoderError, match=r"depth"):

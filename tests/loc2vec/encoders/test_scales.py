@@ -1,10 +1,12 @@
 """Tiles of several scales: one encoder for all of them."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
@@ -26,7 +28,7 @@ class TwoScales(MemoryDataset):
     geometry: TileGeometry = BOTH
     spacing_m: float = 5000.0
 
-    def tile(self, place, slot):
+    def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
         first = super().tile(place, slot)
         return np.concatenate([first, first[:, ::-1]])
 
@@ -38,7 +40,7 @@ def random_tiles(n: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_each_scale_is_read_by_the_same_encoder(n):
+def test_each_scale_is_read_by_the_same_encoder(n: int) -> None:
     torch.manual_seed(0)
     network = build("loc2vec", 2, dim=5).eval()
     tiles = random_tiles(n)
@@ -53,7 +55,7 @@ def test_each_scale_is_read_by_the_same_encoder(n):
     )
 
 
-def test_a_run_a_model_and_an_encoder_of_two_scales(tmp_path, tiny):
+def test_a_run_a_model_and_an_encoder_of_two_scales(tmp_path: Path, tiny: str) -> None:
     config = TrainConfig(encoder="tiny", dim=8, places=4, pairs=2, steps=2, warm_up=1, eval_every=2)
     result = train(config, TwoScales(), tmp_path / "run", TwoScales(seed=1), device="cpu")
     assert result.finished
@@ -66,7 +68,7 @@ def test_a_run_a_model_and_an_encoder_of_two_scales(tmp_path, tiny):
     assert np.isfinite(retrieval(encoder.encode, TwoScales(), channels_off=3)["recall@1 off"])
 
 
-def test_places_overlap_as_far_as_the_widest_scale_reaches():
+def test_places_overlap_as_far_as_the_widest_scale_reaches() -> None:
 
     near = replace(TwoScales(), spacing_m=600.0)
     assert Batches(near, 0, 4, 2).batch(0).overlapping.sum() > 4

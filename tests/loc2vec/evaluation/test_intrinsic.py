@@ -2,19 +2,25 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import Retrieval
+from tests.loc2vec.memory import MemoryDataset
 
 
 @pytest.mark.parametrize("evaluator", [Retrieval, Triplets])
-def test_an_evaluator_names_its_primary_metric(make_dataset, evaluator):
+def test_an_evaluator_names_its_primary_metric(
+    make_dataset: type[MemoryDataset], evaluator: type[Retrieval | Triplets]
+) -> None:
     evaluate = evaluator(make_dataset(n_places=20, spacing_m=400))
     assert evaluate.primary in evaluate(channel_means)
 
 
-def test_a_pose_blind_encoder_tells_places_apart_and_a_constant_one_does_not(make_dataset):
+def test_a_pose_blind_encoder_tells_places_apart_and_a_constant_one_does_not(
+    make_dataset: type[MemoryDataset],
+) -> None:
     data = make_dataset(n_places=30, spacing_m=400)  # the mean cover is the same in every pose
     assert Triplets(data)(channel_means)["near accuracy"] == 1
     found = Triplets(data)(lambda tiles: np.ones((len(tiles), 4), np.float32))
@@ -22,7 +28,7 @@ def test_a_pose_blind_encoder_tells_places_apart_and_a_constant_one_does_not(mak
     assert found["near places"] == found["equal places"] == 30
 
 
-def test_near_negatives_are_near_and_apart(make_dataset):
+def test_near_negatives_are_near_and_apart(make_dataset: type[MemoryDataset]) -> None:
     alone = Triplets(make_dataset(n_places=10, spacing_m=1500))(channel_means)
     assert alone["near places"] == 0
     assert "near accuracy" not in alone
@@ -30,11 +36,11 @@ def test_near_negatives_are_near_and_apart(make_dataset):
     assert crowded["near places"] == crowded["equal places"] == 0
 
 
-def test_the_equal_pair_is_the_most_similar_histogram(make_dataset):
+def test_the_equal_pair_is_the_most_similar_histogram(make_dataset: type[MemoryDataset]) -> None:
     """Places come in twins of one histogram, 4 km apart: only what looks at the arrangement tells them apart."""
 
     class Twins(make_dataset):
-        def tile(self, place, slot):
+        def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
             tile = super().tile(place % 10, 0)
             return tile if place < 10 else tile[:, ::-1].copy()
 
@@ -46,7 +52,7 @@ def test_the_equal_pair_is_the_most_similar_histogram(make_dataset):
     assert Triplets(data)(channel_means)["near accuracy"] == 1
 
 
-def test_limit_and_seed(make_dataset):
+def test_limit_and_seed(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset(n_places=30, spacing_m=400)
     assert Triplets(data, limit=12)(channel_means)["equal places"] == 12
     assert Triplets(data)(channel_means) == Triplets(data)(channel_means)

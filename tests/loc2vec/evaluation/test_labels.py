@@ -1,18 +1,21 @@
 """A user's labels and somebody else's vectors: what is taken, and what is said when it cannot be."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from loc2vec.embed.files import Vectors, read_foreign, write_vectors
 from loc2vec.errors import LabelsError, VectorsError
 from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
 from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
+from loc2vec.evaluation.tasks.task import Task
 from service.cli.main import main
 from tiling.errors import PointsError
 
@@ -20,24 +23,24 @@ HEAD = "lat,lon,kind,price\n"
 ROWS = ["43.7384,7.4246,old,10.5", "43.7420,7.4275,new,12"]
 
 
-def csv(tmp_path, *rows, head=HEAD):
+def csv(tmp_path: Path, *rows: str, head: str = HEAD) -> Path:
     path = tmp_path / "labels.csv"
     path.write_text(head + "\n".join(rows) + "\n")
     return path
 
 
-def geojson(tmp_path, *features):
+def geojson(tmp_path: Path, *features: tuple[object, object]) -> Path:
     path = tmp_path / "labels.geojson"
     found = [{"type": "Feature", "geometry": g, "properties": p} for g, p in features]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": found}))
     return path
 
 
-def task(labels):
+def task(labels: Labels) -> Task:
     return task_of(labels, "kind", np.zeros(len(labels.lat), int), ("here",))
 
 
-def test_the_column_says_whether_it_is_classes_or_a_number(tmp_path):
+def test_the_column_says_whether_it_is_classes_or_a_number(tmp_path: Path) -> None:
     path = csv(tmp_path, *ROWS)
     assert task(read_labels(path, "kind")).classes == ("new", "old")
     assert task(read_labels(path, "kind")).target.tolist() == [1, 0]
@@ -53,7 +56,7 @@ def test_the_column_says_whether_it_is_classes_or_a_number(tmp_path):
     )
 
 
-def test_areas_stand_for_a_point_inside_them(tmp_path):
+def test_areas_stand_for_a_point_inside_them(tmp_path: Path) -> None:
     horseshoe = shapely.Polygon(
         [
             (7, 43),
@@ -92,12 +95,12 @@ POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
         (lambda p: p / "nowhere.csv", "nowhere.csv is not a file"),
     ],
 )  # fmt: skip
-def test_bad_labels_are_named(tmp_path, make, message):
+def test_bad_labels_are_named(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
     with pytest.raises((LabelsError, PointsError), match=message):
         read_labels(make(tmp_path), "kind")
 
 
-def test_numbers_that_are_not_finite_are_named(tmp_path):
+def test_numbers_that_are_not_finite_are_named(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match="line 3: 'price' is empty"):
         read_labels(csv(tmp_path, ROWS[0], "43.7,7.4,old,nan"), "price")
     path = tmp_path / "labels.parquet"
@@ -106,14 +109,14 @@ def test_numbers_that_are_not_finite_are_named(tmp_path):
         read_labels(path, "price")
 
 
-def test_no_geojson(tmp_path):
+def test_no_geojson(tmp_path: Path) -> None:
     path = tmp_path / "labels.geojson"
     path.write_text('{"type": "Topology"}')
     with pytest.raises(LabelsError, match="no GeoJSON collection"):
         read_labels(path, "kind")
 
 
-def test_places_outside_the_store_are_told(tmp_path, monaco_store):
+def test_places_outside_the_store_are_told(tmp_path: Path, monaco_store: Path) -> None:
     told = []
     found = labels_task(
         csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append
@@ -125,13 +128,13 @@ def test_places_outside_the_store_are_told(tmp_path, monaco_store):
         labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append)
 
 
-def vectors(tmp_path, embedding, **columns):
+def vectors(tmp_path: Path, embedding: object, **columns: object) -> Path:
     path = tmp_path / "theirs.parquet"
     pq.write_table(pa.table(columns | {"embedding": embedding}), path)
     return path
 
 
-def test_vectors_of_others_are_read(tmp_path):
+def test_vectors_of_others_are_read(tmp_path: Path) -> None:
     path = vectors(
         tmp_path, [[1.0, 2.0], None, [3.0, 4.0]], lat=[1.0, 2.0, 3.0], lon=[7.0, 7.0, 8.0]
     )
@@ -142,7 +145,7 @@ def test_vectors_of_others_are_read(tmp_path):
     assert (read_foreign(cells).lat[0], read_foreign(cells).lon[0]) == (43.5, 7.5)
 
 
-def test_our_vectors_are_read_as_well(tmp_path):
+def test_our_vectors_are_read_as_well(tmp_path: Path) -> None:
     ours = Vectors(
         np.array([1.0, 2.0]),
         np.array([7.0, 8.0]),
@@ -176,12 +179,14 @@ def test_our_vectors_are_read_as_well(tmp_path):
         (pa.array([None], pa.list_(pa.float32())), {"lat": [1.0], "lon": [1.0]}, "holds no vector"),
     ],
 )
-def test_bad_vectors_are_named(tmp_path, embedding, columns, message):
+def test_bad_vectors_are_named(
+    tmp_path: Path, embedding: object, columns: dict[str, object], message: str
+) -> None:
     with pytest.raises(VectorsError, match=message):
         read_foreign(vectors(tmp_path, embedding, **columns))
 
 
-def test_every_method_has_the_same_places(tmp_path, monaco_store):
+def test_every_method_has_the_same_places(tmp_path: Path, monaco_store: Path) -> None:
     found = labels_task(csv(tmp_path, *ROWS), "kind", str(monaco_store), print)
     lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
     told = []
@@ -193,11 +198,13 @@ def test_every_method_has_the_same_places(tmp_path, monaco_store):
         where_vectors_are(found, [far], print)
 
 
-def run(*arguments):
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
 
 
-def test_labels_and_vectors_in_one_command(tmp_path, monaco_store, model_folder):
+def test_labels_and_vectors_in_one_command(
+    tmp_path: Path, monaco_store: Path, model_folder: Path
+) -> None:
     rng = np.random.default_rng(0)
     lat, lon = rng.uniform(43.730, 43.745, 80), rng.uniform(7.415, 7.430, 80)
     kind = np.where(lat > 43.7375, "north", "south")
@@ -242,7 +249,7 @@ def test_labels_and_vectors_in_one_command(tmp_path, monaco_store, model_folder)
         ),
     ],
 )
-def test_usage(tmp_path, monaco_store, arguments, message):
+def test_usage(tmp_path: Path, monaco_store: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "one").mkdir()
     one = csv(tmp_path / "one", *[ROWS[0]] * 8)
     two = csv(tmp_path, *ROWS)

@@ -1,10 +1,13 @@
 """Splits, probes and baselines on places whose answer is known."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import shapely
+from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
@@ -27,7 +30,13 @@ from tiling.osm.values import OsmObject
 from tiling.values import LonLat
 
 
-def make(n=300, towns=6, classes=("a", "b", "c"), seed=0, **more):
+def make(
+    n: int = 300,
+    towns: int = 6,
+    classes: tuple[str, ...] = ("a", "b", "c"),
+    seed: int = 0,
+    **more: Any,
+) -> Task:
     """Return a task over towns a degree apart, 3 km wide, with labels by chance."""
     rng = np.random.default_rng(seed)
     place = np.arange(n) % towns
@@ -38,7 +47,7 @@ def make(n=300, towns=6, classes=("a", "b", "c"), seed=0, **more):
     return Task("test", "a test", lat, lon, target, classes, place, names, **more)
 
 
-def telling(task, noise=0.5, seed=0):
+def telling(task: Task, noise: float = 0.5, seed: int = 0) -> NDArray[np.float32]:
     """Return vectors from which the label can be read."""
     rng = np.random.default_rng(seed)
     columns = np.eye(len(task.classes))[task.target] if task.classes else task.target[:, None]
@@ -46,7 +55,7 @@ def telling(task, noise=0.5, seed=0):
 
 
 @pytest.mark.parametrize("split", ["towns", "blocks", "random"])
-def test_every_place_is_tested_once_by_a_probe_that_did_not_see_its_group(split):
+def test_every_place_is_tested_once_by_a_probe_that_did_not_see_its_group(split: str) -> None:
     task = make()
     group = groups(task, split)
     plan = list(folds(task, split, seed=0))
@@ -57,7 +66,7 @@ def test_every_place_is_tested_once_by_a_probe_that_did_not_see_its_group(split)
 
 
 @pytest.mark.parametrize("split", ["towns", "blocks"])
-def test_no_training_tile_shares_ground_with_a_test_tile(split):
+def test_no_training_tile_shares_ground_with_a_test_tile(split: str) -> None:
     task = make(n=600)
     for train, test in folds(task, split, seed=0):
         away = ground_distance_m(
@@ -66,7 +75,7 @@ def test_no_training_tile_shares_ground_with_a_test_tile(split):
         assert away.min() > APART_M
 
 
-def test_towns_that_overlap_do_not_help_each_other():
+def test_towns_that_overlap_do_not_help_each_other() -> None:
     task = make(n=60, towns=2)
     same = replace(task, lon=7 + task.lon % 1)  # the second town lies over the first
     with pytest.raises(LabelsError, match="283 m"):
@@ -84,13 +93,13 @@ def test_towns_that_overlap_do_not_help_each_other():
         assert away.min() > APART_M
 
 
-def test_seeds_give_other_folds_and_repeat():
+def test_seeds_give_other_folds_and_repeat() -> None:
     task = make()
     tests = [[test.tolist() for _, test in folds(task, "blocks", seed)] for seed in (0, 1, 0)]
     assert tests[0] == tests[2] != tests[1]
 
 
-def test_blocks_are_squares_of_their_side():
+def test_blocks_are_squares_of_their_side() -> None:
     rng = np.random.default_rng(0)
     for middle in (0.0, 51.5, -70.0):
         lat, lon = middle + rng.uniform(0, 0.05, 800), 179.9 + rng.uniform(-0.05, 0.05, 800)
@@ -102,12 +111,12 @@ def test_blocks_are_squares_of_their_side():
         assert len(np.unique(number)) > 20
 
 
-def test_one_town_has_no_split_over_towns():
+def test_one_town_has_no_split_over_towns() -> None:
     assert splits_of(make(towns=1)) == ("blocks", "random")
     assert splits_of(make()) == ("towns", "blocks", "random")
 
 
-def test_vectors_that_tell_beat_vectors_that_do_not():
+def test_vectors_that_tell_beat_vectors_that_do_not() -> None:
     task = make()
     chance = np.random.default_rng(1).normal(size=(len(task), 4)).astype(np.float32)
     outcome = measure(task, {"telling": telling(task), "chance": chance}, seeds=2)
@@ -125,7 +134,7 @@ def test_vectors_that_tell_beat_vectors_that_do_not():
     assert outcome.confusion("telling").sum() == len(task)
 
 
-def test_a_regression_is_measured_by_the_variance_it_explains():
+def test_a_regression_is_measured_by_the_variance_it_explains() -> None:
     task = make(classes=())
     chance = np.random.default_rng(1).normal(size=(len(task), 4)).astype(np.float32)
     outcome = measure(task, {"telling": telling(task, 0.1), "chance": chance}, seeds=2)
@@ -136,7 +145,7 @@ def test_a_regression_is_measured_by_the_variance_it_explains():
     assert outcome.few == {}
 
 
-def test_the_town_is_found_among_all():
+def test_the_town_is_found_among_all() -> None:
     task = replace(make(classes=()), geolocation=True)
     task = replace(task, target=task.place, classes=task.places)
     outcome = measure(task, {"telling": telling(task, 0.1)}, seeds=1)
@@ -146,7 +155,7 @@ def test_the_town_is_found_among_all():
     assert first.mean("mean km") == 0
 
 
-def test_metrics_by_hand():
+def test_metrics_by_hand() -> None:
     task = replace(make(n=4), target=np.array([0, 0, 1, 2]))
     predicted = np.eye(3)[[0, 1, 1, 1]]
     # class a: precision 1, recall 1/2; b: 1/3, 1; c: never found
@@ -159,7 +168,7 @@ def test_metrics_by_hand():
     )
 
 
-def test_test_places_do_not_reach_the_fit():
+def test_test_places_do_not_reach_the_fit() -> None:
     task = make()
     values = telling(task)
     train, test = next(folds(task, "towns", 0))
@@ -171,7 +180,7 @@ def test_test_places_do_not_reach_the_fit():
     assert np.array_equal(predict("linear", task, spoilt, train, kept, group), alone)
 
 
-def test_a_class_absent_from_training_is_never_predicted():
+def test_a_class_absent_from_training_is_never_predicted() -> None:
     task = make()
     train = np.flatnonzero(task.target != 2)[:100]
     probability = predict(
@@ -189,12 +198,12 @@ def test_a_class_absent_from_training_is_never_predicted():
         (replace(make(n=40), target=np.array([0, 1] * 19 + [2, 2])), r"c \(2\)"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(task, message):
+def test_what_cannot_be_learned_is_refused(task: Task, message: str) -> None:
     with pytest.raises(LabelsError, match=message):
         measure(task, {"telling": telling(task)})
 
 
-def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic():
+def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic() -> None:
     task = make()
     large = np.concatenate([telling(task, 0.01)] * 6, axis=1)
     outcome = measure(
@@ -221,7 +230,7 @@ def test_the_table_names_the_best_of_sixteen_numbers_and_the_diagnostic():
     assert town_grid(as_values([outcome]), "nowhere") == []
 
 
-def test_a_model_is_shown_beside_the_best_small_baseline_and_the_large_one_but_no_peer():
+def test_a_model_is_shown_beside_the_best_small_baseline_and_the_large_one_but_no_peer() -> None:
     task = make()
     vectors = {
         "model": telling(task, 0.4),
@@ -256,7 +265,7 @@ def test_a_model_is_shown_beside_the_best_small_baseline_and_the_large_one_but_n
     assert margins(as_values([undrawn]), "towns") == []  # no model was measured
 
 
-def test_what_needs_no_label_is_a_table_with_dashes_where_nothing_was_asked():
+def test_what_needs_no_label_is_a_table_with_dashes_where_nothing_was_asked() -> None:
     asked = {
         "recall@1": 0.5,
         "recall@10": 0.75,
@@ -271,7 +280,7 @@ def test_what_needs_no_label_is_a_table_with_dashes_where_nothing_was_asked():
     assert "Without labels" not in table(as_values([]))
 
 
-def test_histograms_are_means_of_squares():
+def test_histograms_are_means_of_squares() -> None:
     tiles = np.zeros((2, 12, 128, 128), np.uint8)
     tiles[1, 3, :64, 64:] = 255  # north-east
     assert histogram(1)(tiles)[1].tolist() == [0, 0, 0, 0.25, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -280,7 +289,7 @@ def test_histograms_are_means_of_squares():
     assert histogram(4)(tiles).shape == (2, 192)
 
 
-def test_components_are_centred_and_of_falling_variance():
+def test_components_are_centred_and_of_falling_variance() -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (60, 12, 32, 32), np.uint8)
     values = pixel_components(tiles, 5)(tiles)
     assert values.shape == (60, 5)
@@ -288,7 +297,7 @@ def test_components_are_centred_and_of_falling_variance():
     assert (np.diff(values.var(0)) <= 0).all()
 
 
-def test_the_untrained_network_repeats_and_leaves_the_seed_alone():
+def test_the_untrained_network_repeats_and_leaves_the_seed_alone() -> None:
     import torch
 
     tiles = np.random.default_rng(0).integers(0, 256, (8, 12, 128, 128), np.uint8)
@@ -305,18 +314,24 @@ def test_the_untrained_network_repeats_and_leaves_the_seed_alone():
     assert first.std(0).min() > 0
 
 
-def test_position_is_sixteen_numbers_that_differ_from_street_to_street():
+def test_position_is_sixteen_numbers_that_differ_from_street_to_street() -> None:
     values = position(np.array([50.0, 50.0, 50.001]), np.array([7.0, 7.001, 7.0]))
     assert values.shape == (3, 16)
     assert abs(values[0] - values[1]).max() > 0.1
     assert abs(values[0] - values[2]).max() > 0.1
 
 
-def area(lon, lat, tags, drawn=((4, "building"),), side=1e-4):
+def area(
+    lon: float,
+    lat: float,
+    tags: Mapping[str, str],
+    drawn: tuple[tuple[int, str], ...] = ((4, "building"),),
+    side: float = 1e-4,
+) -> OsmObject:
     return OsmObject("area", tags, drawn, shapely.box(lon, lat, lon + side, lat + side).wkb)
 
 
-def test_tag_counts_count_what_is_drawn_near():
+def test_tag_counts_count_what_is_drawn_near() -> None:
     here, far = LonLat(7.0, 50.0), LonLat(7.1, 50.0)
     objects = [
         area(7.0, 50.0, {"building": "house"}),
@@ -330,7 +345,7 @@ def test_tag_counts_count_what_is_drawn_near():
     np.testing.assert_allclose(np.expm1(tag_counts(objects, [here], blank=(11,))), [[2]], rtol=1e-6)
 
 
-def test_kinds():
+def test_kinds() -> None:
     names = list(BUILDING_TYPES)
     assert names[kind_of({"building": "semidetached_house"}, BUILDING_TYPES)] == "house"
     assert kind_of({"building": "yes"}, BUILDING_TYPES) is None
@@ -339,11 +354,11 @@ def test_kinds():
     assert kind_of({"shop": "bakery", "amenity": "cafe"}, POINTS) is None  # both: neither
 
 
-def everywhere(lon, lat):
+def everywhere(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.ones(len(lon), bool)
 
 
-def towns_of_buildings(counts):
+def towns_of_buildings(counts: Sequence[int]) -> list[Town]:
     return [
         Town(
             f"town {t}",
@@ -358,7 +373,7 @@ def towns_of_buildings(counts):
     ]
 
 
-def test_places_are_spread_over_towns():
+def test_places_are_spread_over_towns() -> None:
     task = make_task("building type", towns_of_buildings([200, 20, 20]), everywhere, per_class=60)
     assert task.counts == {"house": 60, "garage": 60}
     assert np.bincount(task.place[task.target == 0]).tolist() == [20, 20, 20]
@@ -366,7 +381,7 @@ def test_places_are_spread_over_towns():
     assert np.array_equal(task.lat, again.lat)
 
 
-def test_what_is_drawn_as_its_label_is_no_label():
+def test_what_is_drawn_as_its_label_is_no_label() -> None:
     church = area(
         7, 50, {"building": "church"}, ((4, "building"), (11, "amenity=place_of_worship"))
     )
@@ -377,8 +392,8 @@ def test_what_is_drawn_as_its_label_is_no_label():
     assert task.counts == {"house": 12, "civic": 12}
 
 
-def test_places_outside_the_store_are_left_out():
-    def west(lon, lat):
+def test_places_outside_the_store_are_left_out() -> None:
+    def west(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
         return lon < 7.5
 
     task = make_task("building type", towns_of_buildings([30, 30]), west, 100)
@@ -392,7 +407,7 @@ def test_places_outside_the_store_are_left_out():
         )
 
 
-def test_extracts_without_labels_are_refused():
+def test_extracts_without_labels_are_refused() -> None:
     with pytest.raises(LabelsError, match="point of interest"):
         make_task("point of interest", towns_of_buildings([30]), everywhere, 100)
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.retrieval import (
@@ -9,15 +10,16 @@ from loc2vec.evaluation.retrieval import (
     retrieval,
     thinned,
 )
+from tests.loc2vec.memory import MemoryDataset
 
 
-def test_an_encoder_that_ignores_pose_finds_every_place(make_dataset):
+def test_an_encoder_that_ignores_pose_finds_every_place(make_dataset: type[MemoryDataset]) -> None:
     result = retrieval(channel_means, make_dataset(n_places=30))
     assert (result["recall@1"], result["recall@10"], result["mrr"]) == (1, 1, 1)
     assert result["gallery"] == result["queries"] == 30
 
 
-def test_a_constant_encoder_finds_nothing(make_dataset):
+def test_a_constant_encoder_finds_nothing(make_dataset: type[MemoryDataset]) -> None:
     result = retrieval(
         lambda tiles: np.ones((len(tiles), 4), np.float32), make_dataset(n_places=30)
     )
@@ -26,7 +28,7 @@ def test_a_constant_encoder_finds_nothing(make_dataset):
     assert result["effective_rank"] == 0
 
 
-def test_ranks_equal_a_naive_count():
+def test_ranks_equal_a_naive_count() -> None:
     rng = np.random.default_rng(0)
     gallery = rng.normal(size=(40, 3)).astype(np.float32)
     queries = gallery[:30] + rng.normal(size=(30, 3)).astype(np.float32)
@@ -37,7 +39,7 @@ def test_ranks_equal_a_naive_count():
     assert ranks_of_own(queries, gallery).tolist() == naive
 
 
-def test_ranks_do_not_depend_on_the_chunks():
+def test_ranks_do_not_depend_on_the_chunks() -> None:
     rng = np.random.default_rng(0)
     gallery = rng.normal(size=(1100, 3)).astype(np.float32)
     queries = gallery + 0.3 * rng.normal(size=(1100, 3)).astype(np.float32)
@@ -45,12 +47,12 @@ def test_ranks_do_not_depend_on_the_chunks():
     assert np.array_equal(np.roll(last, -100), ranks_of_own(queries, gallery))
 
 
-def test_vectors_that_are_not_finite_find_nothing():
+def test_vectors_that_are_not_finite_find_nothing() -> None:
     gallery = np.eye(5, dtype=np.float32)
     assert ranks_of_own(np.full_like(gallery, np.nan), gallery).tolist() == [5] * 5
 
 
-def test_distractors_make_it_harder(make_dataset):
+def test_distractors_make_it_harder(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset(n_places=10)
     again = make_dataset(n_places=10, south=5.0)  # the same tiles elsewhere
     result = retrieval(channel_means, data, distractors=[again])
@@ -61,11 +63,13 @@ def test_distractors_make_it_harder(make_dataset):
     assert (other["gallery"], other["recall@1"]) == (20, 1)
 
 
-def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(make_dataset):
+def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(
+    make_dataset: type[MemoryDataset],
+) -> None:
     data, drawn = make_dataset(n_places=10, spacing_m=100), []
 
     class Watched(type(data)):
-        def tile(self, place, slot):
+        def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
             if slot == 0:
                 drawn.append(self.lat[place])
             return super().tile(place, slot)
@@ -82,10 +86,10 @@ def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(make_dataset
     assert len(drawn) == 4
 
 
-def test_channels_of_the_queries_are_switched_off(make_dataset):
+def test_channels_of_the_queries_are_switched_off(make_dataset: type[MemoryDataset]) -> None:
     data, empty = make_dataset(n_places=20), []
 
-    def watch(tiles):
+    def watch(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         empty.append((~tiles.any((2, 3))).sum(1))
         return channel_means(tiles)
 
@@ -98,7 +102,7 @@ def test_channels_of_the_queries_are_switched_off(make_dataset):
     assert found["recall@1 off"] <= found["recall@10 off"]
 
 
-def test_places_are_thinned_to_their_separation(make_dataset):
+def test_places_are_thinned_to_their_separation(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset(n_places=20, spacing_m=100)
     assert thinned(data.lat, data.lon, 250).tolist() == [0, 3, 6, 9, 12, 15, 18]
     # along the equator
@@ -106,10 +110,10 @@ def test_places_are_thinned_to_their_separation(make_dataset):
     assert thinned(data.lat, data.lon, 250, limit=2).tolist() == [0, 3]
 
 
-def test_limit_draws_by_seed(make_dataset):
+def test_limit_draws_by_seed(make_dataset: type[MemoryDataset]) -> None:
     data, seen = make_dataset(n_places=40), []
 
-    def watch(tiles):
+    def watch(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen.append(tiles.sum())
         return channel_means(tiles)
 
@@ -119,11 +123,11 @@ def test_limit_draws_by_seed(make_dataset):
     assert seen[:2] == seen[2:4] != seen[4:]
 
 
-def test_queries_are_never_the_anchors(make_dataset):
+def test_queries_are_never_the_anchors(make_dataset: type[MemoryDataset]) -> None:
     slots = []
 
     class Watched(make_dataset):
-        def tiles(self, places, slots_):
+        def tiles(self, places: NDArray[np.int64], slots_: NDArray[np.int64]) -> NDArray[np.uint8]:
             slots.append(set(slots_.tolist()))
             return super().tiles(places, slots_)
 
@@ -131,7 +135,7 @@ def test_queries_are_never_the_anchors(make_dataset):
     assert slots == [{0}, {1, 2, 3}]
 
 
-def test_effective_rank_counts_directions():
+def test_effective_rank_counts_directions() -> None:
     square = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], np.float32)
     assert effective_rank(np.hstack([square, 0 * square])) == pytest.approx(2)
     assert effective_rank(square[:, :1] * np.ones((1, 5), np.float32)) == pytest.approx(1, abs=1e-3)
@@ -141,7 +145,9 @@ def test_effective_rank_counts_directions():
     assert effective_rank(uneven) == pytest.approx(expected)
 
 
-def test_slots_are_encoded_in_order_whatever_the_chunk(make_dataset, monkeypatch):
+def test_slots_are_encoded_in_order_whatever_the_chunk(
+    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = make_dataset()
     places, slots = np.array([5, 2, 7, 2, 0]), np.array([0, 3, 1, 0, 2])
     whole = encode_slots(channel_means, data, places, slots)
@@ -150,7 +156,7 @@ def test_slots_are_encoded_in_order_whatever_the_chunk(make_dataset, monkeypatch
     assert np.array_equal(whole[1], channel_means(data.tile(2, 3)[None])[0])
 
 
-def test_channel_means_are_coverage():
+def test_channel_means_are_coverage() -> None:
     tiles = np.zeros((2, 12, 4, 4), np.uint8)
     tiles[1, 3, :2] = 255
     assert channel_means(tiles)[1].tolist() == [0, 0, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0]

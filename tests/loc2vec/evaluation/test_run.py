@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
+from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.cli import _tasks
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import Retrieval
 from loc2vec.evaluation.run import covered_by, encode_tasks, read_towns
-from loc2vec.evaluation.tasks.osm import RECIPES, make_task
+from loc2vec.evaluation.tasks.osm import RECIPES, Town, make_task
 from service.cli.main import main
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
@@ -22,16 +23,18 @@ from tiling.store.registry import open_source
 from tiling.values import LonLat
 
 
-def run(*arguments):
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
-def towns(monaco_pbf):
+def towns(monaco_pbf: Path) -> list[Town]:
     return read_towns([monaco_pbf])
 
 
-def test_one_command_from_extract_to_table(monaco_pbf, monaco_store, model_folder, tmp_path):
+def test_one_command_from_extract_to_table(
+    monaco_pbf: Path, monaco_store: Path, model_folder: Path, tmp_path: Path
+) -> None:
     quick = (
         "--task",
         "point of interest",
@@ -86,11 +89,10 @@ def test_one_command_from_extract_to_table(monaco_pbf, monaco_store, model_folde
 
 
 def test_tiles_are_those_of_their_places_with_channels_blanked(
-    monaco_pbf, monaco_store, encoder, towns
-):
+    monaco_pbf: Path, monaco_store: Path, encoder: LocationEncoder, towns: list[Town]
+) -> None:
     from loc2vec.evaluation.baselines import channel_means
     from tiling.render.renderer import Renderer
-    from tiling.render.thread import draw
 
     names = ("land use", "building levels")
     tasks = [make_task(name, towns, covered_by(str(monaco_store)), 20) for name in names]
@@ -98,7 +100,7 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     with open_source(monaco_store) as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
-            tile = draw(Renderer(source), [LonLat(task.lon[row], task.lat[row])])
+            tile = Renderer(source).north_up([LonLat(task.lon[row], task.lat[row])])
             tile[:, list(task.blank)] = 0
             np.testing.assert_allclose(
                 vectors["channel means"][row], channel_means(tile)[0], rtol=1e-6
@@ -109,7 +111,7 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     assert (found[1]["channel means"][:, 6:] > 0).any()
 
 
-def test_only_whole_tiles_are_taken(monaco_store):
+def test_only_whole_tiles_are_taken(monaco_store: Path) -> None:
     covered = covered_by(str(monaco_store))
     with open_source(monaco_store) as source:
         _, south, east, north = source.bounds
@@ -121,7 +123,7 @@ def test_only_whole_tiles_are_taken(monaco_store):
     ]
 
 
-def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf):
+def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf: Path) -> None:
     objects = list(read_objects(monaco_pbf, load_catalogue(), ["building", "shop", "highway"]))
     shops = [item for item in objects if item.kind == "point" and "shop" in item.tags]
     assert len(shops) > 100
@@ -138,7 +140,9 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf):
         list(read_objects(Path("nowhere.osm.pbf"), load_catalogue(), ["building"]))
 
 
-def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(towns, monaco_store, capsys):
+def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
+    towns: list[Town], monaco_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tasks = _tasks((), towns, str(monaco_store), [], 20, 100.0)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
@@ -155,14 +159,16 @@ def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(towns, mon
         (["{pbf}", "--store", "nowhere.gpkg"], "nowhere.gpkg is not a file"),
     ],
 )
-def test_what_the_user_did_wrong_is_said(monaco_pbf, arguments, message):
+def test_what_the_user_did_wrong_is_said(
+    monaco_pbf: Path, arguments: list[str], message: str
+) -> None:
     result = run(*(argument.format(pbf=monaco_pbf) for argument in arguments))
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
 
 
-def test_the_missing_extra_is_named(monaco_pbf, monkeypatch):
+def test_the_missing_extra_is_named(monaco_pbf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loc2vec.evaluation.cli.LIBRARIES", ("sklearn", "no_such_library"))
     result = run(monaco_pbf)
     assert result.exit_code == 2

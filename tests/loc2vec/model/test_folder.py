@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models" / "small"
 
 
-def test_a_folder_rebuilds_the_model(folder):
+def test_a_folder_rebuilds_the_model(folder: Path) -> None:
     loaded = load_model(folder)
     torch.manual_seed(0)
     expected = build("loc2vec", dim=4)
@@ -43,7 +43,7 @@ def test_a_folder_rebuilds_the_model(folder):
     assert all(torch.equal(value, state[name]) for name, value in expected.state_dict().items())
 
 
-def test_config_explains_itself(folder):
+def test_config_explains_itself(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert config["geometry"] == {"size": 128, "radius_m": 100.0}
@@ -51,7 +51,7 @@ def test_config_explains_itself(folder):
     assert "MIT" in config["licence"]
 
 
-def test_saving_again_replaces_the_folder(folder):
+def test_saving_again_replaces_the_folder(folder: Path) -> None:
     before = load_model(folder)
     save_model(folder, build("loc2vec", dim=4), before.config)
     assert load_model(folder).sha256 != before.sha256
@@ -59,13 +59,13 @@ def test_saving_again_replaces_the_folder(folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_file_is_named(folder, name):
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelError, match=name):
         load_model(folder)
 
 
-def test_altered_weights_are_noticed(folder):
+def test_altered_weights_are_noticed(folder: Path) -> None:
     path = folder / "model.safetensors"
     weights = bytearray(path.read_bytes())
     weights[-1] ^= 1
@@ -94,7 +94,9 @@ def alter(folder: Path, **values: object) -> None:
         ({"channels": None}, "is no model folder"),
     ],
 )
-def test_a_wrong_config_is_an_error_of_one_line(folder, values, message):
+def test_a_wrong_config_is_an_error_of_one_line(
+    folder: Path, values: dict[str, object], message: str
+) -> None:
     alter(folder, **values)
     with pytest.raises(ModelError, match=message) as caught:
         load_model(folder)
@@ -102,20 +104,20 @@ def test_a_wrong_config_is_an_error_of_one_line(folder, values, message):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"encoder": "loc2vec"}', "\x00"])
-def test_a_config_that_is_none_is_an_error(folder, text):
+def test_a_config_that_is_none_is_an_error(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(ModelError, match="is no model folder"):
         load_model(folder)
 
 
-def test_weights_that_are_no_safetensors_are_an_error(folder):
+def test_weights_that_are_no_safetensors_are_an_error(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"pickle")
     alter(folder, sha256=sha256_of(folder / "model.safetensors"))
     with pytest.raises(ModelError, match="cannot be rebuilt"):
         load_model(folder)
 
 
-def test_a_name_stands_for_a_shipped_model(folder, monkeypatch):
+def test_a_name_stands_for_a_shipped_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = folder.parent.parent / "package"
     shutil.copytree(folder, package / "weights" / "small")
     monkeypatch.setattr(model.resources, "files", lambda name: package)
@@ -130,5 +132,5 @@ def test_a_name_stands_for_a_shipped_model(folder, monkeypatch):
     assert shipped_names() == []
 
 
-def test_weights_are_as_readable_as_other_files(folder):
+def test_weights_are_as_readable_as_other_files(folder: Path) -> None:
     assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode

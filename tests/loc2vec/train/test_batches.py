@@ -1,34 +1,37 @@
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
-from loc2vec.train.batches import AHEAD, CHANNEL_DROPOUT, Batches, batch_indices, overlapping
+from loc2vec.train.batches import AHEAD, CHANNEL_DROPOUT, Batch, Batches, batch_indices, overlapping
 from loc2vec.train.distributed import World
+from tests.loc2vec.memory import MemoryDataset
 from tiling.errors import DatasetError
 
 
-def same(a, b) -> bool:
+def same(a: Batch, b: Batch) -> bool:
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
 
 
-def test_every_place_comes_once_an_epoch_in_another_order():
+def test_every_place_comes_once_an_epoch_in_another_order() -> None:
     stream = np.concatenate([batch_indices(50, 5, 3, step, places=20)[0] for step in range(5)])
     first, second = stream[:50], stream[50:]  # the third batch ends one epoch and begins the next
     assert sorted(first) == sorted(second) == list(range(50))
     assert not np.array_equal(first, second)
 
 
-def test_slots_are_distinct_positives():
+def test_slots_are_distinct_positives() -> None:
     _, slots = batch_indices(50, 6, 3, step=7, places=20, pairs=5)
     assert slots.shape == (20, 5)
     assert all(len(set(row)) == 5 for row in slots.tolist())
     assert set(slots.reshape(-1).tolist()) == {1, 2, 3, 4, 5, 6}
 
 
-def test_a_batch_depends_on_seed_and_step_alone(make_dataset):
+def test_a_batch_depends_on_seed_and_step_alone(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset(n_places=8)
     one, other = Batches(data, 1, 4, 2), Batches(data, 1, 4, 2)
     other.batch(0)
@@ -37,7 +40,7 @@ def test_a_batch_depends_on_seed_and_step_alone(make_dataset):
     assert not same(one.batch(5), Batches(data, 2, 4, 2).batch(5))
 
 
-def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset):
+def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset()
     batch = Batches(data, 0, 4, 2).batch(0)
     places, slots = batch_indices(data.n_places, data.positives, 0, 0, 4, 2)
@@ -48,7 +51,7 @@ def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset):
             assert np.array_equal(got.numpy(), data.tile(place, slot))
 
 
-def test_channels_of_positives_are_switched_off(make_dataset):
+def test_channels_of_positives_are_switched_off(make_dataset: type[MemoryDataset]) -> None:
     batches = Batches(make_dataset(n_places=8, positives=3), 0, 8, 3)
     kept = torch.stack([batches.batch(step).kept for step in range(10)])
     assert (~kept[:, :, 1:]).float().mean().item() == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
@@ -56,7 +59,7 @@ def test_channels_of_positives_are_switched_off(make_dataset):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_processes_share_a_batch_out(make_dataset, size):
+def test_processes_share_a_batch_out(make_dataset: type[MemoryDataset], size: int) -> None:
     data = make_dataset()
     whole = Batches(data, 0, 4, 2).batch(3)
     parts = [Batches(data, 0, 4, 2, World(rank, size)).batch(3) for rank in range(size)]
@@ -69,7 +72,9 @@ def test_processes_share_a_batch_out(make_dataset, size):
         Batches(data, 0, 4, 2, World(0, 3))
 
 
-def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
+def test_prefetched_batches_are_the_same_and_begin_anywhere(
+    make_dataset: type[MemoryDataset],
+) -> None:
     batches = Batches(make_dataset(), 0, 4, 2)
     got = list(batches.prefetched(3, 6))
     assert len(got) == 3
@@ -78,7 +83,9 @@ def test_prefetched_batches_are_the_same_and_begin_anywhere(make_dataset):
 
 
 @pytest.mark.parametrize("threads", [1, 5])
-def test_the_number_of_threads_changes_nothing(make_dataset, monkeypatch, threads):
+def test_the_number_of_threads_changes_nothing(
+    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     monkeypatch.setattr("loc2vec.train.batches.cpu_count", lambda: threads)
     monkeypatch.setattr("loc2vec.train.batches.READ_TILES", 5)  # a batch of 12 tiles in three parts
     batches = Batches(make_dataset(), 0, 4, 2)
@@ -86,14 +93,16 @@ def test_the_number_of_threads_changes_nothing(make_dataset, monkeypatch, thread
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
 
 
-def test_several_batches_are_read_ahead(make_dataset, monkeypatch):
+def test_several_batches_are_read_ahead(
+    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, read = make_dataset(), threading.Semaphore(0)
 
     class Counting:
-        def __getattr__(self, name):
+        def __getattr__(self, name: str) -> object:
             return getattr(data, name)
 
-        def tiles(self, *arguments):
+        def tiles(self, *arguments: Any) -> NDArray[np.uint8]:
             read.release()
             return data.tiles(*arguments)
 
@@ -103,16 +112,21 @@ def test_several_batches_are_read_ahead(make_dataset, monkeypatch):
     coming.close()
 
 
-def test_an_error_of_a_reading_thread_arrives(make_dataset):
+def test_an_error_of_a_reading_thread_arrives(make_dataset: type[MemoryDataset]) -> None:
     class Damaged(type(make_dataset())):
-        def tiles(self, places, slots, out=None):
+        def tiles(
+            self,
+            places: NDArray[np.int64],
+            slots: NDArray[np.int64],
+            out: NDArray[np.uint8] | None = None,
+        ) -> NDArray[np.uint8]:
             raise DatasetError("tile 3 does not match its checksum")
 
     with pytest.raises(DatasetError, match="tile 3"):
         next(Batches(Damaged(), 0, 4, 2).prefetched(0, 100))
 
 
-def test_prefetching_ends_with_its_reader(make_dataset):
+def test_prefetching_ends_with_its_reader(make_dataset: type[MemoryDataset]) -> None:
     before = threading.active_count()
     coming = Batches(make_dataset(), 0, 4, 2).prefetched(0, 100)
     next(coming)
@@ -120,24 +134,24 @@ def test_prefetching_ends_with_its_reader(make_dataset):
     assert threading.active_count() == before
 
 
-def test_places_overlap_when_a_shifted_tile_may_reach_the_other():
+def test_places_overlap_when_a_shifted_tile_may_reach_the_other() -> None:
     reach = (200 + 80) * 2**0.5  # 396 m
     degrees = np.array([0, reach - 1, 2 * reach + 1]) / 111_195  # of latitude
     expected = [[True, True, False], [True, True, False], [False, False, True]]
     assert overlapping(degrees, np.zeros(3), radius_m=100).tolist() == expected
 
 
-def test_places_overlap_across_the_antimeridian():
+def test_places_overlap_across_the_antimeridian() -> None:
     assert overlapping(np.zeros(2), np.array([179.999, -179.999]), radius_m=100).all()
 
 
-def test_too_few_places_or_positives_are_refused(make_dataset):
+def test_too_few_places_or_positives_are_refused(make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="needs 20 places, the tiles hold 8"):
         Batches(make_dataset(), 0)
     with pytest.raises(RunError, match="needs 5 positives a place, the tiles hold 3"):
         Batches(make_dataset(), 0, places=4)
 
 
-def test_tiles_of_one_spot_are_refused(make_dataset):
+def test_tiles_of_one_spot_are_refused(make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="all 4 places of a batch overlap"):
         Batches(make_dataset(spacing_m=10), 0, 4, 2).batch(0)

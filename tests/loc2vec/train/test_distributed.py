@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ CURVES = (
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch):
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put back what `ranks.run` sets."""
     monkeypatch.setattr(
         loc2vec.model.compute, "bfloat16_is_fast", loc2vec.model.compute.bfloat16_is_fast
@@ -60,7 +61,7 @@ def by_two(out: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_do_what_one_does_also_resumed(tmp_path):
+def test_two_processes_do_what_one_does_also_resumed(tmp_path: Path) -> None:
     by_two(tmp_path / "two", "double", "4")
     by_two(tmp_path / "two", "double", "6", "--resume")
     run(tmp_path / "one", "double", 4)
@@ -77,7 +78,7 @@ def test_two_processes_do_what_one_does_also_resumed(tmp_path):
         torch.testing.assert_close(weights[1][name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_two_processes_train_the_published_network_as_one_does(tmp_path):
+def test_two_processes_train_the_published_network_as_one_does(tmp_path: Path) -> None:
     by_two(tmp_path / "two", "loc2vec", "3")
     run(tmp_path / "one", "loc2vec", 3)
     one, two = (torch.tensor(curves(tmp_path / name)) for name in ("one", "two"))
@@ -87,7 +88,7 @@ def test_two_processes_train_the_published_network_as_one_does(tmp_path):
 
 
 @pytest.mark.parametrize("module", [nn.Dropout(), nn.BatchNorm3d(1)])
-def test_what_several_processes_cannot_train_as_one_is_refused(module):
+def test_what_several_processes_cannot_train_as_one_is_refused(module: nn.Module) -> None:
     with pytest.raises(
         RunError, match=f"{type(module).__name__} cannot be trained by several processes"
     ):
@@ -97,7 +98,9 @@ def test_what_several_processes_cannot_train_as_one_is_refused(module):
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)]
 )
-def test_a_signal_to_torchrun_stops_all_processes_with_a_checkpoint(tmp_path, number):
+def test_a_signal_to_torchrun_stops_all_processes_with_a_checkpoint(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with subprocess.Popen(
         [*TORCHRUN, SCRIPT, tmp_path / "run", "double", "100000"],
         stderr=subprocess.PIPE,

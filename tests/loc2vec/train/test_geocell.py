@@ -1,10 +1,12 @@
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from loc2vec.errors import ModelError, RunError
@@ -14,6 +16,7 @@ from loc2vec.train.geocell import LEVELS, METRICS, Cells, GeoCell, GeoCells, loa
 from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.run_page import table, write_report
 from loc2vec.train.runlog import read_log
+from tests.loc2vec.memory import MemoryDataset
 
 APART_M = 20_000.0  # so that each place has a town of its own
 SMALL = TrainConfig(
@@ -21,11 +24,11 @@ SMALL = TrainConfig(
 )  # fmt: skip
 
 
-def cells_of(dataset) -> Cells:
+def cells_of(dataset: MemoryDataset) -> Cells:
     return Cells.of(dataset.lat, dataset.lon)
 
 
-def test_labels_are_cells_and_their_parents(make_dataset):
+def test_labels_are_cells_and_their_parents(make_dataset: type[MemoryDataset]) -> None:
     lat, lon = (
         np.array([43.7384, 43.7385, 43.7484, 60.17]),
         np.array([7.4246, 7.4246, 7.4246, 24.94]),
@@ -39,12 +42,12 @@ def test_labels_are_cells_and_their_parents(make_dataset):
     assert np.array_equal(cells.parents()[labels[:, -1]], labels)
 
 
-def test_a_cell_that_is_not_known_has_no_number(make_dataset):
+def test_a_cell_that_is_not_known_has_no_number(make_dataset: type[MemoryDataset]) -> None:
     cells = cells_of(make_dataset(spacing_m=APART_M))
     assert (cells.labels(np.array([-33.9]), np.array([18.4])) == -1).all()
 
 
-def test_loss_is_the_mean_cross_entropy_of_the_levels(make_dataset):
+def test_loss_is_the_mean_cross_entropy_of_the_levels(make_dataset: type[MemoryDataset]) -> None:
     dataset = make_dataset(spacing_m=APART_M)
     head, vectors = GeoCell(16, cells_of(dataset)), torch.randn(8, 16)
     labels = head.cells.labels(dataset.lat, dataset.lon)
@@ -59,7 +62,9 @@ def test_loss_is_the_mean_cross_entropy_of_the_levels(make_dataset):
     assert head.loss(vectors, torch.from_numpy(labels)).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_cell_is_as_likely_as_it_and_its_parents_together(make_dataset):
+def test_a_cell_is_as_likely_as_it_and_its_parents_together(
+    make_dataset: type[MemoryDataset],
+) -> None:
     head = GeoCell(16, cells_of(make_dataset(spacing_m=APART_M)))
     vectors = torch.randn(3, 16)
     probability = [found.exp() for found in head(vectors)]
@@ -69,7 +74,7 @@ def test_a_cell_is_as_likely_as_it_and_its_parents_together(make_dataset):
     torch.testing.assert_close(head.smallest(vectors).exp(), product / product.sum(1, keepdim=True))
 
 
-def test_measures_of_a_head_that_knows(make_dataset):
+def test_measures_of_a_head_that_knows(make_dataset: type[MemoryDataset]) -> None:
     """Vectors that say which place it is, and a head that reads them."""
     dataset = make_dataset(spacing_m=APART_M)
     head = GeoCell(8, cells_of(dataset))
@@ -101,11 +106,13 @@ def test_measures_of_a_head_that_knows(make_dataset):
     assert constant["within 25 km"] == 2 / 8  # the place itself and its neighbour, 20 km away
 
 
-def say_nothing(tiles):
+def say_nothing(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.zeros((len(tiles), 1), np.float32)
 
 
-def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(make_dataset):
+def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
+    make_dataset: type[MemoryDataset],
+) -> None:
     """The cells by themselves say the second place, their countries the first.
 
     The third place's is not known.
@@ -126,7 +133,7 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(make_dat
 
 
 @pytest.mark.parametrize("loss", ["none", "softpn"])
-def test_it_learns(tmp_path, make_dataset, tiny, loss):
+def test_it_learns(tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str, loss: str) -> None:
     data = make_dataset(spacing_m=APART_M)
     config = replace(SMALL, loss=loss, steps=60, eval_every=60, learning_rate=3e-2)
     train(config, data, tmp_path / "run", data, device="cpu")
@@ -139,7 +146,9 @@ def test_it_learns(tmp_path, make_dataset, tiny, loss):
 
 
 @pytest.mark.parametrize(("loss", "score"), [("none", "top-1 cell"), ("softpn", "recall@1")])
-def test_the_best_model_is_judged_by_what_it_learns(tmp_path, make_dataset, tiny, loss, score):
+def test_the_best_model_is_judged_by_what_it_learns(
+    tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str, loss: str, score: str
+) -> None:
     """Where only cells are learned, a network that finds places again but names no cell is not kept."""
     data = make_dataset(spacing_m=APART_M)
     config = replace(SMALL, loss=loss, steps=30, eval_every=5, learning_rate=3e-2)
@@ -150,7 +159,9 @@ def test_the_best_model_is_judged_by_what_it_learns(tmp_path, make_dataset, tiny
     assert load_model(tmp_path / "run" / "best").config.training["step"] == best["step"]
 
 
-def test_the_report_tells_how_cells_are_named(tmp_path, make_dataset, tiny):
+def test_the_report_tells_how_cells_are_named(
+    tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
+) -> None:
     data = make_dataset(spacing_m=APART_M)
     train(SMALL, data, tmp_path / "run", data, device="cpu")
     scores = write_report(tmp_path / "run", data, validated=True, device="cpu")
@@ -168,7 +179,9 @@ def test_the_report_tells_how_cells_are_named(tmp_path, make_dataset, tiny):
     assert "Naming the cell" not in (tmp_path / "plain" / "report.html").read_text()
 
 
-def test_the_model_is_the_encoder_and_the_head_lies_beside_it(tmp_path, make_dataset, tiny):
+def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
+    tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
+) -> None:
     data = make_dataset(spacing_m=APART_M)
     train(SMALL, data, tmp_path / "run", data, device="cpu")
     best = tmp_path / "run" / "best"
@@ -184,7 +197,9 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(tmp_path, make_dat
         load_head(tmp_path / "plain" / "best")
 
 
-def test_a_resumed_run_does_what_an_undisturbed_one_does(tmp_path, make_dataset, tiny):
+def test_a_resumed_run_does_what_an_undisturbed_one_does(
+    tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
+) -> None:
     data = make_dataset(spacing_m=APART_M)
     train(replace(SMALL, steps=3), data, tmp_path / "two", device="cpu")
     train(SMALL, data, tmp_path / "two", device="cpu", resume=True)
@@ -197,7 +212,9 @@ def test_a_resumed_run_does_what_an_undisturbed_one_does(tmp_path, make_dataset,
     assert any(name.startswith("head.") for name in one)
 
 
-def test_what_cannot_be_trained_says_so(tmp_path, make_dataset, tiny):
+def test_what_cannot_be_trained_says_so(
+    tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
+) -> None:
     with pytest.raises(RunError, match="nothing to learn: all 8 places lie in one cell"):
         train(SMALL, make_dataset(spacing_m=0.1, south=1.0), tmp_path / "run", device="cpu")
     with pytest.raises(RunError, match=r"--loss none .* goes with --head geocell"):

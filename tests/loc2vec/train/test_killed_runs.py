@@ -86,11 +86,11 @@ def kill_again_and_again(folder: Path, kills: int, longest_s: float) -> None:
         assert_same_run(folder / "straight", out)
 
 
-def test_a_run_killed_a_few_times_ends_like_an_undisturbed_one(tmp_path):
+def test_a_run_killed_a_few_times_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, kills=3, longest_s=1.0)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_a_run_killed_fifty_times_ends_like_an_undisturbed_one(tmp_path):
+def test_a_run_killed_fifty_times_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
     kill_again_and_again(tmp_path, kills=50, longest_s=1.5)

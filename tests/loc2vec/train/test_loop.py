@@ -2,12 +2,14 @@ import json
 import math
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family, build
@@ -19,7 +21,7 @@ from loc2vec.train.batches import Batches
 from loc2vec.train.checkpoint import checkpoints, read_checkpoint
 from loc2vec.train.distributed import World
 from loc2vec.train.loop import MeanLoss, TrainConfig, learning_rate, train, train_step
-from tests.loc2vec.memory import Tiny
+from tests.loc2vec.memory import MemoryDataset, Tiny
 from tiling.errors import FingerprintError, UserError
 
 SMALL = TrainConfig(
@@ -60,12 +62,14 @@ def assert_same_tensors(a: Path, b: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def small_runs(monkeypatch, tiny):
+def small_runs(monkeypatch: pytest.MonkeyPatch, tiny: str) -> None:
     monkeypatch.setattr("loc2vec.train.loop.LOG_EVERY", 2)
 
 
 @pytest.mark.parametrize("encoder", ["tiny", "loc2vec"])
-def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, make_dataset, encoder):
+def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(
+    tmp_path: Path, make_dataset: type[MemoryDataset], encoder: str
+) -> None:
     config = replace(SMALL, encoder=encoder, steps=4, eval_every=2)
     tiles, validation = make_dataset(), make_dataset(seed=1)
     straight = train(config, tiles, tmp_path / "a" / "run", validation, "cpu")
@@ -81,11 +85,13 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(tmp_path, make_datase
     assert scores[0] == scores[1]
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, make_dataset, monkeypatch):
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(SMALL, checkpoint_every=2)
     train(config, make_dataset(), tmp_path / "a", device="cpu")
 
-    def die(*args):
+    def die(*args: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -101,14 +107,18 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path, make_dataset, m
     assert steps[0] == steps[1] == [2, 3, 3, 4, 6, 6]
 
 
-def test_a_finished_run_resumes_to_the_same_result(tmp_path, make_dataset):
+def test_a_finished_run_resumes_to_the_same_result(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     finished = train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
     before = log_of(tmp_path / "run")
     assert train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True) == finished
     assert log_of(tmp_path / "run") == before
 
 
-def test_the_best_model_is_a_model_folder_with_its_facts(tmp_path, make_dataset):
+def test_the_best_model_is_a_model_folder_with_its_facts(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     data, validation = make_dataset(), make_dataset(seed=1)
     result = train(SMALL, data, tmp_path / "first", validation, "cpu")
     model = load_model(tmp_path / "first" / "best")
@@ -124,7 +134,9 @@ def test_the_best_model_is_a_model_folder_with_its_facts(tmp_path, make_dataset)
     assert result.best == pytest.approx(best, rel=1e-5)
 
 
-def test_scores_are_those_of_the_saved_model_at_rest(tmp_path, make_dataset):
+def test_scores_are_those_of_the_saved_model_at_rest(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     validation = make_dataset(n_places=30, seed=1)
     train(SMALL, make_dataset(), tmp_path / "run", validation, "cpu")
     best = load_model(tmp_path / "run" / "best")
@@ -133,14 +145,16 @@ def test_scores_are_those_of_the_saved_model_at_rest(tmp_path, make_dataset):
     assert scores == {name: best.config.training[name] for name in scores}
 
 
-def test_without_validation_the_least_loss_is_the_best(tmp_path, make_dataset):
+def test_without_validation_the_least_loss_is_the_best(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     result = train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
     scores = {line["-loss"]: line["step"] for line in log_of(tmp_path / "run") if "-loss" in line}
     assert result.score == "-loss"
     assert result.best_step == scores[max(scores)]
 
 
-def test_log_tells_how_training_goes(tmp_path, make_dataset):
+def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
     train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert line.keys() == {
@@ -152,7 +166,7 @@ def test_log_tells_how_training_goes(tmp_path, make_dataset):
     assert 0 < line["effective_rank"] <= 3
 
 
-def test_loss_of_one_batch_falls(make_dataset):
+def test_loss_of_one_batch_falls(make_dataset: type[MemoryDataset]) -> None:
     torch.manual_seed(0)
     network = build("loc2vec").to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
@@ -165,11 +179,11 @@ def test_loss_of_one_batch_falls(make_dataset):
     assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
 
 
-def poisoned_at(monkeypatch, *steps: int) -> None:
+def poisoned_at(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
     """Make the vectors of these steps not a number, by way of the batch norm and its statistics."""
 
     class Poisoned(Tiny):
-        def forward(self, tiles):
+        def forward(self, tiles: Tensor) -> Tensor:
             values = tiles.float()
             if self.training:
                 self.register_buffer(
@@ -182,8 +196,8 @@ def poisoned_at(monkeypatch, *steps: int) -> None:
 
 
 def test_a_step_whose_loss_is_not_finite_changes_nothing_and_is_counted(
-    tmp_path, make_dataset, monkeypatch
-):
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     poisoned_at(monkeypatch, 2, 4)
     config = replace(SMALL, checkpoint_every=1)
     result = train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), device="cpu")
@@ -196,7 +210,9 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing_and_is_counted(
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_a_gradient_that_is_not_finite_changes_nothing(make_dataset, tiny, poison):
+def test_a_gradient_that_is_not_finite_changes_nothing(
+    make_dataset: type[MemoryDataset], tiny: str, poison: float
+) -> None:
     network = build("tiny")
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     batches = Batches(make_dataset(), 0, 4, 2)
@@ -217,8 +233,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make_dataset, tiny, poiso
 
 
 def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
-    tmp_path, make_dataset, monkeypatch
-):
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(SMALL, steps=20, checkpoint_every=1)
     poisoned_at(monkeypatch, 1, 2, 3, 6, 7, 8, 9, 10, 11)
     with pytest.raises(TrainingError, match=r"at 5 steps in a row before step 11"):
@@ -228,13 +244,15 @@ def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
     assert all(value.isfinite().all() for value in saved.values())
 
 
-def test_a_learning_rate_too_high_ends_the_run(tmp_path, make_dataset):
+def test_a_learning_rate_too_high_ends_the_run(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     config = replace(SMALL, learning_rate=1e30, warm_up=0, steps=20)
     with pytest.raises(TrainingError, match=r"not finite at 5 steps in a row"):
         train(config, make_dataset(), tmp_path / "run", device="cpu")
 
 
-def test_learning_rate_rises_in_a_line_and_falls_to_nothing():
+def test_learning_rate_rises_in_a_line_and_falls_to_nothing() -> None:
     config = TrainConfig(steps=1000, warm_up=100, learning_rate=1e-3)
     rates = [learning_rate(config, step) for step in range(1000)]
     assert rates[0] == pytest.approx(1e-5)
@@ -245,7 +263,9 @@ def test_learning_rate_rises_in_a_line_and_falls_to_nothing():
     assert learning_rate(TrainConfig(steps=1, warm_up=0), 0) == 1e-3
 
 
-def test_a_run_folder_is_not_written_over(tmp_path, make_dataset):
+def test_a_run_folder_is_not_written_over(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(RunError, match="exists: go on with --resume"):
         train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
@@ -254,7 +274,7 @@ def test_a_run_folder_is_not_written_over(tmp_path, make_dataset):
         train(SMALL, make_dataset(), tmp_path / "file" / "run", device="cpu")
 
 
-def test_only_the_same_run_is_resumed(tmp_path, make_dataset):
+def test_only_the_same_run_is_resumed(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="nothing to resume"):
         train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
     train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(0))
@@ -264,7 +284,9 @@ def test_only_the_same_run_is_resumed(tmp_path, make_dataset):
         train(SMALL, make_dataset(n_places=9), tmp_path / "run", device="cpu", resume=True)
 
 
-def test_a_run_is_made_longer_and_says_so(tmp_path, make_dataset):
+def test_a_run_is_made_longer_and_says_so(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     out = tmp_path / "run"
     train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu")
     longer = replace(SMALL, steps=SMALL.steps + 2)
@@ -278,7 +300,9 @@ def test_a_run_is_made_longer_and_says_so(tmp_path, make_dataset):
         train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu", resume=True)
 
 
-def test_the_last_three_checkpoints_are_kept(tmp_path, make_dataset):
+def test_the_last_three_checkpoints_are_kept(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(replace(SMALL, checkpoint_every=1), make_dataset(), tmp_path / "run", device="cpu")
     assert [path.name for path in checkpoints(tmp_path / "run")] == [
         f"step-0000000{n}" for n in (4, 5, 6)
@@ -306,8 +330,12 @@ def cut(path: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
-    tmp_path, make_dataset, capsys, name, harm
-):
+    tmp_path: Path,
+    make_dataset: type[MemoryDataset],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    harm: Callable[[Path], None],
+) -> None:
     config = replace(SMALL, checkpoint_every=1)
     train(config, make_dataset(), tmp_path / "a", device="cpu")
     train(config, make_dataset(), tmp_path / "b", device="cpu", stop=StopAfter(5))
@@ -319,21 +347,27 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
 
 
-def test_without_a_whole_checkpoint_nothing_is_resumed(tmp_path, make_dataset):
+def test_without_a_whole_checkpoint_nothing_is_resumed(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(0))
     cut(last(tmp_path / "run") / "model.safetensors")
     with pytest.raises(RunError, match=r"nothing to resume.*model.safetensors was altered"):
         train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
 
 
-def test_a_run_of_an_earlier_version_is_not_resumed(tmp_path, make_dataset):
+def test_a_run_of_an_earlier_version_is_not_resumed(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     (tmp_path / "run" / "last").mkdir(parents=True)
     with pytest.raises(RunError, match="earlier version"):
         train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
 
 
-def test_no_pickle_is_read(tmp_path, make_dataset, monkeypatch):
-    def never(*args, **kwargs):
+def test_no_pickle_is_read(
+    tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a pickle was read")
 
     train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(1))
@@ -345,31 +379,39 @@ def test_no_pickle_is_read(tmp_path, make_dataset, monkeypatch):
     assert suffixes == {".json", ".jsonl", ".safetensors"}
 
 
-def test_validation_of_other_tiles_is_refused(tmp_path, make_dataset):
+def test_validation_of_other_tiles_is_refused(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     with pytest.raises(FingerprintError, match="validation"):
         train(SMALL, make_dataset(), tmp_path / "run", make_dataset(fingerprint="other"), "cpu")
     assert not (tmp_path / "run").exists()
 
 
-def test_validation_without_positives_is_refused(tmp_path, make_dataset):
+def test_validation_without_positives_is_refused(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     with pytest.raises(RunError, match="--positives"):
         train(SMALL, make_dataset(), tmp_path / "run", make_dataset(positives=0), "cpu")
     assert not (tmp_path / "run").exists()
 
 
-def test_an_unknown_encoder_leaves_no_folder(tmp_path, make_dataset):
+def test_an_unknown_encoder_leaves_no_folder(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     with pytest.raises(EncoderError):
         train(replace(SMALL, encoder="nothing"), make_dataset(), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_other_loss_and_another_size_train(tmp_path, make_dataset):
+def test_the_other_loss_and_another_size_train(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     config = replace(SMALL, dim=4, loss="nce")
     assert train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu").finished
     assert load_model(tmp_path / "run" / "best").network.dense.out_features == 4
 
 
-def test_a_run_starts_from_a_model(tmp_path, make_dataset):
+def test_a_run_starts_from_a_model(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
     train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
     model = load_model(tmp_path / "first" / "best")
     train(
@@ -389,7 +431,9 @@ def test_a_run_starts_from_a_model(tmp_path, make_dataset):
     assert all(torch.allclose(now, before, atol=1e-6) for now, before in weights)
 
 
-def test_a_model_of_another_size_or_other_tiles_starts_no_run(tmp_path, make_dataset):
+def test_a_model_of_another_size_or_other_tiles_starts_no_run(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
     model = load_model(tmp_path / "first" / "best")
     with pytest.raises(RunError, match="'dim': 16"):
@@ -399,7 +443,7 @@ def test_a_model_of_another_size_or_other_tiles_starts_no_run(tmp_path, make_dat
     assert not (tmp_path / "run").exists()
 
 
-def test_bfloat16_steps_follow_float32_steps(make_dataset):
+def test_bfloat16_steps_follow_float32_steps(make_dataset: type[MemoryDataset]) -> None:
     if not mixed_precision(torch.device("cpu"))._enabled:
         pytest.skip("this CPU computes no bfloat16")
     batch = Batches(make_dataset(), 0, 4, 2).batch(0)
@@ -418,7 +462,9 @@ def test_bfloat16_steps_follow_float32_steps(make_dataset):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_takes_the_same_steps_as_the_cpu(make_dataset, monkeypatch):
+def test_a_gpu_takes_the_same_steps_as_the_cpu(
+    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("loc2vec.model.compute.bfloat16_is_fast", lambda device: False)
     rows = []
     for device in ("cpu", "cuda"):
@@ -437,7 +483,9 @@ def test_a_gpu_takes_the_same_steps_as_the_cpu(make_dataset, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_run_is_killed_resumed_and_finished(tmp_path, make_dataset):
+def test_a_gpu_run_is_killed_resumed_and_finished(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     config = replace(SMALL, encoder="loc2vec")
     train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cuda", stop=StopAfter(3))
     result = train(

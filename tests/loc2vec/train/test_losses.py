@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def naive(loss: str, views: Tensor, overlapping: Tensor) -> float:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_batch_equals_a_naive_loop(loss):
+def test_a_batch_equals_a_naive_loop(loss: str) -> None:
     views = vectors(6, 4)
     overlapping = apart(6)
     overlapping[1, 4] = overlapping[4, 1] = True
@@ -75,13 +76,13 @@ def test_a_batch_equals_a_naive_loop(loss):
     )
 
 
-def test_soft_pn_is_the_published_form():
+def test_soft_pn_is_the_published_form() -> None:
     positive, negative = vectors(30, seed=1)[:, 0].exp(), vectors(30, seed=2)[:, 0].exp()
     expected = [published(*pair) for pair in zip(positive.tolist(), negative.tolist(), strict=True)]
     assert soft_pn_of_distances(positive, negative).tolist() == pytest.approx(expected, rel=1e-9)
 
 
-def test_one_negative_is_its_own_soft_minimum():
+def test_one_negative_is_its_own_soft_minimum() -> None:
     views = torch.tensor([[[0.0, 0.0], [1.0, 0.0]], [[-0.5, 0.0], [-0.5, 0.0]]])
     near, far = math.exp(-0.5), math.exp(-1.5)
     first = published(1.0, -math.log((near + far) / 2))
@@ -92,7 +93,9 @@ def test_one_negative_is_its_own_soft_minimum():
 
 
 @BOTH
-def test_places_kept_together_are_cheaper_than_mixed_ones(loss):
+def test_places_kept_together_are_cheaper_than_mixed_ones(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
     views = 3 * vectors(8)[:, None] + 0.1 * vectors(8, 3, seed=1)
     mixed = views.flatten(0, 1)[
         torch.randperm(24, generator=torch.Generator().manual_seed(0))
@@ -100,14 +103,16 @@ def test_places_kept_together_are_cheaper_than_mixed_ones(loss):
     assert loss(pairs_of(views, apart(8))) < 0.3 * loss(pairs_of(mixed, apart(8)))
 
 
-def test_one_point_for_all_costs_a_half_or_the_log_of_the_choices():
+def test_one_point_for_all_costs_a_half_or_the_log_of_the_choices() -> None:
     pairs = pairs_of(torch.zeros(4, 2, 5), apart(4))
     assert soft_pn(pairs).item() == pytest.approx(0.5)
     assert nce(pairs).item() == pytest.approx(math.log(7), rel=1e-4)
 
 
 @BOTH
-def test_gradients_flow_and_are_finite_where_points_coincide(loss):
+def test_gradients_flow_and_are_finite_where_points_coincide(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
     views = vectors(6, 4)
     views[0, 1] = views[0, 0]
     views[2] = views[1]
@@ -119,7 +124,7 @@ def test_gradients_flow_and_are_finite_where_points_coincide(loss):
 
 
 @BOTH
-def test_following_the_gradient_lowers_the_loss(loss):
+def test_following_the_gradient_lowers_the_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     views = vectors(6, 3).requires_grad_()
     optimizer = torch.optim.SGD([views], lr=1.0)
     costs = []
@@ -133,7 +138,7 @@ def test_following_the_gradient_lowers_the_loss(loss):
 
 
 @pytest.mark.parametrize(("positive", "negative", "expected"), [(1e4, 0.0, 2.0), (0.0, 1e4, 0.0)])
-def test_soft_pn_does_not_overflow(positive, negative, expected):
+def test_soft_pn_does_not_overflow(positive: float, negative: float, expected: float) -> None:
     both = torch.tensor([positive, negative], requires_grad=True)
     loss = soft_pn_of_distances(both[0], both[1])
     assert loss.item() == pytest.approx(expected)
@@ -143,7 +148,7 @@ def test_soft_pn_does_not_overflow(positive, negative, expected):
 
 
 @BOTH
-def test_far_points_do_not_overflow(loss):
+def test_far_points_do_not_overflow(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     views = (1e4 * vectors(4, 2).float()).requires_grad_()
     cost = loss(pairs_of(views, apart(4)))
     cost.backward()
@@ -153,7 +158,7 @@ def test_far_points_do_not_overflow(loss):
 
 
 @BOTH
-def test_overlapping_places_do_not_repel(loss):
+def test_overlapping_places_do_not_repel(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     views = vectors(4, 3).requires_grad_()
     overlapping = apart(4)
     overlapping[0] = overlapping[:, 0] = True
@@ -164,18 +169,20 @@ def test_overlapping_places_do_not_repel(loss):
 
 
 @BOTH
-def test_a_batch_without_negatives_has_no_loss(loss):
+def test_a_batch_without_negatives_has_no_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     assert loss(pairs_of(vectors(3, 2), torch.ones(3, 3, dtype=torch.bool))).isnan()
 
 
 @BOTH
-def test_vectors_that_are_not_finite_show_in_the_loss(loss):
+def test_vectors_that_are_not_finite_show_in_the_loss(
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> None:
     views = vectors(4, 2)
     views[0, 0] = math.nan
     assert loss(pairs_of(views, apart(4))).isnan()
 
 
-def test_distance_is_exact_for_points_far_from_the_origin():
+def test_distance_is_exact_for_points_far_from_the_origin() -> None:
     a = torch.tensor([[1000.0, 0.0]])
     assert distance(a, a + 0.001).item() == pytest.approx(0.001 * math.sqrt(2), rel=0.1)
     assert distance(a, a).item() == pytest.approx(0, abs=1e-5)

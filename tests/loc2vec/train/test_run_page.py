@@ -1,8 +1,10 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
 from loc2vec.evaluation.baselines import channel_means
@@ -11,20 +13,23 @@ from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.run_page import table, write_report
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import hardest, picture, sample
+from tests.loc2vec.memory import MemoryDataset
 
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3)
 
 
 @pytest.fixture(autouse=True)
-def small_runs(monkeypatch, tiny):
+def small_runs(monkeypatch: pytest.MonkeyPatch, tiny: str) -> None:
     monkeypatch.setattr("loc2vec.train.loop.LOG_EVERY", 2)
 
 
-def test_the_hardest_triplets_are_those_nearest_to_another_place(make_dataset):
+def test_the_hardest_triplets_are_those_nearest_to_another_place(
+    make_dataset: type[MemoryDataset],
+) -> None:
     data = make_dataset()
     vectors = {}  # on a line: place 3 with its positive beyond place 5, all others far apart
 
-    def encode(tiles):
+    def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.array([[vectors[tile.tobytes()]] for tile in tiles], np.float32)
 
     for place in range(data.n_places):
@@ -42,13 +47,15 @@ def test_the_hardest_triplets_are_those_nearest_to_another_place(make_dataset):
     assert picture([worst, second]).shape == (2 * 132, 3 * 132, 3)
 
 
-def test_a_sample_has_no_places_near_each_other(make_dataset):
+def test_a_sample_has_no_places_near_each_other(make_dataset: type[MemoryDataset]) -> None:
     places = sample(channel_means, make_dataset(spacing_m=100.0), limit=8).places
     assert len(places) > 1
     assert (np.diff(np.sort(places)) >= 3).all()
 
 
-def test_the_page_tells_how_the_run_went_and_needs_nothing_else(tmp_path, make_dataset):
+def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(SMALL, make_dataset(), tmp_path / "first", make_dataset(seed=1), "cpu")
     scores = write_report(tmp_path / "first", make_dataset(seed=1), validated=True, device="cpu")
     page = (tmp_path / "first" / "report.html").read_text()
@@ -71,20 +78,24 @@ def test_the_page_tells_how_the_run_went_and_needs_nothing_else(tmp_path, make_d
     assert f"{scores['first']['mrr']:.3f}" in table(scores)
 
 
-def test_a_run_without_validation_says_so(tmp_path, make_dataset):
+def test_a_run_without_validation_says_so(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
     write_report(tmp_path / "run", make_dataset(), validated=False, device="cpu")
     assert "were trained on" in (tmp_path / "run" / "report.html").read_text()
 
 
-def events(folder: Path):
+def events(folder: Path) -> Any:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     found = accumulator.EventAccumulator(str(folder))
     return found.Reload()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_shows_scalars_histograms_and_pictures(tmp_path, make_dataset):
+def test_tensorboard_shows_scalars_histograms_and_pictures(
+    tmp_path: Path, make_dataset: type[MemoryDataset]
+) -> None:
     arguments = (make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu")
     train(SMALL, *arguments, board=TensorBoard(tmp_path / "board"))
     seen = events(tmp_path / "board")
@@ -111,7 +122,9 @@ def test_tensorboard_shows_scalars_histograms_and_pictures(tmp_path, make_datase
     assert image == 3 * 132
 
 
-def test_a_missing_tensorboard_names_the_extra(tmp_path, monkeypatch):
+def test_a_missing_tensorboard_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard.writer", None)
     with pytest.raises(RunError, match=r"loc2vec\[tensorboard\]"):
         TensorBoard(tmp_path)

@@ -1,10 +1,13 @@
 """Trips: how they are walked, what their classifiers can and cannot learn, and that no town leaks."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from loc2vec.errors import LabelsError
 from loc2vec.trips.classify import measure, shapes
@@ -17,19 +20,24 @@ from tiling.osm.values import WayGraph
 SCALE = np.array(MetresPerDegree.at(43.0))
 
 
-def graph(xy, edges, own, widest_turn_deg=180.0):
+def graph(
+    xy: Sequence[tuple[float, float]],
+    edges: Sequence[tuple[int, int]] | NDArray[np.int64],
+    own: Sequence[bool],
+    widest_turn_deg: float = 180.0,
+) -> WayGraph:
     places = np.array(xy, np.float64)
     return WayGraph(
         places / SCALE + (7.0, 43.0), places, np.array(edges), np.array(own, bool), widest_turn_deg
     )
 
 
-def line(count=30, step_m=100.0, own=True):
+def line(count: int = 30, step_m: float = 100.0, own: bool = True) -> WayGraph:
     xy = [(number * step_m, 0.0) for number in range(count)]
     return graph(xy, [(n, n + 1) for n in range(count - 1)], [own] * (count - 1))
 
 
-def square_streets(side=12, step_m=80.0):
+def square_streets(side: int = 12, step_m: float = 80.0) -> WayGraph:
     """Streets on a grid; those to the east are own, those to the north shared."""
     number = np.arange(side * side).reshape(side, side)
     xy = [(x * step_m, y * step_m) for y in range(side) for x in range(side)]
@@ -38,11 +46,11 @@ def square_streets(side=12, step_m=80.0):
     return graph(xy, np.concatenate([east, north]), [True] * len(east) + [False] * len(north))
 
 
-def everywhere(trip):
+def everywhere(trip: NDArray[np.float64]) -> bool:
     return True
 
 
-def test_a_walk_follows_edges_once_and_stays_on_its_own_ways_for_half_of_it():
+def test_a_walk_follows_edges_once_and_stays_on_its_own_ways_for_half_of_it() -> None:
     roads = Roads.of(square_streets())
     place = {tuple(at): number for number, at in enumerate(roads.graph.lon_lat.tolist())}
     known = {
@@ -63,7 +71,7 @@ def test_a_walk_follows_edges_once_and_stays_on_its_own_ways_for_half_of_it():
     assert np.mean(shares) > 0.75  # own ways are taken rather
 
 
-def test_no_walk_turns_back_or_more_sharply_than_its_mode_can():
+def test_no_walk_turns_back_or_more_sharply_than_its_mode_can() -> None:
     corner = graph(
         [(0, 0), (500, 0), (500, 500)], [(0, 1), (1, 2)], [True, True], widest_turn_deg=45
     )
@@ -76,7 +84,7 @@ def test_no_walk_turns_back_or_more_sharply_than_its_mode_can():
     )
 
 
-def test_points_lie_so_far_apart_along_the_way_and_near_it():
+def test_points_lie_so_far_apart_along_the_way_and_near_it() -> None:
     path = np.array([(0.0, 0.0), (300.0, 0.0), (300.0, 400.0)]) / SCALE + (7.0, 43.0)
     at = (along(path, np.array([0.0, 150.0, 300.0, 500.0])) - (7.0, 43.0)) * SCALE
     assert at == pytest.approx(np.array([(0, 0), (150, 0), (300, 0), (300, 200)]), abs=0.1)
@@ -91,7 +99,7 @@ def test_points_lie_so_far_apart_along_the_way_and_near_it():
     assert (np.abs(errors) > 60).any()  # and a few far off
 
 
-def test_the_same_seed_makes_the_same_trips_and_trips_that_are_not_whole_are_left_out():
+def test_the_same_seed_makes_the_same_trips_and_trips_that_are_not_whole_are_left_out() -> None:
     first, again = (
         make_trips(line(), 5, 8, np.random.default_rng(3), everywhere) for _ in range(2)
     )
@@ -109,7 +117,7 @@ def test_the_same_seed_makes_the_same_trips_and_trips_that_are_not_whole_are_lef
 
 @pytest.mark.parametrize("reader", READERS)
 class TestReaders:
-    def test_what_lies_behind_the_end_of_a_trip_does_not_count(self, reader):
+    def test_what_lies_behind_the_end_of_a_trip_does_not_count(self, reader: nn.Module) -> None:
         torch.manual_seed(0)
         model = READERS[reader](4, 3).eval()
         vectors, lengths = torch.randn(5, 7, 4), torch.tensor([7, 3, 5, 2, 7])
@@ -120,12 +128,12 @@ class TestReaders:
                 model(vectors, lengths)[1], model(vectors[1:2, :3], lengths[1:2])[0], atol=1e-5
             )
 
-    def test_gradients_reach_every_parameter(self, reader):
+    def test_gradients_reach_every_parameter(self, reader: nn.Module) -> None:
         model = READERS[reader](4, 3)
         model(torch.randn(5, 7, 4), torch.tensor([7, 3, 5, 2, 7])).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
-    def test_order_is_read_where_the_mean_says_nothing(self, reader):
+    def test_order_is_read_where_the_mean_says_nothing(self, reader: nn.Module) -> None:
         """Two classes of one mean: the same points, forwards and backwards."""
         rng = np.random.default_rng(0)
         ramp = np.linspace(-1, 1, 8)[:, None]
@@ -147,7 +155,7 @@ class TestReaders:
         assert answer.sum(1) == pytest.approx(1)
 
 
-def some_trips(towns=5, each=8, points=6):
+def some_trips(towns: int = 5, each: int = 8, points: int = 6) -> Trips:
     rng = np.random.default_rng(0)
     found, mode, town = [], [], []
     for number in range(towns):
@@ -159,7 +167,7 @@ def some_trips(towns=5, each=8, points=6):
     return Trips.of(found, mode, town)
 
 
-def test_vectors_of_a_town_that_betray_its_modes_help_in_no_other_town():
+def test_vectors_of_a_town_that_betray_its_modes_help_in_no_other_town() -> None:
     """Each town says its modes by a number of its own: what is learned of one is of no use, or worse, in another."""
     trips = some_trips(towns=3)
     code = np.random.default_rng(1).normal(0, 5, (len(trips.towns), 2, 4))
@@ -177,7 +185,7 @@ def test_vectors_of_a_town_that_betray_its_modes_help_in_no_other_town():
     assert set(scores["honest", "mean"].by_town) == set(trips.towns)
 
 
-def test_the_mean_of_a_trip_is_of_its_own_points():
+def test_the_mean_of_a_trip_is_of_its_own_points() -> None:
     trips = some_trips()
     numbers = np.repeat(np.arange(len(trips)), np.diff(trips.first))[:, None]
     assert trips.means(numbers).ravel().tolist() == list(range(len(trips)))
@@ -188,7 +196,7 @@ def test_the_mean_of_a_trip_is_of_its_own_points():
     ] == [{float(n)} for n in range(len(trips))]
 
 
-def test_the_shape_of_a_track():
+def test_the_shape_of_a_track() -> None:
     straight = np.array([(0, 0), (100, 0), (200, 0), (300, 0)]) / SCALE + (7, 43)
     around = np.array([(0, 0), (100, 0), (100, 100), (0, 100)]) / SCALE + (7, 43)
     found = shapes(Trips.of([straight, around], ["a", "b"], ["x", "y"]))
@@ -204,12 +212,14 @@ def test_the_shape_of_a_track():
         ([3, 1], ["rail", "foot"], ["a", "b"], "trip 2 has fewer than 2 points"),
     ],
 )
-def test_trips_that_teach_nothing_are_refused(trips, modes, towns, message):
+def test_trips_that_teach_nothing_are_refused(
+    trips: list[int], modes: list[str], towns: list[str], message: str
+) -> None:
     with pytest.raises(LabelsError, match=message):
         Trips.of([np.full((n, 2), 43.0) for n in trips], modes, towns)
 
 
-def test_a_mode_with_one_trip_cannot_be_tested():
+def test_a_mode_with_one_trip_cannot_be_tested() -> None:
     trips = Trips.of([np.full((3, 2), 43.0)] * 3, ["foot", "foot", "rail"], ["a", "b", "a"])
     with pytest.raises(LabelsError, match="fewer places than the 2 folds in rail"):
         measure(trips, {})

@@ -1,13 +1,15 @@
 """`loc2vec trips` on Monaco, from the extract to the table."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.run import covered_by
@@ -18,12 +20,12 @@ from tiling.osm.ways import read_graphs
 from tiling.values import TileGeometry
 
 
-def run(*arguments):
+def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["trips", *map(str, arguments)])
 
 
 @pytest.fixture(scope="module")
-def file(monaco_pbf, monaco_store, tmp_path_factory):
+def file(monaco_pbf: Path, monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trips in Monaco, its west and its east as two towns."""
     path = tmp_path_factory.mktemp("trips") / "trips.parquet"
     result = run(
@@ -37,7 +39,9 @@ def file(monaco_pbf, monaco_store, tmp_path_factory):
     return path
 
 
-def test_trips_follow_the_ways_of_their_mode(file, monaco_pbf, monaco_store):
+def test_trips_follow_the_ways_of_their_mode(
+    file: Path, monaco_pbf: Path, monaco_store: Path
+) -> None:
     table = pq.read_table(file)
     assert set(table["mode"].to_pylist()) >= {"road", "foot"}
     places = np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
@@ -50,7 +54,9 @@ def test_trips_follow_the_ways_of_their_mode(file, monaco_pbf, monaco_store):
         assert np.median(away) < 25
 
 
-def test_walks_are_the_same_for_a_seed_and_told_as_json(file, monaco_pbf, monaco_store, tmp_path):
+def test_walks_are_the_same_for_a_seed_and_told_as_json(
+    file: Path, monaco_pbf: Path, monaco_store: Path, tmp_path: Path
+) -> None:
     again, other = tmp_path / "again.parquet", tmp_path / "other.parquet"
     told = json.loads(
         run(
@@ -88,7 +94,7 @@ def test_walks_are_the_same_for_a_seed_and_told_as_json(file, monaco_pbf, monaco
     assert b"OpenStreetMap" in pq.read_schema(again).metadata[b"attribution"]
 
 
-def test_from_trips_to_the_table(file, monaco_store, model_folder):
+def test_from_trips_to_the_table(file: Path, monaco_store: Path, model_folder: Path) -> None:
     quick = ("--store", monaco_store, "--model", model_folder, "--seeds", 1, "--workers", 0)
     result = run("classify", file, *quick)
     assert result.exit_code == 0, result.output
@@ -111,7 +117,7 @@ def test_from_trips_to_the_table(file, monaco_store, model_folder):
     assert sum(values["trips"].values()) == np.sum(values["scores"][0]["confusion"])
 
 
-def test_ways_can_be_blanked(monaco_store, encoder):
+def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> None:
     ways = ways_of(str(monaco_store))
     place = np.array([[7.4246, 43.7384]])
     seen, blanked = (
@@ -124,7 +130,7 @@ def test_ways_can_be_blanked(monaco_store, encoder):
     assert not np.allclose(blanked["model"], seen["model"])
 
 
-def test_models_of_other_radii_read_tiles_of_their_own(monaco_store, tmp_path):
+def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_path: Path) -> None:
     """One network for 100 m, 200 m and both: the last one's numbers are those of the two."""
     kinds = {
         "both": TileGeometry(wider_m=(200.0,)),
@@ -159,7 +165,13 @@ def test_models_of_other_radii_read_tiles_of_their_own(monaco_store, tmp_path):
         (lambda table: put(table, "trip", 1), "has the modes"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(file, monaco_store, tmp_path, change, message):
+def test_what_is_wrong_with_a_file_is_said(
+    file: Path,
+    monaco_store: Path,
+    tmp_path: Path,
+    change: Callable[[pa.Table], pa.Table],
+    message: str,
+) -> None:
     path = tmp_path / "trips.csv"
     pyarrow.csv.write_csv(change(pq.read_table(file).drop_columns(["geometry"])), path)
     result = run("classify", path, "--store", monaco_store)
@@ -168,13 +180,15 @@ def test_what_is_wrong_with_a_file_is_said(file, monaco_store, tmp_path, change,
     assert "Traceback" not in result.output
 
 
-def put(table, column, value):
+def put(table: pa.Table, column: str, value: object) -> pa.Table:
     return table.set_column(
         table.column_names.index(column), column, pa.array([value] * table.num_rows)
     )
 
 
-def test_trips_that_leave_the_store_are_left_out_and_told(file, monaco_store, tmp_path):
+def test_trips_that_leave_the_store_are_left_out_and_told(
+    file: Path, monaco_store: Path, tmp_path: Path
+) -> None:
     table = pq.read_table(file)
     lon = table["lon"].to_numpy().copy()
     lon[3] = 2.0
@@ -187,7 +201,9 @@ def test_trips_that_leave_the_store_are_left_out_and_told(file, monaco_store, tm
     assert len(wider) < len(trips)  # wider tiles reach out of it
 
 
-def test_extracts_outside_the_store_give_no_trip(monaco_pbf, tmp_path, monaco_store):
+def test_extracts_outside_the_store_give_no_trip(
+    monaco_pbf: Path, tmp_path: Path, monaco_store: Path
+) -> None:
     missing = run(
         "walk",
         tmp_path / "no.osm.pbf",

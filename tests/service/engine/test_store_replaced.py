@@ -180,8 +180,8 @@ def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
         before = vectors_of(client, some, 2)
         other.replace(served)
         assert (vectors_of(client, some, 2) == before).all()
-        (drawer,) = client.app.state.engine._idle.queue  # type: ignore[attr-defined]
-        drawer._process.kill()
+        (renderer,) = client.app.state.engine._idle.queue  # type: ignore[attr-defined]
+        renderer._process.kill()
         refused = client.post("/embed", json=asked(some, 2))
         check_problem(refused, 503)
         assert refused.json()["type"].endswith("store-replaced")

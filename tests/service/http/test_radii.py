@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
@@ -18,6 +19,7 @@ from service.engine.engine import Engine, EngineSettings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
+from tiling.store.base import FeatureSource
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -36,7 +38,7 @@ def model_of(folder: Path, geometry: TileGeometry, fingerprint: str | None = Non
 
 
 @pytest.fixture
-def expected(monaco, tmp_path):
+def expected(monaco: FeatureSource, tmp_path: Path) -> tuple[Path, NDArray[np.float32]]:
     """Where a model of two radii is, and the vector of a place."""
     folder = model_of(tmp_path / "both", BOTH)
     encoder = LocationEncoder.load(folder, device="cpu")
@@ -45,7 +47,9 @@ def expected(monaco, tmp_path):
     return folder, vector
 
 
-def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
+def test_embed_draws_the_radii_of_the_model(
+    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]]
+) -> None:
     folder, vector = expected
     vectors = embed(
         str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
@@ -54,7 +58,9 @@ def test_embed_draws_the_radii_of_the_model(monaco_store, expected):
 
 
 @pytest.mark.parametrize("processes", [0, 1])
-def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, processes):
+def test_the_service_draws_the_radii_of_the_model(
+    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]], processes: int
+) -> None:
     folder, vector = expected
     settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
     with Engine.open(settings) as engine:
@@ -66,7 +72,9 @@ def test_the_service_draws_the_radii_of_the_model(monaco_store, expected, proces
         assert shares.shape == (2, 24)
 
 
-def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(monaco_store, tmp_path):
+def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
+    monaco_store: Path, tmp_path: Path
+) -> None:
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
@@ -76,8 +84,11 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(monaco_store, tm
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
-    monaco, monaco_store, tmp_path, expected
-):
+    monaco: FeatureSource,
+    monaco_store: Path,
+    tmp_path: Path,
+    expected: tuple[Path, NDArray[np.float32]],
+) -> None:
     folder, _ = expected
     models = {"narrow": model_of(tmp_path / "narrow", NARROW), "both": folder}
     encoders = {name: LocationEncoder.load(path) for name, path in models.items()}
@@ -111,7 +122,9 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
         (("--head", "cells"), "'cells' is not 'geocell'"),
     ],
 )
-def test_wrong_options_of_training_are_told_before_anything_is_read(tmp_path, arguments, message):
+def test_wrong_options_of_training_are_told_before_anything_is_read(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
     base = ["train", "--tiles", str(tmp_path / "no-tiles"), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, [*base, *arguments])
     assert result.exit_code == 2

@@ -14,7 +14,7 @@ from tests.catalogues import without
 from tiling.dataset.dataset import PLACES_PER_SHARD, TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, locate, run_job
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.errors import DatasetError, FingerprintError, OutsideError
 from tiling.files.atomic import read_json, write_json
 from tiling.files.points import read_points
@@ -44,17 +44,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_places_are_seeded_and_inside_the_margin(monaco: FeatureSource, job: TileJob) -> None:
-    places = draw_places([monaco], 200, job.margin_m, seed=1)
+    places = sample_places([monaco], 200, job.margin_m, seed=1)
     assert len(places) == 200
     inner = monaco.coverage.buffer(-job.margin_m * 0.99 / 111_195)
     assert shapely.contains_xy(inner, places.lon, places.lat).all()
-    again = draw_places([monaco], 200, job.margin_m, seed=1)
+    again = sample_places([monaco], 200, job.margin_m, seed=1)
     assert np.array_equal(places.lat, again.lat)
-    assert not np.array_equal(places.lat, draw_places([monaco], 200, job.margin_m, seed=2).lat)
+    assert not np.array_equal(places.lat, sample_places([monaco], 200, job.margin_m, seed=2).lat)
 
 
 def test_places_lie_where_people_go_and_along_ways(monaco: FeatureSource) -> None:
-    places = draw_places([monaco], 150, 100, seed=0)
+    places = sample_places([monaco], 150, 100, seed=0)
     renderer = Renderer(monaco)
     on_something = 0
     for lat, lon in zip(places.lat.tolist(), places.lon.tolist(), strict=True):
@@ -65,13 +65,13 @@ def test_places_lie_where_people_go_and_along_ways(monaco: FeatureSource) -> Non
 
 def test_a_store_too_small_for_the_margin_is_refused(monaco: FeatureSource) -> None:
     with pytest.raises(DatasetError, match="no place lies 9000 m inside"):
-        draw_places([monaco], 10, 9000, seed=0)
+        sample_places([monaco], 10, 9000, seed=0)
 
 
 def test_places_are_sampled_near_channels_of_some_roles(monaco: FeatureSource) -> None:
     monaco.catalogue = without("building", "civic", "stop")
     with pytest.raises(DatasetError, match="no channel with the role building, civic or stop"):
-        draw_places([monaco], 10, 100, seed=0)
+        sample_places([monaco], 10, 100, seed=0)
 
 
 def test_tiles_read_back_are_the_tiles_of_their_poses(dataset: Path, monaco: FeatureSource) -> None:

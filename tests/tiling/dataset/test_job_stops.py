@@ -244,10 +244,10 @@ def die(item: int) -> int:
 
 
 def test_work_that_kills_every_worker_ends_the_job() -> None:
-    engine = Processes(1)
+    executor = Processes(1)
     with pytest.raises(WorkerError, match="a worker process was killed 4 times over the same work"):
-        list(engine.run(die, [1]))
-    assert engine.retried == MAX_LOSSES
+        list(executor.run(die, [1]))
+    assert executor.retried == MAX_LOSSES
 
 
 def test_a_store_that_vanishes_ends_the_job_and_the_next_goes_on(

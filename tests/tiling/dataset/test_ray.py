@@ -158,10 +158,10 @@ def die(item: int) -> int:
 
 
 def test_work_that_kills_every_worker_ends_the_job(cluster: str) -> None:
-    engine = RayCluster(cluster, 0)
+    executor = RayCluster(cluster, 0)
     with pytest.raises(WorkerError, match="a worker process was killed 4 times over the same work"):
-        list(engine.run(die, [1]))
-    assert engine.retried == MAX_LOSSES
+        list(executor.run(die, [1]))
+    assert executor.retried == MAX_LOSSES
 
 
 def test_a_cluster_that_is_not_there_is_named(job: TileJob, tmp_path: Path) -> None:

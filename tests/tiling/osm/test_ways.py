@@ -1,5 +1,8 @@
 """Ways as graphs: which ways a mode may use, and how they hang together."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import osmium
 import pytest
@@ -14,13 +17,13 @@ ROAD, CYCLE, FOOT = (
 )
 
 
-def way(tags, *nodes):
+def way(tags: Mapping[str, str], *nodes: int) -> OsmWay:
     return OsmWay(
         tags, nodes, tuple(7.0 + node / 1000 for node in nodes), tuple(43.0 for _ in nodes)
     )
 
 
-def test_ways_meet_at_their_common_nodes_and_nowhere_else():
+def test_ways_meet_at_their_common_nodes_and_nowhere_else() -> None:
     graph = graph_of(
         [way({"highway": "primary"}, 1, 2, 3), way({"highway": "residential"}, 5, 2)], ROAD
     )
@@ -35,7 +38,7 @@ def test_ways_meet_at_their_common_nodes_and_nowhere_else():
     assert graph.length == pytest.approx([81.4, 81.4, 244.2], rel=0.01)
 
 
-def test_a_mode_uses_its_own_ways_and_those_it_shares():
+def test_a_mode_uses_its_own_ways_and_those_it_shares() -> None:
     ways = [
         way({"highway": "footway"}, 1, 2),
         way({"highway": "path", "bicycle": "designated"}, 3, 4),
@@ -48,7 +51,7 @@ def test_a_mode_uses_its_own_ways_and_those_it_shares():
     assert not len(graph_of([], ROAD).edges)
 
 
-def test_monaco_has_roads_and_footpaths(monaco_pbf):
+def test_monaco_has_roads_and_footpaths(monaco_pbf: Path) -> None:
     graphs = read_graphs(monaco_pbf)
     assert {"road", "foot"} <= set(graphs)
     foot = graphs["foot"]
@@ -57,7 +60,7 @@ def test_monaco_has_roads_and_footpaths(monaco_pbf):
     assert ((foot.lon_lat > (7.3, 43.7)) & (foot.lon_lat < (7.5, 43.8))).all()
 
 
-def test_tunnels_areas_and_missing_nodes_are_left_out(tmp_path):
+def test_tunnels_areas_and_missing_nodes_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "small.osm.pbf"
     with osmium.SimpleWriter(str(path)) as writer:
         for number in (1, 2, 4, 5):
@@ -74,7 +77,7 @@ def test_tunnels_areas_and_missing_nodes_are_left_out(tmp_path):
     )
 
 
-def test_what_is_no_extract_is_said(tmp_path):
+def test_what_is_no_extract_is_said(tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match="not a file"):
         read_graphs(tmp_path / "nowhere.osm.pbf")
     (tmp_path / "broken.osm.pbf").write_bytes(b"nothing of the kind")

@@ -12,9 +12,8 @@ import pytest
 
 from loc2vec.embed.batch import Places
 from tiling.errors import StoreError, WorkerError
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.render.renderer import Renderer
-from tiling.render.thread import draw
 from tiling.store.base import FeatureSource
 from tiling.values import LonLat
 
@@ -26,16 +25,16 @@ def test_tiles_come_in_order(
     lon_lat = places.lon_lat[30:80]
     asked = [LonLat(*row) for row in lon_lat.tolist()]
     alone = np.concatenate(
-        [draw(Renderer(monaco), asked[start : start + 8]) for start in range(0, 50, 8)]
+        [Renderer(monaco).north_up(asked[start : start + 8]) for start in range(0, 50, 8)]
     )
     for workers in (0, 1, 3):
-        chunks = list(draw_all(monaco.location, lon_lat, workers))
+        chunks = list(render_all(monaco.location, lon_lat, workers))
         assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 8, 8, 2]
         assert (np.concatenate(chunks) == alone).all()
 
 
 def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
-    tiles = draw_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    tiles = render_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
     next(tiles)
     victim = multiprocessing.active_children()[0].pid
     assert victim is not None
@@ -45,7 +44,7 @@ def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
 
 
 def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) -> None:
-    tiles = draw_all(str(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
+    tiles = render_all(str(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
         list(tiles)
@@ -53,7 +52,7 @@ def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) ->
 
 def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> None:
     with contextlib.closing(
-        draw_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+        render_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
     ) as tiles:
         next(tiles)
         assert multiprocessing.active_children()
@@ -62,8 +61,8 @@ def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> No
 
 def test_workers_end_with_a_killed_parent(monaco_store: Path) -> None:
     code = (
-        "import sys, numpy as np; from tiling.render.batch import draw_all\n"
-        "tiles = draw_all(sys.argv[1], np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
+        "import sys, numpy as np; from tiling.render.batch import render_all\n"
+        "tiles = render_all(sys.argv[1], np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
         "next(tiles); print('drawing', flush=True); list(tiles)"
     )
     command = [sys.executable, "-c", code, str(monaco_store)]

@@ -23,9 +23,9 @@ def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(
     asked = [LonLat(*row) for row in places.lon_lat[:AT_ONCE].tolist()]
     pose = Pose(asked[3].lat, asked[3].lon, 30.0, 5.0, -7.0)
     thread, process = RenderThread(str(monaco_store)), RenderProcess(str(monaco_store))
-    expected, tile = thread.draw(asked), thread.tile(pose)
+    expected, tile = thread.render(asked), thread.tile(pose)
     for _ in range(2):
-        assert (process.draw(asked) == expected).all()
+        assert (process.render(asked) == expected).all()
         assert (process.tile(pose).pixels == tile.pixels).all()
         assert process.tile(pose).channels == tile.channels
         for child in multiprocessing.active_children():

@@ -17,7 +17,7 @@ from service.cli.main import main
 from tests.postgres import PASSWORD, Server
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
-from tiling.dataset.places import draw_places
+from tiling.dataset.places import sample_places
 from tiling.errors import (
     ExtractError,
     FingerprintError,
@@ -88,7 +88,7 @@ def test_both_stores_give_the_same_tiles(
     import_into_file([extract], file, load_catalogue())
     import_extracts([extract], server.url(database), load_catalogue())
     with open_source(file) as ours, open_source(server.url(database)) as theirs:
-        drawn = draw_places([ours], N_PLACES, TileJob(()).margin_m, seed=0)
+        drawn = sample_places([ours], N_PLACES, TileJob(()).margin_m, seed=0)
         places = [LonLat(*p) for p in zip(drawn.lon.tolist(), drawn.lat.tolist(), strict=True)]
         a, b = (
             np.concatenate(

@@ -1,14 +1,14 @@
 """Peers: srai's CountEmbedder, Hex2Vec and GeoVex on H3 cells, of the same extracts and the same tags as our tiles.
 
     python -m venv build/peers-venv && build/peers-venv/bin/pip install -e '.[evaluate]' -r
-    benchmarks/peers.txt build/peers-venv/bin/python benchmarks/peers.py extracts/*.osm.pbf
+    docs/make/peers.txt build/peers-venv/bin/python docs/make/peers.py extracts/*.osm.pbf
     --without newport_gb --report REPORT --out PEERS
 
 https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and Morvan 2023). A
 cell counts the objects that touch it by each tag that our channels draw - not by the tags that are
 to be predicted, which srai's own list of tags holds. As tasks blank channels, the vectors are made
 once for each set of blanked channels, in folders of their own (PEERS/with-all, PEERS/without-11,
-PEERS/without-6-7-8-9-10-11); benchmarks/add_peers.py reads them. Hex2Vec and GeoVex are fitted on
+PEERS/without-6-7-8-9-10-11); docs/make/add_peers.py reads them. Hex2Vec and GeoVex are fitted on
 `--fit` cells with a building, drawn at random from all extracts but those of `--without`, with
 srai's own settings (three epochs). Vectors are those of the cells that hold a place of a report of
 `loc2vec evaluate`, and stand there.

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from loc2vec.embed.batch import embed
 from loc2vec.embed.files import write_vectors
 from loc2vec.encoder import LocationEncoder
-from service.explore.open import sample_places
+from service.explore.open import sample_evenly
 from service.index.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import UserError
@@ -26,7 +26,7 @@ from tiling.store.import_geopackage import import_extracts
 from tiling.store.registry import holds, open_source
 from tiling.values import ATTRIBUTION
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 SMALL = 6  # extracts, the smallest, whose ways are looked at
 PLACES_EACH = 600  # of the sample, of each extract
@@ -255,7 +255,7 @@ def _index(store: Path, model: str, work: Path) -> Path:
     if folder.exists() and NeighborIndex.open(folder).model == encoder.model_id:
         return folder
     with open_source(store) as source:
-        places = sample_places(source, PLACES_EACH * len(source.regions))
+        places = sample_evenly(source, PLACES_EACH * len(source.regions))
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
         vectors = embed(str(store), encoder, places, 0, bar.update)
     write_vectors(work / f"{model}.parquet", vectors)

@@ -1,8 +1,8 @@
 """Measure the vectors of peers on the places of a report, and add their scores to its tables.
 
-    python benchmarks/add_peers.py --report build/evaluation --peers PEERS
+    python docs/make/add_peers.py --report build/evaluation --peers PEERS
 
-PEERS is what benchmarks/peers.py and benchmarks/colour_tiles.py wrote. Places, labels, folds, seeds
+PEERS is what docs/make/peers.py and docs/make/colour_tiles.py wrote. Places, labels, folds, seeds
 and probes are those of `loc2vec evaluate`; a report that already has a peer's scores gets them
 anew.
 """

@@ -1,7 +1,7 @@
 """A peer: one colour picture of the map, a ResNet-18 and the triplet margin loss, as other open re-implementations do.
 
-    python benchmarks/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
-    python benchmarks/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
+    python docs/make/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
+    python docs/make/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
     REPORT --out PEERS
 
 The picture is `Palette.composite`: the twelve channels painted over each other in the colours
@@ -27,7 +27,7 @@ from loc2vec.model.compute import keep_freed_memory, mixed_precision
 from loc2vec.model.dataset import Pixels
 from loc2vec.train.batches import batch_indices
 from tiling.dataset.dataset import TileDataset
-from tiling.render.batch import draw_all
+from tiling.render.batch import render_all
 from tiling.store.registry import open_source
 from tiling.values import Palette
 
@@ -153,7 +153,7 @@ def embed(weights: Path, store: str, report: Path, out: Path) -> None:
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
-            for drawn in tqdm(draw_all(store, places, workers=0), unit=" chunks"):
+            for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
                 read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
                 found.append(model(read).numpy())

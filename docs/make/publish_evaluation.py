@@ -1,6 +1,6 @@
 """Put the tables of an evaluation where people read them: README.md, docs/evaluation.md, docs/evaluation_table.md.
 
-    python benchmarks/publish_evaluation.py --report build/evaluation [--town newport_gb]
+    python docs/make/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
 With `--town` also what was measured of this town alone: as the one that is held out, and, where
 there is a report in REPORT/TOWN, across its own blocks. In README.md and docs/evaluation.md the
@@ -10,7 +10,7 @@ tables stand between two markers; `make evaluate-docs` runs this after `loc2vec 
 from pathlib import Path
 
 import click
-from table import publish
+from page import publish
 
 from loc2vec.evaluation.table import (
     AHEAD,
@@ -26,7 +26,7 @@ from loc2vec.evaluation.table import (
 )
 from tiling.files.atomic import read_json, write_text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"
 
 Pieces = list[tuple[str, Rows]]
