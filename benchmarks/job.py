@@ -22,10 +22,11 @@ from pathlib import Path
 
 import click
 
+from tiling.cli.options import StoreType
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
 from tiling.dataset.places import CELL_M, Candidates
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 PRINTED = 25  # points of the curve
 
@@ -36,11 +37,11 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--store", "stores", required=True, multiple=True)
+@click.option("--store", "stores", type=StoreType(), required=True, multiple=True)
 @click.option("--locations", default=640, show_default=True)
 @click.option("--most", default=2, show_default=True, help="Processes at the most.")
 @click.option("--json", "as_json", is_flag=True)
-def processes(stores: tuple[str, ...], locations: int, most: int, as_json: bool) -> None:
+def processes(stores: tuple[Store, ...], locations: int, most: int, as_json: bool) -> None:
     """Compare 1, 2, ... processes."""
     job = TileJob(stores, locations=locations)
     rows = [{"processes": count, **measure(job, count)} for count in range(1, most + 1)]
@@ -79,10 +80,10 @@ def measure(job: TileJob, count: int) -> dict[str, float]:
 
 
 @main.command()
-@click.option("--store", required=True)
+@click.option("--store", type=StoreType(), required=True)
 @click.option("--tiles", default=100_000, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
-def memory(store: str, tiles: int, as_json: bool) -> None:
+def memory(store: Store, tiles: int, as_json: bool) -> None:
     """Follow the memory of one worker."""
     start = time.process_time()
     curve = list(follow(TileJob((store,), locations=tiles // 21), tiles))
@@ -97,13 +98,13 @@ def memory(store: str, tiles: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--store", "stores", required=True, multiple=True)
-def draw(stores: tuple[str, ...]) -> None:
+@click.option("--store", "stores", type=StoreType(), required=True, multiple=True)
+def draw(stores: tuple[Store, ...]) -> None:
     """Count the cells of 200 m where people go, and what counting takes."""
     job, start, before = TileJob(stores), time.process_time(), peak_mb()
     cells = features = 0
     for store in stores:
-        with open_source(store) as source:
+        with store.open() as source:
             candidates = Candidates(source, job.margin_m)
             cells, features = cells + candidates.built_cells, features + len(source.outline().id)
     cpu_s = time.process_time() - start

@@ -25,7 +25,7 @@ from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.geo.grid import grid
 from tiling.render.batch import CHUNK
 from tiling.render.renderer import Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import TILE_RADIUS_M, TILE_SIZE, LonLat, Pose
 
 PX_PER_M = TILE_SIZE / (2 * TILE_RADIUS_M)
@@ -116,7 +116,7 @@ def rate(draw: Draw, seconds: float) -> float:
 
 def measure(store: Path, seconds: float) -> list[Row]:
     """Measure the ways in turn."""
-    with open_source(store) as source:
+    with Store.at(store).open() as source:
         places = sample_places([source], 200, TileJob(()).margin_m, seed=0)
         renderer, naive = Renderer(source), NaiveRenderer(store, load_catalogue().reach_m)
         check(renderer, naive, [poses_at(places, number, positives=4) for number in range(10)])

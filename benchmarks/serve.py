@@ -34,9 +34,10 @@ from loc2vec.model.folder import DEFAULT_MODEL
 from service.http.server import bind, url_of
 from service.index.index import NeighborIndex
 from service.index.search import Filters, Search
+from tiling.cli.options import StoreType
 from tiling.geo.grid import grid
 from tiling.render.renderer import Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]
@@ -89,7 +90,7 @@ def hello() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
+def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
     """Run `loc2vec serve`, and yield its URL and process id."""
     command = [
         sys.executable,
@@ -99,7 +100,7 @@ def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
         "--port",
         "0",
         "--store",
-        store,
+        store.location,
         "--index",
         str(index),
     ]
@@ -113,9 +114,9 @@ def serving(store: str, index: Path) -> Iterator[tuple[str, int]]:
         process.terminate()
 
 
-def made_up(store: str, encoder: LocationEncoder, count: int) -> Vectors:
+def made_up(store: Store, encoder: LocationEncoder, count: int) -> Vectors:
     """Return `count` vectors: those of real places, each many times and a little moved."""
-    with open_source(store) as source:
+    with store.open() as source:
         lon, lat = grid(source.coverage, 200).T
         places = [LonLat(*row) for row in zip(lon.tolist(), lat.tolist(), strict=True)]
         real = encoder.encode(Renderer(source).north_up(places))
@@ -161,10 +162,10 @@ def row(
     }
 
 
-def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> dict[str, Any]:
+def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> dict[str, Any]:
     """Ask everything `count` times."""
     with (
-        open_source(store) as source,
+        store.open() as source,
         hello() as bare,
         serving(store, index) as (url, pid),
         httpx2.Client() as client,
@@ -224,7 +225,7 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
 
 
 @click.command()
-@click.option("--store", required=True)
+@click.option("--store", type=StoreType(), required=True)
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
 @click.option(
     "--index",
@@ -233,7 +234,7 @@ def measure(store: str, encoder: LocationEncoder, index: Path, count: int) -> di
 )
 @click.option("--requests", default=300, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def main(store: str, count: int, index: Path | None, requests: int, as_json: bool) -> None:
+def main(store: Store, count: int, index: Path | None, requests: int, as_json: bool) -> None:
     """Measure the service."""
     encoder = LocationEncoder.load(DEFAULT_MODEL)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:

@@ -25,8 +25,8 @@ from tiling.dataset.places import sample_places
 from tiling.geo.geodesy import box_around
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
-from tiling.store.postgis import Database
-from tiling.store.registry import open_source
+from tiling.store.postgis.database import Database
+from tiling.store.store import Store
 from tiling.values import LonLat
 
 N_PLACES = 200
@@ -167,13 +167,13 @@ def main(extracts: tuple[Path, ...], database: str, import_only: bool, as_json: 
             name: imported(extracts, store, servers[name]) for name, store in locations.items()
         }
         if not import_only:
-            with open_source(locations["GeoPackage"]) as source:
+            with Store.at(locations["GeoPackage"]).open() as source:
                 drawing = sample_places([source], N_PLACES, TileJob(()).margin_m, seed=0)
             places = [
                 LonLat(*p) for p in zip(drawing.lon.tolist(), drawing.lat.tolist(), strict=True)
             ]
             for name, store in locations.items():
-                with open_source(store) as source:
+                with Store.at(store).open() as source:
                     table[name] |= queried(source, places, TileJob(()).margin_m)
                     table[name]["tiles_per_cpu_s_1_a_place"] = drawn(
                         source, places, 0, servers[name]

@@ -32,9 +32,10 @@ from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.evaluation.table import markdown
 from loc2vec.model.folder import load_model
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.render.renderer import Renderer
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import TILE_RADIUS_M, LonLat, Pose
 
 FITTED, OTHERS = 32, 16  # places
@@ -146,7 +147,9 @@ def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
 
 
 @click.command()
-@click.option("--store", required=True, help="Feature store that the tiles are drawn from.")
+@click.option(
+    "--store", type=StoreType(), required=True, help="Feature store that the tiles are drawn from."
+)
 @click.option(
     "--tiles",
     type=click.Path(path_type=Path),
@@ -163,7 +166,7 @@ def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
 @click.option("--steps", default=800, show_default=True, help="Of fitting.")
 @click.option("--out", type=click.Path(path_type=Path), help="npz of some views to write.")
 def main(
-    store: str,
+    store: Store,
     tiles: Path,
     model: Path | None,
     turn: float,
@@ -178,7 +181,7 @@ def main(
     places = [
         LonLat(lon, lat) for lon, lat in zip(dataset.lon[chosen], dataset.lat[chosen], strict=True)
     ]
-    views = Views.draw(Renderer(open_source(store)), places, turn, shift)
+    views = Views.draw(Renderer(store.open()), places, turn, shift)
     network = cast(SpatialTransformer, build("stn"))
     table = [["", "turn, degrees", "middle, m"]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import limits
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,11 +19,18 @@ from pydantic_settings import (
 from loc2vec.model.folder import DEFAULT_MODEL
 from service.errors import SettingsError
 from tiling.machine import cpu_count
+from tiling.store.store import Store
 
 PREFIX = "LOC2VEC_"
 FILE = PREFIX + "SETTINGS"  # names the TOML file
 SHA256 = re.compile("[0-9a-f]{64}")
 
+
+def _store(value: Any) -> Any:
+    return value if isinstance(value, Store) else Store.at(str(value))
+
+
+StoreAt = Annotated[InstanceOf[Store], BeforeValidator(_store), NoDecode]  # given by its location
 Texts = Annotated[tuple[str, ...], NoDecode]  # in the environment: separated by commas
 
 
@@ -35,7 +42,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    store: str = Field(description="Feature store, made by `loc2vec import`")
+    store: StoreAt = Field(description="Feature store, made by `loc2vec import`")
     model: str = Field(DEFAULT_MODEL, description="Name of a shipped model, or a model folder")
     index: Path | None = Field(None, description="Index folder, made by `loc2vec index`")
     host: str = Field("127.0.0.1", description="Address to listen on")

@@ -20,9 +20,7 @@ from tests.catalogues import OWN
 from tests.models import save_fresh_model
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.base import FeatureSource
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.import_postgis import import_extracts as import_into_database
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,14 +39,14 @@ def monaco_pbf() -> Path:
 def monaco_store(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Monaco as a GeoPackage store."""
     store = tmp_path_factory.mktemp("stores") / "monaco.gpkg"
-    import_extracts([monaco_pbf], store, load_catalogue())
+    Store.at(store).import_extracts([monaco_pbf], load_catalogue())
     return store
 
 
 @pytest.fixture
 def monaco(monaco_store: Path) -> Iterator[FeatureSource]:
     """The Monaco store, open."""
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         yield source
 
 
@@ -96,7 +94,9 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
     Its location for the role that reads, password and all.
     """
     server.create("monaco")
-    import_into_database([monaco_pbf], server.url("monaco"), load_catalogue(), reader="loc2vec_api")
+    Store.at(server.url("monaco")).import_extracts(
+        [monaco_pbf], load_catalogue(), reader="loc2vec_api"
+    )
     return server.url("monaco", "loc2vec_api")
 
 
@@ -134,8 +134,8 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def slim_template(server: postgres.Server, monaco_pbf: Path) -> str:
     """Monaco as a store that can be updated; a database to be copied."""
     server.create("slim")
-    import_into_database(
-        [monaco_pbf], server.url("slim"), load_catalogue(), slim=True, reader="loc2vec_api"
+    Store.at(server.url("slim")).import_extracts(
+        [monaco_pbf], load_catalogue(), slim=True, reader="loc2vec_api"
     )
     return "slim"
 
@@ -166,12 +166,12 @@ def encoder(model_folder: Path) -> LocationEncoder:
 
 @pytest.fixture(scope="session")
 def places(monaco_store: Path) -> Places:
-    return places_of_grid(str(monaco_store), GRID_M)
+    return places_of_grid(Store.at(monaco_store), GRID_M)
 
 
 @pytest.fixture(scope="session")
 def vectors(monaco_store: Path, encoder: LocationEncoder, places: Places) -> Vectors:
-    return embed(str(monaco_store), encoder, places, workers=0)
+    return embed(Store.at(monaco_store), encoder, places, workers=0)
 
 
 @pytest.fixture(scope="session")

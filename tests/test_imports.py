@@ -21,9 +21,9 @@ ONLY_IN = {
     "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {"tiling.osm.extract", "tiling.osm.replication"},
-    "psycopg2": {"tiling.store.postgis"},
+    "psycopg2": {"tiling.store.postgis.database"},
     "h3": {"tiling.geo.cells"},
-    "pyogrio": {"tiling.store.geopackage"},
+    "pyogrio": {"tiling.store.geopackage.write"},
     "rasterio": {"loc2vec.embed.raster"},
     "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},
@@ -66,7 +66,7 @@ def imported(path: Path) -> Iterator[str]:
 def folder_of(module: str) -> str:
     """Return the folder of a module below its package, or the module itself where it lies in the package.
 
-    >>> folder_of("tiling.store.postgis"), folder_of("tiling.values")
+    >>> folder_of("tiling.store.store"), folder_of("tiling.values")
     ('tiling.store', 'tiling.values')
     """
     return ".".join(module.split(".")[:2])

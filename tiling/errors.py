@@ -43,10 +43,6 @@ class ReplicationError(Loc2VecError):
     """A replication server does not answer, or does not have the changes that are asked for."""
 
 
-class NoNamesError(StoreError):
-    """A store was imported by a version that kept no names."""
-
-
 class NameSearchError(UserError):
     """A name does not say which place is meant.
 

@@ -28,7 +28,7 @@ from loc2vec.model.dataset import Pixels
 from loc2vec.train.batches import batch_indices
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import render_all
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import Palette
 
 DIM = 16
@@ -148,12 +148,12 @@ def embed(weights: Path, store: str, report: Path, out: Path) -> None:
     model = network()
     model.load_state_dict(load_file(weights))
     model.eval()
-    with open_source(store) as source:
+    with Store.at(store).open() as source:
         palette = source.catalogue.palette
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
-            for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
+            for drawn in tqdm(render_all(Store.at(store), places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
                 read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
                 found.append(model(read).numpy())

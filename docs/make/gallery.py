@@ -22,8 +22,7 @@ from service.index.index import NeighborIndex
 from tiling.catalogue import load_catalogue
 from tiling.errors import UserError
 from tiling.files.atomic import write_text
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import holds, open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION
 
 ROOT = Path(__file__).parent.parent.parent
@@ -217,7 +216,7 @@ def main() -> None:
     given = parser.parse_args()
     store = _store(given.extracts, given.work)
     index = _index(store, given.model, given.work)
-    with open_source(store) as source:
+    with store.open() as source:
         regions = set(source.regions)
     known = {path.name.split(".")[0]: path for path in given.extracts}
     chosen: dict[str, Figure] = {}
@@ -241,23 +240,23 @@ def main() -> None:
     write_text(DOCS / "gallery.md", _page(list(chosen.values()), given.model, len(regions)))
 
 
-def _store(extracts: list[Path], work: Path) -> Path:
-    store = work / "extracts.gpkg"
-    if not holds(store, extracts):
-        import_extracts(extracts, store, load_catalogue())
+def _store(extracts: list[Path], work: Path) -> Store:
+    store = Store.at(work / "extracts.gpkg")
+    if not store.holds(extracts):
+        store.import_extracts(extracts, load_catalogue())
     return store
 
 
-def _index(store: Path, model: str, work: Path) -> Path:
+def _index(store: Store, model: str, work: Path) -> Path:
     """Return an index of a sample of the store, even over its extracts."""
     folder = work / f"{model}.index"
     encoder = LocationEncoder.load(model)
     if folder.exists() and NeighborIndex.open(folder).model == encoder.model_id:
         return folder
-    with open_source(store) as source:
+    with store.open() as source:
         places = sample_evenly(source, PLACES_EACH * len(source.regions))
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(str(store), encoder, places, 0, bar.update)
+        vectors = embed(store, encoder, places, 0, bar.update)
     write_vectors(work / f"{model}.parquet", vectors)
     NeighborIndex.build(vectors, folder)
     return folder

@@ -16,7 +16,7 @@ from loc2vec.errors import EarlierError, EmbeddingError
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import render_all
-from tiling.store.registry import changes_since, content_hash, open_source
+from tiling.store.store import Store
 from tiling.values import Box, check_fingerprint
 
 
@@ -37,17 +37,17 @@ def places_of_file(path: Path) -> Places:
     return Places(np.stack([points.lon, points.lat], axis=1), points.table)
 
 
-def places_of_grid(store: str, metres: float, box: Box | None = None) -> Places:
+def places_of_grid(store: Store, metres: float, box: Box | None = None) -> Places:
     """Return a grid over what the store covers, within `box`.
 
     `GridError` when it holds no place.
     """
-    with open_source(store) as source:
+    with store.open() as source:
         return Places(grid(source.coverage, metres, box))
 
 
 def embed(
-    store: str,
+    store: Store,
     encoder: LocationEncoder,
     places: Places,
     workers: int,
@@ -57,8 +57,8 @@ def embed(
 
     `progress` is told how many places are done since it was told last.
     """
-    content = content_hash(store)
-    with open_source(store) as source:
+    content = store.content_hash()
+    with store.open() as source:
         expected = source.catalogue.fingerprint(encoder.geometry)
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
         inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
@@ -82,7 +82,7 @@ def embed(
 
 
 def embed_changed(
-    store: str,
+    store: Store,
     encoder: LocationEncoder,
     before: Vectors,
     workers: int,
@@ -97,9 +97,9 @@ def embed_changed(
         raise EarlierError(
             f"the vectors are of model {before.model}, not of {encoder.model_id}: embed all places again"
         )
-    content = content_hash(store)
+    content = store.content_hash()
     lon_lat = np.stack([before.lon, before.lat], axis=1)
-    rows = np.flatnonzero(changes_since(store, before.store).meet(lon_lat, encoder.geometry))
+    rows = np.flatnonzero(store.changes_since(before.store).meet(lon_lat, encoder.geometry))
     embedding = before.embedding.copy()
     embedding[rows] = embed(store, encoder, Places(lon_lat[rows]), workers, progress).embedding
     return replace(before, embedding=embedding, store=content), len(rows)

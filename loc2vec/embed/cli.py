@@ -14,6 +14,7 @@ from tiling.values import Box
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
     from loc2vec.embed.raster import RasterGrid
+    from tiling.store.store import Store
 
 
 @click.command(
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 )
 @json_option
 def embed_command(
-    store: str,
+    store: "Store",
     model: str,
     points: Path | None,
     metres: float | None,
@@ -119,7 +120,7 @@ def _check_writable(out: Path) -> None:
         pass
 
 
-def _places(store: str, points: Path | None, metres: float | None, box: Box | None) -> "Places":
+def _places(store: "Store", points: Path | None, metres: float | None, box: Box | None) -> "Places":
     from loc2vec.embed.batch import places_of_file, places_of_grid
 
     if points is not None:
@@ -128,11 +129,10 @@ def _places(store: str, points: Path | None, metres: float | None, box: Box | No
     return places_of_grid(store, metres, box)
 
 
-def _raster(store: str, metres: float | None, box: Box | None) -> "RasterGrid":
+def _raster(store: "Store", metres: float | None, box: Box | None) -> "RasterGrid":
     from loc2vec.embed.raster import raster_grid, require_extra
-    from tiling.store.registry import open_source
 
     require_extra()
     assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
-    with open_source(store) as source:
+    with store.open() as source:
         return raster_grid(source.coverage, metres, box)

@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from loc2vec.errors import ExtraError, LabelsError
 from loc2vec.model.folder import DEFAULT_MODEL
-from tiling.cli.options import FilePath, FolderPath, json_option
+from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
 
 if TYPE_CHECKING:
     from loc2vec.evaluation.measure import Outcome
     from loc2vec.evaluation.run import Floats, Lookup
     from loc2vec.evaluation.tasks.osm import Town
     from loc2vec.evaluation.tasks.task import Task
+    from tiling.store.store import Store
 
 LIBRARIES = ("sklearn", "scipy", "matplotlib")
 
@@ -28,6 +29,7 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 @click.argument("extracts", nargs=-1, type=FilePath)
 @click.option(
     "--store",
+    type=StoreType(),
     help="Feature store to draw from; by default one is made of EXTRACTS for the time being.",
 )
 @click.option(
@@ -80,7 +82,7 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 @json_option
 def evaluate_command(
     extracts: tuple[Path, ...],
-    store: str | None,
+    store: "Store | None",
     models: tuple[str, ...],
     files: tuple[Path, ...],
     names: tuple[str, ...],
@@ -164,7 +166,7 @@ def _warn(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _own_task(labels: Path, target: str, store: str, lookups: list["Lookup"]) -> "Task":
+def _own_task(labels: Path, target: str, store: "Store", lookups: list["Lookup"]) -> "Task":
     from loc2vec.evaluation.run import labels_task, where_vectors_are
     from loc2vec.evaluation.splits import FOLDS
 
@@ -176,7 +178,7 @@ def _own_task(labels: Path, target: str, store: str, lookups: list["Lookup"]) ->
 def _tasks(
     names: tuple[str, ...],
     towns: list["Town"],
-    store: str,
+    store: "Store",
     lookups: list["Lookup"],
     per_class: int,
     radius_m: float,

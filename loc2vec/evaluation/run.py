@@ -33,8 +33,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 from tiling.osm.extract import read_objects
 from tiling.render.batch import render_all
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
 Floats = NDArray[np.float32]
@@ -55,22 +54,22 @@ def read_towns(extracts: Sequence[Path]) -> list[Town]:
 
 
 @contextmanager
-def store_of(extracts: Sequence[Path], store: str | None) -> Iterator[str]:
+def store_of(extracts: Sequence[Path], store: Store | None) -> Iterator[Store]:
     """Give the store to draw from: the one that was named, or one made of the extracts for the time being."""
     if store is not None:
         yield store
         return
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "store.gpkg"
-        import_extracts(extracts, made, load_catalogue())
-        yield str(made)
+        made = Store.at(Path(folder) / "store.gpkg")
+        made.import_extracts(extracts, load_catalogue())
+        yield made
 
 
 def covered_by(
-    store: str, lookups: Sequence["Lookup"] = (), radius_m: float = TILE_RADIUS_M
+    store: Store, lookups: Sequence["Lookup"] = (), radius_m: float = TILE_RADIUS_M
 ) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
     """Return a function of (lon, lat) that tells where a tile lies in the store as a whole, with all vectors near."""
-    with open_source(store) as source:
+    with store.open() as source:
         area = source.coverage
     shapely.prepare(area)
 
@@ -109,7 +108,7 @@ class Lookup:
         return np.where(np.isinf(distance), -1, row)
 
 
-def labels_task(path: Path, target: str, store: str, warn: Callable[[str], object]) -> Task:
+def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], object]) -> Task:
     """Make a task of a user's labels.
 
     Those that the store does not cover are left out, and told to `warn`.
@@ -117,7 +116,7 @@ def labels_task(path: Path, target: str, store: str, warn: Callable[[str], objec
     Each connected part of what the store covers is a town.
     """
     labels = read_labels(path, target)
-    with open_source(store) as source:
+    with store.open() as source:
         parts = shapely.get_parts(source.coverage)
     place = np.full(len(labels.lat), -1)
     row, part = shapely.STRtree(parts).query(
@@ -156,7 +155,7 @@ def where_vectors_are(task: Task, lookups: Sequence[Lookup], warn: Callable[[str
 
 
 def encode_tasks(
-    store: str,
+    store: Store,
     tasks: Sequence[Task],
     encoders: Mapping[str, LocationEncoder],
     lookups: Sequence[Lookup] = (),

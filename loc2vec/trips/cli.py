@@ -14,6 +14,7 @@ from tiling.cli.options import FilePath, json_option, store_option
 if TYPE_CHECKING:
     from loc2vec.trips.classify import TripScore
     from loc2vec.trips.trip import Trips
+    from tiling.store.store import Store
 
 
 @click.group(
@@ -50,7 +51,7 @@ def trips_command() -> None:
 @json_option
 def walk_command(
     extracts: tuple[Path, ...],
-    store: str,
+    store: "Store",
     out: Path,
     count: int,
     points: int,
@@ -115,7 +116,7 @@ def _counts(table: Any) -> dict[str, int]:
 @json_option
 def classify_command(
     file: Path,
-    store: str,
+    store: "Store",
     models: tuple[str, ...],
     without_ways: bool,
     seeds: int,

@@ -21,7 +21,7 @@ from tiling.files.geoparquet import write_points
 from tiling.files.points import read_points
 from tiling.osm.ways import MODES, read_graphs
 from tiling.render.batch import render_all
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ COLUMNS = ("trip", "mode", "town")
 
 def walk_towns(
     extracts: Sequence[Path],
-    store: str,
+    store: Store,
     count: int,
     points: int,
     seed: int,
@@ -79,7 +79,7 @@ def write_trips(path: Path, table: pa.Table) -> None:
 
 
 def read_trips(
-    path: Path, store: str, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
+    path: Path, store: Store, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
 ) -> Trips:
     """Read trips, ours or anybody's: rows in the order of travel with lat, lon, trip, mode and town.
 
@@ -118,9 +118,9 @@ def read_trips(
     )
 
 
-def ways_of(store: str) -> tuple[int, ...]:
+def ways_of(store: Store) -> tuple[int, ...]:
     """Return the channels of a store that show ways; `LabelsError` when its catalogue has none."""
-    with open_source(store) as source:
+    with store.open() as source:
         ways = source.catalogue.with_role(WAY)
         if not ways:
             raise LabelsError(
@@ -131,7 +131,7 @@ def ways_of(store: str) -> tuple[int, ...]:
 
 
 def encode_points(
-    store: str,
+    store: Store,
     lon_lat: NDArray[np.float64],
     encoders: Mapping[str, LocationEncoder],
     blank: Sequence[int] = (),

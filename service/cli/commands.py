@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from loc2vec.model.options import model_option
-from tiling.cli.options import FilePath, FolderPath, json_option, print_result, without_password
+from tiling.cli.options import FilePath, FolderPath, StoreType, json_option, print_result
 
 
 def _address_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -47,7 +47,7 @@ def index_command(vectors: Path, out: Path, add: bool, as_json: bool) -> None:
 
 
 @click.command("serve", epilog="Example: loc2vec serve --store monaco.gpkg --index monaco.index")
-@click.option("--store", callback=without_password, help="Feature store, made by `loc2vec import`.")
+@click.option("--store", type=StoreType(), help="Feature store, made by `loc2vec import`.")
 @click.option("--model", help="Name of a shipped model, or a model folder.")
 @click.option("--index", type=FolderPath, help="Index folder, made by `loc2vec index`.")
 @click.option("--host", help="Address to listen on.")

@@ -17,8 +17,7 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 GRID_M = 50.0
@@ -50,7 +49,6 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
         of_store = {
             "extract": sha256_of(extract),
             "catalogue": load_catalogue().fingerprint(TileGeometry()),
-            "names": True,  # stores of earlier versions had none
         }
         if _remembered(done).get("store") == of_store and _opens(paths.store):
             tell(f"1/2 store: {paths.store} is there already")
@@ -93,7 +91,7 @@ def _remembered(done: Path) -> Facts:
 
 def _opens(store: Path) -> bool:
     try:
-        open_source(store).close()
+        Store.at(store).open().close()
     except (StoreError, FingerprintError):
         return False
     return True
@@ -109,11 +107,12 @@ def _is_index(folder: Path) -> bool:
 
 def _import(extract: Path, store: Path) -> None:
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        import_extracts([extract], store, load_catalogue(), bar.update)
+        Store.at(store).import_extracts([extract], load_catalogue(), bar.update)
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
-    places = places_of_grid(str(paths.store), GRID_M)
+    store = Store.at(paths.store)
+    places = places_of_grid(store, GRID_M)
     with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(str(paths.store), encoder, places, cpu_count(), bar.update)
+        vectors = embed(store, encoder, places, cpu_count(), bar.update)
     NeighborIndex.build(vectors, paths.index)

@@ -31,7 +31,7 @@ from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import AT_ONCE, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RenderThread
-from tiling.store.registry import content_hash, open_source, revision
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
@@ -48,7 +48,7 @@ class EngineSettings:
     vectors that are remembered, for `cache_s` seconds, because the map may change under them.
     """
 
-    store: str
+    store: Store
     model: str | Path
     index: Path | None = None
     render_processes: int = 0
@@ -63,8 +63,8 @@ class Engine:
         self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None
     ) -> None:
         """Open the store, and more like it for drawing: all of one revision, so that no answer mixes two maps."""
-        self.revision = revision(settings.store)
-        with open_source(settings.store, only=self.revision) as source:
+        self.revision = settings.store.revision()
+        with settings.store.open(only=self.revision) as source:
             # for what it knows of the store; the features are for the renderers to read
             self.source = source
         self._encoder, self._settings = encoder, settings
@@ -111,13 +111,13 @@ class Engine:
         return type(self)(self._encoder, self._settings, self.index)
 
     def _renderers(self) -> Sequence[RenderThread | RenderProcess]:
-        location, geometry = self._settings.store, self._encoder.geometry
+        store, geometry = self._settings.store, self._encoder.geometry
         count = self._settings.render_processes
         if not count:
-            return [RenderThread(location, geometry, self.revision) for _ in range(cpu_count())]
+            return [RenderThread(store, geometry, self.revision) for _ in range(cpu_count())]
         with ThreadPoolExecutor(count) as starting:
             return list(
-                starting.map(partial(RenderProcess, location, geometry), [self.revision] * count)
+                starting.map(partial(RenderProcess, store, geometry), [self.revision] * count)
             )
 
     def try_out(self) -> None:
@@ -130,7 +130,7 @@ class Engine:
     @cached_property
     def _content(self) -> str:
         """The hash of the store's content, as files of vectors keep it."""
-        return content_hash(self._settings.store)
+        return self._settings.store.content_hash()
 
     @property
     def model(self) -> str:
@@ -205,10 +205,7 @@ class Engine:
         self.source.require(place)
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
-        """Return the places of the store with a name, the best first.
-
-        `NoNamesError` when it holds no names.
-        """
+        """Return the places of the store with a name, the best first."""
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:

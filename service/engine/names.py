@@ -5,16 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tiling.osm.names import NamedPlace
 from tiling.render.thread import PATIENCE_S
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 
 class NameThread:
     """The names of a store, for all threads: a store that is open belongs to one."""
 
-    def __init__(self, location: str, revision: str) -> None:
+    def __init__(self, store: Store, revision: str) -> None:
         self._thread = ThreadPoolExecutor(1, "names")
         self._source = self._thread.submit(
-            open_source, location, patience_s=PATIENCE_S, only=revision
+            store.open, patience_s=PATIENCE_S, only=revision
         ).result()
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:

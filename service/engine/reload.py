@@ -14,7 +14,6 @@ from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError
 from tiling.machine import give_back_memory
-from tiling.store.registry import revision
 
 # between two times that freed memory is given back, which costs some page faults
 GIVE_BACK_S = 60.0
@@ -97,7 +96,7 @@ class Reloader:
     def _look_for_store(self) -> None:
         before: Engine = self._state.engine
         try:
-            now = revision(self._settings.store, patience_s=0.0)
+            now = self._settings.store.revision(patience_s=0.0)
         except Loc2VecError:  # away, or between the old file and the new one
             return
         if now in (before.revision, self._tried):

@@ -14,10 +14,10 @@ from loc2vec.model.options import model_option
 from tiling.cli.options import (
     FilePath,
     FolderPath,
+    StoreType,
     json_option,
     read_box,
     store_option,
-    without_password,
 )
 from tiling.values import Box
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loc2vec.explore.pca_tsne import Cloud
     from loc2vec.explore.space import Space
     from loc2vec.paper.plot import Shown
+    from tiling.store.store import Store
 
 PLACES = 2000
 
@@ -80,7 +81,7 @@ def explore_command() -> None:
 
 @contextmanager
 def _opened(
-    store: str,
+    store: "Store",
     model: str,
     index: Path | None,
     places: int,
@@ -271,7 +272,9 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("a")
 @click.argument("b")
 @network_options
-def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
+def why_command(
+    a: str, b: str, store: "Store", model: str, out: Path | None, as_json: bool
+) -> None:
     """Say which channels make A and B alike or different."""
     from loc2vec.explore.why import compare
     from service.explore.open import open_ground
@@ -296,7 +299,9 @@ def why_command(a: str, b: str, store: str, model: str, out: Path | None, as_jso
 )
 @click.argument("place")
 @network_options
-def saliency_command(place: str, store: str, model: str, out: Path | None, as_json: bool) -> None:
+def saliency_command(
+    place: str, store: "Store", model: str, out: Path | None, as_json: bool
+) -> None:
     """Show which channels, and which parts of the ground, the vector of PLACE depends on."""
     from loc2vec.explore.saliency import saliency
     from service.explore.open import open_ground
@@ -460,7 +465,7 @@ def _finish_cloud(cloud: "Cloud", out: Path | None, as_json: bool) -> None:
 @click.argument("extracts", nargs=-1, required=True, type=FilePath)
 @click.option(
     "--store",
-    callback=without_password,
+    type=StoreType(),
     help="Feature store to draw from; by default one is made of EXTRACTS.",
 )
 @model_option
@@ -482,7 +487,7 @@ def _finish_cloud(cloud: "Cloud", out: Path | None, as_json: bool) -> None:
 @out_option
 @json_option
 def lda_command(
-    extracts: tuple[Path, ...], store: str | None, model: str, name: str, per_class: int, seed: int, out: Path | None,
+    extracts: tuple[Path, ...], store: "Store | None", model: str, name: str, per_class: int, seed: int, out: Path | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Project vectors on the two directions that best tell the classes of a task apart: classes of way, by default."""

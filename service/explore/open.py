@@ -29,7 +29,7 @@ from tiling.osm.names import resolve
 from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_fingerprint, check_place
 
 TIMES = 8  # as many places are sampled as are wanted, so that small extracts have enough, too
@@ -54,16 +54,16 @@ def sample_evenly(
 
 
 @contextlib.contextmanager
-def open_ground(store: str, model: str | Path) -> Iterator[Ground]:
+def open_ground(store: Store, model: str | Path) -> Iterator[Ground]:
     """Open a store and a model, to look at places one by one."""
     encoder = LocationEncoder.load(model)
-    with open_source(store) as source:
+    with store.open() as source:
         yield _ground(source, encoder)
 
 
 @contextlib.contextmanager
 def open_space(
-    store: str,
+    store: Store,
     model: str | Path,
     index: Path | None = None,
     places: int = PLACES,
@@ -81,7 +81,7 @@ def open_space(
     """
     with contextlib.ExitStack() as opened:
         encoder = LocationEncoder.load(model)
-        source = opened.enter_context(open_source(store))
+        source = opened.enter_context(store.open())
         if index is None:
             chosen = (
                 sample_evenly(source, places, box)
@@ -206,8 +206,6 @@ class Gazetteer:
     @cached_property
     def _known(self) -> list[tuple[list[str], cKDTree, float]]:
         """Streets, and all that has a name, each with the distance within which it names a place."""
-        if not self._source.has_names:
-            return []
         every = self._source.names_in(Box(-180.0, -90.0, 180.0, 90.0))
         found = []
         for reach_m, names in (

@@ -18,7 +18,6 @@ from tiling.errors import (
     GridError,
     Loc2VecError,
     NameSearchError,
-    NoNamesError,
     OutsideError,
     PlaceError,
     StoreReplacedError,
@@ -36,7 +35,6 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     RegionError: (422, "no-region", "There is no such region"),
     UnknownNameError: (404, "unknown-name", "No place has this name"),
     AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),
-    NoNamesError: (503, "no-names", "Places cannot be found by their names"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),
     NoIndexError: (503, "no-index", "No index is loaded"),
     BusyError: (503, "busy", "The service is busy"),
@@ -125,8 +123,6 @@ async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
         more["bounds"] = request.state.engine.bounds
     if isinstance(error, NameSearchError):
         more["candidates"] = [place.model_dump() for place in named(error.candidates)]
-    if isinstance(error, NoNamesError):  # where the store is, is for the log
-        detail = "The map store of this service was imported without names: give lat and lon"
     if isinstance(error, StoreReplacedError):
         detail = "The map has just been replaced, and is being opened: try again in a second"
     # where the store is, and what it said, is for the log

@@ -29,14 +29,14 @@ def test_options_win_over_the_environment_and_that_over_the_file(
     monkeypatch.setenv("LOC2VEC_STORE", "environment.gpkg")
     monkeypatch.setenv("LOC2VEC_CORS_ORIGINS", "https://a.example, https://b.example")
     settings = load_settings({"store": "option.gpkg", "port": None, "index": None})
-    assert (settings.store, settings.port, settings.queue_places, settings.api_keys) == (
+    assert (settings.store.location, settings.port, settings.queue_places, settings.api_keys) == (
         "option.gpkg",
         2,
         7,
         (HASH,),
     )
     assert settings.cors_origins == ("https://a.example", "https://b.example")
-    assert load_settings({}).store == "environment.gpkg"
+    assert load_settings({}).store.location == "environment.gpkg"
 
 
 @pytest.mark.parametrize(

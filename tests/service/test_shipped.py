@@ -15,13 +15,14 @@ from tiling.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job
 from tiling.files.atomic import read_json
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION
 
 
 @pytest.fixture(scope="module")
 def dataset(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
     folder = tmp_path_factory.mktemp("shipped") / "tiles"
-    run_job(TileJob([str(monaco_store)], positives=1, locations=150), folder)
+    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=150), folder)
     return TileDataset.open(folder)
 
 

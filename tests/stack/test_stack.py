@@ -18,6 +18,7 @@ import pytest
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from tests.stack.engine import Answer, Stack, docker
+from tiling.store.store import Store
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
@@ -59,7 +60,7 @@ def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco_store: Pa
     answer = stack.get(f"/embed?{PLACE}").body
     encoder = LocationEncoder.load("loc2vec-16")
     (expected,) = embed(
-        str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
+        Store.at(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
     ).embedding
     assert (answer["model"], answer["dim"]) == (encoder.model_id, 16)
     np.testing.assert_allclose(answer["embedding"], expected, atol=0.05)

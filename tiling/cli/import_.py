@@ -3,12 +3,16 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
-from tiling.cli.options import FilePath, without_password
+from tiling.cli.options import FilePath, StoreType
+
+if TYPE_CHECKING:
+    from tiling.store.store import Store
 
 
 @click.command("import")
@@ -16,7 +20,7 @@ from tiling.cli.options import FilePath, without_password
 @click.option(
     "--store",
     required=True,
-    callback=without_password,
+    type=StoreType(),
     help="GeoPackage to write (region.gpkg), or postgresql://...",
 )
 @click.option(
@@ -33,7 +37,7 @@ from tiling.cli.options import FilePath, without_password
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_command(
     extracts: tuple[Path, ...],
-    store: str,
+    store: "Store",
     slim: bool,
     reader: str | None,
     if_changed: bool,
@@ -46,30 +50,17 @@ def import_command(
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    from tiling.store.registry import holds, is_database
-
-    if if_changed and holds(store, extracts):
+    if if_changed and store.holds(extracts):
         click.echo(
-            json.dumps({"store": store, "up_to_date": True})
+            json.dumps({"store": store.location, "up_to_date": True})
             if as_json
             else f"{store} is up to date"
         )
         return
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        if is_database(store):
-            from tiling.store.import_postgis import import_extracts as import_into_database
-
-            summary = import_into_database(
-                extracts, store, load_catalogue(), bar.update, slim, reader
-            )
-        elif slim or reader:
-            raise click.UsageError("--slim and --reader go with --store postgresql://...")
-        else:
-            from tiling.store.import_geopackage import import_extracts
-
-            summary = import_extracts(extracts, Path(store), load_catalogue(), bar.update)
+        summary = store.import_extracts(extracts, load_catalogue(), bar.update, slim, reader)
     if as_json:
-        click.echo(json.dumps({"store": store, **asdict(summary)}))
+        click.echo(json.dumps({"store": store.location, **asdict(summary)}))
         return
     for channel, count in summary.by_channel.items():
         click.echo(f"{count:>9,}  {channel}")

@@ -3,43 +3,43 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tiling.errors import StoreError, UserError
 from tiling.values import Box
 
-PASSWORD = "tiling.password"  # noqa: S105 - the name of a note about it
+if TYPE_CHECKING:
+    from tiling.store.store import Store
 
 
-def without_password(ctx: click.Context, param: click.Parameter, store: str) -> str:
-    """Move the password of a database's URL to PGPASSWORD, so that nothing shows or keeps it."""
-    from tiling.store.registry import is_database
+class StoreType(click.ParamType["Store"]):
+    """The location of a store."""
 
-    if not is_database(store):
-        return store
-    from tiling.store.postgis import Database
+    name = "STORE"
 
-    try:
-        database = Database(store)
-    except StoreError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-    password = database.parameters.get("password")
-    if password is not None:
-        if ctx.meta.setdefault(PASSWORD, password) != password:
-            raise click.BadParameter(
-                "stores have different passwords: put them into ~/.pgpass", ctx, param
-            )
-        os.environ["PGPASSWORD"] = password
-    return database.location
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Store":
+        """Return the store.
 
+        The password of a URL moves to the environment, so that nothing shows or keeps it.
+        """
+        from tiling.store.store import Store
 
-def without_passwords(
-    ctx: click.Context, param: click.Parameter, stores: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Do the same for an option that is repeated."""
-    return tuple(without_password(ctx, param, store) for store in stores)
+        if isinstance(value, Store):
+            return value
+        try:
+            store = Store.at(value)
+        except StoreError as error:
+            self.fail(str(error), param, ctx)
+        meta = {} if ctx is None else ctx.meta
+        for name, secret in store.secrets.items():
+            if meta.setdefault(f"tiling.{name}", secret) != secret:
+                self.fail("stores have different passwords: put them into ~/.pgpass", param, ctx)
+            os.environ[name] = secret
+        return Store.at(store.location)
 
 
 FolderPath = click.Path(file_okay=False, path_type=Path)
@@ -51,7 +51,7 @@ FilePath = click.Path(dir_okay=False, path_type=Path)
 store_option = click.option(
     "--store",
     required=True,
-    callback=without_password,
+    type=StoreType(),
     help="Feature store, made by `loc2vec import`.",
 )
 

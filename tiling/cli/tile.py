@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tiling.cli.options import without_passwords
+from tiling.cli.options import StoreType
 from tiling.cli.progress import Progress
 from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
@@ -16,6 +16,7 @@ from tiling.values import TILE_RADIUS_M, TileGeometry
 if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
     from tiling.dataset.executors import Executor
     from tiling.dataset.job import Done, TileSummary
+    from tiling.store.store import Store
 
 FILE = click.Path(path_type=Path)
 
@@ -62,7 +63,7 @@ class Radii(click.ParamType[tuple[float, ...]]):
     "--store",
     "stores",
     multiple=True,
-    callback=without_passwords,
+    type=StoreType(),
     help="Feature store; repeat for more.",
 )
 @click.option(
@@ -120,7 +121,7 @@ class Radii(click.ParamType[tuple[float, ...]]):
 @click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
-    stores: tuple[str, ...],
+    stores: "tuple[Store, ...]",
     out: str | None,
     preview: Path | None,
     locations: int | None,

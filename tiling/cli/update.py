@@ -2,19 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from shapely import to_geojson
 
 from tiling.catalogue import load_catalogue
-from tiling.cli.options import FilePath, without_password
+from tiling.cli.options import FilePath, StoreType
 from tiling.values import TileGeometry
+
+if TYPE_CHECKING:
+    from tiling.store.store import Store
 
 
 @click.command("update")
 @click.argument("changes", required=False, type=FilePath)
 @click.option(
-    "--store", required=True, callback=without_password, help="PostGIS store, imported with --slim."
+    "--store", required=True, type=StoreType(), help="PostGIS store, imported with --slim."
 )
 @click.option(
     "--replication",
@@ -28,7 +32,7 @@ from tiling.values import TileGeometry
     help="Print the summary as JSON, with the area that is to be seen anew.",
 )
 def update_command(
-    changes: Path | None, store: str, replication: str | None, as_json: bool
+    changes: Path | None, store: "Store", replication: str | None, as_json: bool
 ) -> None:
     """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
 
@@ -38,20 +42,15 @@ def update_command(
     Example:
         loc2vec update changes.osc.gz --store postgresql://loc2vec@localhost/osm
     """
-    from tiling.store.registry import is_database
-    from tiling.store.update_postgis import apply_replication, update_store
-
     if (changes is None) == (replication is None):
         raise click.UsageError("give either a file of changes or --replication URL")
-    if not is_database(store):
-        raise click.UsageError("a GeoPackage is not updated: import the new extract in its place")
     if changes is not None:
-        summary = update_store(store, changes, load_catalogue())
+        summary = store.update(changes, load_catalogue())
     else:
-        summary = apply_replication(store, str(replication), load_catalogue())
+        summary = store.replicate(str(replication), load_catalogue())
     area = summary.changes.area(TileGeometry())
     facts = {
-        "store": store,
+        "store": store.location,
         "came": summary.came,
         "went": summary.went,
         "changed": len(summary.changes),

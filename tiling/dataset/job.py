@@ -49,7 +49,7 @@ from tiling.geo.groups import group_places
 from tiling.machine import give_back_memory
 from tiling.render.renderer import Renderer
 from tiling.render.sheet import write_sheet
-from tiling.store.registry import content_hash, open_source, store_name
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
 
 
@@ -61,7 +61,7 @@ class TileJob:
     `locations` drawn ones, or those of the user's file `points`.
     """
 
-    stores: tuple[str, ...]
+    stores: tuple[Store, ...]
     positives: int = 20
     seed: int = 0
     geometry: TileGeometry = field(default_factory=TileGeometry)
@@ -128,7 +128,7 @@ def places_of(job: TileJob) -> Places:
 def sample(job: TileJob, count: int) -> Places:
     """Sample the places of a job from its stores."""
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(store)) for store in job.stores]
+        sources = [stack.enter_context(store.open()) for store in job.stores]
         return sample_places(sources, count, job.margin_m, job.seed)
 
 
@@ -138,7 +138,7 @@ def locate(job: TileJob, points: Points) -> Places:
     `OutsideError` for one that none covers.
     """
     with ExitStack() as stack:
-        sources = [stack.enter_context(open_source(store)) for store in job.stores]
+        sources = [stack.enter_context(store.open()) for store in job.stores]
         stores = []
         for row, (lat, lon) in enumerate(
             zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1
@@ -159,7 +159,7 @@ def render_sheet(job: TileJob, places: Places, path: Path) -> None:
     tiles, labels = [], []
     with ExitStack() as stack:
         renderers = [
-            Renderer(stack.enter_context(open_source(store)), job.geometry) for store in job.stores
+            Renderer(stack.enter_context(store.open()), job.geometry) for store in job.stores
         ]
         for store, lat, lon in zip(
             places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True
@@ -189,11 +189,11 @@ def run_job(
     """
     start = time.monotonic()
     executor = executor or InProcess()
-    job = replace(job, stores=tuple(absolute(store) for store in job.stores))
+    job = replace(job, stores=tuple(store.absolute() for store in job.stores))
     folder = open_folder(absolute(out))
     for store in job.stores:
         # a store that is missing or foreign is named before anything else
-        open_source(store).close()
+        store.open().close()
     places, plan = _claim(folder, job, repair)
     shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
     try:
@@ -253,7 +253,7 @@ def _facts(job: TileJob) -> dict[str, Any]:
 
 
 def _stores(job: TileJob) -> list[dict[str, str]]:
-    return [{"name": store_name(store), "sha256": content_hash(store)} for store in job.stores]
+    return [{"name": store.name, "sha256": store.content_hash()} for store in job.stores]
 
 
 def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str, Any]]:
@@ -426,7 +426,7 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
     rows = len(poses) * (1 + job.positives)
     with ExitStack() as stack:
         sources = {
-            n: stack.enter_context(open_source(job.stores[n]))
+            n: stack.enter_context(job.stores[n].open())
             for n in np.unique(shard.places.store).tolist()
         }
         stores = [sources[n].name for n in shard.places.store.tolist()]

@@ -21,7 +21,8 @@ def complete_until(extract: Path) -> datetime | None:
     None without any.
     """
     declared = get_replication_header(str(extract)).timestamp
-    return declared or newest_change_from_file(str(extract)) or None
+    newest = newest_change_from_file(str(extract))  # 1970 when no object has a time
+    return declared or (newest if newest.timestamp() > 0 else None)
 
 
 def tidy_changes(path: Path, tidy: Path) -> None:

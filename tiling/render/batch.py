@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tiling.errors import Loc2VecError, WorkerError
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.render.thread import Tiles
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import LonLat, TileGeometry
 
 CHUNK = 128  # places a task: 25 MB of tiles, and a batch that encodes well
@@ -23,7 +23,7 @@ GONE = (EOFError, ConnectionError)  # what a pipe says when the other end is
 
 
 def render_all(
-    location: str,
+    store: Store,
     lon_lat: NDArray[np.float64],
     workers: int,
     geometry: TileGeometry = DEFAULT_GEOMETRY,
@@ -35,13 +35,13 @@ def render_all(
     starts = range(0, len(lon_lat), CHUNK)
     chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
     if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
-        with open_source(location) as source:
+        with store.open() as source:
             renderer = Renderer(source, geometry)
             yield from (renderer.north_up(chunk) for chunk in chunks)
         return
     with contextlib.ExitStack() as stack:
         crew = [
-            stack.enter_context(contextlib.closing(_Worker(location, geometry)))
+            stack.enter_context(contextlib.closing(_Worker(store, geometry)))
             for _ in range(min(workers, len(starts)))
         ]
         yield from _deal(crew, chunks)
@@ -67,12 +67,10 @@ class _Worker:
     worker whose main process is killed finds its pipe closed, and ends.
     """
 
-    def __init__(self, location: str, geometry: TileGeometry) -> None:
+    def __init__(self, store: Store, geometry: TileGeometry) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_work, args=(location, geometry, theirs), daemon=True
-        )
+        self._process = context.Process(target=_work, args=(store, geometry, theirs), daemon=True)
         self._process.start()
         theirs.close()  # so that the worker holds the only other end
 
@@ -106,12 +104,12 @@ def _killed() -> WorkerError:
     )
 
 
-def _work(location: str, geometry: TileGeometry, pipe: Connection) -> None:
+def _work(store: Store, geometry: TileGeometry, pipe: Connection) -> None:
     """Draw what is asked for until the main process is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the main process decides what it means
     with contextlib.suppress(*GONE):
         try:
-            with open_source(location) as source:
+            with store.open() as source:
                 renderer = Renderer(source, geometry)
                 while True:
                     pipe.send(renderer.north_up(pipe.recv()))

@@ -17,7 +17,7 @@ from tiling.errors import Loc2VecError, WorkerError
 from tiling.render.pictures import Picture
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.render.thread import PATIENCE_S, Tiles
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import N_CHANNELS, LonLat, Pose, Tile, TileGeometry
 
 AT_ONCE = 16  # places a task: short, so that a long batch shares the processes with single places
@@ -35,10 +35,10 @@ class RenderProcess:
     """
 
     def __init__(
-        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+        self, store: Store, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
     ) -> None:
         """`revision`: of the store, which alone will do, also for a process that is started again."""
-        self._location, self._geometry, self._revision = location, geometry, revision
+        self._store, self._geometry, self._revision = store, geometry, revision
         self._start()
 
     def _start(self) -> None:
@@ -49,7 +49,7 @@ class RenderProcess:
         self._tiles = np.frombuffer(shared, np.uint8).reshape(shape)
         self._process = context.Process(
             target=_work,
-            args=(self._location, self._geometry, self._revision, theirs, shared),
+            args=(self._store, self._geometry, self._revision, theirs, shared),
             name="render",
             daemon=True,
         )
@@ -115,14 +115,14 @@ def _shape(geometry: TileGeometry) -> tuple[int, int, int, int]:
 
 
 def _work(
-    location: str, geometry: TileGeometry, revision: str | None, pipe: Connection, shared: Any
+    store: Store, geometry: TileGeometry, revision: str | None, pipe: Connection, shared: Any
 ) -> None:
     """Draw what is asked for until the main process closes the pipe, or is gone."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(*GONE):
         try:
-            source = open_source(location, patience_s=PATIENCE_S, only=revision)
+            source = store.open(patience_s=PATIENCE_S, only=revision)
         except Loc2VecError as error:
             pipe.send(error)
             return

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tiling.render.pictures import Picture
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.store.base import FeatureSource
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, Tile, TileGeometry
 
 PATIENCE_S = 1.0  # with a store that is away, while a client waits
@@ -21,12 +21,12 @@ class RenderThread:
     """A thread that holds an open store and a renderer of its own, because both belong to one thread."""
 
     def __init__(
-        self, location: str, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
+        self, store: Store, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
     ) -> None:
         """`revision`: of the store, which alone will do."""
         self._thread = ThreadPoolExecutor(1, "render")
         self._source, self._renderer = self._thread.submit(
-            _open, location, geometry, revision
+            _open, store, geometry, revision
         ).result()
 
     def render(self, places: Sequence[LonLat]) -> Tiles:
@@ -48,7 +48,7 @@ class RenderThread:
 
 
 def _open(
-    location: str, geometry: TileGeometry, revision: str | None
+    store: Store, geometry: TileGeometry, revision: str | None
 ) -> tuple[FeatureSource, Renderer]:
-    source = open_source(location, patience_s=PATIENCE_S, only=revision)
+    source = store.open(patience_s=PATIENCE_S, only=revision)
     return source, Renderer(source, geometry)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
-from tiling.errors import NoNamesError, OutsideError
+from tiling.errors import OutsideError
 from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
 from tiling.values import Box, Features, LonLat
 
@@ -72,21 +72,15 @@ class FeatureSource(Protocol):
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
 
-    @property
-    def has_names(self) -> bool:
-        """Tell whether the store was imported with the names of its places."""
-
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, the best first: it is all of it, its beginning, or words of it.
+        """Return the places with a name, the best first.
 
-        The last word may be unfinished. `NoNamesError` when the store was imported without names.
+        A whole name comes before the beginning of one, that before words of one. The last word may
+        be unfinished.
         """
 
     def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box.
-
-        `NoNamesError` when the store was imported without names.
-        """
+        """Return all names of objects in a box."""
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""
@@ -108,13 +102,6 @@ class Names(ABC):
     Mixed into the sources, which give the rows of `Name` that their own index finds.
     """
 
-    location: str
-
-    @property
-    @abstractmethod
-    def has_names(self) -> bool:
-        """Tell whether the store was imported with the names of its places."""
-
     @abstractmethod
     def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
         """Return the rows with all `words`, the last of which may go on, those called just `folded` first."""
@@ -124,11 +111,7 @@ class Names(ABC):
         """Return the rows in a box that does not cross the antimeridian."""
 
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, the best first.
-
-        `NoNamesError` when the store holds no names.
-        """
-        self._require_names()
+        """Return the places with a name, the best first."""
         words = words_of(name)
         return (
             merged((Name(*row) for row in self._called(words, fold(name))), name, limit)
@@ -137,15 +120,8 @@ class Names(ABC):
         )
 
     def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box; `NoNamesError` when the store holds no names."""
-        self._require_names()
+        """Return all names of objects in a box."""
         return [Name(*row) for part in halves(box) for row in self._called_in(part)]
-
-    def _require_names(self) -> None:
-        if not self.has_names:  # it was imported before names were kept
-            raise NoNamesError(
-                f"{self.location} holds no names of places: import it again with this version of loc2vec"
-            )
 
 
 class Coverage:

@@ -12,6 +12,7 @@ from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, GridError, PointsError
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
+from tiling.store.store import Store
 from tiling.values import Box
 
 
@@ -26,7 +27,7 @@ def test_workers_change_nothing(
     some = Places(places.lon_lat[:40])
     for workers in (0, 2):
         done: list[int] = []
-        vectors = embed(str(monaco_store), encoder, some, workers, done.append)
+        vectors = embed(Store.at(monaco_store), encoder, some, workers, done.append)
         write_vectors(tmp_path / str(workers), vectors)
         assert sum(done) == 40
     assert (tmp_path / "0").read_bytes() == (tmp_path / "2").read_bytes()
@@ -51,7 +52,7 @@ def test_places_outside_keep_their_row_without_a_vector(
     inside, paris, sea = [7.4246, 43.7384], [2.3522, 48.8566], [7.4246, 43.0]
     lon_lat = np.array([paris, inside, sea, inside])
     table = pa.table({"name": ["Paris", "Monaco", "sea", "again"]})
-    vectors = embed(str(monaco_store), encoder, Places(lon_lat, table), workers=0)
+    vectors = embed(Store.at(monaco_store), encoder, Places(lon_lat, table), workers=0)
     assert vectors.inside.tolist() == [False, True, False, True]
     assert np.isnan(vectors.embedding[[0, 2]]).all()
     assert (vectors.embedding[1] == vectors.embedding[3]).all()
@@ -63,7 +64,7 @@ def test_places_outside_keep_their_row_without_a_vector(
 
 def test_all_places_outside_is_no_error(monaco_store: Path, encoder: LocationEncoder) -> None:
     for workers in (0, 2):
-        vectors = embed(str(monaco_store), encoder, Places(np.array([[2.0, 48.0]])), workers)
+        vectors = embed(Store.at(monaco_store), encoder, Places(np.array([[2.0, 48.0]])), workers)
         assert vectors.embedding.shape == (1, 16)
         assert not vectors.inside.any()
 
@@ -73,7 +74,7 @@ def test_a_file_keeps_its_columns(
 ) -> None:
     file = tmp_path / "points.csv"
     file.write_text("id,lat,lon,note\n7,43.7384,7.4246,casino\n8,48.8566,2.3522,far\n")
-    vectors = embed(str(monaco_store), encoder, places_of_file(file), workers=0)
+    vectors = embed(Store.at(monaco_store), encoder, places_of_file(file), workers=0)
     write_vectors(tmp_path / "out.parquet", vectors)
     table = read_vectors(tmp_path / "out.parquet").table
     assert table is not None
@@ -89,19 +90,19 @@ def test_a_malformed_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_grid_lies_in_its_box(monaco_store: Path) -> None:
     box = Box(7.42, 43.735, 7.43, 43.74)
-    places = places_of_grid(str(monaco_store), 100, box)
+    places = places_of_grid(Store.at(monaco_store), 100, box)
     assert len(places) == pytest.approx(805 * 556 / 100**2, abs=8)
     assert all(
         box.west < lon < box.east and box.south < lat < box.north for lon, lat in places.lon_lat
     )
     with pytest.raises(GridError):
-        places_of_grid(str(monaco_store), 100, Box(8, 43, 8.1, 43.1))
+        places_of_grid(Store.at(monaco_store), 100, Box(8, 43, 8.1, 43.1))
 
 
 def test_a_model_of_another_catalogue_is_refused(monaco_store: Path, tmp_path: Path) -> None:
     model = LocationEncoder.load(save_fresh_model(tmp_path / "model", 1, fingerprint="0" * 16))
     with pytest.raises(FingerprintError, match="fresh-1"):
-        embed(str(monaco_store), model, Places(np.array([[7.4246, 43.7384]])), workers=0)
+        embed(Store.at(monaco_store), model, Places(np.array([[7.4246, 43.7384]])), workers=0)
 
 
 def test_numbers_that_are_not_finite_are_refused(
@@ -111,4 +112,4 @@ def test_numbers_that_are_not_finite_are_refused(
         encoder, "encode", lambda tiles: np.full((len(tiles), 16), np.nan, np.float32)
     )
     with pytest.raises(EmbeddingError, match="not finite"):
-        embed(str(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)
+        embed(Store.at(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)

@@ -18,6 +18,7 @@ from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
 from loc2vec.evaluation.tasks.task import Task
 from service.cli.main import main
 from tiling.errors import PointsError
+from tiling.store.store import Store
 
 HEAD = "lat,lon,kind,price\n"
 ROWS = ["43.7384,7.4246,old,10.5", "43.7420,7.4275,new,12"]
@@ -119,13 +120,13 @@ def test_no_geojson(tmp_path: Path) -> None:
 def test_places_outside_the_store_are_told(tmp_path: Path, monaco_store: Path) -> None:
     told = []
     found = labels_task(
-        csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append
+        csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append
     )
     assert len(found) == 2
     assert "1 of 3 places" in told[0]
     assert "line 4 (lat 48.85, lon 2.35)" in told[0]
     with pytest.raises(LabelsError, match=r"the first is line 2 \(lat 48.85"):
-        labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", str(monaco_store), told.append)
+        labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append)
 
 
 def vectors(tmp_path: Path, embedding: object, **columns: object) -> Path:
@@ -187,7 +188,7 @@ def test_bad_vectors_are_named(
 
 
 def test_every_method_has_the_same_places(tmp_path: Path, monaco_store: Path) -> None:
-    found = labels_task(csv(tmp_path, *ROWS), "kind", str(monaco_store), print)
+    found = labels_task(csv(tmp_path, *ROWS), "kind", Store.at(monaco_store), print)
     lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
     told = []
     assert where_vectors_are(found, [lookup], told.append).lat.tolist() == [43.7384]

@@ -19,7 +19,7 @@ from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
 from tiling.osm.extract import read_objects
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import LonLat
 
 
@@ -47,7 +47,7 @@ def test_one_command_from_extract_to_table(
         "--workers",
         0,
     )
-    run_job(TileJob([str(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
     result = run(
         monaco_pbf,
         "--model",
@@ -95,9 +95,9 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     from tiling.render.renderer import Renderer
 
     names = ("land use", "building levels")
-    tasks = [make_task(name, towns, covered_by(str(monaco_store)), 20) for name in names]
-    found = encode_tasks(str(monaco_store), tasks, {"model": encoder}, workers=0)
-    with open_source(monaco_store) as source:
+    tasks = [make_task(name, towns, covered_by(Store.at(monaco_store)), 20) for name in names]
+    found = encode_tasks(Store.at(monaco_store), tasks, {"model": encoder}, workers=0)
+    with Store.at(monaco_store).open() as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
             tile = Renderer(source).north_up([LonLat(task.lon[row], task.lat[row])])
@@ -112,8 +112,8 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
 
 
 def test_only_whole_tiles_are_taken(monaco_store: Path) -> None:
-    covered = covered_by(str(monaco_store))
-    with open_source(monaco_store) as source:
+    covered = covered_by(Store.at(monaco_store))
+    with Store.at(monaco_store).open() as source:
         _, south, east, north = source.bounds
     middle = (south + north) / 2
     assert covered(np.array([7.4246, 2.0, east]), np.array([43.7384, 48.0, middle])).tolist() == [
@@ -143,11 +143,11 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf: Path) -> None:
 def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
     towns: list[Town], monaco_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tasks = _tasks((), towns, str(monaco_store), [], 20, 100.0)
+    tasks = _tasks((), towns, Store.at(monaco_store), [], 20, 100.0)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
     with pytest.raises(LabelsError, match="task town"):
-        _tasks(("town",), towns, str(monaco_store), [], 20, 100.0)
+        _tasks(("town",), towns, Store.at(monaco_store), [], 20, 100.0)
 
 
 @pytest.mark.parametrize(

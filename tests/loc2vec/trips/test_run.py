@@ -17,6 +17,7 @@ from loc2vec.trips.run import encode_points, read_trips, ways_of
 from service.cli.main import main
 from tests.models import save_fresh_model
 from tiling.osm.ways import read_graphs
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 
@@ -45,7 +46,7 @@ def test_trips_follow_the_ways_of_their_mode(
     table = pq.read_table(file)
     assert set(table["mode"].to_pylist()) >= {"road", "foot"}
     places = np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
-    assert covered_by(str(monaco_store))(*places.T).all()
+    assert covered_by(Store.at(monaco_store))(*places.T).all()
     mode, graphs = np.array(table["mode"].to_pylist()), read_graphs(monaco_pbf)
     for name in set(mode.tolist()):
         graph = graphs[name]
@@ -118,10 +119,10 @@ def test_from_trips_to_the_table(file: Path, monaco_store: Path, model_folder: P
 
 
 def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> None:
-    ways = ways_of(str(monaco_store))
+    ways = ways_of(Store.at(monaco_store))
     place = np.array([[7.4246, 43.7384]])
     seen, blanked = (
-        encode_points(str(monaco_store), place, {"model": encoder}, blank, workers=0)
+        encode_points(Store.at(monaco_store), place, {"model": encoder}, blank, workers=0)
         for blank in ((), ways)
     )
     assert (seen["channel means"][0, :3] > 0).any()
@@ -142,13 +143,13 @@ def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_p
         for name, geometry in kinds.items()
     }
     place = np.array([[7.4246, 43.7384]])
-    found = encode_points(str(monaco_store), place, models, workers=0)
+    found = encode_points(Store.at(monaco_store), place, models, workers=0)
     assert list(found) == [*kinds, "channel means"]
     np.testing.assert_allclose(
         found["both"], np.hstack([found["narrow"], found["wide"]]), atol=1e-5
     )
     assert not np.allclose(found["narrow"], found["wide"])
-    means = encode_points(str(monaco_store), place, models, (0, 1, 2, 3), workers=0)[
+    means = encode_points(Store.at(monaco_store), place, models, (0, 1, 2, 3), workers=0)[
         "channel means"
     ].reshape(2, 12)
     assert (means[:, :4] == 0).all()  # in either scale
@@ -194,10 +195,10 @@ def test_trips_that_leave_the_store_are_left_out_and_told(
     lon[3] = 2.0
     path, told = tmp_path / "trips.parquet", []
     pq.write_table(table.set_column(table.column_names.index("lon"), "lon", pa.array(lon)), path)
-    trips = read_trips(path, str(monaco_store), told.append)
+    trips = read_trips(path, Store.at(monaco_store), told.append)
     assert len(trips) == table.num_rows / 6 - 1
     assert told == [f"{path}: 1 of {len(trips) + 1} trips leave the store and are left out"]
-    wider = read_trips(path, str(monaco_store), told.append, radius_m=400.0)
+    wider = read_trips(path, Store.at(monaco_store), told.append, radius_m=400.0)
     assert len(wider) < len(trips)  # wider tiles reach out of it
 
 

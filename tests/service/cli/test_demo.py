@@ -5,7 +5,7 @@ import pytest
 from service.cli.demo import DemoPaths, default_work_folder, prepare_demo, urls_to_try
 from service.index.index import NeighborIndex
 from tests.models import save_fresh_model
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def made(told: list[str]) -> list[bool]:
 
 def test_demo_makes_a_store_and_an_index(paths: DemoPaths, told: list[str]) -> None:
     assert made(told) == [True, True]
-    with open_source(paths.store) as source:
+    with Store.at(paths.store).open() as source:
         assert source.bounds.west < 7.4246 < source.bounds.east
     index = NeighborIndex.open(paths.index)
     assert 20 < len(index) < 60

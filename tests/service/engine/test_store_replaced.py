@@ -24,8 +24,7 @@ from tests.service.http.test_access import changed
 from tests.service.http.test_app import check_problem
 from tiling.catalogue import load_catalogue
 from tiling.errors import StoreReplacedError
-from tiling.store.registry import open_source, revision
-from tiling.store.update_postgis import update_store
+from tiling.store.store import Store
 from tiling.values import Box
 
 
@@ -69,7 +68,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     served, other = stores
-    before, after = (embed(str(store), encoder, some, 0).embedding for store in stores)
+    before, after = (embed(Store.at(store), encoder, some, 0).embedding for store in stores)
     assert (np.abs(before - after).max(1) > 0.01).all()
     seen, done = [0, 0], threading.Event()
 
@@ -193,7 +192,7 @@ def test_the_vectors_of_an_index_stand_in_only_for_the_store_they_were_made_of(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     other = stores[1]
-    after = embed(str(other), encoder, some, 0).embedding
+    after = embed(Store.at(other), encoder, some, 0).embedding
     with serving(changed(settings, store=str(other), cache_places=0)) as client:
         np.testing.assert_allclose(vectors_of(client, some, 5), after[:5], atol=1e-3)
         lon, lat = some.lon_lat[0].tolist()
@@ -207,9 +206,9 @@ def test_an_updated_database_is_not_mixed_with_what_it_was(
         changed(settings, store=slim, index=None, reload_s=0.2, cache_places=100)
     ) as client:
         before = vectors_of(client, some, 3)
-        with open_source(slim, only=revision(slim)) as source:
+        with Store.at(slim).open(only=Store.at(slim).revision()) as source:
             source.features(Box(7.41, 43.72, 7.43, 43.75))
-            update_store(slim, change_file, load_catalogue())
+            Store.at(slim).update(change_file, load_catalogue())
             with pytest.raises(
                 StoreReplacedError, match="was replaced or updated while it was open"
             ):
@@ -222,4 +221,4 @@ def test_an_updated_database_is_not_mixed_with_what_it_was(
             time.sleep(0.05)
         # nothing changed there
         np.testing.assert_allclose(vectors_of(client, some, 3), before, atol=1e-3)
-        assert client.app.state.engine.revision == revision(slim)  # type: ignore[attr-defined]
+        assert client.app.state.engine.revision == Store.at(slim).revision()  # type: ignore[attr-defined]

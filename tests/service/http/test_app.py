@@ -17,7 +17,7 @@ from service.settings import Settings
 from tests.service.conftest import serving
 from tiling.errors import StoreError, StoreUnavailableError
 from tiling.geo.geodesy import ground_distance_m
-from tiling.store.geopackage import GeoPackageSource
+from tiling.store.geopackage.source import GeoPackageSource
 from tiling.values import TileGeometry
 
 MONACO = {"lat": 43.7384, "lon": 7.4246}

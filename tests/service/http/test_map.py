@@ -26,7 +26,7 @@ from tiling.geo.mercator import tile_box, to_world
 from tiling.render.basemap import draw_tile
 from tiling.render.pictures import BaseTile, TileNumber
 from tiling.render.process import RenderProcess
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 
 ZOOM = 15
 
@@ -50,7 +50,7 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
 def test_a_tile_of_the_base_map(client: TestClient, monaco_store: Path) -> None:
     answer = client.get(path_of("base", MIDDLE), params={"theme": "dark", "scale": 2})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         expected = draw_tile(source, *MIDDLE[:3], "dark", 2)
     assert np.array_equal(pixels(answer.content), expected)
 
@@ -131,7 +131,7 @@ def test_squares_are_painted_as_a_loop_would(side: float) -> None:
 
 
 def test_a_process_draws_them_too(monaco_store: Path, engine: Engine) -> None:
-    process = RenderProcess(str(monaco_store))
+    process = RenderProcess(Store.at(monaco_store))
     try:
         base = process.picture(BaseTile(MIDDLE, "light"))
         cells = process.picture(engine.search.overlay.cells(MIDDLE))

@@ -1,17 +1,11 @@
 """Places by their names over HTTP: found, resolved to one, and refused with what may be meant."""
 
-import shutil
-import sqlite3
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
-from service.settings import Settings
-from tests.service.conftest import serving
-from tests.service.http.test_access import changed
 from tests.service.http.test_app import MONACO, check_problem
 from tests.tiling.osm.test_names import HOSTILE
 
@@ -101,23 +95,3 @@ def test_a_hostile_name_is_only_data(client: TestClient, name: str) -> None:
     assert client.get(f"/places?q={sent}").status_code in (200, 422)
     assert client.get(f"/embed?place={sent}").status_code in (404, 422)
     assert client.get("/embed", params=MONACO).status_code == 200
-
-
-def test_a_store_without_names_answers_all_else(settings: Settings, tmp_path: Path) -> None:
-    store = Path(shutil.copy(settings.store, tmp_path / "old.gpkg"))
-    with sqlite3.connect(store) as connection:
-        connection.execute("DROP TABLE names_words")
-        connection.execute("DROP TABLE names")
-    connection.close()
-    with serving(changed(settings, store=str(store))) as client:
-        assert client.get("/readyz").status_code == 200
-        for path in ("/embed", "/neighbors", "/tile.png"):
-            assert client.get(path, params=MONACO).status_code == 200
-        for refused in (
-            client.get("/embed", params={"place": CASINO}),
-            client.get("/places", params={"q": "a"}),
-        ):
-            check_kind(refused, 503, "no-names")
-            assert "imported without names" in refused.json()["detail"]
-            assert "retry-after" not in refused.headers
-            assert str(tmp_path) not in refused.text

@@ -20,6 +20,7 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -52,7 +53,7 @@ def test_embed_draws_the_radii_of_the_model(
 ) -> None:
     folder, vector = expected
     vectors = embed(
-        str(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
+        Store.at(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
     )
     np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
 
@@ -62,7 +63,7 @@ def test_the_service_draws_the_radii_of_the_model(
     monaco_store: Path, expected: tuple[Path, NDArray[np.float32]], processes: int
 ) -> None:
     folder, vector = expected
-    settings = EngineSettings(str(monaco_store), folder, render_processes=processes)
+    settings = EngineSettings(Store.at(monaco_store), folder, render_processes=processes)
     with Engine.open(settings) as engine:
         np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
         assert engine.dim == 16
@@ -78,9 +79,9 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
-        embed(str(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+        embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
-        Engine.open(EngineSettings(str(monaco_store), tmp_path / "wrong"))
+        Engine.open(EngineSettings(Store.at(monaco_store), tmp_path / "wrong"))
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
@@ -96,7 +97,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(str(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], encoders)
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(

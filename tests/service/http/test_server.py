@@ -33,7 +33,14 @@ SERVE = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
 @contextlib.contextmanager
 def running(settings: Settings, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process and its URL; its standard error goes to a pipe."""
-    things = ("--store", settings.store, "--model", settings.model, "--index", str(settings.index))
+    things = (
+        "--store",
+        settings.store.location,
+        "--model",
+        settings.model,
+        "--index",
+        str(settings.index),
+    )
     told = {f"LOC2VEC_{name.upper()}": value for name, value in environment.items()}
     with subprocess.Popen(
         [*SERVE, *things],
@@ -216,7 +223,14 @@ def test_a_flood_is_refused_quickly_and_passes(
 
 def test_a_damaged_index_is_refused_at_the_start(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text("{")
-    things = ("--store", settings.store, "--model", settings.model, "--index", str(tmp_path))
+    things = (
+        "--store",
+        settings.store.location,
+        "--model",
+        settings.model,
+        "--index",
+        str(tmp_path),
+    )
     done = subprocess.run(
         [*SERVE, "--workers", "2", *things], capture_output=True, text=True, check=False
     )

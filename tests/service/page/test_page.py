@@ -35,8 +35,8 @@ from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
@@ -501,7 +501,7 @@ def test_a_refused_index_is_explained(
 def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Monaco as if it had been imported from two extracts."""
     path = tmp_path_factory.mktemp("stores") / "towns.gpkg"
-    with open_source(monaco_store) as source:
+    with Store.at(monaco_store).open() as source:
         west, south, east, north = source.bounds
         middle = (west + east) / 2
         halves = {

@@ -26,13 +26,14 @@ from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.executors import MAX_LOSSES, Processes
 from tiling.dataset.job import Done, Share, TileJob, run_job
 from tiling.errors import DatasetError, StoreError, WorkerError
+from tiling.store.store import Store
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), POSITIVES, seed=7, locations=LOCATIONS)
+    return TileJob((Store.at(monaco_store),), POSITIVES, seed=7, locations=LOCATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def command(job: TileJob, out: Path, *more: str) -> list[str]:
         "--seed",
         str(job.seed),
     )
-    return tile("--store", job.stores[0], *options, "--workers", "2", *more, out=out)
+    return tile("--store", job.stores[0].location, *options, "--workers", "2", *more, out=out)
 
 
 def kill_and_start_again(
@@ -254,8 +255,8 @@ def test_a_store_that_vanishes_ends_the_job_and_the_next_goes_on(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     store, away, out = tmp_path / "monaco.gpkg", tmp_path / "away.gpkg", tmp_path / "tiles"
-    shutil.copy(job.stores[0], store)
-    mine = replace(job, stores=(str(store),))
+    shutil.copy(job.stores[0].location, store)
+    mine = replace(job, stores=(Store.at(store),))
 
     def take_away(done: Done, shards: int) -> None:
         if store.exists():

@@ -20,11 +20,12 @@ from tiling.dataset.job import TileJob, run_job
 from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
 from tiling.files.folders import open_folder
+from tiling.store.store import Store
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=1, seed=5, locations=384)
+    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=384)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,15 @@ def command(job: TileJob, out: Path | str) -> list[str]:
         str(job.seed),
     )
     return tile(
-        "--store", job.stores[0], *options, "--engine", "ray", "--workers", "2", "--json", out=out
+        "--store",
+        job.stores[0].location,
+        *options,
+        "--engine",
+        "ray",
+        "--workers",
+        "2",
+        "--json",
+        out=out,
     )
 
 

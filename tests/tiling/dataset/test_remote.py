@@ -16,13 +16,14 @@ from tiling.dataset.job import Share, TileJob, run_job
 from tiling.dataset.verify import verify
 from tiling.errors import DatasetError, UserError, WriteError
 from tiling.files.folders import Folder, open_folder
+from tiling.store.store import Store
 
 NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=1, seed=5, locations=150)
+    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=150)
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,14 @@ from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.job import Share, TileJob, run_job
 from tiling.dataset.verify import verify
 from tiling.errors import DatasetError
+from tiling.store.store import Store
 
 FLIPS = 60
 
 
 @pytest.fixture(scope="module")
 def job(monaco_store: Path) -> TileJob:
-    return TileJob((str(monaco_store),), positives=1, seed=3, locations=150)
+    return TileJob((Store.at(monaco_store),), positives=1, seed=3, locations=150)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_verify_names_each_fault_and_repair_mends_those_alone(
     before = (tiles / shard_name(2)).stat()
     command = (
         "--store",
-        job.stores[0],
+        job.stores[0].location,
         "--out",
         tiles,
         "--locations",

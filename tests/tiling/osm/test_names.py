@@ -10,14 +10,11 @@ import pytest
 
 from tests.postgres import Server
 from tiling.catalogue import load_catalogue
-from tiling.errors import AmbiguousNameError, NoNamesError, StoreError, UnknownNameError
+from tiling.errors import AmbiguousNameError, StoreError, UnknownNameError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.names import NamedPlace, fold, resolve
 from tiling.store.base import FeatureSource
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.import_postgis import import_extracts as import_into_database
-from tiling.store.registry import holds, open_source
-from tiling.store.update_postgis import update_store
+from tiling.store.store import Store
 from tiling.values import Box, LonLat
 
 Both = Callable[..., Sequence[FeatureSource]]
@@ -44,10 +41,12 @@ def both(tmp_path: Path, server: Server, database: str) -> Iterator[Both]:
             objects.sort(key=lambda line: ("nwr".index(line[0]), int(line[1:].partition(" ")[0])))
             path.write_text("\n".join(objects) + "\n", encoding="utf-8")
             paths.append(path)
-        import_extracts(paths, tmp_path / "hand.gpkg", load_catalogue())
-        import_into_database(paths, server.url(database), load_catalogue(), reader="loc2vec_api")
+        Store.at(tmp_path / "hand.gpkg").import_extracts(paths, load_catalogue())
+        Store.at(server.url(database)).import_extracts(
+            paths, load_catalogue(), reader="loc2vec_api"
+        )
         locations = (tmp_path / "hand.gpkg", server.url(database, "loc2vec_api"))
-        opened.extend(open_source(location) for location in locations)
+        opened.extend(Store.at(location).open() for location in locations)
         return opened
 
     yield build
@@ -102,7 +101,7 @@ def test_the_names_in_a_box_are_those_of_both_stores(
     assert "Rue Grimaldi" in {name.name for name in ours}
     assert all(box.contains(LonLat(name.lon, name.lat)) for name in ours)
     assert len(ours) < len(monaco.names_in(Box(-180, -90, 180, 90)))
-    with open_source(monaco_database) as source:
+    with Store.at(monaco_database).open() as source:
         theirs = source.names_in(box)
     assert {name.name for name in theirs} == {name.name for name in ours}
 
@@ -113,7 +112,7 @@ def test_both_stores_find_the_same(monaco: FeatureSource, monaco_database: str) 
         ours = set(connection.execute(f"SELECT {columns} FROM names"))  # noqa: S608
     connection.close()
     assert len(ours) > 2000
-    with open_source(monaco_database) as source:
+    with Store.at(monaco_database).open() as source:
         query = columns.replace("lat", "lat::numeric").replace("lon", "lon::numeric")
         theirs = {
             (*row[:4], float(row[4]), float(row[5]))
@@ -211,7 +210,7 @@ def test_an_update_keeps_the_names_true(
     server: Server, slim: str, monaco_pbf: Path, tmp_path: Path
 ) -> None:
     change = tmp_path / "changes.osc"
-    with open_source(slim) as source:
+    with Store.at(slim).open() as source:
         (city, *_), rue = source.find("monaco"), resolve("rue grimaldi", source.find)
         ways = osmium.FileProcessor(str(monaco_pbf), osmium.osm.WAY)
         deleted = "".join(
@@ -228,7 +227,7 @@ def test_an_update_keeps_the_names_true(
             '<tag k="shop" v="books"/><tag k="name" v="Brand New Books"/></node></create>'
             f"<delete>{deleted}</delete></osmChange>"
         )
-        update_store(slim, change, load_catalogue())
+        Store.at(slim).update(change, load_catalogue())
         assert resolve("renamed", source.find) == NamedPlace(
             "Renamed", "city", 43.74, 7.43, True, city.rank
         )
@@ -237,24 +236,7 @@ def test_an_update_keeps_the_names_true(
         assert (rue.name, "street") not in found(source, "rue grimaldi")
     server.psql("DROP TABLE loc2vec_raw.named CASCADE", slim.rpartition("/")[2])
     with pytest.raises(StoreError, match="import its extract again, with --slim"):
-        update_store(slim, change, load_catalogue())
-
-
-def test_a_store_without_names_says_so_and_draws_on(
-    own_store: Path, monaco_pbf: Path, server: Server, slim: str, change_file: Path
-) -> None:
-    assert holds(own_store, [monaco_pbf])
-    with sqlite3.connect(own_store) as connection:
-        connection.execute("DROP TABLE names_words")
-        connection.execute("DROP TABLE names")
-    connection.close()
-    server.psql("DROP TABLE loc2vec.names", slim.rpartition("/")[2])
-    for location in (own_store, slim):
-        with open_source(location) as source:
-            assert len(source.outline().id) > 5000
-            with pytest.raises(NoNamesError, match="holds no names of places: import it again"):
-                source.find("monaco")
-        assert not holds(location, [monaco_pbf]), "so that import --if-changed makes it again"
+        Store.at(slim).update(change, load_catalogue())
 
 
 def test_a_name_means_one_place_or_says_which_it_may_be(monaco: FeatureSource) -> None:

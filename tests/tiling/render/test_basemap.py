@@ -15,9 +15,8 @@ from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
 from tiling.render.basemap import FEATURES_FROM_ZOOM, draw_map, draw_tile
 from tiling.render.style import AREA, AWAY, LAND, LINE, THEMES, Theme, looks_of
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.import_geopackage import import_extracts
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat, TileGeometry
 
 SEA, FAR = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
@@ -133,7 +132,7 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
     store = tmp_path / "fiji.gpkg"
     fingerprint = load_catalogue().fingerprint(TileGeometry())
     write_geopackage(store, features, (), [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
-    with open_source(store) as source:
+    with Store.at(store).open() as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
     land, water = rgb(LAND[0]), rgb(WATER[0])
     row = picture[len(picture) // 2].tolist()
@@ -147,8 +146,8 @@ def own(
 ) -> Iterator[FeatureSource]:
     """Monaco by a catalogue that says nothing of the base map."""
     store = tmp_path_factory.mktemp("own") / "own.gpkg"
-    import_extracts([monaco_pbf], store, own_catalogue)
-    with open_source(store, own_catalogue) as source:
+    Store.at(store).import_extracts([monaco_pbf], own_catalogue)
+    with Store.at(store).open(own_catalogue) as source:
         yield source
 
 

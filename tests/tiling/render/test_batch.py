@@ -15,6 +15,7 @@ from tiling.errors import StoreError, WorkerError
 from tiling.render.batch import render_all
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
+from tiling.store.store import Store
 from tiling.values import LonLat
 
 
@@ -28,13 +29,13 @@ def test_tiles_come_in_order(
         [Renderer(monaco).north_up(asked[start : start + 8]) for start in range(0, 50, 8)]
     )
     for workers in (0, 1, 3):
-        chunks = list(render_all(monaco.location, lon_lat, workers))
+        chunks = list(render_all(Store.at(monaco.location), lon_lat, workers))
         assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 8, 8, 2]
         assert (np.concatenate(chunks) == alone).all()
 
 
 def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
-    tiles = render_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    tiles = render_all(Store.at(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
     next(tiles)
     victim = multiprocessing.active_children()[0].pid
     assert victim is not None
@@ -44,7 +45,7 @@ def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
 
 
 def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) -> None:
-    tiles = render_all(str(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
+    tiles = render_all(Store.at(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
         list(tiles)
@@ -52,7 +53,7 @@ def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) ->
 
 def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> None:
     with contextlib.closing(
-        render_all(str(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+        render_all(Store.at(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
     ) as tiles:
         next(tiles)
         assert multiprocessing.active_children()
@@ -62,7 +63,8 @@ def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> No
 def test_workers_end_with_a_killed_parent(monaco_store: Path) -> None:
     code = (
         "import sys, numpy as np; from tiling.render.batch import render_all\n"
-        "tiles = render_all(sys.argv[1], np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
+        "from tiling.store.store import Store\n"
+        "tiles = render_all(Store.at(sys.argv[1]), np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
         "next(tiles); print('drawing', flush=True); list(tiles)"
     )
     command = [sys.executable, "-c", code, str(monaco_store)]

@@ -14,6 +14,7 @@ from loc2vec.embed.batch import Places
 from tiling.errors import StoreError
 from tiling.render.process import AT_ONCE, RenderProcess
 from tiling.render.thread import RenderThread
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose
 
 
@@ -22,7 +23,7 @@ def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(
 ) -> None:
     asked = [LonLat(*row) for row in places.lon_lat[:AT_ONCE].tolist()]
     pose = Pose(asked[3].lat, asked[3].lon, 30.0, 5.0, -7.0)
-    thread, process = RenderThread(str(monaco_store)), RenderProcess(str(monaco_store))
+    thread, process = RenderThread(Store.at(monaco_store)), RenderProcess(Store.at(monaco_store))
     expected, tile = thread.render(asked), thread.tile(pose)
     for _ in range(2):
         assert (process.render(asked) == expected).all()
@@ -37,7 +38,7 @@ def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(
 
 
 def test_an_error_of_the_store_comes_out_here_and_the_process_goes_on(own_store: Path) -> None:
-    process = RenderProcess(str(own_store))
+    process = RenderProcess(Store.at(own_store))
     pose = Pose(43.7384, 7.4246)
     before = process.tile(pose).pixels
     with pytest.raises(AttributeError):
@@ -46,15 +47,16 @@ def test_an_error_of_the_store_comes_out_here_and_the_process_goes_on(own_store:
     process.close()
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
-        RenderProcess(str(own_store))
+        RenderProcess(Store.at(own_store))
 
 
 def test_a_program_that_does_not_close_it_ends(monaco_store: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from tiling.render.process import RenderProcess\n"
+        "from tiling.store.store import Store\n"
         "if __name__ == '__main__':\n"
-        f"    process = RenderProcess({str(monaco_store)!r})\n"
+        f"    process = RenderProcess(Store.at({str(monaco_store)!r}))\n"
         "    print(process._process.pid)\n"
     )
     ended = subprocess.run(
@@ -65,7 +67,7 @@ def test_a_program_that_does_not_close_it_ends(monaco_store: Path, tmp_path: Pat
 
 
 def test_signals_are_for_the_main_process_to_answer(monaco_store: Path) -> None:
-    process = RenderProcess(str(monaco_store))
+    process = RenderProcess(Store.at(monaco_store))
     (child,) = multiprocessing.active_children()
     assert child.pid is not None
     for number in (signal.SIGTERM, signal.SIGINT):

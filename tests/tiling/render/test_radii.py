@@ -16,6 +16,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
 from tiling.store.changes import Changes
+from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
@@ -63,7 +64,7 @@ def test_every_geometry_has_a_fingerprint_of_its_own() -> None:
 
 
 def test_a_dataset_of_two_radii(monaco_store: Path, tmp_path: Path) -> None:
-    job = TileJob((str(monaco_store),), positives=1, geometry=BOTH, locations=3)
+    job = TileJob((Store.at(monaco_store),), positives=1, geometry=BOTH, locations=3)
     run_job(job, tmp_path / "tiles")
     data = TileDataset.open(tmp_path / "tiles")
     assert (data.geometry, len(data.channels)) == (BOTH, 24)

@@ -14,8 +14,8 @@ from tiling.errors import FingerprintError
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.render.renderer import Renderer, _Scene, _Window
 from tiling.store.base import FeatureSource
-from tiling.store.geopackage import ExtractRecord, write_geopackage
-from tiling.store.registry import open_source
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat, Pose, TileGeometry
 
 CASINO = LonLat(7.4283, 43.7396)
@@ -93,7 +93,7 @@ def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], Featur
             [ExtractRecord("moved", "0" * 64, area)],
             load_catalogue().fingerprint(TileGeometry()),
         )
-        return open_source(store)
+        return Store.at(store).open()
 
     return move
 

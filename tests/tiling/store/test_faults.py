@@ -12,7 +12,7 @@ from tests.postgres import Server
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import StoreUnavailableError
-from tiling.store.registry import open_source
+from tiling.store.store import Store
 from tiling.values import Box
 
 CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'loc2vec_api'"
@@ -52,7 +52,7 @@ def survive(
 
     Each time it must make what it makes undisturbed.
     """
-    job = TileJob((location,), positives=1, seed=3, locations=places)
+    job = TileJob((Store.at(location),), positives=1, seed=3, locations=places)
     run_job(job, out / "undisturbed")
     expected = contents(out / "undisturbed")
     faults = Faults(server, restarts, cuts, pause_s)
@@ -84,7 +84,7 @@ def test_a_query_that_is_cut_is_asked_again_and_one_that_nobody_answers_ends(
     server: Server, monaco_database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     box = Box(7.41, 43.72, 7.44, 43.75)
-    with open_source(monaco_database, patience_s=2) as source:
+    with Store.at(monaco_database).open(patience_s=2) as source:
         before = source.features(box)
         assert int(server.psql(CUT)) >= 1
         assert list(source.features(box).wkb) == list(before.wkb)

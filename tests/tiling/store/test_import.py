@@ -13,8 +13,8 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
 from tiling.geo.geodesy import box_around
 from tiling.store.base import FeatureSource
-from tiling.store.import_geopackage import MAX_VERTICES, import_extracts
-from tiling.store.registry import open_source
+from tiling.store.pieces import MAX_VERTICES
+from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
 
 Import = Callable[..., FeatureSource]
@@ -37,8 +37,8 @@ def imported(tmp_path: Path) -> Import:
             path = tmp_path / f"hand{number}.osm.opl"
             path.write_text(f"{GRID}\n{lines}\n", encoding="utf-8")
             paths.append(path)
-        import_extracts(paths, tmp_path / "hand.gpkg", load_catalogue())
-        return open_source(tmp_path / "hand.gpkg")
+        Store.at(tmp_path / "hand.gpkg").import_extracts(paths, load_catalogue())
+        return Store.at(tmp_path / "hand.gpkg").open()
 
     return build
 
@@ -134,7 +134,7 @@ def test_the_store_says_what_lies_outside(monaco: FeatureSource) -> None:
 
 def refused(path: Path, store: Path, error: type[UserError], message: str) -> None:
     with pytest.raises(error, match=message):
-        import_extracts([path], store, load_catalogue())
+        Store.at(store).import_extracts([path], load_catalogue())
     assert not list(store.parent.glob("*.gpkg*")), "nothing half-written is left"
     assert not list(store.parent.glob(".*.gpkg*"))
 
@@ -155,28 +155,28 @@ def test_bad_extracts_are_refused(monaco_pbf: Path, tmp_path: Path) -> None:
 def test_a_failed_import_leaves_the_store_before_it(own_store: Path, tmp_path: Path) -> None:
     before = own_store.read_bytes()
     with pytest.raises(ExtractError):
-        import_extracts([tmp_path / "none.osm.pbf"], own_store, load_catalogue())
+        Store.at(own_store).import_extracts([tmp_path / "none.osm.pbf"], load_catalogue())
     assert own_store.read_bytes() == before
 
 
 def test_bad_stores_are_refused(own_store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a file: make a store with"):
-        open_source(tmp_path / "none.gpkg")
+        Store.at(tmp_path / "none.gpkg").open()
     text = tmp_path / "text.gpkg"
     text.write_text("hello")
     with pytest.raises(StoreError, match="not a feature store"):
-        open_source(text)
+        Store.at(text).open()
     with pytest.raises(StoreError, match="a store is a file"):
-        open_source("mysql://localhost/osm")
+        Store.at("mysql://localhost/osm").open()
     pyogrio.raw.write(
         tmp_path / "other.gpkg", np.array([shapely.Point(0, 0).wkb], object), [np.array([1])], ["n"],
         driver="GPKG", crs="EPSG:4326", geometry_type="Point",
     )  # fmt: skip
     with pytest.raises(StoreError, match="not a feature store"):
-        open_source(tmp_path / "other.gpkg")
+        Store.at(tmp_path / "other.gpkg").open()
     own_store.write_bytes(own_store.read_bytes()[:50_000])
     with pytest.raises(StoreError):
-        open_source(own_store).outline()
+        Store.at(own_store).open().outline()
 
 
 def test_a_store_of_another_catalogue_is_refused(own_store: Path) -> None:
@@ -190,4 +190,4 @@ def test_a_store_of_another_catalogue_is_refused(own_store: Path) -> None:
         connection.execute("UPDATE extracts SET fingerprint = 'ffffffffffffffff'")
     connection.close()
     with pytest.raises(FingerprintError, match="make it again with this version"):
-        open_source(own_store)
+        Store.at(own_store).open()

@@ -28,10 +28,8 @@ from tiling.errors import (
 from tiling.osm.osm2pgsql import lua_string
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
-from tiling.store.import_geopackage import import_extracts as import_into_file
-from tiling.store.import_postgis import import_extracts
-from tiling.store.postgis import Database, without_secrets
-from tiling.store.registry import content_hash, open_source
+from tiling.store.postgis.database import Database
+from tiling.store.store import Store, without_secrets
 from tiling.values import Box, LonLat, Pose
 
 WORLD = Box(-180, -90, 180, 90)
@@ -43,7 +41,7 @@ def test_both_stores_hold_the_same_in_the_same_order(
     monaco: FeatureSource, monaco_database: str
 ) -> None:
     ours = monaco.features(WORLD)
-    with open_source(monaco_database) as source:
+    with Store.at(monaco_database).open() as source:
         theirs = source.features(WORLD)
         assert source.coverage.equals_exact(monaco.coverage)
         assert source.fingerprint == monaco.fingerprint
@@ -60,7 +58,7 @@ def test_both_stores_hold_the_same_in_the_same_order(
     np.testing.assert_array_equal(theirs.channel, ours.channel)
     np.testing.assert_array_equal(theirs.width_m, ours.width_m)
     np.testing.assert_array_equal(theirs.wkb, ours.wkb)
-    assert len(content_hash(monaco_database)) == 64
+    assert len(Store.at(monaco_database).content_hash()) == 64
 
 
 def test_the_table_is_indexed_clustered_and_analysed(server: Server, monaco_database: str) -> None:
@@ -85,9 +83,9 @@ def test_both_stores_give_the_same_tiles(
     if not extract.is_file():
         pytest.skip(f"no {extract}")
     file = tmp_path / "store.gpkg"
-    import_into_file([extract], file, load_catalogue())
-    import_extracts([extract], server.url(database), load_catalogue())
-    with open_source(file) as ours, open_source(server.url(database)) as theirs:
+    Store.at(file).import_extracts([extract], load_catalogue())
+    Store.at(server.url(database)).import_extracts([extract], load_catalogue())
+    with Store.at(file).open() as ours, Store.at(server.url(database)).open() as theirs:
         drawn = sample_places([ours], N_PLACES, TileJob(()).margin_m, seed=0)
         places = [LonLat(*p) for p in zip(drawn.lon.tolist(), drawn.lat.tolist(), strict=True)]
         a, b = (
@@ -127,31 +125,31 @@ def test_several_extracts_keep_the_newest_version(
         f"{nodes}\nw1 v2 Tbuilding=yes Nn1,n3,n23,n21,n1\nw2 v2 Thighway=primary Nn31,n32\n"
     )
     for paths in ([older, newer], [newer, older]):
-        import_into_file(paths, tmp_path / "two.gpkg", load_catalogue())
-        summary = import_extracts(paths, server.url(database), load_catalogue())
+        Store.at(tmp_path / "two.gpkg").import_extracts(paths, load_catalogue())
+        summary = Store.at(server.url(database)).import_extracts(paths, load_catalogue())
         assert summary.features == 3  # w3 is closed by a second node in the place of its first
         with (
-            open_source(tmp_path / "two.gpkg") as ours,
-            open_source(server.url(database)) as theirs,
+            Store.at(tmp_path / "two.gpkg").open() as ours,
+            Store.at(server.url(database)).open() as theirs,
         ):
             a, b = ours.features(WORLD), theirs.features(WORLD)
             np.testing.assert_array_equal(a.channel, b.channel)
             np.testing.assert_array_equal(a.wkb, b.wkb)
     with pytest.raises(UserError, match="--slim takes one extract"):
-        import_extracts([older, newer], server.url(database), load_catalogue(), slim=True)
+        Store.at(server.url(database)).import_extracts([older, newer], load_catalogue(), slim=True)
 
 
 def test_a_store_of_another_catalogue_is_refused_also_while_it_is_open(
     server: Server, database: str, monaco_pbf: Path
 ) -> None:
-    import_extracts([monaco_pbf], server.url(database), load_catalogue())
-    with open_source(server.url(database)) as source:
+    Store.at(server.url(database)).import_extracts([monaco_pbf], load_catalogue())
+    with Store.at(server.url(database)).open() as source:
         assert len(source.features(WORLD)) > 5000
         server.psql("UPDATE loc2vec.extracts SET fingerprint = 'ffffffffffffffff'", database)
         with pytest.raises(FingerprintError, match="make it again"):
             source.features(Box(0, 0, 1, 1))
     with pytest.raises(FingerprintError):
-        open_source(server.url(database))
+        Store.at(server.url(database)).open()
 
 
 # --- made whole or not at all
@@ -168,7 +166,7 @@ def schemas(server: Server, database: str) -> set[str]:
 @pytest.fixture
 def filled(server: Server, database: str, monaco_database: str, monaco_pbf: Path) -> str:
     """The name of a database with a store of Monaco."""
-    import_extracts([monaco_pbf], server.url(database), load_catalogue())
+    Store.at(server.url(database)).import_extracts([monaco_pbf], load_catalogue())
     return database
 
 
@@ -176,7 +174,7 @@ def test_a_killed_import_leaves_the_store_before_it(
     server: Server, filled: str, monaco_pbf: Path, tmp_path: Path
 ) -> None:
     url = server.url(filled)
-    before = content_hash(url)
+    before = Store.at(url).content_hash()
     command = [sys.executable, "-m", "service.cli.main", "import", str(monaco_pbf), "--store", url]
     importing = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wanted = "SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'loc2vec_import_%' AND tablename = 'drawn'"
@@ -185,34 +183,34 @@ def test_a_killed_import_leaves_the_store_before_it(
         time.sleep(0.01)
     importing.send_signal(signal.SIGKILL)  # and osm2pgsql goes on alone
     importing.wait()
-    assert content_hash(url) == before
+    assert Store.at(url).content_hash() == before
     assert len(schemas(server, filled)) == 3
-    import_extracts([monaco_pbf], url, load_catalogue())
+    Store.at(url).import_extracts([monaco_pbf], load_catalogue())
     assert schemas(server, filled) == {"loc2vec"}
-    assert content_hash(url) == before
+    assert Store.at(url).content_hash() == before
 
 
 def test_a_failed_import_leaves_the_store_before_it(
     server: Server, filled: str, monaco_pbf: Path, tmp_path: Path
 ) -> None:
     url = server.url(filled)
-    before = content_hash(url)
+    before = Store.at(url).content_hash()
     whole = monaco_pbf.read_bytes()
     bad = {"text": b"hello", "empty": b"", "cut": whole[: len(whole) // 2]}
     for name, data in bad.items():
         path = tmp_path / f"{name}.osm.pbf"
         path.write_bytes(data)
         with pytest.raises(ExtractError, match=f"cannot read .*{name}"):
-            import_extracts([path], url, load_catalogue())
+            Store.at(url).import_extracts([path], load_catalogue())
     bare = tmp_path / "bare.osm.opl"
     bare.write_text("n1 v1 x10 y0\n")
     for path, message in ((bare, "holds nothing"), (tmp_path / "none.osm.pbf", "is not a file")):
         with pytest.raises(ExtractError, match=message):
-            import_extracts([path], url, load_catalogue())
+            Store.at(url).import_extracts([path], load_catalogue())
     with pytest.raises(StoreError, match="no role 'nobody here'"):
-        import_extracts([monaco_pbf], url, load_catalogue(), reader="nobody here")
+        Store.at(url).import_extracts([monaco_pbf], load_catalogue(), reader="nobody here")
     assert schemas(server, filled) == {"loc2vec"}
-    assert content_hash(url) == before
+    assert Store.at(url).content_hash() == before
 
 
 def test_what_is_missing_is_named(
@@ -220,13 +218,13 @@ def test_what_is_missing_is_named(
 ) -> None:
     url = server.url(database)
     with pytest.raises(StoreError, match="holds no store: make one with `loc2vec import"):
-        open_source(url)
+        Store.at(url).open()
     server.psql("DROP EXTENSION postgis CASCADE", database)
     with pytest.raises(StoreError, match="let a superuser run CREATE EXTENSION postgis"):
-        import_extracts([monaco_pbf], url, load_catalogue())
+        Store.at(url).import_extracts([monaco_pbf], load_catalogue())
     superuser = f"postgresql://postgres@/{database}?host={server.folder}&port={server.port}"
     for _ in range(2):  # what it needs it makes, once and not in the store's own schema
-        import_extracts([monaco_pbf], superuser, load_catalogue())
+        Store.at(superuser).import_extracts([monaco_pbf], load_catalogue())
     assert (
         server.psql(
             "SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'postgis'",
@@ -235,19 +233,19 @@ def test_what_is_missing_is_named(
         == "public"
     )
     with pytest.raises(StoreError, match=r'database "nowhere" does not exist'):
-        open_source(server.url("nowhere"))
+        Store.at(server.url("nowhere")).open()
     with pytest.raises(StoreError, match="authentication failed") as wrong:
-        open_source(server.url(database).replace(PASSWORD, "wr0ng-word"))
+        Store.at(server.url(database).replace(PASSWORD, "wr0ng-word")).open()
     assert "wr0ng-word" not in str(wrong.value)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="apt install osm2pgsql"):
-        import_extracts([monaco_pbf], url, load_catalogue())
+        Store.at(url).import_extracts([monaco_pbf], load_catalogue())
 
 
 def test_a_database_that_is_away_is_named_and_waited_for_so_long() -> None:
     start = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="does not answer"):
-        open_source("postgresql://127.0.0.1:9/none", patience_s=0.5)
+        Store.at("postgresql://127.0.0.1:9/none").open(patience_s=0.5)
     assert 0.2 < time.monotonic() - start < 5
 
 
@@ -371,11 +369,11 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
     )
     extract = tmp_path / "hand.osm.opl"
     extract.write_text(f"{nodes}\n{ways.replace('building=c', 'building=yes')}\n", encoding="utf-8")
-    import_into_file([extract], tmp_path / "hand.gpkg", catalogue)
-    import_extracts([extract], server.url(database), catalogue)
+    Store.at(tmp_path / "hand.gpkg").import_extracts([extract], catalogue)
+    Store.at(server.url(database)).import_extracts([extract], catalogue)
     with (
-        open_source(tmp_path / "hand.gpkg", catalogue) as ours,
-        open_source(server.url(database), catalogue) as theirs,
+        Store.at(tmp_path / "hand.gpkg").open(catalogue) as ours,
+        Store.at(server.url(database)).open(catalogue) as theirs,
     ):
         a, b = ours.features(WORLD), theirs.features(WORLD)
     assert len(a) == len(words) + 1
@@ -426,10 +424,11 @@ def test_no_password_shows(
     )
     assert failed.exit_code == 2
     assert PASSWORD not in told + failed.output
-    with open_source(monaco_database) as source:
+    with Store.at(monaco_database).open() as source:
         assert PASSWORD not in source.location + source.name + repr(source)
-        with open_source(source.location) as again:  # the password is known to this process
-            assert again.content_hash() == source.content_hash()  # type: ignore[attr-defined]
+        again = Store.at(source.location)  # the password is known to this process
+        again.open().close()
+        assert again.content_hash() == Store.at(monaco_database).content_hash()
 
 
 @pytest.mark.parametrize(

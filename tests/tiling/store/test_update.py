@@ -20,9 +20,7 @@ from tiling.dataset.job import TileJob, run_job
 from tiling.errors import DatasetError, ExtractError, ReplicationError, StoreError
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.render.renderer import Renderer
-from tiling.store.import_postgis import import_extracts
-from tiling.store.registry import changes_since, content_hash, open_source
-from tiling.store.update_postgis import apply_replication, update_store
+from tiling.store.store import Store
 from tiling.values import Box, LonLat, Pose, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -39,7 +37,7 @@ def grid() -> NDArray[np.float64]:
 
 
 def tiles(location: str, places: NDArray[np.float64]) -> NDArray[np.uint8]:
-    with open_source(location) as source:
+    with Store.at(location).open() as source:
         renderer = Renderer(source)
         return np.concatenate(
             [renderer.tiles(LonLat(*p), [Pose(p[1], p[0])]) for p in places.tolist()]
@@ -47,7 +45,7 @@ def tiles(location: str, places: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def content(location: str) -> list[tuple[int, float, bytes]]:
-    with open_source(location) as source:
+    with Store.at(location).open() as source:
         found = source.features(WORLD)
     return sorted(
         zip(found.channel.tolist(), found.width_m.tolist(), found.wkb.tolist(), strict=True)
@@ -57,9 +55,9 @@ def content(location: str) -> list[tuple[int, float, bytes]]:
 def test_an_update_is_an_import_of_the_changed_extract(
     server: Server, slim: str, monaco_pbf: Path, change_file: Path, tmp_path: Path
 ) -> None:
-    before, places = content_hash(slim), grid()
+    before, places = Store.at(slim).content_hash(), grid()
     drawn = tiles(slim, places)
-    summary = update_store(slim, change_file, load_catalogue())
+    summary = Store.at(slim).update(change_file, load_catalogue())
     after = tmp_path / "after.osm.pbf"
     merging = osmium.MergeInputReader()
     merging.add_file(str(change_file))
@@ -68,11 +66,11 @@ def test_an_update_is_an_import_of_the_changed_extract(
     merging.apply_to_reader(old, new)
     new.close()
     server.create("again")
-    import_extracts([after], server.url("again"), load_catalogue())
+    Store.at(server.url("again")).import_extracts([after], load_catalogue())
     assert content(slim) == content(server.url("again"))
     # the museum was drawn as a building and as a civic place
     assert (summary.went, summary.came) == (3, 2)
-    changes = changes_since(slim, before)
+    changes = Store.at(slim).changes_since(before)
     assert len(changes) == len(summary.changes)
     met = changes.meet(places, TileGeometry())
     differ = (tiles(slim, places) != drawn).any(axis=(1, 2, 3))
@@ -81,37 +79,37 @@ def test_an_update_is_an_import_of_the_changed_extract(
     assert (met & ~differ).sum() <= 0.1 * differ.sum(), (
         "places are to be embedded again for nothing"
     )
-    assert not changes_since(slim, content_hash(slim)).wkb.size
+    assert not Store.at(slim).changes_since(Store.at(slim).content_hash()).wkb.size
 
 
 def test_a_stopped_update_is_taken_up_by_the_next(
     server: Server, slim: str, change_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, hashed = content(slim), content_hash(slim)
+    before, hashed = content(slim), Store.at(slim).content_hash()
     with monkeypatch.context() as patch:
         patch.setattr(
-            "tiling.store.update_postgis.make_features",
+            "tiling.store.postgis.update.make_features",
             lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):  # osm2pgsql is through, the features are not
-            update_store(slim, change_file, load_catalogue())
+            Store.at(slim).update(change_file, load_catalogue())
     assert content(slim) == before
-    assert content_hash(slim) == hashed
+    assert Store.at(slim).content_hash() == hashed
     nothing = tmp_path / "nothing.osc"
     nothing.write_text('<osmChange version="0.6"></osmChange>')
-    summary = update_store(slim, nothing, load_catalogue())
+    summary = Store.at(slim).update(nothing, load_catalogue())
     assert (summary.went, summary.came) == (3, 2)
 
 
 def test_a_job_whose_store_is_updated_meanwhile_makes_no_dataset(
     slim: str, change_file: Path, tmp_path: Path
 ) -> None:
-    job, out = TileJob((slim,), positives=0, locations=70), tmp_path / "tiles"
+    job, out = TileJob((Store.at(slim),), positives=0, locations=70), tmp_path / "tiles"
     with pytest.raises(DatasetError, match="was changed while its tiles were drawn"):
         run_job(
             job,
             out,
-            progress=lambda done, shards: update_store(slim, change_file, load_catalogue()),
+            progress=lambda done, shards: Store.at(slim).update(change_file, load_catalogue()),
         )
     assert list(out.glob("*.parquet"))
     assert not (out / "dataset.json").exists()
@@ -145,14 +143,14 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def test_a_replication_server_brings_the_store_up_to_date(
     slim: str, replication_server: str
 ) -> None:
-    summary = apply_replication(slim, replication_server, load_catalogue())
+    summary = Store.at(slim).replicate(replication_server, load_catalogue())
     assert (summary.went, summary.came) == (3, 2)
-    hashed = content_hash(slim)
-    again = apply_replication(slim, replication_server, load_catalogue())
+    hashed = Store.at(slim).content_hash()
+    again = Store.at(slim).replicate(replication_server, load_catalogue())
     assert (again.went, again.came, len(again.changes)) == (0, 0, 0)
-    assert content_hash(slim) == hashed
+    assert Store.at(slim).content_hash() == hashed
     with pytest.raises(ReplicationError, match="does not answer as a replication server"):
-        apply_replication(slim, f"{replication_server}/nowhere", load_catalogue())
+        Store.at(slim).replicate(f"{replication_server}/nowhere", load_catalogue())
 
 
 @pytest.mark.parametrize(
@@ -181,9 +179,9 @@ def test_what_cannot_be_updated_says_why(
     server: Server, monaco_database: str, change_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(StoreError, match="import its extract again, with --slim"):
-        update_store(server.url("monaco"), change_file, load_catalogue())
+        Store.at(server.url("monaco")).update(change_file, load_catalogue())
     with pytest.raises(StoreError, match="embed all places again"):
-        changes_since(monaco_database, "of another store")
+        Store.at(monaco_database).changes_since("of another store")
     for name, text, message in (
         ("cut.osc", change_file.read_text()[:300], "is it a complete .osc file"),
         ("changes.txt", "hello", "must end in .osc"),
@@ -191,4 +189,4 @@ def test_what_cannot_be_updated_says_why(
         path = tmp_path / name
         path.write_text(text)
         with pytest.raises(ExtractError, match=message):
-            update_store(server.url("monaco"), path, load_catalogue())
+            Store.at(server.url("monaco")).update(path, load_catalogue())

@@ -1,30 +1,24 @@
-"""The embedded feature store: one GeoPackage file, written with GDAL, read with SQLite alone.
+"""A GeoPackage store that is open for reading, with SQLite alone.
 
 Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
 with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
 Table `names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyogrio
-import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
-from tiling.errors import StoreError, WriteError
+from tiling.errors import StoreError
 from tiling.files.atomic import require_file
-from tiling.osm.names import MOST, Name
+from tiling.osm.names import MOST
 from tiling.store.base import Coverage, Names, Outline, halves
-from tiling.values import ATTRIBUTION, Box, Features
+from tiling.values import Box, Features
 
 LAYER = "features"
 EXTRACTS = "extracts"
@@ -42,19 +36,6 @@ FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
-# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters
-# and digits.
-_NAMES = """
-CREATE TABLE names (
-    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, kind TEXT NOT NULL, rank SMALLINT NOT NULL,
-    lat DOUBLE NOT NULL, lon DOUBLE NOT NULL
-);
-CREATE VIRTUAL TABLE names_words USING fts5(
-    folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
-);
-INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('names', 'attributes', 'names');
-"""
-_HAS_NAMES = "SELECT 1 FROM sqlite_master WHERE name = 'names_words'"
 _FIND = """
 SELECT n.name, n.folded, n.kind, n.rank, n.lat, n.lon
 FROM names_words AS w JOIN names AS n ON n.fid = w.rowid WHERE names_words MATCH :words
@@ -68,77 +49,11 @@ WHERE lat BETWEEN :south AND :north AND lon BETWEEN :west AND :east ORDER BY fid
 """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExtractRecord:
-    """What a store remembers of one extract: file name, SHA-256 and the area covered (degrees)."""
-
-    name: str
-    sha256: str
-    coverage: BaseGeometry
-
-
-def write_geopackage(
-    path: Path,
-    features: Features,
-    names: Sequence[Name],
-    extracts: Sequence[ExtractRecord],
-    fingerprint: str,
-) -> None:
-    """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
-
-    Raises `WriteError` when the disk is full.
-    """
-    areas = [shapely.MultiPolygon(list(shapely.get_parts(e.coverage))).wkb for e in extracts]
-    facts = {
-        "name": [e.name for e in extracts],
-        "sha256": [e.sha256 for e in extracts],
-        "fingerprint": [fingerprint] * len(extracts),
-        "attribution": [ATTRIBUTION] * len(extracts),
-    }
-    drawn: dict[str, NDArray[Any]] = {
-        "channel": features.channel.astype(np.int16),
-        "width_m": features.width_m,
-    }
-    try:
-        _write_layer(path, LAYER, "Unknown", features.wkb, drawn)
-        _write_layer(
-            path,
-            EXTRACTS,
-            "MultiPolygon",
-            _objects(areas),
-            {k: np.array(v, object) for k, v in facts.items()},
-        )
-        _write_names(path, names)
-    except (DataLayerError, DataSourceError, FeatureError, sqlite3.OperationalError) as error:
-        raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
-
-
-def _write_layer(
-    path: Path, layer: str, kind: str, wkb: NDArray[np.object_], columns: Mapping[str, NDArray[Any]]
-) -> None:
-    pyogrio.raw.write(
-        path,
-        wkb,
-        list(columns.values()),
-        list(columns),
-        driver="GPKG",
-        layer=layer,
-        geometry_type=kind,
-        crs="EPSG:4326",
-        append=path.exists(),
-    )
-
-
-def _write_names(path: Path, names: Sequence[Name]) -> None:
-    """Add the names and their index, which GDAL has no words for."""
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript(_NAMES)
-        connection.executemany("INSERT INTO names VALUES (NULL, ?, ?, ?, ?, ?, ?)", names)
-        connection.execute("INSERT INTO names_words (names_words) VALUES ('rebuild')")
-
-
 class GeoPackageSource(Coverage, Names):
-    """A GeoPackage store open for reading. It belongs to one thread, as its SQLite connection does."""
+    """A GeoPackage store that is open for reading.
+
+    It belongs to one thread, as its SQLite connection does.
+    """
 
     catalogue: Catalogue
 
@@ -177,7 +92,7 @@ class GeoPackageSource(Coverage, Names):
         return Features(
             np.array([row[1] for row in rows], np.int8),
             np.array([row[2] for row in rows], np.float32),
-            _objects([_wkb(row[3]) for row in rows]),
+            objects([_wkb(row[3]) for row in rows]),
         )
 
     def outline(self) -> Outline:
@@ -190,12 +105,7 @@ class GeoPackageSource(Coverage, Names):
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
-        return _objects([_wkb(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
-
-    @property
-    def has_names(self) -> bool:
-        """Tell whether the store was imported with the names of its places."""
-        return bool(self._select(_HAS_NAMES, ()))
+        return objects([_wkb(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
 
     def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
         match = " AND ".join(f'"{word}"' for word in words) + "*"
@@ -237,7 +147,8 @@ def _wkb(blob: bytes) -> bytes:
     return blob[_NO_ENVELOPE_HEADER + _ENVELOPE_BYTES[blob[3] >> 1 & 0b111] :]
 
 
-def _objects(values: list[bytes]) -> NDArray[np.object_]:
+def objects(values: list[bytes]) -> NDArray[np.object_]:
+    """Return an array of objects, which numpy would else make an array of strings."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -10,7 +10,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from tiling.files.atomic import sha256_of
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
 from tiling.osm.replication import fetch_changes, tidy_changes
 from tiling.store.changes import Changes
-from tiling.store.import_postgis import (
+from tiling.store.postgis.database import Connection, Database
+from tiling.store.postgis.import_ import (
     GATHERED,
     RAW,
     STORE,
@@ -39,18 +39,8 @@ from tiling.store.import_postgis import (
     rows,
     use,
 )
-from tiling.store.postgis import Connection
+from tiling.store.store import UpdateSummary
 from tiling.values import Box, TileGeometry, check_fingerprint
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateSummary:
-    """What an update did: features that came, features that went, and where that shows."""
-
-    came: int
-    went: int
-    changes: Changes
-
 
 _FRESH = """
 CREATE TEMP VIEW touched AS SELECT drawn.* FROM drawn JOIN log USING (osm_type, osm_id);
@@ -94,13 +84,12 @@ SELECT number + 1, %s, %s, COALESCE(%s, data_until) FROM updates ORDER BY number
 """
 
 
-def update_store(
-    location: str, path: Path, catalogue: Catalogue, complete_until: datetime | None = None
+def apply_changes(
+    database: Database, path: Path, catalogue: Catalogue, complete_until: datetime | None = None
 ) -> UpdateSummary:
-    """Apply a file of changes, .osc or .osc.gz, to the store at `location`.
+    """Apply a file of changes, as `tiling.store.store.Store.update` has it.
 
-    `complete_until` is the time that the store then has all changes of. Raises `StoreError` for a
-    store that was not imported with `slim`, `ExtractError` for a file that cannot be read.
+    `complete_until`: the time up to which the store then has all changes.
     """
     require_osm2pgsql()
     with ExitStack() as stack:
@@ -109,7 +98,7 @@ def update_store(
             / "changes.osc.gz"
         )
         tidy_changes(path, tidy)
-        database, connection = stack.enter_context(opened(location))
+        connection = stack.enter_context(opened(database))
         _check(connection, database.location, catalogue)
         connection.commit()  # osm2pgsql must find nothing locked
         run_osm2pgsql(tidy, catalogue, RAW, database.environment(), ["--append"])
@@ -125,23 +114,20 @@ def update_store(
     return summary
 
 
-def apply_replication(location: str, url: str, catalogue: Catalogue) -> UpdateSummary:
-    """Apply all changes that a replication server has and the store at `location` has not.
-
-    As `update_store`.
-    """
+def apply_replication(database: Database, url: str, catalogue: Catalogue) -> UpdateSummary:
+    """Apply all changes that a replication server has and the store has not."""
     came, went, changes = 0, 0, list[Changes]()
     with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
-        for path, until in fetch_changes(url, _complete_until(location), Path(folder)):
-            summary = update_store(location, path, catalogue, until)
+        for path, until in fetch_changes(url, _complete_until(database), Path(folder)):
+            summary = apply_changes(database, path, catalogue, until)
             came, went = came + summary.came, went + summary.went
             changes.append(summary.changes)
             path.unlink()
     return UpdateSummary(came, went, Changes.joined(changes))
 
 
-def _complete_until(location: str) -> datetime:
-    with opened(location) as (database, connection):
+def _complete_until(database: Database) -> datetime:
+    with opened(database) as connection:
         ((until,),) = rows(connection, "SELECT max(data_until) FROM loc2vec.updates")
         if until is None:
             raise StoreError(

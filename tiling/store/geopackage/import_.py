@@ -15,23 +15,13 @@ from tiling.osm.coast import sea_polygons
 from tiling.osm.coverage import coverage
 from tiling.osm.extract import Extract, read_extract
 from tiling.osm.names import names_of, newest_names
-from tiling.store.geopackage import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.pieces import MAX_VERTICES, cut
+from tiling.store.store import ImportSummary
 from tiling.values import Box, Features, TileGeometry
 
-MAX_VERTICES = 512  # of a polygon in the store; larger ones are cut
 # of object, and whether it is an area
 KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}
-OVERLAP_DEG = 1e-4  # about 10 m, some pixels: no seam shows where a polygon was cut
-
-
-@dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """What an import did: features in the store, features by channel, objects without a geometry, bounds."""
-
-    features: int
-    by_channel: dict[str, int]
-    skipped: int
-    bounds: Box
 
 
 def import_extracts(
@@ -129,32 +119,6 @@ def _clustered(drawn: _Drawn) -> Features:
     geometry = np.append(drawn.geometry[~large], flat)
     order = np.argsort(_morton(geometry), kind="stable")
     return Features(channel[order], width[order], shapely.to_wkb(geometry[order]))
-
-
-def cut(polygon: BaseGeometry) -> list[BaseGeometry]:
-    """Halve a polygon until no piece has more than `MAX_VERTICES`; the halves overlap a little."""
-    if shapely.get_num_coordinates(polygon) <= MAX_VERTICES:
-        return [] if polygon.is_empty else [polygon]
-    west, south, east, north = polygon.bounds
-    if max(east - west, north - south) < 8 * OVERLAP_DEG:
-        return [polygon]
-    if east - west > north - south:
-        middle = (west + east) / 2
-        halves = [
-            (west, south, middle + OVERLAP_DEG, north),
-            (middle - OVERLAP_DEG, south, east, north),
-        ]
-    else:
-        middle = (south + north) / 2
-        halves = [
-            (west, south, east, middle + OVERLAP_DEG),
-            (west, middle - OVERLAP_DEG, east, north),
-        ]
-    both = [shapely.intersection(polygon, shapely.box(*half)) for half in halves]
-    areas = [
-        p for piece in both for p in shapely.get_parts(piece) if p.geom_type.endswith("Polygon")
-    ]
-    return [part for area in areas for part in cut(area)]
 
 
 def _morton(geometry: NDArray[np.object_]) -> NDArray[np.uint64]:

@@ -27,8 +27,9 @@ from tiling.osm.extract import header_box
 from tiling.osm.names import NamedObject, names_of
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
 from tiling.osm.replication import complete_until
-from tiling.store.import_geopackage import MAX_VERTICES, ImportSummary, cut
-from tiling.store.postgis import Connection, Database, Rows
+from tiling.store.pieces import MAX_VERTICES, cut
+from tiling.store.postgis.database import Connection, Database, Rows
+from tiling.store.store import ImportSummary
 from tiling.values import ATTRIBUTION, Box, TileGeometry
 
 STORE, RAW = "loc2vec", "loc2vec_raw"  # the schemas of the store in use
@@ -206,19 +207,14 @@ CREATE TRIGGER note AFTER INSERT OR DELETE ON loc2vec_raw.coastline
 
 
 def import_extracts(
+    database: Database,
     paths: Sequence[Path],
-    location: str,
     catalogue: Catalogue,
-    progress: Callable[[int], object] = lambda n: None,
-    slim: bool = False,
-    reader: str | None = None,
+    progress: Callable[[int], object],
+    slim: bool,
+    reader: str | None,
 ) -> ImportSummary:
-    """Put the extracts into the store at `location`, replacing it as a whole at the end.
-
-    `progress` is told the number of features read, `reader` is a role that is let in to read.
-    Raises `ExtractError` for an extract that cannot be read and `StoreError` when the database does
-    not allow it.
-    """
+    """Make the store of a database, as `tiling.store.store.Store.import_extracts` has it."""
     if slim and len(paths) > 1:
         raise UserError(
             "--slim takes one extract: merge them first, with `osmium merge` or `osmium extract`"
@@ -227,7 +223,7 @@ def import_extracts(
     for path in paths:
         require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     with (
-        opened(location) as (database, connection),
+        opened(database) as connection,
         _fresh_schemas(database, connection) as (store, raw),
     ):
         execute(connection, _TABLES + GATHERED.format(kind="UNLOGGED"))
@@ -258,9 +254,8 @@ def import_extracts(
 
 
 @contextmanager
-def opened(location: str) -> Iterator[tuple[Database, Connection]]:
+def opened(database: Database) -> Iterator[Connection]:
     """Connect as the owner of the store, alone."""
-    database = Database(location)
     connection = database.connect()
     try:
         with database.failing():
@@ -268,7 +263,7 @@ def opened(location: str) -> Iterator[tuple[Database, Connection]]:
                 raise StoreError(
                     f"another import or update of {database.location} is running: wait for it"
                 )
-            yield database, connection
+            yield connection
     finally:
         connection.close()
 

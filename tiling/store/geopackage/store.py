@@ -1,0 +1,33 @@
+"""The kind of store that is one GeoPackage file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tiling.catalogue import Catalogue
+from tiling.errors import UserError
+from tiling.store.geopackage.source import GeoPackageSource
+from tiling.store.store import FileStore, ImportSummary
+
+
+class GeoPackageStore(FileStore):
+    """A GeoPackage file: nothing to install, and read by as many processes as like."""
+
+    kind = "a GeoPackage"
+
+    def _open(self, patience_s: float, only: str | None) -> GeoPackageSource:
+        return GeoPackageSource(self.path)
+
+    def import_extracts(
+        self,
+        extracts: Sequence[Path],
+        catalogue: Catalogue,
+        progress: Callable[[int], object] = lambda n: None,
+        slim: bool = False,
+        reader: str | None = None,
+    ) -> ImportSummary:
+        """Write the file; raises `UserError` for what only PostGIS takes."""
+        if slim or reader is not None:
+            raise UserError("--slim and --reader go with --store postgresql://...")
+        from tiling.store.geopackage.import_ import import_extracts
+
+        return import_extracts(extracts, self.path, catalogue, progress)

@@ -1,0 +1,1 @@
+"""The store of the full stack: a schema in a PostGIS database."""

@@ -1,0 +1,153 @@
+"""A PostGIS store that is open for reading.
+
+Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
+space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
+`updates` (what was done to it since), `changed` (where that shows), and `names` (what places are
+called).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.catalogue import Catalogue
+from tiling.errors import StoreError, StoreReplacedError
+from tiling.osm.names import MOST
+from tiling.store.base import Coverage, Names, Outline, halves
+from tiling.store.postgis.database import Pool, Rows
+from tiling.values import Box, Features, check_fingerprint
+
+# Also where there are no features there is one row: it says by which catalogue the store was made,
+# and what its content is, in the same breath, because the whole store may be replaced while it is
+# open.
+_QUERY = """
+SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
+FROM (
+    SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
+        (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
+) AS made
+LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
+"""
+_LARGE = """
+AND greatest(ST_XMax(geom) - ST_XMin(geom), ST_YMax(geom) - ST_YMin(geom)) >= %(smallest)s
+"""
+_OUTLINE = """
+SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
+FROM loc2vec.features ORDER BY id
+"""
+_SOME = """
+SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
+JOIN loc2vec.features USING (id) ORDER BY place
+"""
+# The index of `names` is one of words without a language: what `fold` made needs no dictionary.
+_FIND = """
+SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
+WHERE array_to_tsvector(string_to_array(folded, ' ')) @@ %(words)s::tsquery
+ORDER BY CASE WHEN folded = %(folded)s THEN 0 WHEN starts_with(folded, %(folded)s) THEN 1 ELSE 2 END,
+    rank, length(folded), name COLLATE "C", lat, lon LIMIT %(most)s
+"""
+_NAMES_IN = """
+SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
+WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
+ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
+"""
+_IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
+_EXTRACTS = (
+    "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
+)
+
+
+class PostgisSource(Coverage, Names):
+    """A PostGIS store that is open for reading; each query takes a connection from the pool."""
+
+    catalogue: Catalogue
+
+    def __init__(self, pool: Pool, patience_s: float, content: str | None) -> None:
+        """Open the store.
+
+        `content`: the only content hash that is accepted; None accepts any.
+
+        Raises `StoreError` when there is none, `StoreUnavailableError` when nobody answers.
+        """
+        self._content, self._pool, self._patience_s = content, pool, patience_s
+        self.location = self._pool.database.location
+        self.name = self._pool.database.name
+        if not self._ask(_IS_THERE)[0][0]:  # asked first, so that the server's log shows no error
+            raise self._pool.database.holds_no_store()
+        extracts = self._ask(_EXTRACTS)
+        if not extracts:
+            raise StoreError(f"{self.location} holds no extract: import it again")
+        fingerprints = {fingerprint for fingerprint, _, _, _ in extracts}
+        if len(fingerprints) != 1:
+            raise StoreError(
+                f"{self.location} holds extracts of several catalogues: import it again"
+            )
+        (self.fingerprint,) = fingerprints
+        self.extract_hashes = tuple(sha256 for _, sha256, _, _ in extracts)
+        super().__init__(
+            [bytes(area) for _, _, _, area in extracts], [name for _, _, name, _ in extracts]
+        )
+
+    def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
+        """Return the features whose bounding boxes meet `box`, in the order of the store.
+
+        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
+        out.
+        """
+        query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
+        answer = [
+            row
+            for part in halves(box)
+            for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})
+        ]
+        for made_by, content in {(row[0], row[1]) for row in answer}:
+            check_fingerprint(self.location, made_by, self.fingerprint)
+            if self._content not in (None, content):
+                raise StoreReplacedError(
+                    f"{self.location} was replaced or updated while it was open"
+                )
+        rows = [row for row in answer if row[2] is not None]
+        return Features(
+            np.array([row[2] for row in rows], np.int8),
+            np.array([row[3] for row in rows], np.float32),
+            _objects([row[4] for row in rows]),
+        )
+
+    def outline(self) -> Outline:
+        """Return what and where all features are."""
+        ids, channel, width, x, y = zip(*self._ask(_OUTLINE), strict=True)
+        middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
+        return Outline(
+            np.array(ids, np.int64), np.array(channel, np.int8), np.array(width, np.float32), middle
+        )
+
+    def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Return the WKB, object [n] of bytes, of the features with these ids."""
+        return _objects([row[0] for row in self._ask(_SOME, (ids.tolist(),))])
+
+    def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
+        match = " & ".join(f"'{word}'" for word in words) + ":*"
+        return self._ask(_FIND, {"words": match, "folded": folded, "most": MOST})
+
+    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
+        return self._ask(_NAMES_IN, box._asdict())
+
+    def _ask(self, query: str, values: Any = None) -> Rows:
+        return self._pool.ask(query, values, self._patience_s)
+
+    def close(self) -> None:
+        """Let go of the store; its connections stay in the pool."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _objects(values: list[memoryview]) -> NDArray[np.object_]:
+    array = np.empty(len(values), object)
+    array[:] = [bytes(value) for value in values]
+    return array

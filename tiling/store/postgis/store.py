@@ -1,0 +1,94 @@
+"""The kind of store that lies in a PostGIS database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tiling.catalogue import Catalogue
+from tiling.errors import StoreError
+from tiling.store.changes import Changes
+from tiling.store.postgis.database import Database, pool_of
+from tiling.store.postgis.source import PostgisSource
+from tiling.store.store import PATIENCE_S, ImportSummary, Store, UpdateSummary
+
+_CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
+_CHANGED = """
+SELECT reach_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.updates AS past
+LEFT JOIN loc2vec.changed ON changed.number > past.number WHERE past.content = %s
+"""
+
+
+class PostgisStore(Store):
+    """The schema `loc2vec` of a database, as a URL names it: postgresql://USER@HOST:PORT/DATABASE."""
+
+    kind = "a PostGIS store"
+
+    def __post_init__(self) -> None:
+        """Raise `StoreError` for a malformed URL."""
+        Database(self.given)
+
+    @property
+    def database(self) -> Database:
+        return Database(self.given)
+
+    @property
+    def location(self) -> str:
+        """Return the URL without its password."""
+        return self.database.location
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Return libpq's variable for the password of the URL, if it has one."""
+        password = self.database.parameters.get("password")
+        return {} if password is None else {"PGPASSWORD": password}
+
+    @property
+    def name(self) -> str:
+        """Return the name of the database."""
+        return self.database.name
+
+    def _open(self, patience_s: float, only: str | None) -> PostgisSource:
+        return PostgisSource(pool_of(self.given), patience_s, only)
+
+    def content_hash(self) -> str:
+        """Return the hash of what was imported and how it was updated since."""
+        return self.revision()
+
+    def revision(self, patience_s: float = PATIENCE_S) -> str:
+        """Return the content hash, which the database keeps."""
+        return str(pool_of(self.given).ask(_CONTENT, None, patience_s)[0][0])
+
+    def changes_since(self, content: str) -> Changes:
+        """Return what updates changed since the store had this content hash."""
+        rows = pool_of(self.given).ask(_CHANGED, (content,), PATIENCE_S)
+        if not rows:
+            raise StoreError(
+                f"{self.location} was imported anew since, or is another store: "
+                "embed all places again"
+            )
+        changed = [row for row in rows if row[1] is not None]
+        return Changes.of([row[0] for row in changed], [bytes(row[1]) for row in changed])
+
+    def import_extracts(
+        self,
+        extracts: Sequence[Path],
+        catalogue: Catalogue,
+        progress: Callable[[int], object] = lambda n: None,
+        slim: bool = False,
+        reader: str | None = None,
+    ) -> ImportSummary:
+        """Import with osm2pgsql; raises `StoreError` when the database does not allow it."""
+        from tiling.store.postgis.import_ import import_extracts
+
+        return import_extracts(self.database, extracts, catalogue, progress, slim, reader)
+
+    def update(self, changes: Path, catalogue: Catalogue) -> UpdateSummary:
+        """Apply a file of changes with osm2pgsql."""
+        from tiling.store.postgis.update import apply_changes
+
+        return apply_changes(self.database, changes, catalogue)
+
+    def replicate(self, url: str, catalogue: Catalogue) -> UpdateSummary:
+        """Apply all changes of a replication server since the last that the store has."""
+        from tiling.store.postgis.update import apply_replication
+
+        return apply_replication(self.database, url, catalogue)

@@ -1,0 +1,264 @@
+"""Where features are kept: one class a kind of store, which `Store.at` finds by the location."""
+
+import pkgutil
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
+from urllib.parse import unquote
+
+from tiling.catalogue import Catalogue, load_catalogue
+from tiling.errors import (
+    ExtractError,
+    FingerprintError,
+    StoreError,
+    StoreReplacedError,
+    UserError,
+)
+from tiling.files.atomic import require_file, sha256_of
+from tiling.store.base import FeatureSource
+from tiling.store.changes import Changes
+from tiling.values import Box, TileGeometry, check_fingerprint
+
+PATIENCE_S = 30.0  # with a store that is away: a database restarts in a few seconds
+SECRETS = ("password", "sslpassword")  # in the query of a URL
+
+
+class StoreKind(NamedTuple):
+    """A row of the registry: a pattern of locations, and the class of their stores."""
+
+    locations: str
+    store: str  # "module:class": a kind is imported when a location first asks for it
+
+
+# The first row whose pattern a location begins with counts.
+KINDS = [
+    StoreKind("postgres(ql)?://", "tiling.store.postgis.store:PostgisStore"),
+    StoreKind("(?!.*://)", "tiling.store.geopackage.store:GeoPackageStore"),  # any path
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """What an import did.
+
+    The features in the store, in all and by channel; how many objects were `skipped`, because they
+    have no geometry; the box around the data.
+    """
+
+    features: int
+    by_channel: dict[str, int]
+    skipped: int
+    bounds: Box
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSummary:
+    """What an update did: features that came, features that went, and where that shows."""
+
+    came: int
+    went: int
+    changes: Changes
+
+
+@dataclass(frozen=True, repr=False)
+class Store(ABC):
+    """A feature store, open or not: a location, and what can be done there.
+
+    It holds nothing else, so it is cheap to make, to compare and to pickle.
+    """
+
+    kind: ClassVar[str]  # as messages call it
+    given: str  # the location, perhaps with a password: `location` is for people to read
+
+    @staticmethod
+    def at(location: str | Path) -> "Store":
+        """Return the store at a location; it need not be there yet.
+
+        Raises `StoreError` for a location of no kind.
+        """
+        for kind in KINDS:
+            if re.match(kind.locations, str(location)):
+                store: Store = pkgutil.resolve_name(kind.store)(str(location))
+                return store
+        shown = without_secrets(str(location))
+        raise StoreError(f"{shown}: a store is a file (region.gpkg) or postgresql://...")
+
+    @property
+    def location(self) -> str:
+        """Return the location without secrets."""
+        return self.given
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Return the environment variables that stand for what `location` leaves out."""
+        return {}
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Return a short name: the file's or the database's."""
+
+    def absolute(self) -> Self:
+        """Return the same store, as a process in another folder finds it."""
+        return self
+
+    def open(
+        self,
+        catalogue: Catalogue | None = None,
+        patience_s: float = PATIENCE_S,
+        only: str | None = None,
+    ) -> FeatureSource:
+        """Open the store for reading.
+
+        `patience_s`: for how many seconds a database that is away is asked again. `only`: the
+        `revision` that is wanted; `StoreReplacedError` is raised for another one. An open file stays
+        what it was, whatever takes its place. A database is checked at every query.
+
+        Raises `StoreError` when the store is missing or no store, `FingerprintError` when it was
+        made with another catalogue, `StoreUnavailableError` when its database does not answer.
+        """
+        source = self._open(patience_s, only)
+        source.catalogue = catalogue or load_catalogue()
+        expected = source.catalogue.fingerprint(TileGeometry())
+        try:
+            check_fingerprint(self.location, source.fingerprint, expected)
+            if only is not None and only != self.revision(patience_s):
+                raise StoreReplacedError(f"{self.location} was replaced while it was opened")
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    @abstractmethod
+    def _open(self, patience_s: float, only: str | None) -> FeatureSource:
+        """Open the store, whatever catalogue it was made with."""
+
+    @abstractmethod
+    def content_hash(self) -> str:
+        """Return the hash that identifies the content."""
+
+    @abstractmethod
+    def revision(self, patience_s: float = PATIENCE_S) -> str:
+        """Return what changes when the store is replaced or updated; it is cheap to ask.
+
+        Raises `StoreError` when the store is missing, `StoreUnavailableError` when its database
+        does not answer.
+        """
+
+    def changes_since(self, content: str) -> Changes:
+        """Return what changed since the store had the content hash `content`.
+
+        Raises `StoreError` when the store does not know.
+        """
+        if content == self.content_hash():
+            return Changes.of([], [])
+        raise StoreError(
+            f"{self.location} is another file now, which does not say what changed: "
+            "embed all places again"
+        )
+
+    def holds(self, extracts: Sequence[Path], catalogue: Catalogue | None = None) -> bool:
+        """Tell whether the store was made of just these extracts, with this catalogue.
+
+        Raises `ExtractError` when an extract is missing.
+        """
+        for path in extracts:
+            require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+        try:
+            with self.open(catalogue) as source:
+                return sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
+        except (StoreError, FingerprintError):
+            return False
+
+    def import_extracts(
+        self,
+        extracts: Sequence[Path],
+        catalogue: Catalogue,
+        progress: Callable[[int], object] = lambda n: None,
+        slim: bool = False,
+        reader: str | None = None,
+    ) -> ImportSummary:
+        """Make the store of extracts; it replaces the one before as a whole, at the end.
+
+        `progress` is told how many objects were read since it was told last. PostGIS alone takes
+        `slim`, which keeps what updates need, and `reader`, a role that may read the store.
+
+        Raises `ExtractError` for an extract that cannot be read, `UserError` when the store cannot
+        be written.
+        """
+        raise UserError(f"{self.kind} is only read: import into a GeoPackage or postgresql://...")
+
+    def update(self, changes: Path, catalogue: Catalogue) -> UpdateSummary:
+        """Apply a file of changes, .osc or .osc.gz.
+
+        Raises `StoreError` for a store that was not imported with `slim`, `ExtractError` for a
+        file that cannot be read, `UserError` for a kind of store that is not updated.
+        """
+        raise self._never_updated()
+
+    def replicate(self, url: str, catalogue: Catalogue) -> UpdateSummary:
+        """Apply all changes that a replication server has and the store has not, as `update`."""
+        raise self._never_updated()
+
+    def _never_updated(self) -> UserError:
+        return UserError(f"{self.kind} is not updated: import the new extract in its place")
+
+    def __str__(self) -> str:
+        return self.location
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.location!r})"
+
+
+class FileStore(Store):
+    """A store that is one file."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.given)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file without its ending."""
+        return self.path.stem
+
+    def absolute(self) -> Self:
+        """Return the store at the absolute path."""
+        return type(self)(str(self.path.absolute()))
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of the file."""
+        return _content_hash(self.path, self.revision())
+
+    def revision(self, patience_s: float = PATIENCE_S) -> str:
+        """Return the file's device, inode, size and time of change."""
+        advice = f"make a store with `loc2vec import REGION.osm.pbf --store {self.path}`"
+        require_file(self.path, StoreError, advice)
+        status = self.path.stat()
+        return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+
+
+@lru_cache(maxsize=64)
+def _content_hash(path: Path, revision: str) -> str:  # a file of another revision is read again
+    return sha256_of(path)
+
+
+def without_secrets(location: str) -> str:
+    """Return a URL without its password, to be shown and remembered.
+
+    >>> without_secrets("postgresql://me:secret@db/osm?sslmode=require&password=secret")
+    'postgresql://me@db/osm?sslmode=require'
+    """
+    scheme, _, rest = location.partition("://")
+    rest, _, query = rest.partition("?")
+    authority, slash, path = rest.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    shown = f"{scheme}://{user.partition(':')[0]}{at}{hosts}{slash}{path}"
+    kept = [
+        item for item in query.split("&") if item and unquote(item.partition("=")[0]) not in SECRETS
+    ]
+    return f"{shown}?{'&'.join(kept)}" if kept else shown
