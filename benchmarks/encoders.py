@@ -51,9 +51,12 @@ from loc2vec.model.compute import (
 from loc2vec.model.folder import load_model
 from loc2vec.train.loop import TrainConfig, train
 from loc2vec.train.losses import LOSSES
+from tiling.catalogue import load_catalogue
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
 from tiling.render.batch import render_all
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
@@ -137,12 +140,12 @@ class Probes:
     """
 
     def __init__(
-        self, extract: Path, store: str | None, per_class: int, left_out: Collection[str]
+        self, extract: Path, store: Store | None, per_class: int, left_out: Collection[str]
     ) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
-        self._store, towns = store, read_towns([extract])
-        with store_of([extract], store) as drawn_from:
-            self._extract = extract
+        self._store, self._extract = store, extract
+        with store_of([extract], store, load_catalogue()) as drawn_from:
+            towns = read_towns([extract], drawn_from.catalogue)
             covered = covered_by(drawn_from)
             self.tasks = []
             for name, recipe in RECIPES.items():
@@ -167,12 +170,12 @@ class Probes:
 
     def _tiles(self, geometry: TileGeometry) -> list[NDArray[np.uint8]]:
         if geometry not in self._drawn:
-            with store_of([self._extract], self._store) as store:
+            with store_of([self._extract], self._store, load_catalogue()) as store:
                 self._drawn[geometry] = [_blanked(task, store, geometry) for task in self.tasks]
         return self._drawn[geometry]
 
 
-def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
+def _blanked(task: Task, store: Store, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(
         list(render_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
     )
@@ -365,7 +368,9 @@ def text_of(
     help="Extract that the probes are asked of.",
 )
 @click.option(
-    "--store", help="Feature store of that extract; by default one is made for the time being."
+    "--store",
+    type=StoreType(),
+    help="Feature store of that extract; by default one is made for the time being.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs."
@@ -389,7 +394,7 @@ def text_of(
 )  # fmt: skip
 @click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
 def main(
-    tiles: Path, validation: Path, extract: Path, store: str | None, out: Path, steps: int, loss: str, seeds: int,
+    tiles: Path, validation: Path, extract: Path, store: Store | None, out: Path, steps: int, loss: str, seeds: int,
     per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool,
 ) -> None:  # fmt: skip
     """Measure what is not measured yet, then print the table."""

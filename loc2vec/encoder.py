@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from loc2vec.errors import InputError
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
+from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
 
@@ -62,6 +63,7 @@ class LocationEncoder:
         self.dim = int(model.config.options["dim"]) * self.geometry.scales  # each has its numbers
         self.name, self.family = model.config.name, model.config.encoder
         self.fingerprint = model.config.fingerprint  # of the tiles it was trained on
+        self.catalogue = carried_catalogue(model.config.catalogue, f"model {self.name}")
         self.model_id = model.model_id
 
     @classmethod

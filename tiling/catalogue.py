@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import CatalogueError
+from tiling.errors import CatalogueError, FingerprintError
 from tiling.values import N_CHANNELS, Palette, TileGeometry, fingerprint
 
 KINDS = ("line", "area", "point")
@@ -105,10 +105,27 @@ class Channel:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Twelve channels; `text` is the TOML that they were read from."""
+    """Twelve channels, the TOML `text` that they were read from, and the file that it stood in."""
 
     each: tuple[Channel, ...]
     text: str = field(repr=False)
+    source: str = field(compare=False)
+
+    @property
+    def carried(self) -> str | None:
+        """Return what stores, tile datasets and models keep: the text, of the shipped one None."""
+        return None if self.text == _shipped().text else self.text
+
+    def check(self, what: str, found: str, geometry: TileGeometry) -> None:
+        """Raise `FingerprintError` when `what`, of the fingerprint `found`, is of another one."""
+        expected = self.fingerprint(geometry)
+        if found != expected:
+            ours = "the shipped catalogue" if self.carried is None else f"that of {self.source}"
+            again = "this version" if self.carried is None else "that catalogue"
+            raise FingerprintError(
+                f"{what} was made with another channel catalogue or tile geometry than {ours} "
+                f"(fingerprint {found}, expected {expected}): make it again with {again}"
+            )
 
     @cached_property
     def channels(self) -> tuple[str, ...]:
@@ -222,6 +239,14 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     return _shipped() if path is None else _read(path)
 
 
+def carried_catalogue(text: str | None, source: str) -> Catalogue:
+    """Return the catalogue that the store, dataset or model `source` carries: none, the shipped one.
+
+    `CatalogueError` if the text breaks the rules.
+    """
+    return _shipped() if text is None else parse_catalogue(text, source)
+
+
 @cache
 def _shipped() -> Catalogue:
     return _read(resources.files("tiling").joinpath("catalogue.toml"))
@@ -255,7 +280,7 @@ def parse_catalogue(text: str, source: str) -> Catalogue:
         raise CatalogueError(f"{source}: {sea} channels have sea = true, must be one")
     if len({channel.name for channel in channels} - {""}) != N_CHANNELS:
         raise CatalogueError(f"{source}: channel names must be given and distinct")
-    return Catalogue(channels, text)
+    return Catalogue(channels, text, source)
 
 
 def _channel(number: int, record: Mapping[str, Any]) -> Channel:

@@ -242,7 +242,7 @@ def main() -> None:
 
 def _store(extracts: list[Path], work: Path) -> Store:
     store = Store.at(work / "extracts.gpkg")
-    if not store.holds(extracts):
+    if not store.holds(extracts, load_catalogue()):
         store.import_extracts(extracts, load_catalogue())
     return store
 

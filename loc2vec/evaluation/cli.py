@@ -122,8 +122,8 @@ def evaluate_command(
     encoders = {encoder.model_id: encoder for encoder in loaded}
     lookups = [Lookup.read(file) for file in files]
     dataset = None if tiles is None else TileDataset.open(tiles)
-    towns = read_towns(list(extracts))
-    with store_of(extracts, store) as drawn_from:
+    with store_of(extracts, store, loaded[0].catalogue) as drawn_from:
+        towns = read_towns(list(extracts), drawn_from.catalogue)
         if labels is not None and target is not None:
             tasks = [_own_task(labels, target, drawn_from, lookups)]
         else:

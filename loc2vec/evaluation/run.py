@@ -27,7 +27,7 @@ from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.compute import Encode
 from loc2vec.model.dataset import Pixels
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
@@ -43,9 +43,8 @@ FIT_PLACES = 512
 SEARCHED = 1000  # places of a tile dataset that are asked for
 
 
-def read_towns(extracts: Sequence[Path]) -> list[Town]:
+def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
     """Read what tasks are made of; one extract is one town, called as its file."""
-    catalogue = load_catalogue()
     keys = sorted({*KEYS, *catalogue.keys})
     return [
         Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)), catalogue)
@@ -54,14 +53,16 @@ def read_towns(extracts: Sequence[Path]) -> list[Town]:
 
 
 @contextmanager
-def store_of(extracts: Sequence[Path], store: Store | None) -> Iterator[Store]:
-    """Give the store to draw from: the one that was named, or one made of the extracts for the time being."""
+def store_of(
+    extracts: Sequence[Path], store: Store | None, catalogue: Catalogue
+) -> Iterator[Store]:
+    """Give the store that was named, or else one made of the extracts, by a model's catalogue."""
     if store is not None:
         yield store
         return
     with tempfile.TemporaryDirectory() as folder:
         made = Store.at(Path(folder) / "store.gpkg")
-        made.import_extracts(extracts, load_catalogue())
+        made.import_extracts(extracts, catalogue)
         yield made
 
 
@@ -170,7 +171,7 @@ def encode_tasks(
     done since it was told last.
     """
     lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
-    methods = by_geometry(encoders)
+    methods = by_geometry(encoders, store.catalogue)
     first = next(iter(methods), TileGeometry())
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
     sample = np.concatenate(list(render_all(store, lon_lat[chosen], workers, first)))
@@ -200,12 +201,13 @@ def encode_tasks(
     ]
 
 
-def by_geometry(encoders: Mapping[str, LocationEncoder]) -> dict[TileGeometry, dict[str, Encode]]:
+def by_geometry(
+    encoders: Mapping[str, LocationEncoder], catalogue: Catalogue
+) -> dict[TileGeometry, dict[str, Encode]]:
     """Group models by the tiles that they read; `FingerprintError` for one of another catalogue."""
     methods: dict[TileGeometry, dict[str, Encode]] = {}
     for name, encoder in encoders.items():
-        expected = load_catalogue().fingerprint(encoder.geometry)
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+        catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
         methods.setdefault(encoder.geometry, {})[name] = encoder.encode
     return methods
 

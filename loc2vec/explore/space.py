@@ -11,7 +11,8 @@ from loc2vec.embed.files import Vectors
 from loc2vec.errors import ExploreError
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
-from tiling.values import Box, LonLat, Palette, TileGeometry
+from tiling.catalogue import Catalogue
+from tiling.values import Box, LonLat, TileGeometry
 
 Pixels = NDArray[np.uint8]
 Tell = Callable[[int], object]  # how many are done since it was told last
@@ -34,7 +35,7 @@ class Ground:
     chart: Callable[[Box, int], Pixels]
     title: str
     channels: tuple[str, ...]
-    palette: Palette
+    catalogue: Catalogue
     geometry: TileGeometry
 
     def view(self, place: LonLat) -> View:
@@ -45,7 +46,7 @@ class Ground:
         """Look at places."""
         tiles = self.draw(places)
         return [
-            View(place, self.name(place), tile, self.palette)
+            View(place, self.name(place), tile, self.catalogue.palette)
             for place, tile in zip(places, tiles, strict=True)
         ]
 

@@ -325,6 +325,7 @@ def _model_config(
         geometry=tiles.geometry,
         fingerprint=tiles.fingerprint,
         training=facts,
+        catalogue=tiles.catalogue.carried,
     )
 
 

@@ -144,7 +144,7 @@ def encode_points(
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
     it was told last.
     """
-    methods = by_geometry(encoders)
+    methods = by_geometry(encoders, store.catalogue)
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():

@@ -80,8 +80,7 @@ class Engine:
         self._closing = False
         self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
         with contextlib.ExitStack() as opened:
-            expected = self.catalogue.fingerprint(encoder.geometry)
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+            self.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
             if index is not None:
                 self.use(index)
             renderers = self._renderers()

@@ -491,6 +491,7 @@ def lda_command(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Project vectors on the two directions that best tell the classes of a task apart: classes of way, by default."""
+    from loc2vec.encoder import LocationEncoder
     from loc2vec.evaluation.run import covered_by, read_towns, store_of
     from loc2vec.evaluation.tasks.osm import RECIPES, make_task
     from loc2vec.explore.lda import discriminate
@@ -501,8 +502,10 @@ def lda_command(
         raise click.UsageError(
             f"no task with classes is called {name!r}: choose from {', '.join(with_classes)}"
         )
-    with store_of(extracts, store) as drawn_from, open_ground(drawn_from, model) as ground:
-        task = make_task(name, read_towns(extracts), covered_by(drawn_from), per_class, seed)
+    made_by = LocationEncoder.load(model).catalogue
+    with store_of(extracts, store, made_by) as drawn_from, open_ground(drawn_from, model) as ground:
+        towns = read_towns(extracts, ground.catalogue)
+        task = make_task(name, towns, covered_by(drawn_from), per_class, seed)
         with tqdm(total=len(task), unit=" places", desc="embed") as bar:
             found = discriminate(ground, task, seed, bar.update)
     counts = task.counts
@@ -581,11 +584,11 @@ def clusters_command(
     """
     from loc2vec.explore.clusters import TAGS, kinds_of
     from service.explore.open import write_places
-    from tiling.catalogue import load_catalogue
     from tiling.osm.extract import read_objects
 
-    objects = [item for path in extracts for item in read_objects(path, load_catalogue(), TAGS)]
     with _opened(**space) as opened:
+        by = opened.catalogue
+        objects = [item for path in extracts for item in read_objects(path, by, TAGS)]
         found = kinds_of(opened, title or opened.title, count, method, objects, seed)
         files = write_places(_target(out), opened.vectors, found.columns)
         facts = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]

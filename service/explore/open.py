@@ -30,7 +30,7 @@ from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
 from tiling.store.store import Store
-from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_fingerprint, check_place
+from tiling.values import ATTRIBUTION, TILE_RADIUS_M, Box, LonLat, check_place
 
 TIMES = 8  # as many places are sampled as are wanted, so that small extracts have enough, too
 PLACES = 2000
@@ -137,7 +137,7 @@ def _within(vectors: Vectors, box: Box | None) -> Vectors:
 
 def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
     renderer, gazetteer = Renderer(source, encoder.geometry), Gazetteer(source)
-    check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, renderer.fingerprint)
+    source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
 
     def draw(places: Sequence[LonLat]) -> Pixels:
         for place in places:
@@ -152,7 +152,7 @@ def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
         title=gazetteer.title,
         chart=lambda box, width: draw_map(source, box, width),
         channels=renderer.channels,
-        palette=renderer.palette,
+        catalogue=source.catalogue,
         geometry=renderer.geometry,
     )
 

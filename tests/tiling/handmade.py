@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 from tiling.catalogue import load_catalogue
 from tiling.osm.names import Name
 from tiling.store.geopackage import ExtractRecord, GeoPackageSource, write_geopackage
-from tiling.values import Features, TileGeometry
+from tiling.values import Features
 
 SHA256 = "0" * 64
 
@@ -43,8 +43,7 @@ def make_store(
 ) -> Path:
     """Write a GeoPackage store of one extract."""
     record = ExtractRecord(extract, SHA256, area)
-    fingerprint = load_catalogue().fingerprint(TileGeometry())
-    write_geopackage(path, features, names, [record], fingerprint)
+    write_geopackage(path, features, names, [record], load_catalogue())
     return path
 
 

@@ -90,7 +90,7 @@ def make_space() -> Space:
         chart=lambda box, width: chart(box, width),
         title="Known Town",
         channels=CHANNELS,
-        palette=load_catalogue().palette,
+        catalogue=load_catalogue(),
         geometry=TileGeometry(),
         vectors=vectors,
         nearest=nearest,

@@ -17,7 +17,7 @@ from tiling.render.style import AREA, AWAY, LAND, LINE, THEMES, Theme, looks_of
 from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.store import Store
-from tiling.values import Box, Features, LonLat, TileGeometry
+from tiling.values import Box, Features, LonLat
 
 SEA, FAR = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
 ROAD = LonLat(7.4219793, 43.7392899)  # the middle of a primary road
@@ -130,8 +130,8 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
         [shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.9, -16.9)]
     )
     store = tmp_path / "fiji.gpkg"
-    fingerprint = load_catalogue().fingerprint(TileGeometry())
-    write_geopackage(store, features, (), [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
+    record = ExtractRecord("fiji", "0" * 64, covered)
+    write_geopackage(store, features, (), [record], load_catalogue())
     with Store.at(store).open() as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
     land, water = rgb(LAND[0]), rgb(WATER[0])
@@ -147,7 +147,7 @@ def own(
     """Monaco by a catalogue that says nothing of the base map."""
     store = tmp_path_factory.mktemp("own") / "own.gpkg"
     Store.at(store).import_extracts([monaco_pbf], own_catalogue)
-    with Store.at(store).open(own_catalogue) as source:
+    with Store.at(store).open() as source:
         yield source
 
 

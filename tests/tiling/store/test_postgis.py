@@ -372,8 +372,8 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
     Store.at(tmp_path / "hand.gpkg").import_extracts([extract], catalogue)
     Store.at(server.url(database)).import_extracts([extract], catalogue)
     with (
-        Store.at(tmp_path / "hand.gpkg").open(catalogue) as ours,
-        Store.at(server.url(database)).open(catalogue) as theirs,
+        Store.at(tmp_path / "hand.gpkg").open() as ours,
+        Store.at(server.url(database)).open() as theirs,
     ):
         a, b = ours.features(WORLD), theirs.features(WORLD)
     assert len(a) == len(words) + 1

@@ -168,7 +168,7 @@ def test_a_third_kind_of_store_gives_the_same_vectors(
 def test_a_store_that_is_only_read_says_so(parquet: Path, monaco_pbf: Path) -> None:
     store = Store.at(parquet)
     assert isinstance(store, GeoParquetStore)
-    assert store.holds([monaco_pbf])
+    assert store.holds([monaco_pbf], load_catalogue())
     with store.open() as source:
         assert source.find("monaco") == source.names_in(Box(-180, -90, 180, 90)) == []
     with pytest.raises(UserError, match="a GeoParquet file is only read"):

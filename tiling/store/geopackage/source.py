@@ -3,6 +3,7 @@
 Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
 with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
 Table `names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
+Table `catalogue` holds the text of a user's own catalogue.
 """
 
 import sqlite3
@@ -13,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST
@@ -36,6 +37,9 @@ FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
+# Only a store by a user's own catalogue has the table.
+_HAS_CATALOGUE = "SELECT 1 FROM sqlite_master WHERE name = 'catalogue'"
+_CATALOGUE = "SELECT toml FROM catalogue"
 _FIND = """
 SELECT n.name, n.folded, n.kind, n.rank, n.lat, n.lon
 FROM names_words AS w JOIN names AS n ON n.fid = w.rowid WHERE names_words MATCH :words
@@ -55,8 +59,6 @@ class GeoPackageSource(Coverage, Names):
     It belongs to one thread, as its SQLite connection does.
     """
 
-    catalogue: Catalogue
-
     def __init__(self, path: Path) -> None:
         self.location = str(path)
         self.name = path.stem
@@ -74,9 +76,18 @@ class GeoPackageSource(Coverage, Names):
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
         self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
+        self.catalogue = self._catalogue()
         super().__init__(
             [_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
         )
+
+    def _catalogue(self) -> Catalogue:
+        try:
+            text = self._select(_CATALOGUE, ())[0][0] if self._select(_HAS_CATALOGUE, ()) else None
+            return carried_catalogue(text, self.location)
+        except Exception:
+            self.close()
+            raise
 
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.

@@ -1,4 +1,4 @@
-"""Writing a GeoPackage store with GDAL: the features, the extracts and the names. The only module that knows pyogrio."""
+"""Writing a GeoPackage store with GDAL: features, extracts, names, and a user's own catalogue."""
 
 import contextlib
 import sqlite3
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from shapely.geometry.base import BaseGeometry
 
+from tiling.catalogue import Catalogue
 from tiling.errors import WriteError
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects
-from tiling.values import ATTRIBUTION, Features
+from tiling.values import ATTRIBUTION, Features, TileGeometry
 
 # The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters
 # and digits.
@@ -30,6 +31,11 @@ CREATE VIRTUAL TABLE names_words USING fts5(
     folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
 );
 INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('names', 'attributes', 'names');
+"""
+_CATALOGUE = """
+CREATE TABLE catalogue (fid INTEGER PRIMARY KEY, toml TEXT NOT NULL);
+INSERT INTO gpkg_contents (table_name, data_type, identifier)
+VALUES ('catalogue', 'attributes', 'catalogue');
 """
 
 
@@ -47,7 +53,7 @@ def write_geopackage(
     features: Features,
     names: Sequence[Name],
     extracts: Sequence[ExtractRecord],
-    fingerprint: str,
+    catalogue: Catalogue,
 ) -> None:
     """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
 
@@ -57,7 +63,7 @@ def write_geopackage(
     facts = {
         "name": [e.name for e in extracts],
         "sha256": [e.sha256 for e in extracts],
-        "fingerprint": [fingerprint] * len(extracts),
+        "fingerprint": [catalogue.fingerprint(TileGeometry())] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
     drawn: dict[str, NDArray[Any]] = {
@@ -74,6 +80,8 @@ def write_geopackage(
             {k: np.array(v, object) for k, v in facts.items()},
         )
         _write_names(path, names)
+        if catalogue.carried is not None:
+            _write_catalogue(path, catalogue.carried)
     except (DataLayerError, DataSourceError, FeatureError, sqlite3.OperationalError) as error:
         raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
 
@@ -92,6 +100,12 @@ def _write_layer(
         crs="EPSG:4326",
         append=path.exists(),
     )
+
+
+def _write_catalogue(path: Path, text: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(_CATALOGUE)
+        connection.execute("INSERT INTO catalogue VALUES (1, ?)", (text,))
 
 
 def _write_names(path: Path, names: Sequence[Name]) -> None:
