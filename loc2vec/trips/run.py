@@ -25,7 +25,7 @@ from tiling.render.batch import render_all
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
-WAYS = (0, 1, 2, 3)  # channels of roads, paths and rail
+WAY = "way"  # the role of the channels of roads, paths and rail
 COLUMNS = ("trip", "mode", "town")
 
 
@@ -122,6 +122,18 @@ def read_trips(
     )
 
 
+def ways_of(store: Store) -> tuple[int, ...]:
+    """Return the channels of a store that show ways; `LabelsError` when its catalogue has none."""
+    with store.open() as source:
+        ways = source.catalogue.with_role(WAY)
+        if not ways:
+            raise LabelsError(
+                f"the catalogue of {source.location} has no channel with the role {WAY!r}: "
+                "leave out --without-ways"
+            )
+        return ways
+
+
 def encode_points(
     store: Store,
     lon_lat: NDArray[np.float64],
@@ -136,7 +148,7 @@ def encode_points(
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
     it was told last.
     """
-    methods = by_geometry(encoders)
+    methods = by_geometry(encoders, store.catalogue)
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Vectors]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():

@@ -4,9 +4,6 @@ import { keepKey, picture } from "./api.js";
 import { el, fill, svg } from "./dom.js";
 import { degrees, distance, metres } from "./format.js";
 
-// The colours of the composite picture (tiling/values.py, PALETTE), for the swatches.
-const PALETTE = ["#d6603c", "#f5ecd6", "#be785a", "#5a5a6e", "#78645f", "#78b4d7", "#96c382", "#e2dca0", "#ded8d4", "#d8c4d6", "#c4c4c8", "#f0be78"];
-
 /** A picture of the service; while it is under way its place is kept, and a failure says its reason there. */
 export function image(path, parameters, alt, signal, attributes = {}) {
   const frame = el("span.image.waiting", attributes);
@@ -34,11 +31,11 @@ export function tile({ lat, lon }, signal) {
   return image("tile.png", { lat, lon }, `The 200 m around ${degrees({ lat, lon })}, all channels`, signal, { class: "image tile waiting" });
 }
 
-/** The names of the channels; whichever is under the pointer or has the focus is shown by `tiles` alone. */
-export function channels(names, tiles, details = () => null) {
+/** Channels with name and colour; the one under the pointer, or in focus, is shown by `tiles` alone. */
+export function channels(each, tiles, details = () => null) {
   let pinned = null;
   const show = (number) => tiles.forEach((one) => one.show(number === null ? {} : { channel: number }));
-  const buttons = names.map((name, number) =>
+  const buttons = each.map(({ name, colour }, number) =>
     el(
       "button.channel",
       {
@@ -55,7 +52,7 @@ export function channels(names, tiles, details = () => null) {
           show(pinned ?? number);
         },
       },
-      swatch(number),
+      swatch(colour),
       el("span", {}, name),
       details(number),
     ),
@@ -63,9 +60,9 @@ export function channels(names, tiles, details = () => null) {
   return el("ul.channels", { "aria-label": "Channels: point at one to see it alone" }, buttons.map((button) => el("li", {}, button)));
 }
 
-export function swatch(number) {
+export function swatch(colour) {
   const square = el("i.swatch", { "aria-hidden": "true" });
-  square.style.background = PALETTE[number];
+  square.style.background = colour;
   return square;
 }
 

@@ -32,13 +32,12 @@ from service.http.app import create_app
 from service.http.server import bind, url_of
 from service.settings import Settings
 from tests.service.http.test_access import HASHES, KEY, changed
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.store import Store
-from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
 AT = "a=43.7384,7.4246"
@@ -228,6 +227,19 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
     )
     seen.quiet()
     assert "min_distance_m" not in seen.asked("/neighbors")[-1]
+
+
+def test_the_page_shows_the_channels_of_the_store(
+    visit: Start, own_settings: Settings, own_catalogue: Catalogue
+) -> None:
+    """A store by a user's own catalogue: its names, and swatches of its colours."""
+    with listening(own_settings) as url:
+        seen = visit(AT, url=url)
+        expect(seen.page.locator(".channel")).to_have_text(list(own_catalogue.channels))
+        shown = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+        colours = seen.page.locator(".channel .swatch").evaluate_all(shown)
+        assert colours == [f"rgb{rgb}" for rgb in own_catalogue.palette.colours]
+        seen.quiet()
 
 
 def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
@@ -525,7 +537,7 @@ def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
             source.features(source.bounds),
             (),
             extracts,
-            load_catalogue().fingerprint(TileGeometry()),
+            load_catalogue(),
         )
     return path
 

@@ -250,7 +250,7 @@ def test_an_update_keeps_the_names_true(
             '<tag k="shop" v="books"/><tag k="name" v="Brand New Books"/></node></create>'
             f"<delete>{deleted}</delete></osmChange>"
         )
-        Store.at(slim).update(change, load_catalogue())
+        Store.at(slim).update(change)
         assert resolve("renamed", source.find) == NamedPlace(
             "Renamed", "city", 43.74, 7.43, True, city.rank
         )
@@ -259,7 +259,7 @@ def test_an_update_keeps_the_names_true(
         assert (rue.name, "street") not in found(source, "rue grimaldi")
     server.psql("DROP TABLE loc2vec_raw.named CASCADE", slim.rpartition("/")[2])
     with pytest.raises(StoreError, match="import its extract again, with --slim"):
-        Store.at(slim).update(change, load_catalogue())
+        Store.at(slim).update(change)
 
 
 def test_a_name_means_one_place_or_says_which_it_may_be(monaco: FeatureSource) -> None:

@@ -367,8 +367,9 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
         f" without = {{ {quoted(word)} = ['c'] }} }},"
         for word in words
     )
-    text = text.replace(
-        'name = "buildings"\nrules = [', f"name = {quoted(words[0])}\nrules = [\n{rules}"
+    named, ruled = text.split('name = "buildings"')
+    text = f"{named}name = {quoted(words[0])}" + ruled.replace(
+        "rules = [", f"rules = [\n{rules}", 1
     )
     path = tmp_path / "hostile.toml"
     path.write_text(text, encoding="utf-8")
@@ -386,8 +387,8 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
     Store.at(tmp_path / "hand.gpkg").import_extracts([extract], catalogue)
     Store.at(server.url(database)).import_extracts([extract], catalogue)
     with (
-        Store.at(tmp_path / "hand.gpkg").open(catalogue) as ours,
-        Store.at(server.url(database)).open(catalogue) as theirs,
+        Store.at(tmp_path / "hand.gpkg").open() as ours,
+        Store.at(server.url(database)).open() as theirs,
     ):
         a, b = ours.features(WORLD), theirs.features(WORLD)
     assert len(a) == len(words) + 1
