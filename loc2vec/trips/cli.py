@@ -63,10 +63,10 @@ def walk_command(
     Each extract is one town. The modes differ in their ways and in nothing else: number of points,
     spacing and the error of the receiver are drawn alike, and there is no time.
     """
-    from loc2vec.trips.run import walk_towns, write_trips
+    from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
     with tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
-        table = walk_towns(extracts, store, count, points, seed, bar.update)
+        table = walk_towns(extracts, store, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)
     numbers = _counts(table)
     if as_json:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
 from loc2vec.trips.classify import measure, shapes
-from loc2vec.trips.models import READERS, fit_predict
+from loc2vec.trips.models import READERS, Reader
 from loc2vec.trips.trip import Sequences, Trips
 from loc2vec.trips.walk import Roads, along, make_trips, received, walk
 from tiling.geo.geodesy import MetresPerDegree
@@ -142,13 +142,10 @@ class TestReaders:
         )
         sequences = Sequences(vectors.astype(np.float32), np.full(120, 8))
         first, last = np.arange(80), np.arange(80, 120)
-        answer = fit_predict(
-            reader, sequences.at(first), target[first], sequences.at(last), 2, seed=0
-        )
+        fresh = Reader(reader, classes=2, seed=0)
+        answer = fresh.fit_predict(sequences.at(first), target[first], sequences.at(last))
         assert (answer.argmax(1) == target[last]).mean() > 0.9
-        alone = fit_predict(
-            reader, sequences.at(first), target[first], sequences.at(last[:1]), 2, seed=0
-        )
+        alone = fresh.fit_predict(sequences.at(first), target[first], sequences.at(last[:1]))
         # the same again, and whatever else is asked
         np.testing.assert_allclose(alone, answer[:1], atol=1e-6)
         assert answer.sum(1) == pytest.approx(1)
