@@ -52,9 +52,11 @@ from loc2vec.model.folder import load_model
 from loc2vec.train.loop import train
 from loc2vec.train.objectives.contrastive import LOSSES
 from loc2vec.train.run import Run, TrainConfig
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
 from tiling.render.batch import render_all
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
@@ -139,7 +141,7 @@ class Probes:
     """
 
     def __init__(
-        self, extract: Path, store: str | None, per_class: int, left_out: Collection[str]
+        self, extract: Path, store: Store | None, per_class: int, left_out: Collection[str]
     ) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
         self._store, towns = store, read_towns([extract])
@@ -174,7 +176,7 @@ class Probes:
         return self._drawn[geometry]
 
 
-def _blanked(task: Task, store: str, geometry: TileGeometry) -> NDArray[np.uint8]:
+def _blanked(task: Task, store: Store, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(
         list(render_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
     )
@@ -380,7 +382,9 @@ def text_of(
     help="Extract that the probes are asked of.",
 )
 @click.option(
-    "--store", help="Feature store of that extract; by default one is made for the time being."
+    "--store",
+    type=StoreType(),
+    help="Feature store of that extract; by default one is made for the time being.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder that keeps the runs."
@@ -407,7 +411,7 @@ def main(
     tiles: Path,
     validation: Path,
     extract: Path,
-    store: str | None,
+    store: Store | None,
     out: Path,
     steps: int,
     loss: str,

@@ -123,7 +123,7 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     config = TrainConfig(places=places, pairs=pairs)
     batches, pinned = Batches(TileDataset.open(folder), 0, places, pairs), device.type == "cuda"
     learner = Learner(build("loc2vec"), [Contrastive(config.loss)])
-    learner.to(device, memory_format=torch.channels_last)
+    learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
     random = torch.randint(
         0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device

@@ -1,8 +1,8 @@
 """Plot the rooms of the code and who imports whom: `python docs/make/architecture.py`.
 
 Writes docs/architecture.svg from the imports in the source. The thick arrows are the way of the
-data; a thin curve leads from a room down to one that it imports. A room is a folder of a package, or a
-module that lies in the package itself; it stands above all rooms that it imports.
+data. A thin curve leads from a room down to one that it imports. A room is a folder of a package,
+or a module that lies in the package itself. It stands above all rooms that it imports.
 """
 
 import ast
@@ -170,7 +170,8 @@ def drawn(package: str, left: float, top: float, highest: int) -> tuple[str, flo
 def picture() -> str:
     """Return the picture of all packages as SVG."""
     heights = {package: max(floors(rooms_and_imports(package)).values()) for package in PACKAGES}
-    left, parts, tallest = 10.0, [], max(heights.values())
+    parts: list[str] = []
+    left, tallest = 10.0, max(heights.values())
     total = HEAD + (tallest + 1) * (HEIGHT + GAP_Y) - GAP_Y + MARGIN
     for package in PACKAGES:
         if parts:

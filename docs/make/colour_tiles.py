@@ -29,8 +29,10 @@ from tqdm import tqdm
 from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import keep_freed_memory, mixed_precision
 from loc2vec.train.batches import places_of_step, slots_of_step
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import render_all
+from tiling.store.store import Store
 from tiling.values import composite
 
 DIM = 16
@@ -140,7 +142,7 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
     required=True,
     help="What `train` wrote.",
 )
-@click.option("--store", required=True, help="Feature store to draw from.")
+@click.option("--store", type=StoreType(), required=True, help="Feature store to read.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, exists=True),
@@ -150,7 +152,7 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the peers' vectors."
 )
-def embed(weights: Path, store: str, report: Path, out: Path) -> None:
+def embed(weights: Path, store: Store, report: Path, out: Path) -> None:
     """Embed the places of a report."""
     model = network()
     model.load_state_dict(load_file(weights))

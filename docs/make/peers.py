@@ -87,7 +87,7 @@ def joined(cells: Iterable[str], features: gpd.GeoDataFrame) -> Tables:
     return regions, features, IntersectionJoiner().transform(regions, features)
 
 
-def counts(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
+def counts(_seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
     """Return log(1 + n) of the tags of each cell."""
     return np.log1p(CountEmbedder().transform(*joined(wanted, features)))
 

@@ -14,7 +14,7 @@ from page import publish
 
 from loc2vec.evaluation.table import (
     AHEAD,
-    Rows,
+    Grid,
     Values,
     facts,
     grid,
@@ -29,7 +29,7 @@ from tiling.files.atomic import read_json, write_text
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"
 
-Pieces = list[tuple[str, Rows]]
+Pieces = list[tuple[str, Grid]]
 
 
 @click.command()

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loc2vec.embed.algebra import Vector, combine
+from loc2vec.embed.algebra import combine
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, place_of
+from loc2vec.model.arrays import Vector
 from loc2vec.paper.sheet import Sheet
 from loc2vec.paper.strips import Cell, Row, Strips, View
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loc2vec.embed.algebra import Neighbor, Vector
+from loc2vec.embed.algebra import Neighbor
 from loc2vec.embed.files import Vectors
 from loc2vec.errors import ExploreError
-from loc2vec.model.arrays import Pixels, Places
+from loc2vec.model.arrays import Pixels, Places, Vector
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
 from tiling.values import Box, LonLat, TileGeometry

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loc2vec.embed.algebra import Neighbor, Vector, walk
+from loc2vec.embed.algebra import Neighbor, walk
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, place_of
+from loc2vec.model.arrays import Vector
 from loc2vec.paper.sheet import Sheet
 from loc2vec.paper.strips import END, Cell, Row, Strips, View
 from tiling.geo.geodesy import ground_distance_m

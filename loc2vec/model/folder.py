@@ -1,4 +1,4 @@
-"""Model folders: `config.json` and `model.safetensors`, all that is needed to rebuild an encoder."""
+"""Model folders: `config.json` and `model.safetensors`, enough to rebuild an encoder."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +23,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is besides its weights; `training` holds facts for people to read."""
+    """What describes a model besides its weights; `training` holds facts for people to read."""
 
     name: str
     encoder: str
@@ -57,7 +57,7 @@ def save_model(
     config: ModelConfig,
     more: Callable[[Path], object] = lambda folder: None,
 ) -> None:
-    """Write a model folder, in place of what stood there; `more` adds to it."""
+    """Write a model folder atomically, replacing an older one; `more` adds files to it."""
     with replacing_folder(folder) as temporary:
         more(temporary)
         save_weights(network, temporary / WEIGHTS)
@@ -87,18 +87,12 @@ def _weights(network: nn.Module) -> bytes:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which others may read, too.
-
-    `save_file` gives them to the owner alone.
-    """
+    """Write tensors as safetensors; other users may read the file, unlike that of `save_file`."""
     path.write_bytes(save(tensors))
 
 
 def load_model(folder: Path) -> Model:
-    """Rebuild a model on the CPU, in eval mode.
-
-    `ModelError` when something is missing or altered.
-    """
+    """Rebuild a model on the CPU, in eval mode; `ModelError` when a part is missing or altered."""
     if not folder.is_dir():
         raise ModelError(
             f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}"
@@ -106,8 +100,9 @@ def load_model(folder: Path) -> Model:
     config, sha256 = _read_config(folder)
     if config.encoder not in ENCODERS:
         raise ModelError(
-            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec does not have (it has "
-            f"{', '.join(sorted(ENCODERS))}): use the version that made the model"
+            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec "
+            f"does not have (it has {', '.join(sorted(ENCODERS))}): "
+            "use the version that made the model"
         )
     found = _sha256_of_weights(folder / WEIGHTS)
     if found != sha256:
@@ -159,7 +154,7 @@ def shipped_names() -> list[str]:
 
 
 def model_path(model: str | Path) -> Path:
-    """Return the folder of a shipped model's name, else the path as it is."""
+    """Return the folder of a shipped model by its name; any other path is returned unchanged."""
     if isinstance(model, str) and model in shipped_names():
         return Path(str(resources.files("loc2vec.model") / "weights" / model))
     return Path(model)

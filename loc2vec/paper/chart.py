@@ -50,7 +50,8 @@ def line_chart(title: str, lines: Sequence[Line], top: float | None = None) -> C
 
 def histogram_chart(title: str, groups: Sequence[tuple[str, NDArray[np.floating]]]) -> Chart:
     """Return the outlines of the histograms of named groups over one axis; each has the area 1."""
-    together = np.concatenate([values for _, values in groups])
+    # float64: float32 has too few steps for the bins of values that are nearly equal
+    together = np.concatenate([values for _, values in groups]).astype(np.float64)
     bins = int(np.clip(np.sqrt(len(groups[0][1])), 8, MOST_BINS))
     edges = np.linspace(together.min(), max(together.max(), together.min() + 1e-6), bins + 1)
     lines = [

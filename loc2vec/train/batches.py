@@ -104,7 +104,7 @@ class Batches:
         self.world = world or World()
         if dataset.n_places < places:
             raise RunError(
-                f"a batch needs {places} places, the tiles hold {dataset.n_places}: draw more"
+                f"a batch needs {places} places, the tiles hold {dataset.n_places}: sample more"
             )
         if dataset.positives < pairs:
             raise RunError(

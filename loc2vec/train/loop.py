@@ -56,7 +56,7 @@ def train(
 
     Keeps the best model: by the first objective's evaluator if it has one, else by recall@1 on the
     validation places; without these, by the training loss. Once `stop` is set, the run saves a
-    checkpoint and returns. A resumed run goes on as if undisturbed, and may have more steps than
+    checkpoint and returns. A resumed run continues as if undisturbed, and may have more steps than
     before. `board` shows the progress.
 
     Raises `RunError` when the run folder exists or, with `resume`, was begun with other settings.

@@ -22,7 +22,7 @@ class Board(Protocol):
     """Where a run is shown while it trains, such as `loc2vec.train.board.TensorBoard`."""
 
     def begin(self, step: int) -> None:
-        """Go on from this step; what was shown of later ones is dropped."""
+        """Continue after this step; whatever was shown of later ones is dropped."""
 
     def look(self, step: int, seen: Sample, triplets: list[Triplet]) -> None:
         """Show the vectors of some places, and the hardest triplets."""

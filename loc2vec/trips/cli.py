@@ -159,8 +159,8 @@ def _values(trips: "Trips", scores: list["TripScore"]) -> dict[str, Any]:
         "modes": trips.modes,
         "scores": [
             {
-                "vectors": score.vectors, "reader": score.reader, "metrics": score.metrics, "by_town": score.by_town,
-                "confusion": score.confusion.tolist(),
+                "vectors": score.vectors, "reader": score.reader, "metrics": score.metrics,
+                "by_town": score.by_town, "confusion": score.confusion.tolist(),
             }
             for score in scores
         ],
@@ -178,4 +178,7 @@ def _report(trips: "Trips", scores: list["TripScore"]) -> str:
             f"{score.mean(name):.3f} ± {score.spread(name):.3f}" for name in (PRIMARY, "accuracy")
         ]
         rows.append([score.vectors, score.reader, *cells])
-    return f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen\n\n{markdown(rows)}"
+    head = (
+        f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen"
+    )
+    return f"{head}\n\n{markdown(rows)}"

@@ -1,4 +1,4 @@
-"""Classifiers of sequences of vectors: an LSTM and a transformer encoder, and how they are fitted."""
+"""Classifiers of sequences of vectors: an LSTM and a transformer encoder."""
 
 from collections.abc import Callable
 
@@ -19,10 +19,7 @@ DROPOUT = 0.2
 
 
 class LSTM(nn.Module):
-    """Reads a trip from both ends.
-
-    The two last states tell the class (Hochreiter and Schmidhuber 1997).
-    """
+    """A bidirectional LSTM (Hochreiter and Schmidhuber 1997); two last states give the class."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -39,9 +36,7 @@ class LSTM(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Two pre-norm encoder layers over the points with sine/cosine positions.
-
-    Their mean tells the class.
+    """Two pre-norm encoder layers with sine/cosine positions; their mean gives the class.
 
     Vaswani et al., arXiv 1706.03762.
     """

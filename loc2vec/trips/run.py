@@ -15,6 +15,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.run import by_geometry, covered_by, empty_channels
+from loc2vec.model.arrays import Vectors
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from tiling.files.geoparquet import write_points
@@ -24,7 +25,6 @@ from tiling.render.batch import render_all
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
-Floats = NDArray[np.float32]
 WAYS = (0, 1, 2, 3)  # channels of roads, paths and rail
 COLUMNS = ("trip", "mode", "town")
 
@@ -81,7 +81,7 @@ def write_trips(path: Path, table: pa.Table) -> None:
 def read_trips(
     path: Path, store: Store, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
 ) -> Trips:
-    """Read trips, ours or anybody's: rows in the order of travel with lat, lon, trip, mode and town.
+    """Read trips: rows in the order of travel with lat, lon, trip, mode and town.
 
     A trip with a point whose tile of `radius_m` does not lie whole in the store is left out, and
     told to `warn`. Raises `PointsError` for bad coordinates, `LabelsError` for what else is wrong.
@@ -90,7 +90,8 @@ def read_trips(
     lacking = [name for name in COLUMNS if name not in points.table.column_names]
     if lacking:
         raise LabelsError(
-            f"{path} has no column {', '.join(map(repr, lacking))}: it needs lat, lon, trip, mode, town"
+            f"{path} has no column {', '.join(map(repr, lacking))}: "
+            "it needs lat, lon, trip, mode, town"
         )
     trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
@@ -101,16 +102,19 @@ def read_trips(
     for (_, name), rows in rows_of.items():
         if len(modes := {mode[row] for row in rows}) > 1 or None in modes:
             raise LabelsError(
-                f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: it needs one"
+                f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: "
+                "it needs one"
             )
     kept = [rows for rows in rows_of.values() if inside[rows].all()]
     if not kept:
         raise LabelsError(
-            f"{path}: no trip lies in the store {store} with all its points: give the store of that area"
+            f"{path}: no trip lies in the store {store} with all its points: "
+            "give the store of that area"
         )
     if len(kept) < len(rows_of):
         warn(
-            f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips leave the store and are left out"
+            f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips "
+            "leave the store and are left out"
         )
     first = [rows[0] for rows in kept]
     return Trips.of(
@@ -125,8 +129,8 @@ def encode_points(
     blank: Sequence[int] = (),
     workers: int = 1,
     progress: Callable[[int], object] = lambda n: None,
-) -> dict[str, Floats]:
-    """Return the vectors of places by method, float32 [n, D]: each model's, and the mean cover of the channels.
+) -> dict[str, Vectors]:
+    """Return the vectors of places, float32 [n, D], of each model and of the channel means.
 
     Every model reads tiles of its own radii, the means those of the first one; the channels `blank`
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
@@ -134,7 +138,7 @@ def encode_points(
     """
     methods = by_geometry(encoders)
     next(iter(methods.values()))["channel means"] = channel_means
-    parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
+    parts: dict[str, list[Vectors]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
         for tiles in render_all(store, lon_lat, workers, geometry):
             empty_channels(tiles, blank)

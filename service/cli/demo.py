@@ -1,4 +1,4 @@
-"""`loc2vec demo`: from the bundled extract of Monaco to a store and an index, ready to be served."""
+"""`loc2vec demo`: make a store and an index of the bundled extract of Monaco, and serve them."""
 
 import os
 from collections.abc import Callable
@@ -64,9 +64,9 @@ def default_work_folder() -> Path:
 
 
 def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPaths:
-    """Make the store and the index in `work`, each unless it is there and made of the same things.
+    """Make the store and the index in `work`, unless they are there and of the same inputs.
 
-    `tell` is told each step in a line.
+    `tell` gets a line for each step.
     """
     paths = DemoPaths(work / "monaco.gpkg", work / "index")
     done = work / "demo.json"
@@ -87,7 +87,8 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
         tell(f"2/2 index: {paths.index} is there already")
     else:
         tell(
-            f"2/2 index: embedding a grid of {GRID_M:.0f} m with {encoder.model_id} into {paths.index}"
+            f"2/2 index: embedding a grid of {GRID_M:.0f} m "
+            f"with {encoder.model_id} into {paths.index}"
         )
         _index(paths, encoder)
         write_json(done, {"store": of_store, "index": of_index})

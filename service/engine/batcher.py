@@ -9,8 +9,8 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loc2vec.model.arrays import Pixels, Vectors
 from service.errors import STOPPING, BusyError
 from service.observe.metrics import BATCH, timed
 from service.observe.tracing import Cause, cause
@@ -18,12 +18,9 @@ from service.observe.tracing import Cause, cause
 WINDOW_S = 0.002
 MOST = 128  # tiles in a batch: larger ones are no faster per tile
 
-Tiles = NDArray[np.uint8]
-Vectors = NDArray[np.float32]
-
 
 class _Job(NamedTuple):
-    tiles: Tiles
+    tiles: Pixels
     vectors: Future[Vectors]
     cause: Cause | None
 
@@ -34,7 +31,7 @@ class Batcher:
     It waits only while requests are `expected`, so a single request loses no time.
     """
 
-    def __init__(self, encode: Callable[[Tiles], Vectors]) -> None:
+    def __init__(self, encode: Callable[[Pixels], Vectors]) -> None:
         self._encode = encode
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed, self._putting = False, threading.Lock()
@@ -53,7 +50,7 @@ class Batcher:
             with self._counting:
                 self._expected -= 1
 
-    def encode(self, tiles: Tiles) -> Vectors:
+    def encode(self, tiles: Pixels) -> Vectors:
         """Return the vectors float32 [n, D] of tiles uint8 [n, channels, H, W].
 
         Called from any thread; raises `BusyError` after `close`, and what the network raised.

@@ -11,11 +11,11 @@ from typing import Self
 
 import numpy as np
 from cachetools import TTLCache
-from numpy.typing import NDArray
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
+from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
@@ -33,9 +33,6 @@ from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
-
-Vector = NDArray[np.float32]
-Shares = NDArray[np.float64]
 
 
 class Engine:
@@ -82,7 +79,7 @@ class Engine:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open what `settings` name; raise the error of the part that is missing or does not fit."""
+        """Open what `settings` name, or raise the error of the part that is missing or unfit."""
         encoder = LocationEncoder.load(settings.model)
         return cls(
             encoder,
@@ -185,10 +182,11 @@ class Engine:
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:
-        """Return the place that is meant.
+        """Return the place that a name or a position means.
 
-        Every other method takes places from here: they are not checked again. Raises
-        `OutsideError` for a place that the store does not cover, `NameSearchError` for a name.
+        The other methods take located places, and do not check them again. Raises
+        `NameSearchError` for an unknown or ambiguous name, `OutsideError` for a place that the
+        store does not cover.
         """
         if isinstance(where, str):
             found = resolve(where, self.find)
@@ -215,7 +213,7 @@ class Engine:
             self._known.clear()
             self._pictures.clear()
 
-    def embed(self, places: Sequence[LonLat]) -> Vector:
+    def embed(self, places: Sequence[LonLat]) -> Vectors:
         """Return the embeddings [n, D] of located places, known or new."""
         vectors = {place: v for place in places if (v := self.known(place)) is not None}
         new = [place for place in dict.fromkeys(places) if place not in vectors]
@@ -232,7 +230,7 @@ class Engine:
         return vectors
 
     def _embed_parts(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Render and encode places, a few at a time, on all idle renderers."""
+        """Render and encode places, a few at a time, on all renderers that are idle."""
         if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
         starts = range(0, len(places), PLACES_PER_ORDER)
@@ -240,7 +238,7 @@ class Engine:
         made = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
         return [vector for part in made for vector in part.result()]
 
-    def _embed_few(self, places: Sequence[LonLat]) -> Vector:
+    def _embed_few(self, places: Sequence[LonLat]) -> Vectors:
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render(places)
         vectors = self._batcher.encode(tiles)
@@ -255,14 +253,14 @@ class Engine:
         with self._renderer() as renderer, timed("render"):
             return renderer.tile(pose)
 
-    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
+    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Floats]:
         """Return why two located places are alike or not, and the cover of each channel.
 
-        The cover is the share of each tile that each channel covers, float64 [2, C].
+        The cover is the share of each tile that a channel covers, float64 [2, C], from 0 to 1.
         """
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])
-        shares: Shares = tiles.mean((2, 3)) / 255
+        shares: Floats = tiles.mean((2, 3)) / 255
         return why(self._batcher.encode, *tiles), shares
 
     def base_map(self, tile: TileNumber, theme: Theme) -> bytes:

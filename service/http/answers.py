@@ -15,9 +15,7 @@ ModelName = Annotated[
 ]
 IndexName = Annotated[
     str | None,
-    Field(
-        description="Start of the SHA-256 of the index's vectors; null where no index had a part"
-    ),
+    Field(description="Start of the SHA-256 of the index's vectors; null where no index was used"),
 ]
 
 
@@ -57,7 +55,8 @@ class Near(BaseModel):
     lon: float
     distance: float = Field(description="Euclidean distance between the two embeddings")
     ground_distance_m: float | None = Field(
-        description="Great-circle distance on the ground from the first place given, metres; null when none was"
+        description="Great-circle distance on the ground from the first place given, metres; "
+        "null when no place was given"
     )
 
 
@@ -139,15 +138,15 @@ class ChannelEffect(BaseModel):
 
     name: str
     effect: float = Field(
-        description="How much farther apart the channel puts them; below 0 it brings them together. "
-        "The effects do not add up to the distance: channels work together"
+        description="How much farther apart the channel puts the places; below 0: nearer. "
+        "The effects do not add up to the distance, because channels interact"
     )
     share: float = Field(description="How much of the first tile the channel covers, 0 to 1")
     to_share: float = Field(description="How much of the second")
 
 
 class Comparison(BaseModel):
-    """The answer of `GET /compare`: how far apart two places are, and what each channel has to do with it."""
+    """The answer of `GET /compare`: the distance of two places, and the effect of each channel."""
 
     lat: float
     lon: float

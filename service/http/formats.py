@@ -1,4 +1,4 @@
-"""Which format an answer has, and whether the client has it already."""
+"""Content negotiation, ETags, and the formats of tables."""
 
 import hashlib
 import io
@@ -19,11 +19,10 @@ PNG = "image/png"
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:
-    """Return the offered media type that the client likes best, the first of equals.
+    """Return the offered media type that the client prefers, the first of equals.
 
-    406 when it likes none.
-
-    RFC 9110, section 12.5.1: the most specific range that matches a type says how much it is liked.
+    RFC 9110, section 12.5.1: the most specific range that matches a type gives its quality. Raises
+    406 when the client accepts none.
     """
     header = request.headers.get("accept", "").strip()
     if not header:
@@ -55,9 +54,9 @@ def _quality(kind: str, liking: Sequence[tuple[str, float]]) -> float:
 
 
 def answer(request: Request, content: BaseModel | bytes, media_type: str = JSON) -> Response:
-    """Return an answer that may be kept for a while, or 304 when the client has it already."""
+    """Return an answer that clients may cache, or 304 when the client has it already."""
     body = content if isinstance(content, bytes) else content.model_dump_json().encode()
-    # weak: it may be compressed on its way
+    # Weak, because the answer may be compressed on its way.
     tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": request.app.state.cache_control, "Vary": "Accept"}
     known = request.headers.get("if-none-match", "")
@@ -71,7 +70,7 @@ def answer(request: Request, content: BaseModel | bytes, media_type: str = JSON)
 
 
 def table_bytes(table: pa.Table, media_type: str, facts: Mapping[str, str]) -> bytes:
-    """Write a table as an Arrow stream or a Parquet file, with `facts` in its schema's metadata."""
+    """Write a table as an Arrow stream or a Parquet file, with `facts` as schema metadata."""
     table = table.replace_schema_metadata(dict(facts))
     buffer = io.BytesIO()
     if media_type == PARQUET:

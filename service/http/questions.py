@@ -27,16 +27,13 @@ Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neigh
 Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
-# from further off all places look alike in float32
+# Beyond this range, distances are lost to rounding in float32.
 Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
 Where = LonLat | str  # a place, or the name of one
 
 
 class Query(BaseModel):
-    """The parameters of a GET.
-
-    One that is not known is refused, because it is most likely a slip of the pen.
-    """
+    """The parameters of a GET; unknown ones are refused, because they are most likely typos."""
 
     model_config = ConfigDict(extra="forbid")
 

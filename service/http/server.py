@@ -21,12 +21,10 @@ START_S = 120.0  # for a process to load its model and index
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address, so that a busy port shows before any work.
+    """Bind the address, so that a busy port shows before any work.
 
-    `AddressError` when it cannot be had.
-
-    The socket does not listen yet: until the service is ready a client is refused, not left
-    waiting.
+    The socket does not listen yet: until the service is ready, clients are refused at once. Raises
+    `AddressError` when the address cannot be bound.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -53,9 +51,9 @@ def url_of(bound: socket.socket) -> str:
 
 
 def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until a signal ends it; `ready` is called when requests are answered.
+    """Serve until a signal; `ready` is called when the service answers.
 
-    What is missing or damaged is found before anything listens, and raised.
+    Raises the error of a missing or damaged part before the socket listens.
     """
     if settings.tracing:
         require_tracing()

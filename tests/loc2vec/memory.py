@@ -60,7 +60,7 @@ class MemoryDataset:
 
 
 class Tiny(nn.Module):
-    """An encoder that a test can train in no time, with all that training must keep: statistics, dropout."""
+    """A small encoder with all that training must keep: batch statistics and dropout."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ def settings(monaco_store: Path, model_folder: Path, index_folder: Path) -> Sett
 
 @contextlib.contextmanager
 def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestClient]:
-    """A client of a service with these settings, and with an engine that stays open when one is given."""
+    """Yield a client of a service; an engine that is given stays open."""
 
     @contextlib.contextmanager
     def opened(_: Settings) -> Iterator[Engine]:

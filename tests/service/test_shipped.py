@@ -1,4 +1,4 @@
-"""Every model that ships fits today's catalogue, says what it is made of, and finds places as first weights do not."""
+"""Every shipped model fits the catalogue, names its data and beats untrained weights."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from tiling.values import ATTRIBUTION
 @pytest.fixture(scope="module")
 def dataset(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
     folder = tmp_path_factory.mktemp("shipped") / "tiles"
-    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=150), folder)
+    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=150), folder)
     return TileDataset.open(folder)
 
 

@@ -24,10 +24,10 @@ async def map_tile(
     path: Annotated[MapPath, Path()],
     asked: Annotated[MapQuery, Query()],
 ) -> Response:
-    """Return a tile of the map (Web Mercator, 256 pixels): the base map, or the indexed places as colours.
+    """Return a tile of the map (Web Mercator, 256 pixels).
 
-    Places whose colours are alike have vectors that are alike: they show the first three principal
-    components of all vectors of the index.
+    `base` is the base map. `pca` colours the indexed places by the first three principal
+    components of all vectors of the index, so similar colours mean similar vectors.
     """
     choose(request, [PNG])
     if max(path.x, path.y) >= 2**path.zoom:

@@ -60,7 +60,7 @@ def made(what: str) -> nn.Module:
 
 
 def random_tiles(n: int, seed: int = 0) -> torch.Tensor:
-    """Return tiles uint8 [n, 12, 128, 128] of blocks, which unlike noise differ when they are averaged."""
+    """Return tiles uint8 [n, 12, 128, 128] of blocks; unlike noise, their means differ."""
     generator = torch.Generator().manual_seed(seed)
     blocks = torch.randint(0, 256, (n, 12, 16, 16), dtype=torch.uint8, generator=generator)
     return blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
@@ -75,7 +75,7 @@ def in_one_thread() -> Iterator[None]:
 
 @cache
 def trained(what: str) -> nn.Module:
-    """Return a network in eval mode after one step of training: statistics and zeros are not the first ones."""
+    """Return a network in eval mode after one training step, which changes all its values."""
     network = made(what)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -184,7 +184,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("what", FAMILIES)
 def test_compiled_it_is_the_same(what: str) -> None:
-    """As anybody would compile it: through capture and autograd, but not the compiler's slow making of C++.
+    """Compile through capture and autograd, but without the slow compiler of C++.
 
     Every family is one graph but `rowlstm`: the compiler leaves LSTMs out of its graphs.
     """
@@ -293,7 +293,7 @@ def test_layers_of_a_dense_block_read_all_that_was_made() -> None:
 
 
 def kept_bytes(memory: Literal["plain", "efficient"], depth: int) -> int:
-    """Return what a dense block of so many layers keeps of its forward pass for the backward one."""
+    """Return how much a dense block with `depth` layers keeps for the backward pass, in bytes."""
     block = DenseBlock(16, DenseNetOptions(growth=8, depth=depth, memory=memory))
     sizes = {parameter.untyped_storage().data_ptr(): 0 for parameter in block.parameters()}
     held = []  # so that no address is used twice

@@ -37,7 +37,7 @@ def test_near_negatives_are_near_and_apart(make_dataset: type[MemoryDataset]) ->
 
 
 def test_the_equal_pair_is_the_most_similar_histogram() -> None:
-    """Places come in twins of one histogram, 4 km apart: only what looks at the arrangement tells them apart."""
+    """Places are twins of one histogram, 4 km apart: only their arrangement tells them apart."""
 
     class Twins(MemoryDataset):
         def tile(self, place: int, slot: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""A user's labels and somebody else's vectors: what is taken, and what is said when it cannot be."""
+"""A user's labels and foreign vectors: what is taken, and the errors for what is not."""
 
 import json
 from collections.abc import Callable
@@ -88,9 +88,15 @@ POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
         (lambda p: csv(p, "43.7,7.4,,1"), "line 2: 'kind' is empty"),
         (lambda p: csv(p, *ROWS, ",7.4,old,1"), "line 4: lat None is not a number"),
         (lambda p: csv(p, "7.4,old", head="lon,kind\n"), "has 0 columns called lat or latitude"),
-        (lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"), "no column 'kind': --target must be one of lat"),
+        (
+            lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"),
+            "no column 'kind': --target must be one of lat",
+        ),
         (lambda p: csv(p, "93.7,7.4,old,1"), "line 2: lat 93.7"),
-        (lambda p: geojson(p, (POINT, {"kind": "a"}), (None, {"kind": "b"})), "feature 2 has no coordinates"),
+        (
+            lambda p: geojson(p, (POINT, {"kind": "a"}), (None, {"kind": "b"})),
+            "feature 2 has no coordinates",
+        ),
         (lambda p: geojson(p, (POINT, {"kind": "a"}), (POINT, {})), "feature 2: 'kind' is empty"),
         (lambda p: geojson(p, (METRES, {"kind": "a"})), r"feature 1: .*degrees"),
         (lambda p: p / "nowhere.csv", "nowhere.csv is not a file"),
@@ -213,7 +219,8 @@ def test_labels_and_vectors_in_one_command(
     theirs = vectors(tmp_path, [[float(a > 43.7375), 0.0] for a in lat], lat=lat, lon=lon)
     out = tmp_path / "report"
     result = run(
-        "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind", "--model", model_folder,
+        "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind",
+        "--model", model_folder,
         "--vectors", theirs, "--seeds", 2, "--workers", 0, "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -47,7 +47,7 @@ def test_one_command_from_extract_to_table(
         "--workers",
         0,
     )
-    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=20), tmp_path / "tiles")
     result = run(
         monaco_pbf,
         "--model",
@@ -74,7 +74,8 @@ def test_one_command_from_extract_to_table(
     }
     assert numbers == {
         "fresh-0": 16, "channel means": 12, "means in 2x2 squares": 48, "means in 4x4 squares": 192,
-        "pixel components": 16, "untrained loc2vec": 16, "position": 16, "tag counts": numbers["tag counts"],
+        "pixel components": 16, "untrained loc2vec": 16, "position": 16,
+        "tag counts": numbers["tag counts"],
     }  # fmt: skip
     of_tiles = [name for name in numbers if name not in ("position", "tag counts")]
     assert [name.split("@")[0] for name in values["without_labels"]] == of_tiles

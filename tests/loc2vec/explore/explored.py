@@ -1,4 +1,4 @@
-"""A space of places whose tiles, vectors and neighbours are known, for the tests of the explorer."""
+"""A space of places whose tiles, vectors and neighbours are known, for tests of figures."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,7 +46,7 @@ def render(places: Sequence[LonLat]) -> NDArray[np.uint8]:
 
 
 def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The covers of channels 2 and 4, and a tenth of their product: a space of nearly two dimensions."""
+    """The covers of channels 2 and 4, and a tenth of their product: nearly two dimensions."""
     cover = tiles[:, [2, 4]].mean((2, 3), dtype=np.float32) / 255
     return np.concatenate(
         [cover, 0.1 * cover.prod(1, keepdims=True), np.zeros((len(tiles), 1), np.float32)], axis=1

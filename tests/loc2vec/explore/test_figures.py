@@ -1,4 +1,4 @@
-"""Clouds, maps, kinds, classes, histograms, reasons and filters: what they find, draw and refuse."""
+"""Clouds, maps, kinds, classes, histograms, reasons, filters: what they find, plot and refuse."""
 
 import json
 import re

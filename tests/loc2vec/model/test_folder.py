@@ -84,7 +84,8 @@ def alter(folder: Path, **values: object) -> None:
     [
         (
             {"encoder": "mamba"},
-            "is of encoder 'mamba', which this version of loc2vec does not have .*rsan.*vit.*: use the version",
+            "is of encoder 'mamba', which this version of loc2vec does not have "
+            ".*rsan.*vit.*: use the version",
         ),
         ({"options": {"dim": 5}}, "size mismatch"),
         ({"options": {"dim": 4, "depth": 5}}, "depth"),

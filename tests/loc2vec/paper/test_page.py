@@ -65,8 +65,8 @@ def colours(page: Page) -> int:
     """Count the colours on the canvas."""
     return int(page.evaluate(
         "() => { const c = document.querySelector('canvas');"
-        " const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);"
-        " return new Set(d).size; }"
+        " const all = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+        " return new Set(new Uint32Array(all.data.buffer)).size; }"
     ))  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""One process of a run that `torchrun` starts, with the arguments RUN ENCODER STEPS [--resume] [--head]."""
+"""One of the processes that `torchrun` starts: RUN ENCODER STEPS [--resume] [--head]."""
 
 import sys
 import threading
@@ -18,13 +18,14 @@ from tests.loc2vec.memory import MemoryDataset
 
 
 class Double(nn.Module):
-    """An encoder in float64, where sums taken in another order hardly differ, with all that knows of the batch."""
+    """An encoder in float64 with batch norms: the order of sums hardly matters to it."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(12, 8, 3, stride=16), nn.BatchNorm2d(8), nn.LeakyReLU(), nn.Flatten(),
-            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(), nn.Linear(32, options.dim),
+            nn.Linear(8 * 8 * 8, 32), nn.BatchNorm1d(32), nn.LeakyReLU(),
+            nn.Linear(32, options.dim),
         )  # fmt: skip
         self.double()
 

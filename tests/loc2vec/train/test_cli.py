@@ -13,6 +13,7 @@ import loc2vec.train.cli
 from loc2vec.errors import RunError
 from loc2vec.train.checkpoint import checkpoints
 from loc2vec.train.cli import train_command
+from loc2vec.train.loop import train
 from loc2vec.train.run import TrainResult
 from tests.loc2vec.memory import MemoryDataset
 from tiling.dataset.dataset import TileDataset
@@ -110,5 +111,6 @@ def test_resume_with_other_settings_is_refused(run: Callable[..., Result]) -> No
 def test_summary_of_a_stopped_run(tmp_path: Path) -> None:
     result = TrainResult(tmp_path, 5, 9, "recall@1", 0.25, 4, 0)
     assert loc2vec.train.cli._summary(result, None) == (
-        "stopped at step 5 of 9, best recall@1 0.2500 at step 4: the same command with --resume goes on"
+        "stopped at step 5 of 9, best recall@1 0.2500 at step 4: "
+        "the same command with --resume goes on"
     )

@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments and resumed end with the weights of an undisturbed run, bit for bit."""
+"""Runs killed at random moments and resumed end with the same bits as an undisturbed run."""
 
 import multiprocessing
 import os

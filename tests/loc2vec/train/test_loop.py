@@ -161,7 +161,8 @@ def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDa
     train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert line.keys() == {
-        "step", "learning_rate", "loss", "positive_distance", "nearest_negative_distance", "easy_share",
+        "step", "learning_rate", "loss",
+        "positive_distance", "nearest_negative_distance", "easy_share",
         "tiles_per_s", "data_wait", "effective_rank", "gradient_norm", "skipped",
     }  # fmt: skip
     assert 0 < line["loss"] < 2
@@ -222,10 +223,11 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
 ) -> None:
     learner, optimizer = learning("tiny")
     network = learner.encoder
+    assert isinstance(network, Tiny)
     batches = Batches(make_dataset(), 0, 4, 2)
     train_step(learner, optimizer, batches.batch(0), SMALL, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    hook = network.dense.bias.register_hook(lambda gradient: gradient * poison)
+    hook = network.get_parameter("dense.bias").register_hook(lambda gradient: gradient * poison)
     step = train_step(learner, optimizer, batches.batch(1), SMALL, 1)
     assert step.scalars["loss"].isfinite()
     assert step.taken == 0
@@ -235,7 +237,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     assert same == [name for name in before if "num_batches" not in name]
     hook.remove()
     assert train_step(learner, optimizer, batches.batch(2), SMALL, 2).taken == 1
-    assert not torch.equal(network.dense.bias, before["dense.bias"])
+    assert not torch.equal(network.get_parameter("dense.bias"), before["dense.bias"])
 
 
 def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
@@ -412,7 +414,9 @@ def test_the_other_loss_and_another_size_train(
     assert train(
         Run(config, make_dataset(), tmp_path / "run", make_dataset(seed=1)), "cpu"
     ).finished
-    assert load_model(tmp_path / "run" / "best").network.dense.out_features == 4
+    network = load_model(tmp_path / "run" / "best").network
+    assert isinstance(network, Tiny)
+    assert network.dense.out_features == 4
 
 
 def test_a_run_starts_from_a_model(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:

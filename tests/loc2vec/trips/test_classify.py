@@ -1,4 +1,4 @@
-"""Trips: how they are walked, what their classifiers can and cannot learn, and that no town leaks."""
+"""Trips: how they are walked, what classifiers can learn, and that no town leaks."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -167,7 +167,7 @@ def some_trips(towns: int = 5, each: int = 8, points: int = 6) -> Trips:
 
 
 def test_vectors_of_a_town_that_betray_its_modes_help_in_no_other_town() -> None:
-    """Each town says its modes by a number of its own: what is learned of one is of no use, or worse, in another."""
+    """Each town encodes its modes in its own way: what one town teaches fails in another."""
     trips = some_trips(towns=3)
     code = np.random.default_rng(1).normal(0, 5, (len(trips.towns), 2, 4))
     told = np.repeat(code[trips.town, trips.mode], np.diff(trips.first), axis=0).astype(np.float32)

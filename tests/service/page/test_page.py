@@ -134,7 +134,7 @@ class Visit:
         ]
 
     def quiet(self) -> None:
-        """Wait until the page has done all that it had to do, and asked for nothing more: sooner than `networkidle`."""
+        """Wait until the page is idle and has no request in flight; faster than `networkidle`."""
         calm = 0
         while calm < CALM:
             self.page.evaluate(A_TURN)
@@ -237,7 +237,8 @@ def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
 
     def mean() -> float:
         script = """image => { const c = document.createElement("canvas"); c.width = c.height = 128;
-          const d = c.getContext("2d"); d.drawImage(image, 0, 0); const p = d.getImageData(0, 0, 128, 128).data;
+          const d = c.getContext("2d"); d.drawImage(image, 0, 0);
+          const p = d.getImageData(0, 0, 128, 128).data;
           return p.reduce((sum, value) => sum + value, 0) / p.length; }"""
         return float(picture.evaluate(script))
 
@@ -442,7 +443,10 @@ def test_a_place_outside_is_explained_in_the_services_words(visit: Start) -> Non
 def test_a_busy_service_is_asked_again(visit: Start) -> None:
     seen = visit(VIEW)
     kind = "application/problem+json"
-    busy = '{"title": "The service is busy", "status": 503, "detail": "too many requests wait already"}'
+    busy = (
+        '{"title": "The service is busy", "status": 503, '
+        '"detail": "too many requests wait already"}'
+    )
     seen.page.route(
         "**/neighbors?*", lambda route: route.fulfill(status=503, content_type=kind, body=busy)
     )
@@ -566,9 +570,12 @@ def test_dark_is_dark(visit: Start) -> None:
 )
 def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: str) -> None:
     seen = visit(fragment, size=PHONE)
-    wider = """() => [...document.querySelectorAll("header *, #panel *, #colours, #colours *")].filter((node) => {
+    wider = """() => [
+        ...document.querySelectorAll("header *, #panel *, #colours, #colours *")
+    ].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && !node.closest(".hidden, .skip") && (box.right > innerWidth + 1 || box.left < -1);
+        return box.width && !node.closest(".hidden, .skip")
+            && (box.right > innerWidth + 1 || box.left < -1);
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(wider) == []
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -578,7 +585,8 @@ def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: st
         assert box["height"] >= 200
     small = """() => [...document.querySelectorAll("button, input, select")].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && Math.min(box.width, box.height) < 24 && !node.matches("[type=checkbox], [type=range]");
+        return box.width && Math.min(box.width, box.height) < 24
+            && !node.matches("[type=checkbox], [type=range]");
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(small) == []  # WCAG 2.2, 2.5.8
 

@@ -1,4 +1,4 @@
-"""Updates of a PostGIS store: a real file of changes against a real import, and whose tiles it changes."""
+"""Updates of a PostGIS store by a real file of changes, and the tiles they change."""
 
 import gzip
 import threading

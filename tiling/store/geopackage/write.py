@@ -1,4 +1,4 @@
-"""Writing a GeoPackage store with GDAL: the features, the extracts and the names. The only module that knows pyogrio."""
+"""Writing a GeoPackage store with GDAL. The only module that knows pyogrio."""
 
 import contextlib
 import sqlite3
@@ -19,23 +19,25 @@ from tiling.osm.names import Name
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects
 from tiling.values import ATTRIBUTION, Features
 
-# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters
-# and digits.
+# `fold` has separated the words by spaces, and left no other ASCII than letters and digits. So the
+# plain `ascii` tokenizer splits them right.
 _NAMES = """
 CREATE TABLE names (
-    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, kind TEXT NOT NULL, rank SMALLINT NOT NULL,
+    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL,
+    kind TEXT NOT NULL, rank SMALLINT NOT NULL,
     lat DOUBLE NOT NULL, lon DOUBLE NOT NULL
 );
 CREATE VIRTUAL TABLE names_words USING fts5(
     folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
 );
-INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('names', 'attributes', 'names');
+INSERT INTO gpkg_contents (table_name, data_type, identifier)
+VALUES ('names', 'attributes', 'names');
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractRecord:
-    """What a store remembers of one extract: file name, SHA-256 and the area covered (degrees)."""
+    """What a store keeps of an extract: its file name, SHA-256, and the area covered, degrees."""
 
     name: str
     sha256: str
@@ -49,7 +51,7 @@ def write_geopackage(
     extracts: Sequence[ExtractRecord],
     fingerprint: str,
 ) -> None:
-    """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
+    """Write a store to `path`, a new file; the order of `features` stays.
 
     Raises `WriteError` when the disk is full.
     """
@@ -60,12 +62,12 @@ def write_geopackage(
         "fingerprint": [fingerprint] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
-    drawn: dict[str, NDArray[Any]] = {
+    attributes: dict[str, NDArray[Any]] = {
         "channel": features.channel.astype(np.int16),
         "width_m": features.width_m,
     }
     try:
-        _write_layer(path, LAYER, "Unknown", features.wkb, drawn)
+        _write_layer(path, LAYER, "Unknown", features.wkb, attributes)
         _write_layer(
             path,
             EXTRACTS,
@@ -95,7 +97,7 @@ def _write_layer(
 
 
 def _write_names(path: Path, names: Sequence[Name]) -> None:
-    """Add the names and their index, which GDAL has no words for."""
+    """Add the names and their full-text index, which GDAL cannot write."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_NAMES)
         connection.executemany("INSERT INTO names VALUES (NULL, ?, ?, ?, ?, ?, ?)", names)

@@ -1,9 +1,12 @@
 """A PostGIS store that is open for reading.
 
-Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
-space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
-`updates` (what was done to it since), `changed` (where that shows), and `names` (what places are
-called).
+The schema `loc2vec` has five tables:
+
+- `features`: channel, width_m and geometry, sorted along a space-filling curve, with a GiST index
+- `extracts`: the name, hash, fingerprint and area of each extract
+- `updates`: the import and the updates since, with the content hash after each
+- `changed`: where each update changed features
+- `names`: the names of places
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,33 +21,40 @@ from tiling.store.base import Coverage, Names, Outline, halves
 from tiling.store.postgis.database import Pool, Rows
 from tiling.values import Box, Features, check_fingerprint
 
-# Also where there are no features there is one row: it says by which catalogue the store was made,
-# and what its content is, in the same breath, because the whole store may be replaced while it is
-# open.
+# An import may replace the whole store while it is open. So each row also has the catalogue's
+# fingerprint and the content hash, read in one statement with the features. The LEFT JOIN returns
+# them even where there are no features.
 _QUERY = """
 SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
 FROM (
     SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
         (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
 ) AS made
-LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
+LEFT JOIN loc2vec.features
+    ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
 """
 _LARGE = """
 AND greatest(ST_XMax(geom) - ST_XMin(geom), ST_YMax(geom) - ST_YMin(geom)) >= %(smallest)s
 """
 _OUTLINE = """
-SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
+SELECT id, channel, width_m,
+    (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
 FROM loc2vec.features ORDER BY id
 """
 _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
-# The index of `names` is one of words without a language: what `fold` made needs no dictionary.
+# The index of `names` is of plain words, because folded names need no dictionary of a language.
 _FIND = """
 SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
 WHERE array_to_tsvector(string_to_array(folded, ' ')) @@ %(words)s::tsquery
-ORDER BY CASE WHEN folded = %(folded)s THEN 0 WHEN starts_with(folded, %(folded)s) THEN 1 ELSE 2 END,
+ORDER BY
+    CASE
+        WHEN folded = %(folded)s THEN 0
+        WHEN starts_with(folded, %(folded)s) THEN 1
+        ELSE 2
+    END,
     rank, length(folded), name COLLATE "C", lat, lon LIMIT %(most)s
 """
 _NAMES_IN = """
@@ -71,7 +81,7 @@ class PostgisSource(Coverage, Names):
         self._content, self._pool, self._patience_s = content, pool, patience_s
         self.location = self._pool.database.location
         self.name = self._pool.database.name
-        if not self._ask(_IS_THERE)[0][0]:  # asked first, so that the server's log shows no error
+        if not self._ask(_IS_THERE)[0][0]:  # asked first, to keep the log of the server clean
             raise self._pool.database.holds_no_store()
         extracts = self._ask(_EXTRACTS)
         if not extracts:
@@ -90,8 +100,7 @@ class PostgisSource(Coverage, Names):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
-        out.
+        Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
         query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
         answer = [
@@ -113,7 +122,7 @@ class PostgisSource(Coverage, Names):
         )
 
     def outline(self) -> Outline:
-        """Return what and where all features are."""
+        """Return the ids, channels, widths and middles of all features."""
         ids, channel, width, x, y = zip(*self._ask(_OUTLINE), strict=True)
         middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
         return Outline(
@@ -135,7 +144,7 @@ class PostgisSource(Coverage, Names):
         return self._pool.ask(query, values, self._patience_s)
 
     def close(self) -> None:
-        """Let go of the store; its connections stay in the pool."""
+        """Do nothing: the connections stay in the pool."""
 
     def __enter__(self) -> Self:
         return self

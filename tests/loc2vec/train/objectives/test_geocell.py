@@ -2,6 +2,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ from tests.loc2vec.memory import MemoryDataset
 
 APART_M = 20_000.0  # so that each place has a town of its own
 SMALL = TrainConfig(
-    encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=6, checkpoint_every=3, head="geocell"
+    encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=6, checkpoint_every=3,
+    head="geocell",
 )  # fmt: skip
 
 
@@ -129,14 +131,14 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
     """
     first, two, three = (make_dataset(n_places=n, spacing_m=1e6) for n in (1, 2, 3))
     head = GeoCellHead(1, cells_of(two))
-    country, town, cell = head.levels
+    country, town, cell = (cast(nn.Linear, level) for level in head.levels)
     own = torch.from_numpy(head.cells.labels(first.lat, first.lon)[0])
     with torch.no_grad():
         for level in (country, town, cell):
-            assert isinstance(level, nn.Linear)
             level.weight.zero_()
             level.bias.zero_()
-        country.bias[own[0]], cell.bias[own[2]] = 9.0, -1.0
+        country.get_parameter("bias")[own[0]] = 9.0
+        cell.get_parameter("bias")[own[2]] = -1.0
     assert GeoCellEvaluator(head, first)(say_nothing)["top-1 cell"] == 1
     scores = GeoCellEvaluator(head, three)(say_nothing)
     assert scores["top-5 cell"] == scores["top-5 town"] == scores["top-5 country"] == 2 / 3
@@ -160,7 +162,7 @@ def test_it_learns(tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str,
 def test_the_best_model_is_judged_by_what_it_learns(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str, loss: str, score: str
 ) -> None:
-    """Where only cells are learned, a network that finds places again but names no cell is not kept."""
+    """Where only cells are learned, the best model names cells; finding places is not enough."""
     data = make_dataset(spacing_m=APART_M)
     config = replace(SMALL, loss=loss, steps=30, eval_every=5, learning_rate=3e-2)
     result = train(Run(config, data, tmp_path / "run", data), "cpu")
@@ -202,7 +204,7 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
         load_file(checkpoints(tmp_path / "run")[-1] / "objectives.safetensors"),
     )
     assert head.cells == cells_of(data)
-    assert torch.equal(head.levels[2].weight, saved["geocell.head.levels.2.weight"])
+    assert torch.equal(head.state_dict()["levels.2.weight"], saved["geocell.head.levels.2.weight"])
     train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
     with pytest.raises(ModelError, match="trained without --head geocell"):
         load_head(tmp_path / "plain" / "best")
