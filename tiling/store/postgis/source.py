@@ -65,7 +65,9 @@ WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
 ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
 # Only a store by a user's own catalogue has the table `catalogue`.
-_IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL"
+_IS_THERE = """
+SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL
+"""
 _CATALOGUE = "SELECT toml FROM loc2vec.catalogue"
 _EXTRACTS = (
     "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
