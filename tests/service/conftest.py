@@ -30,7 +30,20 @@ def own_settings(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     store, tiles, run, vectors, index = (
         folder / name for name in ("own.gpkg", "tiles", "run", "vectors.parquet", "index")
     )
-    small = ["--steps", "3", "--places", "4", "--pairs", "1", "--device", "cpu", "--encoder", "vit", "--dim", "8"]
+    small = [
+        "--steps",
+        "3",
+        "--places",
+        "4",
+        "--pairs",
+        "1",
+        "--device",
+        "cpu",
+        "--encoder",
+        "vit",
+        "--dim",
+        "8",
+    ]
     for command in (
         ["import", monaco_pbf, "--catalogue", OWN, "--store", store],
         ["tile", "--store", store, "--locations", 24, "--positives", 2, "--out", tiles],

@@ -49,7 +49,7 @@ def has_catalogue(store: Path) -> bool:
 def test_all_that_is_made_carries_the_catalogue(
     own_settings: Settings, own_catalogue: Catalogue
 ) -> None:
-    store = Path(own_settings.store)
+    store = Path(own_settings.store.location)
     assert has_catalogue(store)
     assert Store.at(store).catalogue == own_catalogue
     dataset = TileDataset.open(store.parent / "tiles")
@@ -79,7 +79,7 @@ def test_both_kinds_of_store_give_the_same_tiles(
     result = run("import", monaco_pbf, "--catalogue", OWN, "--store", url, "--slim")
     assert result.exit_code == 0, result.output
     assert Store.at(url).catalogue == own_catalogue
-    with Store.at(url).open() as theirs, Store.at(own_settings.store).open() as ours:
+    with Store.at(url).open() as theirs, own_settings.store.open() as ours:
         places = [LonLat(7.4197 + 0.002 * n, 43.7314 + 0.002 * n) for n in range(5)]
         tiles = [Renderer(source).north_up(places) for source in (ours, theirs)]
     np.testing.assert_array_equal(*tiles)
@@ -145,8 +145,10 @@ def test_stores_of_two_catalogues_do_not_mix(
     assert result.exit_code == 2
     assert "were made with different catalogues: import both with the same one" in result.stderr
     model = save_fresh_model(tmp_path / "fresh", seed=1)
-    for store, whose in ((own_settings.store, "that of "), (str(monaco_store), "the shipped cata")):
-        other = model if store == own_settings.store else own_settings.model
+    for store, other, whose in (
+        (own_settings.store, model, "that of "),
+        (Store.at(monaco_store), own_settings.model, "the shipped catalogue"),
+    ):
         settings = Settings(store=store, model=str(other), render_processes=0)
         with pytest.raises(FingerprintError, match=f"geometry than {whose}"), serving(settings):
             pass
