@@ -1,4 +1,4 @@
-"""What a training step of one dense block keeps for its backward pass, plain and memory-efficient, by depth.
+"""The memory that a training step of one dense block takes, by depth, plain and efficient.
 
     python benchmarks/densenet_memory.py [--tiles 4]
 
@@ -10,6 +10,7 @@ depth than at the first: 1 is linear.
 import resource
 import subprocess
 import sys
+from typing import Literal
 
 import click
 import torch
@@ -20,8 +21,10 @@ from loc2vec.model.compute import pick_device
 DEPTHS = (8, 16, 32, 64)
 WIDTH, SIDE = 32, 32
 
+Memory = Literal["plain", "efficient"]
 
-def measure(depth: int, memory: str, tiles: int, device: torch.device) -> float:
+
+def measure(depth: int, memory: Memory, tiles: int, device: torch.device) -> float:
     """Return the MB that one step takes at its peak."""
     block = (
         DenseBlock(WIDTH, DenseNetOptions(depth=depth, memory=memory, growth=16)).to(device).train()
@@ -42,15 +45,19 @@ def measure(depth: int, memory: str, tiles: int, device: torch.device) -> float:
 @click.command()
 @click.option("--tiles", default=4, show_default=True, help="In the batch.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--one", nargs=2, type=(int, str), help="Measure one depth and kind in this process.")
-def main(tiles: int, device: str, one: tuple[int, str] | None) -> None:
+@click.option(
+    "--one",
+    nargs=2,
+    type=(int, click.Choice(["plain", "efficient"])),
+    help="Measure one depth and kind in this process.",
+)
+def main(tiles: int, device: str, one: tuple[int, Memory] | None) -> None:
     """Measure memory by depth."""
     if one is not None:
         print(measure(*one, tiles, pick_device(device)))
         return
-    print(
-        "| layers | plain, MB | efficient, MB | plain, a layer to the first | efficient, a layer to the first |"
-    )
+    head = ("plain, MB", "efficient, MB", "plain, a layer to the first")
+    print("| layers |", " | ".join(head), "| efficient, a layer to the first |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     first: dict[str, float] = {}
     for depth in DEPTHS:

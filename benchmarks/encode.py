@@ -35,12 +35,12 @@ def encode(network: nn.Module, tiles: Tensor, bfloat16: bool, at_once: int) -> t
     """Return the seconds that encoding took, and the vectors."""
     start = time.perf_counter()
     with torch.autocast(tiles.device.type, torch.bfloat16, enabled=bfloat16):
-        vectors = torch.cat([network(part) for part in tiles.split(at_once)]).cpu()
+        vectors = torch.cat([network(part) for part in torch.split(tiles, at_once)]).cpu()
     return time.perf_counter() - start, vectors
 
 
 def blocks(n: int) -> Tensor:
-    """Return tiles whose channels hold blocks here and there, as real ones do: uint8 [n, 12, 128, 128]."""
+    """Return tiles uint8 [n, 12, 128, 128] whose channels hold blocks here and there."""
     drawn = (torch.rand(n, 12, 8, 8) < 0.3).to(torch.uint8) * 255
     return drawn.repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)
 
@@ -52,7 +52,7 @@ def measure(network: nn.Module, rounds: int, device: torch.device) -> list[Row]:
     vectors: list[Tensor] = [torch.empty(0) for _ in WAYS]
     for round_ in range(rounds + 1):
         for way, (_, layout, bfloat16, at_once) in enumerate(WAYS):
-            network.to(memory_format=layout)
+            network.to(memory_format=layout)  # type: ignore[call-overload]
             taken, vectors[way] = encode(network, tiles.to(memory_format=layout), bfloat16, at_once)
             times[way] += [taken] if round_ else []
     best = [min(column) for column in times]

@@ -1,7 +1,7 @@
-"""One table of all families of encoders: what each costs, and what it has learned after the same number of tiles.
+"""One table of all families of encoders: what each costs, and what it learns from as many tiles.
 
-    python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf --out build/encoders \\
-        [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...]
+    python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf \\
+        --out build/encoders [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...]
 
 Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it
 was; another number of steps, or another loss, is another set of runs. The table is printed and
@@ -49,8 +49,9 @@ from loc2vec.model.compute import (
     pick_device,
 )
 from loc2vec.model.folder import load_model
-from loc2vec.train.loop import TrainConfig, train
-from loc2vec.train.losses import LOSSES
+from loc2vec.train.loop import train
+from loc2vec.train.objectives.contrastive import LOSSES
+from loc2vec.train.run import Run, TrainConfig
 from tiling.catalogue import load_catalogue
 from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
@@ -130,7 +131,8 @@ class Budget:
     def __str__(self) -> str:
         views = 1 + PAIRS
         tiles = self.steps * PLACES * views
-        return f"{self.steps} steps of {PLACES} places x {views} tiles = {tiles:,} tiles a run, {self.loss} loss"
+        batch = f"{PLACES} places x {views} tiles"
+        return f"{self.steps} steps of {batch} = {tiles:,} tiles a run, {self.loss} loss"
 
 
 class Probes:
@@ -157,7 +159,7 @@ class Probes:
                     self.tasks.append(task)
 
     def __call__(self, encode: Encode, geometry: TileGeometry) -> dict[str, float]:
-        """Return the primary metric of each task, read by the linear probe across blocks of 1 km."""
+        """Return the primary metric of each task by the linear probe across blocks of 1 km."""
         found = {}
         for task, tiles in zip(self.tasks, self._tiles(geometry), strict=True):
             vectors = np.concatenate(
@@ -185,7 +187,9 @@ def _blanked(task: Task, store: Store, geometry: TileGeometry) -> NDArray[np.uin
 
 
 def cost(recipe: Recipe, device: torch.device) -> Facts:
-    """Measure a network: parameters, GFLOP of a forward pass, tiles/s, MB that a training step keeps of a tile.
+    """Measure a network: parameters, GFLOP of a forward pass, tiles/s, and MB kept of a tile.
+
+    The MB are what the forward pass of training keeps for the backward pass.
 
     On a CPU the rate is that of one core, by its CPU time; on a GPU that of the GPU, by the clock.
     """
@@ -250,15 +254,23 @@ def learned(
     probes: Probes,
     device: str,
 ) -> Facts:
-    """Train one run, from its last checkpoint if it was begun, and measure the model of its last step."""
+    """Train one run, or resume it, and measure the model of its last step."""
     steps = budget.steps
     config = TrainConfig(
-        encoder=recipe.encoder, dim=recipe.dim, options=recipe.options, places=PLACES, pairs=PAIRS, seed=seed,
-        loss=budget.loss, steps=steps, warm_up=max(steps // 10, 1), eval_every=steps,
+        encoder=recipe.encoder,
+        dim=recipe.dim,
+        options=recipe.options,
+        places=PLACES,
+        pairs=PAIRS,
+        seed=seed,
+        loss=budget.loss,
+        steps=steps,
+        warm_up=max(steps // 10, 1),
+        eval_every=steps,
         checkpoint_every=max(steps // 10, 20),
-    )  # fmt: skip
+    )
     begun = (out / "checkpoints").is_dir()
-    train(config, TileDataset.open(recipe.folder(tiles)), out, device=device, resume=begun)
+    train(Run(config, TileDataset.open(recipe.folder(tiles)), out), device=device, resume=begun)
     where = pick_device(device)
     network = load_model(out / "best").network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return scores_of(lambda pixels: encode_tiles(network, pixels), recipe, validation, probes)
@@ -280,8 +292,9 @@ def rows(
     tasks = list(dict.fromkeys(task for result in known for task in result["probes"]))
     tasks = [task for task in tasks if task.rpartition(", ")[0] not in left_out]
     devices = list(costs)
-    yield ["encoder", "numbers", "parameters", "GFLOP", *(f"tiles/s, {name}" for name in devices), "MB", "recall@1",
-           "recall@10", *tasks, "seeds"]  # fmt: skip
+    rates = [f"tiles/s, {name}" for name in devices]
+    costs_of = ["encoder", "numbers", "parameters", "GFLOP", *rates, "MB"]
+    yield [*costs_of, "recall@1", "recall@10", *tasks, "seeds"]
     for name, found in results.items():
         recipe = next((each for each in recipes if each.name == name), None)
         about = [""] * (4 + len(devices)) if recipe is None else _costs(recipe, costs)
@@ -338,13 +351,15 @@ def text_of(
     missing = sum(seeds - count for count in done)
     lines = [
         f"{budget}, of {about['train_places']:,} places; searched: {about['queries']} places of "
-        f"{about['validation']}, each by one turned and shifted tile among as many; probes: {about['extract']}, at "
-        f"most {about['per_class']} places a class, logistic or ridge regression across blocks of 1 km. "
+        f"{about['validation']}, each by one turned and shifted tile among as many; probes: "
+        f"{about['extract']}, at most {about['per_class']} places a class, logistic or ridge "
+        "regression across blocks of 1 km. "
         "Mean ± standard deviation over the seeds.",
     ]
     if missing:
         lines.append(
-            f"**{missing} of {seeds * len(recipes)} runs are not done**; the last column says how many each row has."
+            f"**{missing} of {seeds * len(recipes)} runs are not done**; "
+            "the last column says how many each row has."
         )
     return "\n\n".join(
         [*lines, markdown(list(rows(recipes, runs, costs, seeds, left_out))), ATTRIBUTION]
@@ -394,9 +409,20 @@ def text_of(
 )  # fmt: skip
 @click.option("--table", is_flag=True, help="Measure nothing, print what is there.")
 def main(
-    tiles: Path, validation: Path, extract: Path, store: Store | None, out: Path, steps: int, loss: str, seeds: int,
-    per_class: int, left_out: tuple[str, ...], device: str, only: tuple[str, ...], table: bool,
-) -> None:  # fmt: skip
+    tiles: Path,
+    validation: Path,
+    extract: Path,
+    store: Store | None,
+    out: Path,
+    steps: int,
+    loss: str,
+    seeds: int,
+    per_class: int,
+    left_out: tuple[str, ...],
+    device: str,
+    only: tuple[str, ...],
+    table: bool,
+) -> None:
     """Measure what is not measured yet, then print the table."""
     every = [
         recipe
@@ -425,8 +451,13 @@ def main(
                 folder.mkdir(parents=True, exist_ok=True)
                 result = scores_of(channel_means, recipe, validation, probes)
                 data = TileDataset.open(tiles)
-                about = {"train_places": data.n_places, "queries": result["retrieval"]["queries"],
-                         "validation": validation.name, "extract": extract.name, "per_class": per_class}  # fmt: skip
+                about = {
+                    "train_places": data.n_places,
+                    "queries": result["retrieval"]["queries"],
+                    "validation": validation.name,
+                    "extract": extract.name,
+                    "per_class": per_class,
+                }
                 write_json(runs / "about.json", about)
             write_json(folder / "result.json", result)
             print(

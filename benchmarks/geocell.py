@@ -1,4 +1,4 @@
-"""What naming the cell of a place has to beat: the most frequent cells, and the mean cover of the channels.
+"""What the geocell head has to beat: the most frequent cells, and the channel means.
 
     python benchmarks/geocell.py --tiles DIR --validation DIR [--model RUN/best]
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.retrieval import encode_slots
 from loc2vec.evaluation.table import markdown
+from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import Encode, encode_tiles
-from loc2vec.model.dataset import Pixels
 from loc2vec.model.folder import load_model
-from loc2vec.train.geocell import Cells, GeoCell, GeoCells, load_head
+from loc2vec.train.objectives.geocell import Cells, GeoCellEvaluator, GeoCellHead, load_head
 from tiling.dataset.dataset import TileDataset
 
 STEPS, LEARNING_RATE = 100, 0.1
@@ -41,11 +41,11 @@ def standardised(encode: Encode, dataset: TileDataset) -> Encode:
     return lambda tiles: (encode(tiles) - mean) / spread
 
 
-def fitted(encode: Encode, dataset: TileDataset) -> GeoCell:
+def fitted(encode: Encode, dataset: TileDataset) -> GeoCellHead:
     """Fit a head to the numbers of all anchors at once."""
     every = np.arange(dataset.n_places)
     vectors = torch.from_numpy(encode_slots(encode, dataset, every, np.zeros_like(every)))
-    head = GeoCell(vectors.shape[1], Cells.of(dataset.lat, dataset.lon))
+    head = GeoCellHead(vectors.shape[1], Cells.of(dataset.lat, dataset.lon))
     labels = torch.from_numpy(head.cells.labels(dataset.lat, dataset.lon))
     optimizer = torch.optim.Adam(head.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
@@ -84,10 +84,12 @@ def main(tiles: Path, validation: Path, models: tuple[Path, ...]) -> None:
         ("most frequent", constant),
         ("channel means", standardised(channel_means, dataset)),
     ):
-        scores[name] = GeoCells(fitted(encode, dataset), others)(encode)
+        scores[name] = GeoCellEvaluator(fitted(encode, dataset), others)(encode)
     for folder in models:
         network = load_model(folder).network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        scores[str(folder)] = GeoCells(load_head(folder), others)(partial(encode_tiles, network))
+        scores[str(folder)] = GeoCellEvaluator(load_head(folder), others)(
+            partial(encode_tiles, network)
+        )
     rows = [["", *scores]]
     rows += [
         [metric, *(f"{found[metric]:.3f}" for found in scores.values())]

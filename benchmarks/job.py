@@ -1,15 +1,18 @@
-"""The tile job: what more processes bring, the memory of one worker over many tiles, and what drawing places costs.
+"""The tile job: the speed of more processes, the memory of a worker, the cost of sampling places.
 
     python benchmarks/job.py processes --store region.gpkg [--store more.gpkg ...]
         [--locations 640] [--most 2] [--json]
     python benchmarks/job.py memory --store region.gpkg [--tiles 100000] [--json]
-    python benchmarks/job.py draw --store region.gpkg [--store more.gpkg ...]
+    python benchmarks/job.py sample --store region.gpkg [--store more.gpkg ...]
 
 `processes` makes the same shards with 1, 2, ... processes in turn. Tiles a second are by the clock,
-from when each process has done a shard, so other work on the machine counts; CPU ms a tile are of
-the processes, their start too. `memory` makes shard after shard in this process, on the same places
-again when the store has no more, and reads the resident memory after each. `draw` counts the cells
-of ground where people go, as the drawing of places does.
+from when each process has done a shard: other work on the machine counts. CPU ms a tile are of the
+processes, their start included.
+
+`memory` makes shard after shard in this process and reads the resident memory after each. It starts
+again when the store has no more places.
+
+`sample` counts the cells of ground where people go, as the sampling of places does.
 """
 
 import json
@@ -63,7 +66,7 @@ def measure(job: TileJob, count: int) -> dict[str, float]:
     """Make the dataset with `count` processes."""
     moments: list[tuple[float, int]] = []  # when a shard was whole, and its tiles
 
-    def told(done: Done, shards: int) -> None:
+    def told(done: Done, _shards: int) -> None:
         moments.append((time.perf_counter(), done.places * (1 + job.positives)))
 
     with tempfile.TemporaryDirectory() as folder:
@@ -92,14 +95,13 @@ def memory(store: Store, tiles: int, as_json: bool) -> None:
         return
     for made, mb in [*curve[:-1][:: max(1, len(curve) // PRINTED)], curve[-1]]:
         print(f"{made:>9,} tiles {mb:>7.1f} MB")
-    print(
-        f"{curve[-1][0] / (time.process_time() - start):.0f} tiles a CPU second, shards written and all"
-    )
+    rate = curve[-1][0] / (time.process_time() - start)
+    print(f"{rate:.0f} tiles a CPU second, shards written and all")
 
 
 @main.command()
 @click.option("--store", "stores", type=StoreType(), required=True, multiple=True)
-def draw(stores: tuple[Store, ...]) -> None:
+def sample(stores: tuple[Store, ...]) -> None:
     """Count the cells of 200 m where people go, and what counting takes."""
     job, start, before = TileJob(stores), time.process_time(), peak_mb()
     cells = features = 0
@@ -108,9 +110,8 @@ def draw(stores: tuple[Store, ...]) -> None:
             candidates = Candidates(source, job.margin_m)
             cells, features = cells + candidates.built_cells, features + len(source.outline().id)
     cpu_s = time.process_time() - start
-    print(
-        f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {cells * CELL_M**2 / 1e6:,.0f} km2"
-    )
+    km2 = cells * CELL_M**2 / 1e6
+    print(f"{features:,} features, {cells:,} built cells of {CELL_M:.0f} m, {km2:,.0f} km2")
     print(f"{cpu_s:.1f} CPU s, {peak_mb() - before:.0f} MB more memory at the most")
 
 

@@ -29,6 +29,7 @@ from tiling.values import TILE_RADIUS_M, TILE_SIZE, LonLat, Pose
 
 PX_PER_M = TILE_SIZE / (2 * TILE_RADIUS_M)
 TURN = f"rotate(@turn,{TILE_SIZE / 2},{TILE_SIZE / 2})"
+QUERY = "SELECT geom, width_m FROM features WHERE channel = {channel}"
 STYLE = f"""
 <Map srs="epsg:4326" background-color="black" buffer-size="{{buffer}}">
   <Style name="channel">
@@ -44,7 +45,8 @@ STYLE = f"""
     <Rule>
       <Filter>[mapnik::geometry_type] = point</Filter>
       <MarkersSymbolizer fill="white" stroke-width="0" width="[width_m] * {2 * PX_PER_M}"
-                         height="[width_m] * {2 * PX_PER_M}" allow-overlap="true" geometry-transform="{TURN}"/>
+                         height="[width_m] * {2 * PX_PER_M}" allow-overlap="true"
+                         geometry-transform="{TURN}"/>
     </Rule>
   </Style>
   <Layer name="features" srs="epsg:4326">
@@ -52,10 +54,10 @@ STYLE = f"""
     <Datasource>
       <Parameter name="type">ogr</Parameter>
       <Parameter name="file">{{store}}</Parameter>
-      <Parameter name="layer_by_sql">SELECT geom, width_m FROM features WHERE channel = {{channel}}</Parameter>
+      <Parameter name="layer_by_sql">{QUERY}</Parameter>
     </Datasource>
   </Layer>
-</Map>"""  # noqa: S608 - an int
+</Map>"""
 GRID_STEPS_M = (100, 50, 25)
 GRID_RADIUS_M = 1000.0
 Draw = Callable[[int], int]  # draws number n, returns how many tiles that was
@@ -146,7 +148,10 @@ def measure(store: Path, seconds: float) -> list[Row]:
 
 
 def grid_ways(renderer: Renderer, places: Places, step_m: float) -> tuple[Draw, Draw]:
-    """Return two ways to draw a grid about the middle of the places, in chunks as `loc2vec embed --grid` does."""
+    """Return two ways to render a grid about the middle of the places.
+
+    It comes in chunks, as in `loc2vec embed --grid`.
+    """
     middle = LonLat(float(np.median(places.lon)), float(np.median(places.lat)))
     lon_lat = grid(renderer.source.coverage, step_m, box_around(middle, GRID_RADIUS_M)).tolist()
     cells = [LonLat(*row) for row in lon_lat]
@@ -159,13 +164,13 @@ def grid_ways(renderer: Renderer, places: Places, step_m: float) -> tuple[Draw, 
 
 
 def poses_at(places: Places, number: int, positives: int) -> list[Pose]:
-    """Return the poses of place `number`, going round: the anchor's, then turned and shifted ones."""
+    """Return the poses of place `number`, modulo their count: the anchor's, then its positives'."""
     row = number % len(places)
     return place_poses(TileJob((), positives), float(places.lat[row]), float(places.lon[row]), row)
 
 
 def check(renderer: Renderer, naive: NaiveRenderer, places: Iterable[list[Pose]]) -> None:
-    """Refuse to compare ways that do not draw the same: twice over would be no comparison, nor would blank tiles."""
+    """Fail if the two ways render other tiles, or blank ones."""
     for poses in places:
         for pose in poses:
             ours = renderer.tile(pose).pixels.astype(int)

@@ -91,7 +91,12 @@ def main(
     triplets = Triplets(dataset, limit)
     rows = {
         name: retrieval(
-            encode, dataset, limit=limit, distractors=others, gallery=gallery, channels_off=CHANNELS_OFF
+            encode,
+            dataset,
+            limit=limit,
+            distractors=others,
+            gallery=gallery,
+            channels_off=CHANNELS_OFF,
         ) | triplets(encode)
         for name, encode in methods(models, dataset).items()
     }  # fmt: skip

@@ -62,7 +62,7 @@ def made_up(count: int, seed: int = 0) -> Vectors:
 def nearest(
     embedding: NDArray[np.float32], query: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> float:
-    """Return the distance of the tenth nearest of some rows, by float64 arithmetic over them all."""
+    """Return the distance of the tenth nearest of some rows, in float64."""
     kept: list[NDArray[np.float64]] = []
     for start in range(0, len(rows), 250_000):
         part = embedding[rows[start : start + 250_000]].astype(np.float64)
@@ -134,7 +134,7 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
     graph = isinstance(index._faiss, faiss.IndexHNSW)
     rows = measure(Search(index, {}), vectors.embedding, queries)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    facts = {
+    facts: dict[str, Any] = {
         "vectors": count,
         "graph": graph,
         "opened" if known else "built": round(built, 1),
@@ -144,14 +144,16 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
     if as_json:
         print(json.dumps(facts))
         return
-    how = f"{'graph (HNSW)' if graph else 'flat'}: {'opened' if known else 'built'} in {built:.0f} CPU s"
+    kind, done = "graph (HNSW)" if graph else "flat", "opened" if known else "built"
+    how = f"{kind}: {done} in {built:.0f} CPU s"
     print(f"{count:,} vectors, {how}, {size / 1e6:.0f} MB")
     print(f"{'filter':<16}{'pass':>12}{'recall@10':>11}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>9}")
     for row in rows:
         print(f"{row['filter']:<16}{row['pass']:>12,}{row['recall']:>11.4f}", end="")
         print(f"{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['cpu_ms']:>9.2f}")
     print(
-        f"peak memory: {peak:.0f} MB, the vectors themselves {vectors.embedding.nbytes / 1e6:.0f} MB"
+        f"peak memory: {peak:.0f} MB, "
+        f"the vectors themselves {vectors.embedding.nbytes / 1e6:.0f} MB"
     )
 
 

@@ -1,4 +1,4 @@
-"""Requests a second of the service, beside a bare FastAPI route and beside the sum of its stages in this process.
+"""Requests a second of the service, beside a bare FastAPI route and beside its own stages.
 
 One real server, one client on one connection, all on the same machine. `ratio` is the median time
 of a request over that of the same work called in this process (new place: render + encode; known
@@ -95,7 +95,7 @@ def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
     command = [
         sys.executable,
         "-m",
-        "service.cli.main",
+        "loc2vec",
         "serve",
         "--port",
         "0",

@@ -1,8 +1,8 @@
-"""PostGIS beside GeoPackage: what an import costs, what a query costs, and tiles drawn through each.
+"""PostGIS beside GeoPackage: the cost of an import, of a query, and of rendering tiles.
 
 Peak memory is that of the import, of all that it starts and of the database server (each page
-once), seen every 0.1 s; CPU seconds are those of the drawing process and of the server. The server
-must run on this machine.
+once), read every 0.1 s. CPU seconds are those of the rendering process and of the server. The
+server must run on this machine.
 
     python benchmarks/stores.py --database postgresql://loc2vec@localhost/bench REGION.osm.pbf
     [MORE.osm.pbf ...]
@@ -43,7 +43,7 @@ def stat(pid: int) -> list[str]:
 def below(roots: set[int]) -> list[int]:
     """Return the processes `roots` and all that they started."""
     parents = {
-        int(folder.name): int((stat(int(folder.name)) or ["", 0])[1])
+        int(folder.name): int((stat(int(folder.name)) or ["", "0"])[1])
         for folder in Path("/proc").glob("[0-9]*")
     }
     found = set(roots)
@@ -100,7 +100,7 @@ def imported(extracts: tuple[Path, ...], store: str, server: int | None) -> dict
     command = [
         sys.executable,
         "-m",
-        "service.cli.main",
+        "loc2vec",
         "import",
         *map(str, extracts),
         "--store",

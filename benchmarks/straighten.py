@@ -47,7 +47,7 @@ SHOWN_PLACES, SHOWN_VIEWS = 3, 5  # written for docs/make/stn_picture.py
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128], and how these lie.
+    """Views of places: `upright` uint8 [P, 12, 128, 128], `turned` [P, V, 12, 128, 128].
 
     `pose` float64 [P, V, 3]: the map is turned counter-clockwise by degrees, then shifted by metres
     east and north.
@@ -76,12 +76,15 @@ class Views:
 
 
 def coarse(tiles: Tensor) -> Tensor:
-    """Return tiles uint8 [..., 12, 128, 128] as the localisation network sees them: float32 [..., 12, 32, 32]."""
+    """Return tiles uint8 [..., 12, 128, 128] at a quarter of their size: float32 [..., 12, 32, 32].
+
+    This is what the localisation network sees.
+    """
     return torch.stack([F.avg_pool2d(each.float() / 255, COARSE) for each in tiles])
 
 
 def fit(network: SpatialTransformer, views: Views, steps: int) -> None:
-    """Let the transformer turn the first `SEEN` views of `FITTED` places so that they look like the upright tile.
+    """Fit the transformer to turn the first `SEEN` views of `FITTED` places upright.
 
     The pictures are compared at two sizes, 32 and 8 pixels a side: the smaller one sees what is far
     off.
@@ -134,16 +137,20 @@ def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, f
 
 
 def write_views(path: Path, network: SpatialTransformer, views: Views) -> None:
-    """Write some views as an npz: `upright` [P, 12, H, W], `turned` and `read` [P, V, 12, H, W], uint8.
+    """Write some views as npz, uint8: `upright` [P, 12, H, W], `turned`, `read` [P, V, 12, H, W].
 
     The transformer was not fitted on these views; `read` is what it makes of `turned`.
     """
     turned = views.turned[:SHOWN_PLACES, SEEN : SEEN + SHOWN_VIEWS]
     with torch.inference_mode():
         read = [(network.transform(each.float() / 255) * 255).round().byte() for each in turned]
-    shown = {"upright": views.upright[:SHOWN_PLACES], "turned": turned, "read": torch.stack(read)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **{name: tiles.numpy() for name, tiles in shown.items()})
+    np.savez_compressed(
+        path,
+        upright=views.upright[:SHOWN_PLACES].numpy(),
+        turned=turned.numpy(),
+        read=torch.stack(read).numpy(),
+    )
 
 
 @click.command()

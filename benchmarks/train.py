@@ -34,9 +34,9 @@ from torch import nn
 from loc2vec.encoders.registry import build
 from loc2vec.model.compute import bfloat16_is_fast, keep_freed_memory, pick_device
 from loc2vec.train.batches import Batch, Batches
-from loc2vec.train.distributed import World
-from loc2vec.train.loop import TrainConfig, train_step
-from loc2vec.train.losses import pairs_of, soft_pn
+from loc2vec.train.loop import Learner, train_step
+from loc2vec.train.objectives.contrastive import Contrastive, pairs_of, soft_pn
+from loc2vec.train.run import TrainConfig
 from tiling.dataset.dataset import TileDataset
 
 WAYS = (
@@ -58,7 +58,7 @@ def stepper(
 ) -> Callable[[], None]:
     """Return a function that takes one training step and waits for its end."""
     torch.manual_seed(0)
-    network = build("loc2vec").to(device, memory_format=layout)
+    network = build("loc2vec").to(device, memory_format=layout)  # type: ignore[call-overload]
     forward = network if compiled is None else torch.compile(network, mode=compiled)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     tiles = torch.randint(
@@ -72,7 +72,7 @@ def stepper(
             vectors = forward(tiles)
         loss = soft_pn(pairs_of(vectors.unflatten(0, (places, 1 + pairs)), overlapping))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
@@ -122,8 +122,9 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     keep_freed_memory(device)
     config = TrainConfig(places=places, pairs=pairs)
     batches, pinned = Batches(TileDataset.open(folder), 0, places, pairs), device.type == "cuda"
-    network = build("loc2vec").to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    learner = Learner(build("loc2vec"), [Contrastive(config.loss)])
+    learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
     random = torch.randint(
         0, 256, (places, 1 + pairs, 12, 128, 128), dtype=torch.uint8, device=device
     )
@@ -133,20 +134,20 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     )
 
     def take(batch: Batch) -> torch.Tensor:
-        return train_step(network, optimizer, batch, config, 0, World())[0]
+        return train_step(learner, optimizer, batch, config, 0).scalars["loss"]
 
     def on_resident() -> None:
         for _ in range(STEPS):
-            metrics = take(resident)
-        metrics.cpu()
+            loss = take(resident)
+        loss.cpu()
 
     def on_loaded() -> None:
         with closing(batches.prefetched(0, STEPS + 1, pinned)) as coming:
             take(next(coming)).cpu()  # a run has its first batches once
             start = time.perf_counter()
             for batch in coming:
-                metrics = take(batch)
-            metrics.cpu()
+                loss = take(batch)
+            loss.cpu()
             loaded.append(time.perf_counter() - start)
 
     def alone() -> None:

@@ -1,1 +1,17 @@
 """Tiles to vectors: encoders, loss, training, evaluation, `LocationEncoder`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loc2vec.encoder import LocationEncoder
+
+__all__ = ["LocationEncoder"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `LocationEncoder` when it is first asked for, because it needs PyTorch."""
+    if name in __all__:
+        from loc2vec import encoder
+
+        return getattr(encoder, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

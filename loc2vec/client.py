@@ -1,6 +1,6 @@
-"""`Client`: the verbs of `LocationEncoder`, answered by a service. Needs the extra `client`.
+"""`Client`: the verbs of `LocationEncoder`, answered by a service.
 
-Loads no PyTorch.
+Needs the extra `client`; loads no PyTorch.
 """
 
 import re
@@ -12,15 +12,14 @@ from typing import Any, Self
 
 import httpx2
 import numpy as np
-from numpy.typing import NDArray
 
 from loc2vec.errors import ClientError
+from loc2vec.model.arrays import Vector, Vectors
 
-AT_ONCE = 1000  # places a request, the most that a service takes
-PATIENCE = 5  # times a busy service is asked again
+PLACES_PER_REQUEST = 1000  # the most that a service takes
+RETRIES = 5  # of a busy service
 TIMEOUT_S = 60.0
 
-Vector = NDArray[np.float32]
 Place = tuple[float, float] | str  # (lat, lon) in degrees, an H3 cell, or a name
 CELL = re.compile("[0-9a-fA-F]{15}")
 
@@ -50,38 +49,38 @@ class NamedPlace:
 
 
 class Client:
-    """A service at `url`, asked with `key` where it wants one."""
+    """A service at `url`; `key` is its API key, where it needs one.
+
+    It retries after `Retry-After` when the service is busy.
+    """
 
     def __init__(self, url: str, key: str | None = None, http: httpx2.Client | None = None) -> None:
-        """`http`: a client of your own, with proxies or certificates.
-
-        It is closed with this one.
-        """
+        """`http`: your own HTTP client, with proxies or certificates; closed with this one."""
         self._http = http or httpx2.Client(timeout=TIMEOUT_S)
         self._url = url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
-    def encode(self, places: Place | Sequence[Place]) -> Vector:
+    def encode(self, places: Place | Sequence[Place]) -> Vectors:
         """Encode one place as float32 [D], many as float32 [n, D] in their order.
 
-        A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name that
-        means one place. Raises `ClientError` with what the service says is wrong.
+        A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name of
+        one place. Raises `ClientError` with the message of the service.
         """
         if _is_place(places):
             return self.encode([places]).reshape(-1)  # type: ignore[list-item]
         locations = [_location(place) for place in places]  # type: ignore[arg-type]
         parts = [
-            self._embeddings(locations[start : start + AT_ONCE])
-            for start in range(0, len(locations), AT_ONCE)
+            self._embeddings(locations[start : start + PLACES_PER_REQUEST])
+            for start in range(0, len(locations), PLACES_PER_REQUEST)
         ]
         return (
             np.concatenate(parts) if parts else np.empty((0, int(self.info()["dim"])), np.float32)
         )
 
-    def similarity(self, a: Vector, b: Vector) -> Vector:
+    def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
         first, second = (np.atleast_2d(np.asarray(v, np.float64)) for v in (a, b))
-        similarity: Vector = (0 - np.linalg.norm(first[:, None] - second[None], axis=2)).astype(
+        similarity: Vectors = (0 - np.linalg.norm(first[:, None] - second[None], axis=2)).astype(
             np.float32
         )
         return similarity
@@ -102,7 +101,7 @@ class Client:
         ]
 
     def places(self, name: str, limit: int = 10) -> list[NamedPlace]:
-        """Return the places with a name, which may be unfinished, the likeliest first."""
+        """Return the places with a name, which may be unfinished, best first."""
         answer = self._ask("GET", "/places", params={"q": name, "limit": limit})
         return [NamedPlace(**place) for place in answer["places"]]
 
@@ -110,7 +109,7 @@ class Client:
         """Return what is being served."""
         return self._ask("GET", "/info")
 
-    def _embeddings(self, locations: Sequence[Mapping[str, Any]]) -> Vector:
+    def _embeddings(self, locations: Sequence[Mapping[str, Any]]) -> Vectors:
         answer = self._ask("POST", "/embed", json={"locations": locations})
         return np.array([item["embedding"] for item in answer["embeddings"]], np.float32)
 
@@ -136,7 +135,7 @@ class Client:
 
     def _pauses(self) -> Iterator[float | None]:
         """Yield the longest pause after each attempt, seconds; None after the last."""
-        yield from (2.0**attempt for attempt in range(PATIENCE))
+        yield from (2.0**attempt for attempt in range(RETRIES))
         yield None
 
     def close(self) -> None:
@@ -169,7 +168,7 @@ def _location(place: Place) -> dict[str, Any]:
 
 
 def _told(response: httpx2.Response) -> str:
-    """Return what a problem document says, or the status of an answer that is none."""
+    """Return the detail of a problem document, or the status of another answer."""
     try:
         return f"{response.json()['detail']} (status {response.status_code})"
     except (ValueError, KeyError, TypeError):

@@ -1,104 +1,167 @@
 """`LocationEncoder`: places or tiles in, vectors out."""
 
+import os
+import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from loc2vec.errors import InputError
+from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
 from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
-from tiling.values import N_CHANNELS, LonLat, Pose, check_fingerprint, check_place
+from tiling.values import N_CHANNELS, LonLat, Pose, TileGeometry, check_fingerprint, check_place
 
-Vector = NDArray[np.float32]
+if TYPE_CHECKING:
+    from tiling.render.renderer import Renderer
+    from tiling.store.store import Store
+
 Pair = tuple[float, float]  # (lat, lon) in degrees
 Place = Pair | str  # or an H3 cell
 
 
 class TileRenderer(Protocol):
-    """What draws the tiles of places (`tiling.render.renderer.Renderer` is one)."""
+    """What renders the tiles of places for an encoder."""
 
     @property
-    def fingerprint(self) -> str: ...
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
-        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
-
-
-class PlaceGuard(Protocol):
-    """What knows where there is map data (any `tiling` feature source)."""
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the channel catalogue and the tile geometry."""
 
     def require(self, place: LonLat) -> None:
-        """Raise an error unless the data cover `place`."""
+        """Raise an error unless there is map data for `place`."""
+
+    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
+        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+class StoreRenderer:
+    """Renders the tiles of a feature store, in any thread and process.
+
+    SQLite connections and Mapnik maps belong to one thread, so each thread opens the store for
+    itself when it first renders. A pickle holds only the location of the store.
+    """
+
+    def __init__(self, store: "Store", geometry: TileGeometry) -> None:
+        """Open the store for this thread; raises the errors of `Store.open`."""
+        self._store, self._geometry = store, geometry
+        self._closed = False
+        self._own = threading.local()
+        self._ends: list[weakref.finalize[[], Renderer]] = []
+        self.fingerprint = self._renderer.fingerprint
+
+    @property
+    def _renderer(self) -> "Renderer":
+        """The renderer of this thread; a forked process may not use those of its parent."""
+        if self._closed:
+            raise InputError("the encoder is closed: load it again")
+        if getattr(self._own, "process", None) != os.getpid():
+            self._own.renderer, self._own.process = self._open(), os.getpid()
+        renderer: Renderer = self._own.renderer
+        return renderer
+
+    def _open(self) -> "Renderer":
+        from tiling.render.renderer import Renderer
+
+        source = self._store.open()
+        renderer = Renderer(source, self._geometry)
+        # When the thread ends, its renderer goes, and this closes the store.
+        end = weakref.finalize(renderer, source.close)
+        self._ends = [end, *(other for other in self._ends if other.alive)]
+        return renderer
+
+    def require(self, place: LonLat) -> None:
+        """Raise `OutsideError` unless the store covers `place`."""
+        self._renderer.source.require(place)
+
+    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
+        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
+        return self._renderer.tiles(place, poses)
+
+    def close(self) -> None:
+        """Close the store in every thread."""
+        self._closed = True
+        for end in self._ends:
+            end()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._store, self._geometry)
 
 
 class LocationEncoder:
-    """A trained network that turns places into vectors.
+    """A trained network that turns places into vectors; similar places get near vectors.
 
-    Near vectors mean places that work alike.
+    It may be used from any thread, and pickled into other processes. Close it to close its store.
+
+    `dim`: numbers in a vector. `name`, `family`: of the model and its encoder. `model_id`: name and
+    start of the weights' SHA-256. `geometry`, `fingerprint`: of the tiles it was trained on.
     """
 
     def __init__(
-        self,
-        model: Model,
-        source: PlaceGuard | None = None,
-        renderer: TileRenderer | None = None,
-        device: str = "auto",
+        self, model: Model, renderer: TileRenderer | None = None, device: str = "auto"
     ) -> None:
+        """Take a model, and what renders its tiles; without a renderer it encodes only tiles.
+
+        Raises `FingerprintError` when the model was trained on other tiles than it renders.
+        """
+        config = model.config
         if renderer is not None:
-            check_fingerprint(
-                f"model {model.config.name}", model.config.fingerprint, renderer.fingerprint
-            )
+            check_fingerprint(f"model {config.name}", config.fingerprint, renderer.fingerprint)
         where = pick_device(device)
         keep_freed_memory(where)
         self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._source, self._renderer = source, renderer
-        self.geometry = model.config.geometry
-        self.dim = int(model.config.options["dim"]) * self.geometry.scales  # each has its numbers
-        self.name, self.family = model.config.name, model.config.encoder
-        self.fingerprint = model.config.fingerprint  # of the tiles it was trained on
-        self.catalogue = carried_catalogue(model.config.catalogue, f"model {self.name}")
+        self._model, self._renderer, self._device = model, renderer, device
+        self.geometry = config.geometry
+        self.dim = int(config.options["dim"]) * self.geometry.scales  # each has its numbers
+        self.name, self.family = config.name, config.encoder
+        self.fingerprint = config.fingerprint
+        self.catalogue = carried_catalogue(config.catalogue, f"model {self.name}")
         self.model_id = model.model_id
 
     @classmethod
     def load(
         cls,
         model: str | Path = DEFAULT_MODEL,
-        source: PlaceGuard | None = None,
-        renderer: TileRenderer | None = None,
+        store: "str | Path | Store | None" = None,
         device: str = "auto",
     ) -> Self:
         """Load a shipped model by its name, or a model folder.
 
-        A `renderer` is needed to encode coordinates; with a `source`, places that it does not cover
-        raise its error instead of becoming the vector of an empty tile. Raises `ModelError`, and
-        `FingerprintError` when the renderer draws other tiles than the model was trained on.
+        `store`: a feature store or its location, which encoding places needs. `device`: "auto",
+        "cpu", "cuda" or "cuda:1". Raises `ModelError`, `StoreError`, `DeviceError`, and
+        `FingerprintError` when the store was made with another catalogue than the model's.
         """
         # In a thread that ends: OpenMP keeps threads for each one that computed as long as it
-        # lives, and once there are more of them than processors none waits actively. A tile alone
-        # would then take 7.5 ms and not 4.5.
+        # lives. Once they outnumber the processors, none waits actively, and a tile alone would
+        # take 7.5 ms instead of 4.5.
         with ThreadPoolExecutor(1) as passing:
-            return passing.submit(
-                lambda: cls(load_model(model_path(model)), source, renderer, device)
-            ).result()
+            loaded = passing.submit(load_model, model_path(model)).result()
+            geometry = loaded.config.geometry
+            renderer = None if store is None else StoreRenderer(_store(store), geometry)
+            return passing.submit(cls, loaded, renderer, device).result()
 
     def encode(
         self,
         places_or_tiles: Place | Sequence[Place] | NDArray[np.generic],
         batch_size: int | None = None,
-    ) -> Vector:
-        """Encode one thing as float32 [D], many as float32 [n, D] in their order.
+    ) -> Vectors:
+        """Encode one place or tile as float32 [D], many as float32 [n, D] in their order.
 
-        A thing is a (lat, lon) pair in degrees (or a `LonLat`), the name of an H3 cell, whose
-        middle is meant, or a tile uint8 [12, size, size]. `batch_size`: tiles at once, 16 on the
-        CPU and else 64 when it is not given. Raises `InputError`, and `PlaceError` for coordinates
-        out of range.
+        A place is a (lat, lon) pair in degrees, a `LonLat`, or an H3 cell, which means its middle.
+        A tile is uint8 [12, size, size]. `batch_size`: tiles at once, by default 16 on the CPU and
+        64 on a GPU. Raises `InputError`, `PlaceError` for coordinates out of range, and
+        `OutsideError` for a place that the store does not cover.
         """
         at_once = batch_size or batch_size_on(next(self._network.parameters()).device)
         if isinstance(places_or_tiles, np.ndarray) and places_or_tiles.ndim >= 3:
@@ -107,7 +170,7 @@ class LocationEncoder:
             return self._encode_places([_place(places_or_tiles)], at_once).reshape(-1)
         return self._encode_places([_place(pair) for pair in places_or_tiles], at_once)
 
-    def similarity(self, a: Vector, b: Vector) -> Vector:
+    def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
         exact = "donot_use_mm_for_euclid_dist"  # the matrix product rounds small distances away
         first, second = (torch.from_numpy(np.atleast_2d(np.array(v, np.float32))) for v in (a, b))
@@ -116,27 +179,27 @@ class LocationEncoder:
                 f"vectors of {first.shape[1]} and of {second.shape[1]} numbers do not compare"
             )
         # 0, not -0
-        similarity: Vector = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()
+        similarity: Vectors = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()
         return similarity
 
-    def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vector:
+    def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vectors:
         shape = (N_CHANNELS * self.geometry.scales, self.geometry.size, self.geometry.size)
         if tiles.dtype != np.uint8 or tiles.shape[-3:] != shape or tiles.ndim > 4:
             raise InputError(
-                f"tiles must be uint8 [n, {', '.join(map(str, shape))}], not {tiles.dtype} {list(tiles.shape)}"
+                f"tiles must be uint8 [n, {', '.join(map(str, shape))}], "
+                f"not {tiles.dtype} {list(tiles.shape)}"
             )
         pixels = np.asarray(tiles, np.uint8).reshape(-1, *shape)
         vectors = encode_tiles(self._network, pixels, batch_size)
         return vectors if tiles.ndim == 4 else vectors.reshape(-1)
 
-    def _encode_places(self, places: list[LonLat], batch_size: int) -> Vector:
+    def _encode_places(self, places: list[LonLat], batch_size: int) -> Vectors:
         if self._renderer is None:
             raise InputError(
-                "coordinates need a renderer: LocationEncoder.load(renderer=Renderer(source))"
+                'places need a renderer: give a store, LocationEncoder.load(store="region.gpkg")'
             )
-        if self._source is not None:
-            for place in places:
-                self._source.require(place)
+        for place in places:  # before any is rendered
+            self._renderer.require(place)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(places), batch_size):
             tiles = [
@@ -146,9 +209,29 @@ class LocationEncoder:
             parts.append(encode_tiles(self._network, np.concatenate(tiles), batch_size))
         return np.concatenate(parts)
 
+    def close(self) -> None:
+        """Close the store, in every thread; the encoder takes no more places, but still tiles."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._model, self._renderer, self._device)
+
+
+def _store(store: "str | Path | Store") -> "Store":
+    from tiling.store.store import Store
+
+    return store if isinstance(store, Store) else Store.at(store)
+
 
 def _is_place(value: object) -> bool:
-    """Tell a pair of numbers or a cell from a sequence of such."""
+    """Tell a pair of numbers or a cell from a sequence of these."""
     return isinstance(value, str) or (
         isinstance(value, Sequence | np.ndarray)
         and len(value) == 2

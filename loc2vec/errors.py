@@ -1,5 +1,7 @@
 """What can go wrong between tiles and vectors."""
 
+import importlib.util
+
 from tiling.errors import Loc2VecError, UserError
 
 
@@ -53,3 +55,10 @@ class EarlierError(UserError):
 
 class EmbeddingError(Loc2VecError):
     """The network gave numbers that are not finite."""
+
+
+def require_extra(extra: str, what: str, *libraries: str) -> None:
+    """Raise `ExtraError` unless all `libraries` of an extra are installed; `what` needs them."""
+    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExtraError(f"{what} needs {', '.join(missing)}: pip install 'loc2vec[{extra}]'")

@@ -1,4 +1,4 @@
-"""What the service can be told: `LOC2VEC_*` in the environment, a TOML file, and the options of `loc2vec serve`."""
+"""Settings of the service: options of `loc2vec serve`, `LOC2VEC_*` variables, a TOML file."""
 
 import os
 import re
@@ -35,9 +35,9 @@ Texts = Annotated[tuple[str, ...], NoDecode]  # in the environment: separated by
 
 
 class Settings(BaseSettings):
-    """The settings, each with its reason.
+    """The settings of the service.
 
-    The options of the command win over the environment, that over the file.
+    Options of the command win over the environment, which wins over the file.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
@@ -116,13 +116,16 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        """Look at the options, then the environment, then the file."""
+        """Return the options, the environment and the file, in this order of precedence."""
         file = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE))
         return init_settings, env_settings, file
 
 
 def load_settings(options: Mapping[str, Any]) -> Settings:
-    """Return the settings, or raise `SettingsError` that names what is wrong. Options that are None are not given."""
+    """Return the settings; options that are None are not given.
+
+    Raises `SettingsError`, which names the settings at fault.
+    """
     file = os.environ.get(FILE)
     if file and not Path(file).is_file():
         raise SettingsError(f"{FILE}={file} is not a file")

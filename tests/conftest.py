@@ -103,7 +103,7 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
 def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
     """Return (id, lon, lat) of the nodes of a way, each once."""
     for way in osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations():
-        if way.is_way() and way.id == way_id:
+        if isinstance(way, osmium.osm.Way) and way.id == way_id:
             return [(n.ref, n.lon, n.lat) for n in list(way.nodes)[:-1]]
     raise AssertionError(way_id)
 
@@ -112,7 +112,8 @@ def way_nodes(path: Path, way_id: int) -> list[tuple[int, float, float]]:
 def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One building moved 40 m to the north-east, one deleted, one added."""
     moved = "".join(
-        f'<node id="{i}" version="99" lat="{lat + 28 / 111_000:.7f}" lon="{lon + 28 / 80_000:.7f}"/>'
+        f'<node id="{i}" version="99"'
+        f' lat="{lat + 28 / 111_000:.7f}" lon="{lon + 28 / 80_000:.7f}"/>'
         for i, lon, lat in way_nodes(monaco_pbf, MOVED)
     )
     corners = [(7.4190, 43.7300), (7.4192, 43.7300), (7.4192, 43.7302), (7.4190, 43.7302)]
@@ -124,7 +125,8 @@ def change_file(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     path = tmp_path_factory.mktemp("changes") / "changes.osc"
     path.write_text(
         f'<osmChange version="0.6"><modify>{moved}</modify>'
-        f'<create>{added}<way id="{10**11}" version="1">{refs}<tag k="building" v="yes"/></way></create>'
+        f'<create>{added}<way id="{10**11}" version="1">{refs}'
+        f'<tag k="building" v="yes"/></way></create>'
         f'<delete><way id="{DELETED}" version="99"/></delete></osmChange>'
     )
     return path

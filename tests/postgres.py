@@ -1,4 +1,4 @@
-"""A real PostgreSQL with PostGIS for tests: in a folder of its own, on loopback, and never as root."""
+"""A real PostgreSQL with PostGIS for tests: in a folder of its own, on loopback, never as root."""
 
 import os
 import pwd
@@ -6,9 +6,8 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 ROLES = Path(__file__).parent.parent / "tiling" / "store" / "roles.sql"
 PACKAGES = "postgresql-postgis osm2pgsql"
@@ -30,8 +29,15 @@ def find_programs() -> Path | None:
     return found[0] if found and shutil.which("osm2pgsql") else None
 
 
-def _account() -> Mapping[str, int]:
-    """Return who runs the server: whoever runs the tests, and an unprivileged account when that is root."""
+class Account(TypedDict, total=False):
+    """Who a program runs as, as `subprocess` takes it."""
+
+    user: int
+    group: int
+
+
+def _account() -> Account:
+    """Return who runs the server: who runs the tests, but an unprivileged account for root."""
     if os.geteuid() != 0:
         return {}
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -53,8 +59,8 @@ class Server:
     def __enter__(self) -> Self:
         if self._account:
             os.chown(self.folder, self._account["user"], self._account["group"])
-        self._run("initdb", "-D", self._data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync",
-                  "--auth-local=trust", "--auth-host=scram-sha-256")  # fmt: skip
+        cluster = ("-D", self._data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._run("initdb", *cluster, "--auth-local=trust", "--auth-host=scram-sha-256")
         self.start()
         return self
 
@@ -68,9 +74,14 @@ class Server:
 
     def start(self) -> None:
         settings = {
-            "unix_socket_directories": self.folder, "listen_addresses": "127.0.0.1", "port": self.port,
-            "fsync": "off", "synchronous_commit": "off", "max_wal_size": "2GB", "log_min_messages": "fatal",
-        }  # fmt: skip
+            "unix_socket_directories": self.folder,
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "max_wal_size": "2GB",
+            "log_min_messages": "fatal",
+        }
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         self._run(
             "pg_ctl", "start", "-w", "-D", self._data, "-l", str(self.folder / "log"), "-o", options
@@ -98,8 +109,8 @@ class Server:
     def _psql(self, database: str, *arguments: str, **variables: str) -> str:
         secrets = {"LOC2VEC_OWNER_PASSWORD": PASSWORD, "LOC2VEC_READER_PASSWORD": PASSWORD}
         named = [part for name, value in variables.items() for part in ("-v", f"{name}={value}")]
-        command = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-p", str(self.port),
-                   "-U", "postgres", "-d", database, *named, *arguments]  # fmt: skip
+        where = ("-h", str(self.folder), "-p", str(self.port), "-U", "postgres", "-d", database)
+        command = ["psql", "-qtAX", "-v", "ON_ERROR_STOP=1", *where, *named, *arguments]
         done = subprocess.run(
             command, check=True, capture_output=True, text=True, env={**os.environ, **secrets}
         )

@@ -240,7 +240,7 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
 
 
 def carried_catalogue(text: str | None, source: str) -> Catalogue:
-    """Return the catalogue that the store, dataset or model `source` carries: none, the shipped one.
+    """Return the catalogue that a store, dataset or model carries; without one, the shipped one.
 
     `CatalogueError` if the text breaks the rules.
     """

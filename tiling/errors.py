@@ -1,6 +1,6 @@
-"""Errors of the whole system grow from the two classes here.
+"""The errors of the whole system: two base classes, and the subclasses of this package.
 
-Each package adds its own short subclasses.
+Each package adds subclasses of its own.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Loc2VecError(Exception):
-    """Something failed; the message is one line that says what, and what to do."""
+    """Something failed; the message says in one line what, and what to do about it."""
 
     exit_status = 1
 
@@ -36,17 +36,17 @@ class StoreUnavailableError(Loc2VecError):
 
 
 class StoreReplacedError(Loc2VecError):
-    """A store is not the one any more that was opened."""
+    """The store was replaced after it was opened."""
 
 
 class ReplicationError(Loc2VecError):
-    """A replication server does not answer, or does not have the changes that are asked for."""
+    """A replication server does not answer, or lacks the changes that were requested."""
 
 
 class NameSearchError(UserError):
-    """A name does not say which place is meant.
+    """A name does not identify one place.
 
-    `candidates` (`tiling.osm.names.NamedPlace`) may be.
+    `candidates`: places that may be meant (`tiling.osm.names.NamedPlace`).
     """
 
     def __init__(self, message: str, candidates: Sequence[Any]) -> None:
@@ -55,11 +55,11 @@ class NameSearchError(UserError):
 
 
 class UnknownNameError(NameSearchError):
-    """No place of a store has a name; the candidates have one like it."""
+    """No place of a store has this name; the candidates have similar ones."""
 
 
 class AmbiguousNameError(NameSearchError):
-    """Several places of a store have a name."""
+    """Several places of a store have this name."""
 
 
 class DatasetError(UserError):
@@ -71,7 +71,7 @@ class PointsError(UserError):
 
 
 class FingerprintError(UserError):
-    """Two things made with different catalogues or tile geometries met."""
+    """Two things were made with different catalogues or tile geometries."""
 
 
 class PlaceError(UserError):
@@ -83,25 +83,25 @@ class OutsideError(UserError):
 
 
 class WriteError(Loc2VecError):
-    """A file could not be written; what stood there before is untouched."""
+    """A file could not be written; the one before it is untouched."""
 
 
 class WorkerError(Loc2VecError):
-    """A worker process was lost."""
+    """A worker process was killed."""
 
 
 class DamagedError(Loc2VecError):
-    """A dataset holds other bytes than those that were made."""
+    """A dataset does not hold the bytes that were written."""
 
 
 class StoppedError(Loc2VecError):
-    """The user stopped a job that can go on.
+    """The user stopped a job that can be resumed.
 
-    A command ends with status 130, as shells have it for Ctrl-C.
+    A command ends with status 130, the shells' status for Ctrl-C.
     """
 
     exit_status = 130
 
 
 class GridError(UserError):
-    """A grid or its box makes no sense, holds no place, or holds too many."""
+    """A grid or its box is malformed, holds no place, or holds too many."""

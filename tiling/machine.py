@@ -1,4 +1,4 @@
-"""What the machine gives to this process."""
+"""The CPUs, memory and threads of this process."""
 
 import ctypes
 import os
@@ -12,7 +12,10 @@ def cpu_count() -> int:
 
 
 def give_back_memory() -> None:
-    """Give memory that was freed back to the system: the heap of a long-lived worker breaks up and grows without."""
+    """Return freed memory to the system.
+
+    Without it the heap of a long-lived worker fragments and grows.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc has it
         libc.malloc_trim(0)
@@ -20,9 +23,9 @@ def give_back_memory() -> None:
 
 @contextmanager
 def one_thread(threads: Callable[[], int], use: Callable[[int], object]) -> Iterator[None]:
-    """Have a library compute in one thread in the block.
+    """Let a library compute in one thread within the block.
 
-    `threads` says how many it uses, `use` sets it.
+    `threads` returns how many it uses, `use` sets the number.
     """
     before = threads()
     use(1)

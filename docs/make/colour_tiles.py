@@ -1,4 +1,6 @@
-"""A peer: one colour picture of the map, a ResNet-18 and the triplet margin loss, as other open re-implementations do.
+"""A peer: a colour picture of the map, a ResNet-18 and the triplet margin loss.
+
+Other open re-implementations do this.
 
     python docs/make/colour_tiles.py train --tiles train --out colour.safetensors --steps 1000
     python docs/make/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
@@ -13,6 +15,7 @@ painted.
 """
 
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -23,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import keep_freed_memory, mixed_precision
-from loc2vec.model.dataset import Pixels
-from loc2vec.train.batches import batch_indices
+from loc2vec.train.batches import places_of_step, slots_of_step
+from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import render_all
 from tiling.store.store import Store
@@ -44,7 +48,10 @@ def pictures(tiles: Pixels, palette: Palette) -> Tensor:
 
 
 class Basic(nn.Module):
-    """A basic block: two 3x3 convolutions beside the identity, or beside a 1x1 convolution where the shape changes."""
+    """A basic block: two 3x3 convolutions beside the identity.
+
+    A 1x1 convolution takes its place where the shape changes.
+    """
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -83,7 +90,7 @@ def network() -> nn.Module:
     model = nn.Sequential(
         *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, DIM)
     )
-    return model.to(memory_format=torch.channels_last)
+    return cast(nn.Module, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 @click.group()
@@ -108,7 +115,8 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     with tqdm(total=steps, unit="step") as bar:
         for step in range(steps):
-            place, slot = batch_indices(dataset.n_places, dataset.positives, seed, step, places, 1)
+            place = places_of_step(dataset.n_places, seed, step, places)
+            slot = slots_of_step(dataset.positives, seed, step, places, 1)
             both = (
                 np.concatenate([place, place]),
                 np.concatenate([np.zeros_like(place), slot[:, 0]]),
@@ -133,7 +141,7 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
     required=True,
     help="What `train` wrote.",
 )
-@click.option("--store", required=True, help="Feature store to draw from.")
+@click.option("--store", type=StoreType(), required=True, help="Feature store to read.")
 @click.option(
     "--report",
     type=click.Path(path_type=Path, exists=True),
@@ -143,17 +151,17 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder of the peers' vectors."
 )
-def embed(weights: Path, store: str, report: Path, out: Path) -> None:
+def embed(weights: Path, store: Store, report: Path, out: Path) -> None:
     """Embed the places of a report."""
     model = network()
     model.load_state_dict(load_file(weights))
     model.eval()
-    with Store.at(store).open() as source:
+    with store.open() as source:
         palette = source.catalogue.palette
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
-            for drawn in tqdm(render_all(Store.at(store), places, workers=0), unit=" chunks"):
+            for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
                 read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
                 found.append(model(read).numpy())

@@ -1,4 +1,4 @@
-"""Where peers find the places to embed, and leave their vectors: a folder for each set of blanked channels.
+"""Where peers read places and write vectors: one folder for each set of blanked channels.
 
 A task blanks the channels that draw its answer, for every method; so a peer makes vectors without
 these channels, too.
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors, write_vectors
 from loc2vec.evaluation.tasks.osm import RECIPES
+from tiling.catalogue import load_catalogue
 
 Blank = tuple[int, ...]  # channels
 
@@ -27,13 +28,13 @@ def file_of_task(report: Path, name: str) -> Path:
 
 
 def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
-    """Return the places (lon, lat) float64 [n, 2] of a report of `loc2vec evaluate`, by what their tasks blank."""
+    """Return the places (lon, lat) float64 [n, 2] of a report, by what their tasks blank."""
     found: dict[Blank, list[NDArray[np.float64]]] = {}
     for name, recipe in RECIPES.items():
         path = file_of_task(report, name)
         if path.exists():
             table = pq.read_table(path, columns=["lon", "lat"])
-            found.setdefault(recipe.blank, []).append(
+            found.setdefault(load_catalogue().with_role(*recipe.blank), []).append(
                 np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
             )
     return {blank: np.unique(np.concatenate(parts), axis=0) for blank, parts in found.items()}

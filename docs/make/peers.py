@@ -1,4 +1,4 @@
-"""Peers: srai's CountEmbedder, Hex2Vec and GeoVex on H3 cells, of the same extracts and the same tags as our tiles.
+"""Peers: srai's CountEmbedder, Hex2Vec and GeoVex on H3 cells, of the same extracts and tags.
 
     python -m venv build/peers-venv && build/peers-venv/bin/pip install -e '.[evaluate]' -r
     docs/make/peers.txt build/peers-venv/bin/python docs/make/peers.py extracts/*.osm.pbf
@@ -56,7 +56,7 @@ def drawn_objects(path: Path) -> list[OsmObject]:
 
 
 def features_of(objects: Iterable[OsmObject], blank: Sequence[int]) -> gpd.GeoDataFrame:
-    """Return objects with a column for each key of a tag that draws them, outside the channels of `blank`."""
+    """Return objects with a column for each key of their tags, outside the channels of `blank`."""
     rows, wkb = [], []
     for item in objects:
         tags = [tag.partition("=") for channel, tag in item.drawn if channel not in blank]
@@ -87,7 +87,7 @@ def joined(cells: Iterable[str], features: gpd.GeoDataFrame) -> Tables:
     return regions, features, IntersectionJoiner().transform(regions, features)
 
 
-def counts(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
+def counts(_seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
     """Return log(1 + n) of the tags of each cell."""
     return np.log1p(CountEmbedder().transform(*joined(wanted, features)))
 
@@ -103,7 +103,7 @@ def hex2vec(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.
 
 
 def geovex(seen: set[str], wanted: set[str], features: gpd.GeoDataFrame) -> pd.DataFrame:
-    """Fit GeoVex on the cells that were `seen` and the rings around them, and embed those that are `wanted`."""
+    """Fit GeoVex on the cells `seen` and the rings around them, and embed those `wanted`."""
     tags = list(CountEmbedder().transform(*joined(wanted, features)).columns)
     embedder = GeoVexEmbedder(
         tags, neighbourhood_radius=RADIUS, convolutional_layer_size=min(256, len(tags))
@@ -159,7 +159,8 @@ def main(
         features = pd.concat(towns.values(), ignore_index=True)
         cells = cells_of(places, resolution)
         print(
-            f"{folder_of(blank)}: {len(features)} objects, fitted on {len(seen)} of {len(every)} cells",
+            f"{folder_of(blank)}: {len(features)} objects, "
+            f"fitted on {len(seen)} of {len(every)} cells",
             flush=True,
         )
         for name in peers:

@@ -1,4 +1,4 @@
-"""Put the tables of an evaluation where people read them: README.md, docs/evaluation.md, docs/evaluation_table.md.
+"""Put the tables of an evaluation into README.md and docs/.
 
     python docs/make/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
@@ -14,7 +14,7 @@ from page import publish
 
 from loc2vec.evaluation.table import (
     AHEAD,
-    Rows,
+    Grid,
     Values,
     facts,
     grid,
@@ -29,7 +29,7 @@ from tiling.files.atomic import read_json, write_text
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"
 
-Pieces = list[tuple[str, Rows]]
+Pieces = list[tuple[str, Grid]]
 
 
 @click.command()
@@ -49,7 +49,10 @@ def main(report: Path, town: str | None) -> None:
     beside = [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
     publish(ROOT / "README.md", BEGIN, END, blocks(across))
     publish(ROOT / "docs" / "evaluation.md", BEGIN, END, blocks(beside))
-    heading = "# The evaluation in full\n\nWritten by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
+    heading = (
+        "# The evaluation in full\n\n"
+        "Written by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
+    )
     more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
     sample = "\n".join(f"- {facts(task)}" for task in values["tasks"])

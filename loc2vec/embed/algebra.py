@@ -1,18 +1,16 @@
-"""Ways through the space of embeddings: arithmetic, interpolation, random walks. All end at indexed places."""
+"""Arithmetic, interpolation and random walks in the space of embeddings."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loc2vec.model.arrays import Floats, Vector, Vectors
 from tiling.values import LonLat
-
-Vector = NDArray[np.float32]
 
 
 class Neighbor(Protocol):
-    """An indexed place: its id, where it is and how far its vector lies from the one that was asked about."""
+    """An indexed place; `distance` is from the vector that was asked about."""
 
     @property
     def id(self) -> int: ...
@@ -27,7 +25,7 @@ class Neighbor(Protocol):
 Found = TypeVar("Found", bound=Neighbor)
 
 
-def combine(plus: Vector, minus: Vector) -> Vector:
+def combine(plus: Vectors, minus: Vectors) -> Vector:
     """Return the sum of `plus` [n, D] less the sum of `minus` [m, D]: [D].
 
     >>> combine(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32)).tolist()
@@ -37,8 +35,8 @@ def combine(plus: Vector, minus: Vector) -> Vector:
     return total.astype(np.float32)
 
 
-def between(start: Vector, end: Vector, steps: int) -> tuple[NDArray[np.float64], Vector]:
-    """Return `steps` shares from 0 to 1, and the embeddings [steps, D] at these shares of the straight way."""
+def between(start: Vector, end: Vector, steps: int) -> tuple[Floats, Vectors]:
+    """Return `steps` shares from 0 to 1, and the interpolated embeddings [steps, D]."""
     shares = np.linspace(0.0, 1.0, steps)
     way = (1 - shares[:, None]) * start.astype(np.float64) + shares[:, None] * end
     return shares, way.astype(np.float32)
@@ -52,10 +50,11 @@ def walk(
     k: int,
     seed: int,
 ) -> list[Found]:
-    """Return the places of a random walk from `start` [D]: each of the `k` nearest to the last that are new.
+    """Return the places of a random walk from `start` [D].
 
-    `nearest` gives the indexed places nearest to a vector, so many at most, and may leave out what
-    lies near those it is handed on the ground. The walk ends early when no new place is left.
+    Each step goes to one of the `k` new places nearest to the last. `nearest(vector, count,
+    places)` returns indexed places; it may leave out those near `places` on the ground. The walk
+    ends early when no new place is left.
     """
     rng = np.random.default_rng(seed)
     at, way = start, dict[int, Found]()

@@ -1,4 +1,4 @@
-"""The offline job: the vectors of many places, drawn in worker processes and encoded here."""
+"""Batch embedding: worker processes render the tiles of many places, this one encodes them."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tiling.values import Box
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Places in the order of their file or grid: `lon_lat` float64 [n, 2], and the table of the file."""
+    """Places in order: `lon_lat` float64 [n, 2], degrees, and the table of their file."""
 
     lon_lat: NDArray[np.float64]
     table: pa.Table | None = None
@@ -55,7 +55,7 @@ def embed(
 ) -> Vectors:
     """Return the vectors of `places`, in their order; a place outside the store gets a row of NaN.
 
-    `progress` is told how many places are done since it was told last.
+    `progress` gets the number of places done since its last call.
     """
     content = store.content_hash()
     with store.open() as source:
@@ -87,14 +87,15 @@ def embed_changed(
     workers: int,
     progress: Callable[[int], object] = lambda n: None,
 ) -> tuple[Vectors, int]:
-    """Return `before` with the vectors of the places anew whose tiles the updates of the store changed, and how many.
+    """Return `before` with new vectors where updates of the store changed tiles, and how many.
 
-    All other vectors stay as they are. Raises `StoreError` when the store does not know what
-    changed since, `EarlierError` when `before` was made by another model.
+    All other vectors stay as they are. Raises `StoreError` when the store does not know its
+    changes, `EarlierError` when another model made `before`.
     """
     if before.model != encoder.model_id:
         raise EarlierError(
-            f"the vectors are of model {before.model}, not of {encoder.model_id}: embed all places again"
+            f"the vectors are of model {before.model}, not of {encoder.model_id}: "
+            "embed all places again"
         )
     content = store.content_hash()
     lon_lat = np.stack([before.lon, before.lat], axis=1)
@@ -105,10 +106,7 @@ def embed_changed(
 
 
 def _encode(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Encode tiles [n, 12, H, W].
-
-    Equal ones, as of the open sea, once: a fifth of the grid over Monaco.
-    """
+    """Encode tiles [n, 12, H, W], equal ones once: open sea is a fifth of the grid of Monaco."""
     digests = [hashlib.blake2b(tile, digest_size=16).hexdigest() for tile in tiles]
     _, first, again = np.unique(digests, return_index=True, return_inverse=True)
     embedding = encoder.encode(tiles[first])[again]

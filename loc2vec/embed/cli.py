@@ -38,17 +38,21 @@ if TYPE_CHECKING:
     "--only-changed",
     "earlier",
     type=FilePath,
-    help="Or bring an earlier file of vectors up to date: what `loc2vec update` did not change stays as it is.",
+    help="Or update an earlier file of vectors: only places that `loc2vec update` changed.",
 )
 @click.option(
-    "--format", "file_format", type=click.Choice(["parquet", "geotiff"]), default="parquet", show_default=True,
+    "--format",
+    "file_format",
+    type=click.Choice(["parquet", "geotiff"]),
+    default="parquet",
+    show_default=True,
     help="GeoTIFF: a raster of the --grid, one band a number.",
-)  # fmt: skip
+)
 @click.option("--out", required=True, type=FilePath, help="File to write.")
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="Processes that draw, by default one a CPU; 0: draw in this one.",
+    help="Processes that render, by default one a CPU; 0: render in this one.",
 )
 @json_option
 def embed_command(

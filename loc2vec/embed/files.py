@@ -53,9 +53,9 @@ class Vectors:
 
 
 def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Write GeoParquet, atomically: lat, lon, the user's columns, embedding (null outside), geometry.
+    """Write GeoParquet, atomically: lat, lon, the user's columns, embedding, geometry.
 
-    User's columns with the names of ours are replaced.
+    The embedding is null outside the store. Our columns replace the user's of the same name.
     """
     columns = {"lat": pa.array(vectors.lat), "lon": pa.array(vectors.lon)}
     if vectors.table is not None:
@@ -104,7 +104,8 @@ def join_vectors(first: Vectors, second: Vectors) -> Vectors:
     """
     if (first.model, first.fingerprint) != (second.model, second.fingerprint):
         raise VectorsError(
-            f"vectors of {first.model} and of {second.model} do not go together: embed them with one model"
+            f"vectors of {first.model} and of {second.model} do not go together: "
+            "embed them with one model"
         )
     return Vectors(
         lat=np.concatenate([first.lat, second.lat]),
@@ -135,16 +136,17 @@ def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
 
 
 def read_foreign(path: Path) -> Vectors:
-    """Read anybody's vectors: Parquet with lat, lon (or point geometries as WKB) and lists of numbers in `embedding`.
+    """Read vectors that other programs made: Parquet with places and lists in `embedding`.
 
-    Rows without a vector are left out. Raises `VectorsError`, which names the row or the column at
-    fault.
+    Places are lat and lon, or point geometries as WKB. Rows without a vector are left out. Raises
+    `VectorsError`, which names the row or the column at fault.
     """
     table = _read_table(path)
     lon_lat = _coordinates(path, table)
     if EMBEDDING not in table.column_names or not _is_list(table.schema.field(EMBEDDING).type):
         raise VectorsError(
-            f"{path} has no column {EMBEDDING!r} of lists of numbers: it has {', '.join(table.column_names)}"
+            f"{path} has no column {EMBEDDING!r} of lists of numbers: "
+            f"it has {', '.join(table.column_names)}"
         )
     lists = table[EMBEDDING].to_pylist()
     held = [row for row, numbers in enumerate(lists) if numbers is not None]
@@ -154,8 +156,8 @@ def read_foreign(path: Path) -> Vectors:
     for row in held:
         if len(lists[row]) != length or not length:
             raise VectorsError(
-                f"{path}, row {row + 1}: {len(lists[row])} numbers, row {held[0] + 1} has {length}: "
-                "vectors must be of one length"
+                f"{path}, row {row + 1}: {len(lists[row])} numbers, "
+                f"row {held[0] + 1} has {length}: vectors must be of one length"
             )
     embedding = np.array([lists[row] for row in held], np.float32)
     bad = np.flatnonzero(~np.isfinite(embedding).all(1) | ~np.isfinite(lon_lat[held]).all(1))

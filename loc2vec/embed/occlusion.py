@@ -1,18 +1,14 @@
-"""Why two places are alike or different, and what one vector depends on: by emptying one channel at a time.
+"""Occlusion: why two places are similar or not, by emptying one channel of the tiles at a time.
 
-Training switches channels off as well, so that a tile with an empty channel is nothing new to the
-network.
+Training empties channels, too, so the network knows such tiles.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loc2vec.model.arrays import Flags, Floats, Pixels, Vectors
 from loc2vec.model.compute import Encode
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +20,9 @@ class Why:
 
     @property
     def effect(self) -> Floats:
-        """How much farther apart each channel puts them, float64 [C].
+        """Return how much farther apart each channel puts them, float64 [C]; below 0: nearer.
 
-        Below 0 it brings them together.
-
-        The effects do not add up to the distance: channels work together.
+        The effects do not add up to the distance, because channels interact.
         """
         return self.distance - self.without
 
@@ -46,7 +40,10 @@ def why(encode: Encode, a: Pixels, b: Pixels) -> Why:
 
 
 def dependence(encode: Encode, tile: Pixels) -> Floats:
-    """Return how far the vector of a tile, uint8 [C, H, W], moves when each channel is emptied: float64 [C]."""
+    """Return how far a tile's vector moves when each channel is emptied, float64 [C].
+
+    `tile` uint8 [C, H, W].
+    """
     drawn = _drawn(tile)
     vectors = encode(np.concatenate([tile[None], without_each(tile, drawn)]))
     moved = np.zeros(len(tile))
@@ -54,20 +51,20 @@ def dependence(encode: Encode, tile: Pixels) -> Floats:
     return moved
 
 
-def without_each(tile: Pixels, channels: NDArray[np.bool_]) -> Pixels:
-    """Return copies of a tile, in each of which one of the `channels` bool [C] is empty: uint8 [n, C, H, W]."""
+def without_each(tile: Pixels, channels: Flags) -> Pixels:
+    """Return copies of a tile, uint8 [n, C, H, W], each without one of `channels`, bool [C]."""
     numbers = np.flatnonzero(channels)
     copies = np.repeat(tile[None], len(numbers), axis=0)
     copies[np.arange(len(numbers)), numbers] = 0
     return copies
 
 
-def _drawn(tile: Pixels) -> NDArray[np.bool_]:
-    """Tell which channels hold anything; emptying another one changes nothing."""
-    drawn: NDArray[np.bool_] = np.logical_or.reduce(tile.astype(bool), axis=(1, 2))
+def _drawn(tile: Pixels) -> Flags:
+    """Tell which channels hold anything; emptying the others changes nothing."""
+    drawn: Flags = np.logical_or.reduce(tile.astype(bool), axis=(1, 2))
     return drawn
 
 
-def _distances(a: NDArray[np.float32], b: NDArray[np.float32]) -> Floats:
+def _distances(a: Vectors, b: Vectors) -> Floats:
     distances: Floats = np.linalg.norm(a.astype(np.float64) - b, axis=1)
     return distances

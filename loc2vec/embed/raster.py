@@ -1,4 +1,4 @@
-"""Vectors as a map: a Cloud-Optimised GeoTIFF with one band a number. The only module that knows rasterio."""
+"""Vectors as a Cloud-Optimised GeoTIFF, one band a number; no other module knows rasterio."""
 
 import importlib.util
 import math
@@ -28,7 +28,10 @@ WIDEST_DEG = 12.0  # over two zones its metres are still true to half a percent
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RasterGrid:
-    """Square cells of a UTM zone, `metres` a side, from the north-west corner (`left`, `top`) row by row."""
+    """Square cells of a UTM zone, row by row from the north-west corner (`left`, `top`).
+
+    All lengths are in metres: `metres` is the side of a cell.
+    """
 
     epsg: int
     left: float
@@ -84,8 +87,8 @@ def raster_grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -
         raise GridError("the box and the store do not meet: take another box")
     if east - west > WIDEST_DEG or south < -80 or north > 84:
         raise GridError(
-            f"lon {west:.1f}..{east:.1f}, lat {south:.1f}..{north:.1f} is too wide for one raster in metres: "
-            "take a --bbox of at most 12 degrees, between 80 south and 84 north"
+            f"lon {west:.1f}..{east:.1f}, lat {south:.1f}..{north:.1f} is too wide for one raster "
+            "in metres: take a --bbox of at most 12 degrees, between 80 south and 84 north"
         )
     epsg = (
         (32600 if south + north >= 0 else 32700)
@@ -100,7 +103,8 @@ def raster_grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -
     width, height = math.ceil((right - left) / metres), math.ceil((top - bottom) / metres)
     if width * height > MAX_PLACES:
         raise GridError(
-            f"a raster of {metres} m would have {width * height} cells: take wider cells or a --bbox"
+            f"a raster of {metres} m would have {width * height} cells: "
+            "take wider cells or a --bbox"
         )
     return RasterGrid(epsg, left, top, metres, width, height)
 
@@ -135,7 +139,7 @@ def write_geotiff(path: Path, grid: RasterGrid, vectors: Vectors) -> None:
 def write_picture(
     path: Path, picture: NDArray[np.uint8], box: Box, about: Mapping[str, str]
 ) -> None:
-    """Write a picture RGBA uint8 [H, W, 4] of a box, which is in Web Mercator, as a Cloud-Optimised GeoTIFF."""
+    """Write a picture of a box in Web Mercator, RGBA uint8 [H, W, 4], as a COG."""
     import rasterio
 
     (left, right), (top, bottom) = (
@@ -144,10 +148,10 @@ def write_picture(
     )
     height, width = picture.shape[:2]
     across, down = (right - left) / width, (top - bottom) / height  # metres a pixel
+    transform = rasterio.Affine(across, 0, left - EQUATOR_M / 2, 0, down, EQUATOR_M / 2 - top)
     profile: dict[str, Any] = {
-        "driver": "COG", "dtype": "uint8", "count": 4, "height": height, "width": width, "crs": "EPSG:3857",
-        "transform": rasterio.Affine(across, 0, left - EQUATOR_M / 2, 0, down, EQUATOR_M / 2 - top),
-        "compress": "DEFLATE", "blocksize": 256,
+        "driver": "COG", "dtype": "uint8", "count": 4, "height": height, "width": width,
+        "crs": "EPSG:3857", "transform": transform, "compress": "DEFLATE", "blocksize": 256,
     }  # fmt: skip
     with _gdal(), replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
         raster.write(np.moveaxis(picture, 2, 0))

@@ -1,4 +1,4 @@
-"""What all encoders share: options, the way in, the way out, and a few layers."""
+"""What all encoders share: options, input, output, and a few layers."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Literal, cast
@@ -17,13 +17,13 @@ STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=STRICT)
 class Options:
-    """What can be chosen of an encoder: `dim`, how many numbers it gives; families add theirs."""
+    """Options of an encoder: `dim`, the length of its vectors; families add their own."""
 
     dim: Count = 16
 
 
 class TileEncoder(nn.Module, ABC):
-    """Tiles to vectors: what a family adds is `read`, the features of a tile, and `embedding`, the last layer."""
+    """Tiles to vectors; a family adds `read`, for the features, and `embedding`, the last layer."""
 
     embedding: nn.Linear  # [n, features] -> [n, dim]
 
@@ -31,7 +31,7 @@ class TileEncoder(nn.Module, ABC):
         """Encode tiles, uint8 (0..255) or float (0..1) [n, 12, 128, 128], as float32 [n, dim]."""
         x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
         x = self.read(x)  # [n, features]
-        # bfloat16 would round distances to 3 digits
+        # float32: bfloat16 would round distances to 3 digits
         with torch.autocast(x.device.type, enabled=False):
             return cast(Tensor, self.embedding(x.float()))
 
@@ -41,12 +41,12 @@ class TileEncoder(nn.Module, ABC):
 
 
 def normalise(kind: Norm, channels: int) -> nn.Module:
-    """Return batch normalisation of [n, C, H, W], or layer normalisation, which is over all of a tile's C, H, W."""
+    """Return a normalisation of [n, C, H, W]: by batch, or by layer (over C, H, W of a tile)."""
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(1, channels)
 
 
 def initialise(module: nn.Module) -> None:
-    """Draw weights that keep the variance of the signal through a (leaky) ReLU (He et al. 2015)."""
+    """Set random weights that keep the variance through a (leaky) ReLU (He et al. 2015)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, a=LEAK, nonlinearity="leaky_relu")
         if module.bias is not None:
@@ -54,5 +54,5 @@ def initialise(module: nn.Module) -> None:
 
 
 def pooled(width: int) -> nn.Sequential:
-    """Return the head of networks without a dense layer: the mean over the picture, [n, width, H, W] -> [n, width]."""
+    """Return a head that takes the mean over the tile: [n, width, H, W] -> [n, width]."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())

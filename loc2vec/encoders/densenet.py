@@ -1,4 +1,4 @@
-"""Dense blocks: every layer reads what all layers before it made.
+"""Dense blocks: every layer reads the outputs of all layers before it.
 
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR 2017, arXiv
 1608.06993. The memory-efficient variant is that of Pleiss, Chen, Huang, Li, van der Maaten,
@@ -36,9 +36,10 @@ KEPT = 0.5  # share of the channels that a transition keeps
 class DenseNetOptions(Options):
     """Options of `densenet`.
 
-    `growth`: the channels that a layer adds; `depth`: the layers of each of the three blocks;
-    `norm`: batch or layer normalisation; `memory`: "efficient" keeps of each layer only what it
-    adds, and reckons the rest again in the backward pass.
+    `growth`: channels that a layer adds.
+    `depth`: layers of each of the three blocks.
+    `norm`: batch or layer normalisation.
+    `memory`: "efficient" recomputes the bottlenecks in the backward pass instead of keeping them.
     """
 
     growth: Count = 16
@@ -48,7 +49,7 @@ class DenseNetOptions(Options):
 
 
 class DenseNet(TileEncoder):
-    """A convolution of stride 2 with pooling, then three dense blocks with transitions between them."""
+    """A convolution of stride 2 with pooling, then three dense blocks, joined by transitions."""
 
     def __init__(self, options: DenseNetOptions) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class DenseBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Go through the layers."""
+        """Return the input and the outputs of all layers, side by side."""
         made = [x]
         for layer in self.layers:
             made.append(layer(made))
@@ -101,7 +102,7 @@ class DenseBlock(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """A 1x1 convolution of all that was made before, and a 3x3 one, which makes `growth` channels."""
+    """A 1x1 convolution of all outputs so far, then a 3x3 one with `growth` channels."""
 
     def __init__(self, width: int, options: DenseNetOptions) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class DenseLayer(nn.Module):
         )
 
     def forward(self, made: list[Tensor]) -> Tensor:
-        """Make [n, growth, H, W] of a list of [n, C, H, W]."""
+        """Return the layer's output: a list of [n, C, H, W] -> [n, growth, H, W]."""
         if self.efficient and self.training and torch.is_grad_enabled():
             narrow = checkpoint(self._narrow, *made, use_reentrant=False, context_fn=self._contexts)
         else:
@@ -135,7 +136,7 @@ class DenseLayer(nn.Module):
 
 @contextmanager
 def _again(norm: Any) -> Iterator[None]:
-    """Leave the running statistics of a batch norm alone: they have seen this batch the first time over."""
+    """Keep a batch norm's running statistics: they have already counted this batch."""
     momentum, norm.momentum = norm.momentum, 0.0
     try:
         yield

@@ -1,4 +1,4 @@
-"""Parallel kernels: each module looks at several sizes of surroundings at once, with batch normalisation.
+"""Parallel kernels: each module sees several sizes of surroundings, with batch normalisation.
 
 Ioffe, Szegedy: Batch Normalization: Accelerating Deep Network Training by Reducing Internal
 Covariate Shift, ICML 2015, arXiv 1502.03167: two 3x3 convolutions stand for the 5x5 one of Szegedy
@@ -17,17 +17,11 @@ from tiling.values import N_CHANNELS
 
 @dataclass(frozen=True, config=STRICT)
 class InceptionOptions(Options):
-    """Options of `inception`: no more than `dim`.
-
-    Its batch normalisation is what it is named for.
-    """
+    """Options of `inception`: only `dim`; it always has batch normalisation."""
 
 
 class Inception(TileEncoder):
-    """Two convolutions, then three stages of modules with four branches each.
-
-    A stage halves the sides.
-    """
+    """Two convolutions, then three stages of modules; each stage halves the sides."""
 
     def __init__(self, options: InceptionOptions) -> None:
         super().__init__()
@@ -60,9 +54,9 @@ def _convolution(before: int, width: int, kernel: int, stride: int = 1) -> nn.Se
 
 
 class Module(nn.Module):
-    """Four branches side by side: [n, A, H, W] -> [n, sum of the branches' last widths, H, W].
+    """Four branches side by side: [n, A, H, W] -> [n, sum of the branches' widths, H, W].
 
-    1x1; 1x1 then 3x3; 1x1 then twice 3x3; the mean of 3x3 then 1x1.
+    The branches: 1x1; 1x1, 3x3; 1x1, 3x3, 3x3; the mean of 3x3, 1x1.
     """
 
     def __init__(
@@ -83,12 +77,15 @@ class Module(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Put the branches together."""
+        """Return the outputs of all branches, side by side."""
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
 class Reduction(nn.Module):
-    """Branches of stride 2, and the greatest values: [n, A, H, W] -> [n, A + the branches' widths, H / 2, W / 2]."""
+    """Branches of stride 2 beside max pooling: [n, A, H, W] -> [n, A + B, H / 2, W / 2].
+
+    B is the sum of the branches' widths.
+    """
 
     def __init__(self, before: int, three: tuple[int, int], double: tuple[int, int]) -> None:
         super().__init__()
@@ -105,5 +102,5 @@ class Reduction(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Put the branches together."""
+        """Return the outputs of all branches, side by side."""
         return torch.cat([branch(x) for branch in self.branches], 1)

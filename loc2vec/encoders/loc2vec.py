@@ -15,7 +15,7 @@ class Loc2VecOptions(Options):
 
 
 class Loc2Vec(TileEncoder):
-    """CNN of five 3x3 and two 1x1 convolutions, one hidden and one linear dense layer.
+    """CNN with five 3x3 and two 1x1 convolutions, one hidden and one linear dense layer.
 
     With `dim` 16 it has 302,992 weights and biases and 2,048 batch-norm values (scale, shift,
     running mean and variance of 512 features).

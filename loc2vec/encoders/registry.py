@@ -1,4 +1,4 @@
-"""Encoders by name: what a model folder and the command line refer to."""
+"""Encoders by name, as in model folders and on the command line."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -23,7 +23,7 @@ from loc2vec.errors import EncoderError
 
 
 class Family(NamedTuple):
-    """A kind of encoder: its options, and what makes a fresh network of them.
+    """A kind of encoder: its options, and a function from options to a fresh network.
 
     The network maps tiles uint8 [n, 12, 128, 128] to float32 [n, dim].
     """
@@ -47,9 +47,9 @@ ENCODERS: dict[str, Family] = {
 
 
 def options_of(name: str, values: Mapping[str, Any]) -> Options:
-    """Return the options of a family, the default where `values` (also as text) has none.
+    """Return the options of a family: `values`, which may be text, over the defaults.
 
-    Raises `EncoderError`, which lists the names there are, or the options that the family has.
+    Raises `EncoderError`, which lists the known encoders, or the options of the family.
     """
     if name not in ENCODERS:
         raise EncoderError(
@@ -67,24 +67,27 @@ def options_of(name: str, values: Mapping[str, Any]) -> Options:
         first = error.errors()[0]
         option = ".".join(map(str, first["loc"]))
         raise EncoderError(
-            f"encoder {name!r}, option {option}={first['input']!r}: {first['msg']}; its options are {choices(name)}"
+            f"encoder {name!r}, option {option}={first['input']!r}: {first['msg']}; "
+            f"its options are {choices(name)}"
         ) from error
 
 
 def choices(name: str) -> str:
-    """Say which options a family has, with what each may be, or its default."""
+    """Return the options of a family as text, with their choices or defaults."""
     return ", ".join(
-        f"{each.name}={'|'.join(map(str, get_args(each.type))) if _is_choice(each.type) else each.default}"
-        for each in fields(ENCODERS[name].options)
+        f"{option.name}={'|'.join(_choices(option.type)) or option.default}"
+        for option in fields(ENCODERS[name].options)
     )
 
 
-def _is_choice(kind: Any) -> bool:
-    return all(isinstance(value, str) for value in get_args(kind)) and bool(get_args(kind))
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the strings of a `Literal`; nothing for other types."""
+    values = get_args(kind)
+    return values if all(isinstance(value, str) for value in values) else ()
 
 
 def build(name: str, scales: int = 1, /, **options: Any) -> nn.Module:
-    """Make a fresh encoder of tiles with so many scales, or raise the `EncoderError` of `options_of`."""
+    """Return a fresh encoder for tiles with `scales` scales; raises `EncoderError`."""
     chosen = options_of(name, options)
     network = ENCODERS[name].network(chosen)
     return network if scales == 1 else SharedScales(network, scales)

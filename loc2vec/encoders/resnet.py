@@ -36,7 +36,7 @@ class ResNetOptions(Options):
 class ResNet(TileEncoder):
     """A convolution of stride 2, then four stages of two basic blocks.
 
-    `gate` makes what weighs a block's channels.
+    `gate` returns the module that weighs the channels of a block, from their number.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ResNet(TileEncoder):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, whose result is added to what came in: [n, A, H, W] -> [n, B, H / stride, W / stride]."""
+    """Two 3x3 convolutions beside a shortcut: [n, A, H, W] -> [n, B, H / stride, W / stride]."""
 
     def __init__(self, before: int, width: int, stride: int, norm: Norm, gate: nn.Module) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class BasicBlock(nn.Module):
             normalise(norm, width),
             gate,
         )
-        self.shortcut = nn.Sequential()  # as it came, or made to fit
+        self.shortcut = nn.Sequential()  # the identity, or a convolution to the new shape
         if stride > 1 or before != width:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(before, width, 1, stride=stride, bias=False), normalise(norm, width)

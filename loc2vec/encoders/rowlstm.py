@@ -1,4 +1,4 @@
-"""A recurrent reader: LSTMs sweep over patches along the rows, down the columns, and then read the rows.
+"""A recurrent reader: LSTMs sweep patches along rows, then columns, then read the rows.
 
 Visin, Kastner, Cho, Matteucci, Courville, Bengio: ReNet: A Recurrent Neural Network Based
 Alternative to Convolutional Networks, 2015, arXiv 1505.00393.
@@ -16,19 +16,16 @@ WIDTH = 48  # numbers of a patch
 
 @dataclass(frozen=True, config=STRICT)
 class RowLSTMOptions(Options):
-    """Options of `rowlstm`: `hidden`, the numbers that an LSTM remembers in each direction."""
+    """Options of `rowlstm`: `hidden`, the size of an LSTM's state in each direction."""
 
     hidden: Count = 64
 
 
 class RowLSTM(TileEncoder):
-    """Three LSTMs, each in both directions, the last of which reads rows.
+    """Three bidirectional LSTMs; the last states of the third one are the features.
 
-    Its two last states are the features.
-
-    `torch.compile(network)` compiles what is around the LSTMs and runs these as they are, as it
-    does with any, and gives the same. `fullgraph=True`, which allows no such gap, needs
-    `torch._dynamo.config.allow_rnn`.
+    `torch.compile(network)` leaves LSTMs as they are and compiles the rest, with the same results.
+    `fullgraph=True` needs `torch._dynamo.config.allow_rnn`.
     """
 
     def __init__(self, options: RowLSTMOptions) -> None:

@@ -1,9 +1,9 @@
-"""Residual self-attention over several scales of the surroundings, made for finding the cell where a place lies.
+"""Residual self-attention over several scales of the surroundings, made for naming cells.
 
 The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation: a convolution and max
 pooling, both with kernel and stride 4, make the tokens of each scale; residual multi-head attention
 (Vaswani et al.: Attention Is All You Need, NIPS 2017, arXiv 1706.03762) relates them.
-`loc2vec.train.geocell` trains it to name the cell as well.
+`loc2vec.train.objectives.geocell` trains it to name cells.
 """
 
 from typing import cast
@@ -25,14 +25,18 @@ NARROW = 16  # channels behind the convolution over tokens
 
 @dataclass(frozen=True, config=STRICT)
 class RSANOptions(Options):
-    """Options of `rsan`: `scales`, the whole tile and so many less one of its middle, each half as wide; `depth`."""
+    """Options of `rsan`.
+
+    `scales`: 1 is the whole tile; each more adds the middle of the last one, half as wide.
+    `depth`: blocks of attention.
+    """
 
     scales: Count = 3
     depth: Count = 4
 
 
 class RSAN(TileEncoder):
-    """Tokens of all scales, blocks of residual attention, a 1-D convolution over the tokens and a dense layer."""
+    """Tokens of all scales, blocks of residual attention, a 1-D convolution, a dense layer."""
 
     positions: Tensor
 
@@ -68,7 +72,7 @@ def _extractor() -> nn.Sequential:
 
 
 def _middle(x: Tensor, times: int) -> Tensor:
-    """Enlarge the middle of tiles so many times: [n, C, H, W] -> the same shape."""
+    """Enlarge the middle of tiles `times` times: [n, C, H, W] -> the same shape."""
     if times == 1:
         return x
     side = x.shape[-1] // times
@@ -86,7 +90,7 @@ class ResidualAttention(nn.Module):
         self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add what the tokens say to each other."""
+        """Add attention to the tokens."""
         y = self.norm(x)
         attended: Tensor = x + self.attention(y, y, y, need_weights=False)[0]
         return attended

@@ -1,4 +1,4 @@
-"""Tiles of several scales: one encoder reads each of them, and the vectors stand side by side."""
+"""Tiles of several scales: one encoder for all, its vectors concatenated."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from tiling.values import N_CHANNELS
 
 
 class SharedScales(nn.Module):
-    """Any encoder, on tiles [n, scales * 12, 128, 128], whose pictures show more and more ground."""
+    """An encoder shared by the scales of tiles [n, scales * 12, 128, 128], the smallest first."""
 
     def __init__(self, encoder: nn.Module, scales: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Residual blocks with squeeze and excitation: each block weighs its channels by what the whole picture holds.
+"""Residual blocks with squeeze and excitation: the whole tile decides the weights of channels.
 
 Hu, Shen, Sun: Squeeze-and-Excitation Networks, CVPR 2018, arXiv 1709.01507.
 """
@@ -12,7 +12,7 @@ from loc2vec.encoders.resnet import ResNet, ResNetOptions
 
 @dataclass(frozen=True, config=STRICT)
 class SEResNetOptions(ResNetOptions):
-    """Options of `seresnet`: those of `resnet`, and `r`, how many channels go into one of the squeezed ones."""
+    """Options of `seresnet`: those of `resnet`, and `r`, the reduction of the squeezed channels."""
 
     r: Count = 8
 
@@ -25,7 +25,7 @@ class SEResNet(ResNet):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh channels: [n, C, H, W] -> the same, each channel times a number between 0 and 1."""
+    """Multiply each channel by a weight between 0 and 1: [n, C, H, W] -> the same shape."""
 
     def __init__(self, width: int, r: int) -> None:
         super().__init__()
@@ -39,6 +39,6 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply."""
+        """Return the weighted channels."""
         weighed: Tensor = x * self.weigh(x)
         return weighed

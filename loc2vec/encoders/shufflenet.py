@@ -1,4 +1,4 @@
-"""Cheap 1x1 convolutions whose channels are shuffled, so that the groups of channels hear of each other.
+"""Cheap grouped convolutions; shuffling mixes the channels of different groups.
 
 Zhang, Zhou, Lin, Sun: ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile
 Devices, CVPR 2018, arXiv 1707.01083; Ma, Zhang, Zheng, Sun: ShuffleNet V2: Practical Guidelines for
@@ -29,19 +29,19 @@ STEM = 24  # channels
 WIDTHS = {"v1": (144, 264, 384), "v2": (112, 176, 240)}
 UNITS = {"v1": (3, 6, 6), "v2": (3, 5, 3)}  # of each stage
 GROUPS = 3  # of the 1x1 convolutions of version 1
-NARROW = 4  # version 1: a unit is so many times narrower inside
+NARROW = 4  # version 1: how many times narrower a unit is inside
 
 
 @dataclass(frozen=True, config=STRICT)
 class ShuffleNetOptions(Options):
-    """Options of `shufflenet`: the version of its `units`, and `norm`, batch or layer normalisation."""
+    """Options of `shufflenet`: version of the `units`, and `norm`, batch or layer normalisation."""
 
     units: Literal["v1", "v2"] = "v2"
     norm: Norm = "batch"
 
 
 class ShuffleNet(TileEncoder):
-    """A convolution of stride 2, then three stages of units, the first unit of a later stage with stride 2."""
+    """A convolution of stride 2, then three stages of units, each beginning with stride 2."""
 
     def __init__(self, options: ShuffleNetOptions) -> None:
         unit = UnitV1 if options.units == "v1" else UnitV2
@@ -74,16 +74,16 @@ def _each(before: int, width: int, norm: Norm, groups: int = 1) -> list[nn.Modul
 
 
 def _depthwise(width: int, stride: int, norm: Norm) -> list[nn.Module]:
-    """Return a 3x3 convolution of each channel by itself, normalised."""
+    """Return a depthwise 3x3 convolution (each channel by itself), normalised."""
     convolution = nn.Conv2d(width, width, 3, stride=stride, padding=1, groups=width, bias=False)
     return [convolution, normalise(norm, width)]
 
 
 class UnitV1(nn.Module):
-    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, added to what came in.
+    """Grouped 1x1, shuffle, depthwise 3x3, grouped 1x1, added to the input: [n, A, H, W].
 
-    With stride 2 the mean of 3x3 of what came in stands beside it instead: [n, A, H, W] -> [n, B, H
-    / 2, W / 2].
+    With stride 2, the result is concatenated with the 3x3 mean of the input:
+    [n, A, H, W] -> [n, B, H / 2, W / 2].
     """
 
     def __init__(self, before: int, width: int, stride: int, norm: Norm) -> None:
@@ -99,19 +99,17 @@ class UnitV1(nn.Module):
         self.shortcut = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Join and rectify."""
+        """Join both branches, then ReLU."""
         made = self.residual(x)
         joined = x + made if self.shortcut is None else torch.cat([self.shortcut(x), made], 1)
         return F.leaky_relu(joined, LEAK)
 
 
 class UnitV2(nn.Module):
-    """Half of the channels pass, the other half goes through 1x1, depthwise 3x3, 1x1.
+    """Half of the channels pass; the other half goes through 1x1, depthwise 3x3, 1x1.
 
-    Then both are shuffled.
-
-    With stride 2 there is no split: each half is made of all that came in: [n, A, H, W] -> [n, B, H
-    / 2, W / 2].
+    Then both halves are shuffled. With stride 2 there is no split: both halves read the whole
+    input: [n, A, H, W] -> [n, B, H / 2, W / 2].
     """
 
     def __init__(self, before: int, width: int, stride: int, norm: Norm) -> None:

@@ -1,4 +1,4 @@
-"""A spatial transformer before the default encoder: it may turn, shift and scale a tile before it is read.
+"""A spatial transformer before the default encoder: it may turn, shift and scale a tile first.
 
 Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, NIPS 2015, arXiv
 1506.02025.
@@ -24,12 +24,10 @@ class SpatialTransformerOptions(Loc2VecOptions):
 
 
 class SpatialTransformer(TileEncoder):
-    """A small network finds the six numbers of an affine map.
+    """A small network predicts an affine map, by which the tile is resampled bilinearly.
 
-    The tile is sampled anew along it, bilinearly.
-
-    The last layer begins with weights of zero, so that the first map is the identity. What the map
-    takes from beyond the tile is empty.
+    The last layer starts with zero weights, so the first map is the identity. Ground beyond the
+    tile is empty.
     """
 
     def __init__(self, options: SpatialTransformerOptions) -> None:
@@ -55,7 +53,7 @@ class SpatialTransformer(TileEncoder):
             self.affine.bias.copy_(torch.tensor(IDENTITY))
 
     def transform(self, x: Tensor) -> Tensor:
-        """Return the tiles as they are read: [n, 12, 128, 128] -> float32 of the same shape."""
+        """Return the resampled tiles: [n, 12, 128, 128] -> float32 of the same shape."""
         found = self.localisation(x)
         # coordinates need more than bfloat16's 3 digits
         with torch.autocast(x.device.type, enabled=False):

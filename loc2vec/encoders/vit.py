@@ -1,4 +1,4 @@
-"""A vision transformer: patches of the tile, each of which looks at all others.
+"""A vision transformer: each patch of the tile attends to all others.
 
 Dosovitskiy et al.: An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, ICLR
 2021, arXiv 2010.11929; blocks and sine/cosine positions of Vaswani et al.: Attention Is All You
@@ -17,18 +17,18 @@ from tiling.values import N_CHANNELS, TILE_SIZE
 PATCH = 8  # pixels a side
 SIDE = TILE_SIZE // PATCH  # patches a side
 WIDTH, HEADS, DEPTH = 64, 4, 5
-LONGEST = 100.0  # the wave lengths of the positions reach from 2 pi patches to so many times that
+LONGEST = 100.0  # wave lengths of the positions: from 2 pi patches to 100 times that
 
 
 @dataclass(frozen=True, config=STRICT)
 class ViTOptions(Options):
-    """Options of `vit`: `positions`, fixed sine and cosine waves or learned vectors."""
+    """Options of `vit`: `positions`, fixed sine and cosine waves, or learned vectors."""
 
     positions: Literal["sine", "learned"] = "sine"
 
 
 class ViT(TileEncoder):
-    """Patches of 8x8 pixels, five pre-norm blocks of attention and feed-forward, the mean of all patches."""
+    """Patches of 8x8 pixels, five pre-norm transformer blocks, the mean of all patches."""
 
     positions: Tensor
 
@@ -51,16 +51,16 @@ class ViT(TileEncoder):
 
 
 def block(width: int, heads: int) -> nn.Module:
-    """Return x + attention(norm(x)), then x + feed-forward(norm(x)): [n, tokens, width] -> the same."""
+    """Return a pre-norm block of attention and feed-forward: [n, tokens, width] -> the same."""
     return nn.TransformerEncoderLayer(
         width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )
 
 
 def waves(side: int, width: int) -> Tensor:
-    """Return the positions of the patches of a square, float32 [side * side, width].
+    """Return positions of the patches of a square: float32 [side * side, width].
 
-    Half of the numbers tell the row, half the column; of each, half are sines and half cosines.
+    Half of the numbers encode the row, half the column; of each, half are sines, half cosines.
     """
     lengths = LONGEST ** torch.linspace(0, 1, width // 4)  # [width / 4]
     angles = torch.arange(side)[:, None] / lengths  # [side, width / 4]

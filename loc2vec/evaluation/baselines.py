@@ -5,17 +5,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import shapely
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from loc2vec.encoders.registry import build
+from loc2vec.model.arrays import Floats, Pixels, Vectors
 from loc2vec.model.compute import Encode, encode_tiles
-from loc2vec.model.dataset import Pixels
 from tiling.geo.geodesy import box_around
 from tiling.osm.values import OsmObject
 from tiling.values import N_CHANNELS, LonLat
-
-Floats = NDArray[np.float32]
 
 COARSE = 16  # pixels a side of the tiles that principal components are taken of
 COMPONENTS = 16
@@ -25,12 +22,12 @@ NEAR_M = 100.0
 
 
 def histogram(parts: int) -> Encode:
-    """Return the mean cover of each channel in parts x parts squares of the tile: 12 * parts^2 numbers."""
+    """Return a function to the mean cover of each channel in parts x parts squares of a tile."""
 
-    def encode(tiles: Pixels) -> Floats:
+    def encode(tiles: Pixels) -> Vectors:
         n, channels, height, width = tiles.shape
         squares = tiles.reshape(n, channels, parts, height // parts, parts, width // parts)
-        means: Floats = squares.mean((3, 5), dtype=np.float32).reshape(n, -1) / 255
+        means: Vectors = squares.mean((3, 5), dtype=np.float32).reshape(n, -1) / 255
         return means
 
     return encode
@@ -40,7 +37,7 @@ channel_means = histogram(1)
 
 
 def pixel_components(sample: Pixels, count: int = COMPONENTS) -> Encode:
-    """Return the projection on the first principal components of a sample of tiles, at 16x16 pixels."""
+    """Return the projection on the principal components of a sample of tiles at 16x16 pixels."""
     coarse = histogram(COARSE)
     pixels = coarse(sample)
     mean = pixels.mean(0)
@@ -49,7 +46,7 @@ def pixel_components(sample: Pixels, count: int = COMPONENTS) -> Encode:
 
 
 def untrained(families: Iterable[str], sample: Pixels, seed: int = 0) -> dict[str, Encode]:
-    """Return the network of each family of encoders with its first weights, by the name of its row in a table.
+    """Return the network of each family with its first weights, by the name of its row in a table.
 
     Its batch normalisation has the statistics of a sample of tiles.
     """
@@ -74,9 +71,9 @@ def _fresh(family: str, sample: Pixels, seed: int) -> Encode:
 def without_labels(
     families: Iterable[str], statistics: Pixels, sample: Pixels
 ) -> dict[str, Encode]:
-    """Return what models of some families are shown beside.
+    """Return what models of some families are compared with where nothing has a label.
 
-    Samples for `untrained` and for `pixel_components`.
+    `statistics`: the sample for `untrained`; `sample`: that for `pixel_components`.
     """
     return untrained(families, statistics) | {
         "channel means": channel_means,
@@ -84,7 +81,7 @@ def without_labels(
     }
 
 
-def position(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Floats:
+def position(lat: Floats, lon: Floats) -> Vectors:
     """Return the sine and cosine of latitude and longitude at four wavelengths: float32 [n, 16]."""
     angle = 2 * np.pi * np.stack([lat, lon], axis=1)[:, :, None] / np.array(WAVELENGTHS_DEG)
     return (
@@ -96,11 +93,11 @@ def position(lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Floats:
 
 def tag_counts(
     objects: Sequence[OsmObject], places: Sequence[LonLat], blank: Sequence[int] = ()
-) -> Floats:
-    """Return log(1 + n) of the objects of each drawn tag in the 200 m square about each place: float32 [n, tags].
+) -> Vectors:
+    """Return log(1 + count) of each rendered tag in the 200 m square about a place: [n, tags].
 
-    Tags that draw in a channel of `blank` are left out; what is not drawn (shops, types of
-    building) is no part of it, because it is what is predicted.
+    Tags of a channel of `blank` are left out. What is not rendered (shops, types of building) does
+    not count: it is what is predicted.
     """
     drawn = [
         (item.wkb, tag) for item in objects for channel, tag in item.drawn if channel not in blank
@@ -110,8 +107,12 @@ def tag_counts(
 
 def count_near(
     tagged: Sequence[tuple[bytes, str]], places: Sequence[LonLat]
-) -> tuple[list[str], Floats]:
-    """Return the tags of geometries (WKB in degrees), sorted, and how many of each meet the 200 m about each place."""
+) -> tuple[list[str], Vectors]:
+    """Return the tags of geometries, sorted, and how many of each lie within a place's square.
+
+    `tagged`: WKB in degrees and its tag; the squares have 200 m a side. Counts are float32
+    [n, tags].
+    """
     names = sorted({tag for _, tag in tagged})
     counts = np.zeros((len(places), len(names)), np.float32)
     if tagged:

@@ -1,26 +1,62 @@
-"""`loc2vec evaluate`."""
+"""`loc2vec evaluate`: methods beside baselines, on labels that the tiles do not show."""
 
-import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
-from loc2vec.errors import ExtraError, LabelsError
+from loc2vec import errors
+from loc2vec.errors import LabelsError
 from loc2vec.model.folder import DEFAULT_MODEL
 from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
 
 if TYPE_CHECKING:
+    from loc2vec.evaluation.intrinsic import Scores
     from loc2vec.evaluation.measure import Outcome
-    from loc2vec.evaluation.run import Floats, Lookup
+    from loc2vec.evaluation.run import Covered, Lookup, Methods
     from loc2vec.evaluation.tasks.osm import Town
     from loc2vec.evaluation.tasks.task import Task
+    from loc2vec.model.arrays import Vectors
+    from tiling.dataset.dataset import TileDataset
     from tiling.store.store import Store
 
 LIBRARIES = ("sklearn", "scipy", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; the options explain each."""
+
+    extracts: tuple[Path, ...]
+    store: "Store | None"
+    models: tuple[str, ...]
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    labels: Path | None
+    target: str | None
+    tiles: Path | None
+    per_class: int
+    seeds: int
+    out: Path | None
+    workers: int
+    as_json: bool
+
+    def check(self) -> None:
+        """Raise `UsageError` for options that do not fit each other."""
+        if not self.extracts and self.store is None:
+            raise click.UsageError("give at least one extract (.osm.pbf), or --store with --labels")
+        if (self.labels is None) != (self.target is None):
+            raise click.UsageError("--labels and --target go together")
+        if self.labels is None and not self.extracts:
+            raise click.UsageError("tasks are made of extracts: give at least one, or --labels")
+        if self.labels is not None and self.names:
+            raise click.UsageError(
+                "--task chooses among the tasks of extracts: leave it out with --labels"
+            )
 
 
 @click.command(
@@ -30,7 +66,7 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 @click.option(
     "--store",
     type=StoreType(),
-    help="Feature store to draw from; by default one is made of EXTRACTS for the time being.",
+    help="Feature store to render from; by default a temporary one is made of EXTRACTS.",
 )
 @click.option(
     "--model", "models", multiple=True, default=[DEFAULT_MODEL], show_default=True,
@@ -38,7 +74,8 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 )  # fmt: skip
 @click.option(
     "--vectors", "files", multiple=True, type=FilePath,
-    help="Parquet of other vectors (lat, lon, embedding), on the same places; may be given several times.",
+    help="Parquet of other vectors (lat, lon, embedding), on the same places; "
+    "may be given several times.",
 )  # fmt: skip
 @click.option(
     "--task",
@@ -56,7 +93,7 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
 )
 @click.option(
     "--tiles", type=FolderPath,
-    help="Tile dataset (`loc2vec tile`) on which to measure what needs no label, too: retrieval and triplets.",
+    help="Tile dataset (`loc2vec tile`) on which to measure retrieval and triplets, too.",
 )  # fmt: skip
 @click.option(
     "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
@@ -77,81 +114,40 @@ LIBRARIES = ("sklearn", "scipy", "matplotlib")
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Processes that draw; 0: none.",
+    help="Processes that render; 0: none.",
 )
 @json_option
-def evaluate_command(
-    extracts: tuple[Path, ...],
-    store: "Store | None",
-    models: tuple[str, ...],
-    files: tuple[Path, ...],
-    names: tuple[str, ...],
-    labels: Path | None,
-    target: str | None,
-    tiles: Path | None,
-    per_class: int,
-    seeds: int,
-    out: Path | None,
-    workers: int,
-    as_json: bool,
-) -> None:
+def evaluate_command(**given: Any) -> None:
     """Measure models, other vectors and baselines on what EXTRACTS say and the tiles do not show.
 
     Each extract is one town. Probes are trained on some towns, or squares of 1 km, and tested on
     others.
     """
-    if not extracts and store is None:
-        raise click.UsageError("give at least one extract (.osm.pbf), or --store with --labels")
-    if (labels is None) != (target is None):
-        raise click.UsageError("--labels and --target go together")
-    if labels is None and not extracts:
-        raise click.UsageError("tasks are made of extracts: give at least one, or --labels")
-    if labels is not None and names:
-        raise click.UsageError(
-            "--task chooses among the tasks of extracts: leave it out with --labels"
-        )
+    options = Options(**given)
+    options.check()
     require_extra()
-    from loc2vec.encoder import LocationEncoder
     from loc2vec.evaluation.report import write_report
-    from loc2vec.evaluation.run import Lookup, encode_tasks, measure_views, read_towns, store_of
+    from loc2vec.evaluation.run import store_of
     from loc2vec.evaluation.table import as_values, table
-    from tiling.dataset.dataset import TileDataset
 
-    _check_names(names)
-    loaded = [LocationEncoder.load(model) for model in models]
-    encoders = {encoder.model_id: encoder for encoder in loaded}
-    lookups = [Lookup.read(file) for file in files]
-    dataset = None if tiles is None else TileDataset.open(tiles)
-    with store_of(extracts, store, loaded[0].catalogue) as drawn_from:
-        towns = read_towns(list(extracts), drawn_from.catalogue)
-        if labels is not None and target is not None:
-            tasks = [_own_task(labels, target, drawn_from, lookups)]
-        else:
-            radius_m = max(encoder.geometry.widest.radius_m for encoder in loaded)
-            tasks = _tasks(names, towns, drawn_from, lookups, per_class, radius_m)
-        geometries = len({encoder.geometry for encoder in loaded})
-        with tqdm(
-            total=sum(map(len, tasks)) * geometries, unit=" tiles", desc="draw, encode"
-        ) as bar:
-            vectors = encode_tasks(drawn_from, tasks, encoders, lookups, towns, workers, bar.update)
-    views = (
-        None
-        if dataset is None
-        else measure_views(dataset, encoders, lambda each: tqdm(each, desc="search"))
-    )
-    outcomes = _measure(tasks, vectors, seeds)
-    kinds = dict.fromkeys(encoders, "model") | {lookup.name: "vectors" for lookup in lookups}
+    _check_names(options.names)
+    methods, dataset = _methods(options), _dataset(options.tiles)
+    with store_of(options.extracts, options.store, methods.catalogue) as store:
+        tasks = _chosen_tasks(options, methods, store)
+        vectors = _encode(tasks, methods, store, options.workers)
+    views = None if dataset is None else _views(dataset, methods)
+    outcomes = _measure(tasks, vectors, options.seeds)
+    kinds = dict.fromkeys(methods.encoders, "model")
+    kinds |= {lookup.name: "vectors" for lookup in methods.lookups}
     values = as_values(outcomes, kinds, views)
-    if out is not None:
-        write_report(out, outcomes, values, loaded[0].model_id)
-    click.echo(json.dumps(values) if as_json else table(values))
+    if options.out is not None:
+        write_report(options.out, outcomes, values, next(iter(methods.encoders)))
+    click.echo(json.dumps(values) if options.as_json else table(values))
 
 
 def require_extra() -> None:
     """Raise `ExtraError` unless the libraries of the evaluation are installed."""
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ExtraError(f"evaluation needs {', '.join(missing)}: pip install 'loc2vec[evaluate]'")
+    errors.require_extra("evaluate", "evaluation", *LIBRARIES)
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -166,28 +162,49 @@ def _warn(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _own_task(labels: Path, target: str, store: "Store", lookups: list["Lookup"]) -> "Task":
+def _methods(options: Options) -> "Methods":
+    """Load the models, and read the vectors and the extracts."""
+    from loc2vec.encoder import LocationEncoder
+    from loc2vec.evaluation.run import Lookup, Methods, read_towns
+
+    loaded = [LocationEncoder.load(model) for model in options.models]
+    lookups = [Lookup.read(file) for file in options.files]
+    encoders = {encoder.model_id: encoder for encoder in loaded}
+    return Methods(encoders, lookups, read_towns(options.extracts, loaded[0].catalogue))
+
+
+def _dataset(tiles: Path | None) -> "TileDataset | None":
+    from tiling.dataset.dataset import TileDataset
+
+    return None if tiles is None else TileDataset.open(tiles)
+
+
+def _chosen_tasks(options: Options, methods: "Methods", store: "Store") -> list["Task"]:
+    from loc2vec.evaluation.run import covered_by
+
+    if options.labels is not None and options.target is not None:
+        return [_own_task(options.labels, options.target, store, methods.lookups)]
+    radius_m = max(encoder.geometry.widest.radius_m for encoder in methods.encoders.values())
+    covered = covered_by(store, methods.lookups, radius_m)
+    return _tasks(options.names, methods.towns, covered, options.per_class)
+
+
+def _own_task(labels: Path, target: str, store: "Store", lookups: Sequence["Lookup"]) -> "Task":
     from loc2vec.evaluation.run import labels_task, where_vectors_are
     from loc2vec.evaluation.splits import FOLDS
 
     task = where_vectors_are(labels_task(labels, target, store, _warn), lookups, _warn)
-    task.require(FOLDS)  # before hours of drawing
+    task.require(FOLDS)  # before hours of rendering
     return task
 
 
 def _tasks(
-    names: tuple[str, ...],
-    towns: list["Town"],
-    store: "Store",
-    lookups: list["Lookup"],
-    per_class: int,
-    radius_m: float,
+    names: tuple[str, ...], towns: Sequence["Town"], covered: "Covered", per_class: int
 ) -> list["Task"]:
-    from loc2vec.evaluation.run import covered_by
+    """Make the named tasks, or all; those that cannot be learned are left out unless named."""
     from loc2vec.evaluation.splits import FOLDS
     from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 
-    covered = covered_by(store, lookups, radius_m)
     tasks = []
     for name in names or RECIPES:
         try:
@@ -203,18 +220,30 @@ def _tasks(
     return tasks
 
 
+def _encode(
+    tasks: list["Task"], methods: "Methods", store: "Store", workers: int
+) -> list[dict[str, "Vectors"]]:
+    from loc2vec.evaluation.run import encode_tasks
+
+    geometries = len({encoder.geometry for encoder in methods.encoders.values()})
+    total = sum(map(len, tasks)) * geometries
+    with tqdm(total=total, unit=" tiles", desc="render, encode") as bar:
+        return encode_tasks(store, tasks, methods, workers, bar.update)
+
+
+def _views(dataset: "TileDataset", methods: "Methods") -> "Scores":
+    from loc2vec.evaluation.run import measure_views
+
+    return measure_views(dataset, methods.encoders, lambda each: tqdm(each, desc="search"))
+
+
 def _measure(
-    tasks: list["Task"], vectors: list[dict[str, "Floats"]], seeds: int
+    tasks: list["Task"], vectors: list[dict[str, "Vectors"]], seeds: int
 ) -> list["Outcome"]:
     from loc2vec.evaluation.measure import measure
     from loc2vec.evaluation.splits import splits_of
 
-    rounds = sum(
-        len(splits_of(task)) * len(values) for task, values in zip(tasks, vectors, strict=True)
-    )
+    of_tasks = list(zip(tasks, vectors, strict=True))
+    rounds = sum(len(splits_of(task)) * len(values) for task, values in of_tasks)
     with tqdm(total=rounds, unit=" fits", desc="probe") as bar:
-        update: Callable[[int], object] = bar.update
-        return [
-            measure(task, values, seeds, update)
-            for task, values in zip(tasks, vectors, strict=True)
-        ]
+        return [measure(task, values, seeds, bar.update) for task, values in of_tasks]

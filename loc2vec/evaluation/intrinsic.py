@@ -6,19 +6,18 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.retrieval import APART_M, Retrieval, encode_slots, positive_slots
+from loc2vec.model.arrays import Places
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Places
+from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 
-Floats = NDArray[np.float32]
 Scores = Mapping[str, Mapping[str, float]]  # by method
 
 NEAR_M = 1000.0  # negatives of the same neighbourhood
-COLUMNS = {  # what is told of the metrics, and what it is called
+COLUMNS = {  # the metrics of a table, and what they are called there
     "recall@1": "recall@1",
     "recall@10": "recall@10",
     "mrr": "mean reciprocal rank",
@@ -32,9 +31,9 @@ COLUMNS = {  # what is told of the metrics, and what it is called
 class Triplets:
     """Whether a place's turned and shifted tile is nearer to it than another place is.
 
-    near: the other place is one at random 250 m to 1 km away, of the same neighbourhood. equal: it
-    is the one at least 250 m away whose mean channel cover is most alike, so only the arrangement
-    tells.
+    near: the other place is a random one of the neighbourhood, 250 m to 1 km away. equal: it is the
+    one at least 250 m away with the most similar channel cover, which only the arrangement tells
+    apart.
     """
 
     dataset: Dataset
@@ -43,9 +42,9 @@ class Triplets:
     primary: ClassVar[str] = "near accuracy"
 
     def __call__(self, encode: Encode) -> dict[str, float]:
-        """Return both accuracies and how many places have such a negative.
+        """Return both accuracies, and how many places have such a negative.
 
-        No accuracy where none has.
+        An accuracy is left out where no place has one.
         """
         places, slots, negatives = self._asked
         anchors = encode_slots(encode, self.dataset, places, np.zeros_like(places))
@@ -63,9 +62,9 @@ class Triplets:
 
     @cached_property
     def _asked(self) -> tuple[Places, Places, dict[str, Places]]:
-        """Places, the slot of the positive of each, and its negatives: int64 [n] each, the same for every encoder.
+        """The places, slots of their positives, and negatives by kind: int64 [n] each.
 
-        Negatives are rows of the places by kind, -1 where there is none.
+        They are the same for every encoder. Negatives are rows of the places, -1 for none.
         """
         rng = np.random.default_rng(self.seed)
         places = rng.permutation(self.dataset.n_places)[: self.limit]
@@ -90,9 +89,9 @@ def measure_alike(
     limit: int | None = None,
     progress: Callable[[Iterable[str]], Iterable[str]] = lambda names: names,
 ) -> Scores:
-    """Measure encoders by every evaluator that needs no label, on at most `limit` places of a dataset.
+    """Measure encoders by all evaluators that need no label, on at most `limit` places.
 
-    `progress` is given the names of the methods to go through.
+    `progress` wraps the names of the methods, as tqdm does.
     """
     retrieval, triplets = Retrieval(dataset, limit), Triplets(dataset, limit)
     return {name: retrieval(methods[name]) | triplets(methods[name]) for name in progress(methods)}

@@ -1,4 +1,4 @@
-"""Probes: small models that read a label from vectors. What they find was there for all to see."""
+"""Probes: small models that read a label from vectors."""
 
 from typing import Literal
 
@@ -11,16 +11,15 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from loc2vec.evaluation.tasks.task import Task
+from loc2vec.evaluation.tasks.task import Rows, Task
+from loc2vec.model.arrays import Floats, Vectors
 from tiling.geo.geodesy import ground_distance_m
 
 Probe = Literal["linear", "knn"]
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 PROBES: tuple[Probe, ...] = ("linear", "knn")
-STRENGTHS = (0.01, 0.1, 1.0)  # C of the logistic regression, chosen within the training places
-# alpha of the ridge regression, chosen likewise
+# C of the logistic regression and alpha of the ridge regression: chosen within the training places
+STRENGTHS = (0.01, 0.1, 1.0)
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
 NEIGHBOURS = 15
 INNER_FOLDS = 2
@@ -28,8 +27,8 @@ TOP = 5
 
 
 def predict(
-    probe: Probe, task: Task, vectors: Floats, train: Rows, test: Rows, group: Rows
-) -> NDArray[np.float64]:
+    probe: Probe, task: Task, vectors: Vectors, train: Rows, test: Rows, group: Rows
+) -> Floats:
     """Fit on the training rows and predict the test rows.
 
     `vectors` float32 [N, D] of all places, `group` int64 [N]. Returns the probability of each class
@@ -37,7 +36,7 @@ def predict(
     the logistic regression is chosen by two inner folds of whole groups.
     """
     if not task.classes:
-        number: NDArray[np.float64] = (
+        number: Floats = (
             _regressor(probe, len(train))
             .fit(vectors[train], task.target[train])
             .predict(vectors[test])
@@ -90,9 +89,7 @@ def primary(task: Task) -> str:
     return "macro-F1" if task.classes else "R2"
 
 
-def metrics(
-    task: Task, predicted: NDArray[np.float64], rows: Rows | None = None
-) -> dict[str, float]:
+def metrics(task: Task, predicted: Floats, rows: Rows | None = None) -> dict[str, float]:
     """Compare predictions [N, K] or [N] with the labels, at all places or at some `rows`."""
     rows = np.arange(len(task)) if rows is None else rows
     truth, predicted = task.target[rows], predicted[rows]
@@ -126,7 +123,7 @@ def metrics(
     }
 
 
-def confusion(task: Task, predicted: NDArray[np.float64]) -> NDArray[np.int64]:
+def confusion(task: Task, predicted: Floats) -> NDArray[np.int64]:
     """Count (true class, predicted class): int64 [K, K]."""
     counts: NDArray[np.int64] = confusion_matrix(
         task.target, predicted.argmax(1), labels=range(len(task.classes))

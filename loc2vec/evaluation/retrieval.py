@@ -1,7 +1,7 @@
 """Retrieval: how often a turned and shifted tile finds the anchor of its own place among many.
 
-It is the evaluator that training judges a model by. An evaluator is called with a function from
-tiles to vectors, returns a dict, and names its primary metric, of which more is better.
+Training chooses its best model by it. An evaluator is called with a function from tiles to vectors,
+returns a dict, and names its primary metric; more of that is better.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
+from loc2vec.model.arrays import Flags, Floats, Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Pixels, Places
+from loc2vec.model.dataset import Dataset
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS
 
@@ -49,14 +49,15 @@ def require_positives(dataset: Dataset) -> None:
     """Raise `RunError` for a dataset of anchors alone."""
     if dataset.positives < 1:
         raise RunError(
-            "the tiles to measure by hold no positives: draw some with `loc2vec tile --positives 1` or more"
+            "the tiles to measure by hold no positives: "
+            "draw some with `loc2vec tile --positives 1` or more"
         )
 
 
 def positive_slots(dataset: Dataset, count: int, rng: np.random.Generator) -> Places:
     """Return a random positive of each of `count` places: slots int64 [count].
 
-    `RunError` when there are none.
+    Raises `RunError` when the dataset has none.
     """
     require_positives(dataset)
     return rng.integers(1, dataset.positives + 1, count)
@@ -72,13 +73,13 @@ def retrieval(
     gallery: int | None = None,
     channels_off: int = 0,
 ) -> dict[str, float]:
-    """Search the anchor of each place by one of its positives.
+    """Search the anchor of each place by one of its positives, for at most `limit` places.
 
-    Takes at most `limit` places; the anchors of `distractors` (places elsewhere) join the gallery,
-    up to `gallery` anchors in all, no two of them nearer than `min_separation_m`. Returns recall@1,
-    recall@10, mrr (mean reciprocal rank), effective_rank of the gallery's vectors, gallery and
-    queries (sizes); with `channels_off` also "recall@1 off" and "recall@10 off", of queries with so
-    many random channels empty. Raises `RunError` when `dataset` has no positives.
+    The anchors of `distractors` (places elsewhere) join the gallery, up to `gallery` anchors in
+    all. No two lie nearer than `min_separation_m`. Returns recall@1, recall@10, mrr (mean
+    reciprocal rank), effective_rank of the gallery's vectors, and the sizes gallery and queries.
+    With `channels_off`, "recall@1 off" and "recall@10 off" are of queries with so many random
+    channels empty. Raises `RunError` when `dataset` has no positives.
     """
     rng = np.random.default_rng(queries_seed)
     order = rng.permutation(dataset.n_places)
@@ -108,10 +109,7 @@ def _apart(
     min_separation_m: float,
     gallery: int | None,
 ) -> list[tuple[Dataset, Places]]:
-    """Return, of each other dataset, the places that are far from all before.
-
-    Mixed if not all are wanted.
-    """
+    """Return, of each other dataset, the places that are far from all before, in random order."""
     number = np.repeat(np.arange(len(others)), [data.n_places for data in others])
     row = np.concatenate([np.empty(0, np.int64), *(np.arange(data.n_places) for data in others)])
     mixed = np.random.default_rng(0).permutation(len(row))
@@ -125,7 +123,7 @@ def _apart(
     return [(data, row[more[number[more] == n]]) for n, data in enumerate(others)]
 
 
-def _recalls(queries: NDArray[np.float32], anchors: NDArray[np.float32]) -> dict[str, float]:
+def _recalls(queries: Vectors, anchors: Vectors) -> dict[str, float]:
     ranks = ranks_of_own(queries, anchors)
     return {
         "recall@1": float((ranks == 1).mean()),
@@ -135,12 +133,12 @@ def _recalls(queries: NDArray[np.float32], anchors: NDArray[np.float32]) -> dict
 
 
 def thinned(
-    lat: NDArray[np.float64],
-    lon: NDArray[np.float64],
+    lat: Floats,
+    lon: Floats,
     min_separation_m: float,
     limit: int | None = None,
 ) -> Places:
-    """Go through places in their order and keep those far enough from all kept before: int64 [n]."""
+    """Return the places that are far enough from all kept before, in their order: int64 [n]."""
     kept = np.empty(len(lat), np.int64)
     n = 0
     for place in range(len(lat)):
@@ -162,11 +160,11 @@ def encode_slots(
     dataset: Dataset,
     places: Places,
     slots: Places,
-    off: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float32]:
-    """Encode these tiles of a dataset, reading a few at a time: float32 [n, D].
+    off: Flags | None = None,
+) -> Vectors:
+    """Encode tiles of a dataset, reading a few at a time: float32 [n, D].
 
-    Channels `off` [n, 12] are empty.
+    `places`, `slots` [n]; channels `off` [n, 12] are emptied.
     """
     parts = [slice(start, start + READ_TILES) for start in range(0, len(places), READ_TILES)]
 
@@ -179,7 +177,7 @@ def encode_slots(
     return np.concatenate([encode(read(part)) for part in parts])
 
 
-def ranks_of_own(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> NDArray[np.int64]:
+def ranks_of_own(queries: Vectors, gallery: Vectors) -> Places:
     """Return the rank of gallery[i] for queries[i], 1 the best: [n, D], [m, D] -> int64 [n].
 
     Ties and vectors that are not finite count against the query: a constant encoder finds nothing.
@@ -196,7 +194,7 @@ def ranks_of_own(queries: NDArray[np.float32], gallery: NDArray[np.float32]) -> 
     return ranks
 
 
-def effective_rank(vectors: NDArray[np.float32]) -> float:
+def effective_rank(vectors: Vectors) -> float:
     """Return how many directions the vectors [n, D] use: e^entropy of their singular values.
 
     Roy and Vetterli: The effective rank, EUSIPCO 2007; the vectors are centred first.

@@ -1,14 +1,14 @@
-"""The evaluation put together: labels from extracts, tiles from a store, vectors of models and baselines."""
+"""The evaluation put together: labels of extracts, tiles of a store, vectors of all methods."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from loc2vec.embed.files import read_foreign
@@ -25,8 +25,8 @@ from loc2vec.evaluation.intrinsic import Scores, measure_alike
 from loc2vec.evaluation.tasks.labels import read_labels, task_of
 from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
+from loc2vec.model.arrays import Flags, Floats, Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Pixels
 from tiling.catalogue import Catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
@@ -36,15 +36,15 @@ from tiling.render.batch import render_all
 from tiling.store.store import Store
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
-Floats = NDArray[np.float32]
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
-# whose tiles the principal components and the untrained networks' statistics are taken of
-FIT_PLACES = 512
-SEARCHED = 1000  # places of a tile dataset that are asked for
+FIT_PLACES = 512  # whose tiles the baselines that need a sample are fitted on
+SEARCHED = 1000  # places of a tile dataset that are searched
+
+Covered = Callable[[Floats, Floats], Flags]  # whether places lie in the store, by lon and lat
 
 
 def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
-    """Read what tasks are made of; one extract is one town, called as its file."""
+    """Read what tasks are made of; each extract is a town, named after its file."""
     keys = sorted({*KEYS, *catalogue.keys})
     return [
         Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)), catalogue)
@@ -56,7 +56,7 @@ def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
 def store_of(
     extracts: Sequence[Path], store: Store | None, catalogue: Catalogue
 ) -> Iterator[Store]:
-    """Give the store that was named, or else one made of the extracts, by a model's catalogue."""
+    """Yield the store to render from: the named one, or a temporary one made by `catalogue`."""
     if store is not None:
         yield store
         return
@@ -66,15 +66,38 @@ def store_of(
         yield made
 
 
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Foreign vectors, found by the nearest place, at most `NEAREST_M` away."""
+
+    name: str
+    embedding: Vectors
+    tree: cKDTree  # of positions on the globe, metres
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file of vectors; raises `VectorsError`, which names the row or column at fault."""
+        vectors = read_foreign(path)
+        return cls(path.name, vectors.embedding, cKDTree(on_the_globe(vectors.lat, vectors.lon)))
+
+    def nearest(self, lat: Floats, lon: Floats) -> Places:
+        """Return the row of each place's vector, int64 [n], -1 where none is near enough."""
+        distance, row = self.tree.query(on_the_globe(lat, lon), distance_upper_bound=NEAREST_M)
+        return np.where(np.isinf(distance), -1, row)
+
+
 def covered_by(
-    store: Store, lookups: Sequence["Lookup"] = (), radius_m: float = TILE_RADIUS_M
-) -> Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]:
-    """Return a function of (lon, lat) that tells where a tile lies in the store as a whole, with all vectors near."""
+    store: Store, lookups: Sequence[Lookup] = (), radius_m: float = TILE_RADIUS_M
+) -> Covered:
+    """Return a function that tells which places have a whole tile in the store.
+
+    They also have a vector of each lookup near.
+    """
     with store.open() as source:
         area = source.coverage
     shapely.prepare(area)
 
-    def covered(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def covered(lon: Floats, lat: Floats) -> Flags:
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
         dx, dy = (radius_m / scale).T
         corners = [
@@ -83,38 +106,16 @@ def covered_by(
             for j in (-1, 1)
         ]
         near = [lookup.nearest(lat, lon) >= 0 for lookup in lookups]
-        inside: NDArray[np.bool_] = np.logical_and.reduce([*corners, *near])
+        inside: Flags = np.logical_and.reduce([*corners, *near])
         return inside
 
     return covered
 
 
-@dataclass(frozen=True, eq=False)
-class Lookup:
-    """Vectors of somebody else, found by the place that is nearest, at most `NEAREST_M` away."""
-
-    name: str
-    embedding: Floats  # [n, D]
-    tree: cKDTree  # of positions on the globe, metres
-
-    @classmethod
-    def read(cls, path: Path) -> "Lookup":
-        """Read a file of vectors; `VectorsError` names the row or column at fault."""
-        vectors = read_foreign(path)
-        return cls(path.name, vectors.embedding, cKDTree(on_the_globe(vectors.lat, vectors.lon)))
-
-    def nearest(self, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the row of each place's vector, int64 [n], -1 where none is near enough."""
-        distance, row = self.tree.query(on_the_globe(lat, lon), distance_upper_bound=NEAREST_M)
-        return np.where(np.isinf(distance), -1, row)
-
-
 def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], object]) -> Task:
-    """Make a task of a user's labels.
+    """Make a task of a user's labels; each connected part of the store's area is a town.
 
-    Those that the store does not cover are left out, and told to `warn`.
-
-    Each connected part of what the store covers is a town.
+    Labels outside the store are left out, which `warn` is told. Raises `LabelsError` when all are.
     """
     labels = read_labels(path, target)
     with store.open() as source:
@@ -126,85 +127,146 @@ def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], obj
     place[row] = part
     outside = np.flatnonzero(place < 0)
     if len(outside):
-        first = f"{labels.where[outside[0]]} (lat {labels.lat[outside[0]]}, lon {labels.lon[outside[0]]})"
+        row = outside[0]
+        first = f"the first is {labels.where[row]} (lat {labels.lat[row]}, lon {labels.lon[row]})"
         if len(outside) == len(place):
             raise LabelsError(
-                f"{path}: no place lies in the store {store}, the first is {first}: give the store of that area"
+                f"{path}: no place lies in the store {store}, {first}: give the store of that area"
             )
         warn(
-            f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; the first is {first}"
+            f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; "
+            f"{first}"
         )
     names = tuple(f"part {number}" for number in range(1, len(parts) + 1))
     return task_of(labels, target, place, names).at(np.flatnonzero(place >= 0))
 
 
 def where_vectors_are(task: Task, lookups: Sequence[Lookup], warn: Callable[[str], object]) -> Task:
-    """Return the task at the places that have a vector in every file, so that all methods have the same ones."""
+    """Return the task at the places that have a vector in every file: the same for all methods."""
     kept = np.ones(len(task), bool)
     for lookup in lookups:
         found = lookup.nearest(task.lat, task.lon) >= 0
         if not found.any():
             raise LabelsError(
-                f"task {task.name}: none of its places has a vector of {lookup.name} within {NEAREST_M:.0f} m"
+                f"task {task.name}: none of its places has a vector of {lookup.name} "
+                f"within {NEAREST_M:.0f} m"
             )
         kept &= found
     if not kept.all():
         warn(
-            f"task {task.name}: {(~kept).sum()} of {len(task)} places have no vector and are left out, for every method"
+            f"task {task.name}: {(~kept).sum()} of {len(task)} places have no vector "
+            "and are left out, for every method"
         )
     return task.at(np.flatnonzero(kept))
+
+
+@dataclass(frozen=True, eq=False)
+class Methods:
+    """What is measured: models by name, foreign vectors, and baselines.
+
+    `towns`: what the baseline "tag counts" counts; without any it is left out.
+    """
+
+    encoders: Mapping[str, LocationEncoder]
+    lookups: Sequence[Lookup] = ()
+    towns: Sequence[Town] = ()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue that the first model was trained with."""
+        return next(iter(self.encoders.values())).catalogue
 
 
 def encode_tasks(
     store: Store,
     tasks: Sequence[Task],
-    encoders: Mapping[str, LocationEncoder],
-    lookups: Sequence[Lookup] = (),
-    towns: Sequence[Town] = (),
+    methods: Methods,
     workers: int = 1,
     progress: Callable[[int], object] = lambda n: None,
-) -> list[dict[str, Floats]]:
-    """Return the vectors of each task's places, float32 [n, D] by method: models, files of vectors, baselines.
+) -> list[dict[str, Vectors]]:
+    """Return the vectors of each task's places by method, float32 [n, D] each.
 
-    Each tile is drawn once a geometry, has the channels of its task blanked, and goes through every
-    method; the baselines read the tiles of the first model. `progress` is told how many tiles are
-    done since it was told last.
+    A tile is rendered once a geometry, has the channels of its task emptied, and goes through every
+    method. `progress` is told how many more tiles are done.
     """
-    lon_lat = np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
+    readers = _readers(store, tasks, methods.encoders, workers)
+    every: dict[str, Vectors] = {}
+    for geometry, encoders in readers.items():
+        parts: dict[str, list[Vectors]] = {name: [] for name in encoders}
+        for tiles in _rendered(store, tasks, geometry, workers):
+            for name, encode in encoders.items():
+                parts[name].append(encode(tiles))
+            progress(len(tiles))
+        back = np.argsort(_order(tasks))
+        every |= {name: np.concatenate(values)[back] for name, values in parts.items()}
+    owner = _owner(tasks)
+    return [
+        {name: values[owner == number] for name, values in every.items()} | _beside(task, methods)
+        for number, task in enumerate(tasks)
+    ]
+
+
+def _lon_lat(tasks: Sequence[Task]) -> Floats:
+    """Return the places of all tasks, one task after another: [n, 2]."""
+    return np.concatenate([np.stack([task.lon, task.lat], axis=1) for task in tasks])
+
+
+def _owner(tasks: Sequence[Task]) -> Places:
+    """Return the number of the task of each place: [n]."""
+    return np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
+
+
+def _order(tasks: Sequence[Task]) -> Places:
+    """Return the order in which places are rendered: near ones one after another."""
+    lon, lat = _lon_lat(tasks).T
+    return np.lexsort((lat, lon))
+
+
+def _rendered(
+    store: Store, tasks: Sequence[Task], geometry: TileGeometry, workers: int
+) -> Iterator[Pixels]:
+    """Yield the tiles of all places in `_order`, without the channels that their tasks blank."""
+    order, owner = _order(tasks), _owner(tasks)
+    done = 0
+    for tiles in render_all(store, _lon_lat(tasks)[order], workers, geometry):
+        for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
+            empty_channels(tile, tasks[task].blank)
+        done += len(tiles)
+        yield tiles
+
+
+def _readers(
+    store: Store, tasks: Sequence[Task], encoders: Mapping[str, LocationEncoder], workers: int
+) -> dict[TileGeometry, dict[str, Encode]]:
+    """Return the methods that read tiles; the baselines read those of the first model."""
     methods = by_geometry(encoders, store.catalogue)
     first = next(iter(methods), TileGeometry())
+    lon_lat = _lon_lat(tasks)
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
     sample = np.concatenate(list(render_all(store, lon_lat[chosen], workers, first)))
     families = [encoder.family for encoder in encoders.values() if encoder.geometry == first]
     methods.setdefault(first, {}).update(_of_tiles(families, sample))
-    owner = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
-    order = np.lexsort((lon_lat[:, 1], lon_lat[:, 0]))  # near places one after another
-    parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
-    for geometry, of_geometry in methods.items():
-        done = 0
-        for tiles in render_all(store, lon_lat[order], workers, geometry):
-            for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
-                empty_channels(tile, tasks[task].blank)
-            for name, encode in of_geometry.items():
-                parts[name].append(encode(tiles))
-            done += len(tiles)
-            progress(len(tiles))
-    back = np.argsort(order)
-    every = {name: np.concatenate(values)[back] for name, values in parts.items()}
-    objects = [item for town in towns for item in town.objects]
-    return [
-        {name: values[owner == number] for name, values in every.items()}
-        | {lookup.name: lookup.embedding[lookup.nearest(task.lat, task.lon)] for lookup in lookups}
-        | {"position": position(task.lat, task.lon)}
-        | ({"tag counts": tag_counts(objects, _places(task), task.blank)} if objects else {})
-        for number, task in enumerate(tasks)
-    ]
+    return methods
+
+
+def _beside(task: Task, methods: Methods) -> dict[str, Vectors]:
+    """Return the vectors of the methods that read no tiles."""
+    found = {
+        lookup.name: lookup.embedding[lookup.nearest(task.lat, task.lon)]
+        for lookup in methods.lookups
+    }
+    found["position"] = position(task.lat, task.lon)
+    objects = [item for town in methods.towns for item in town.objects]
+    if objects:
+        places = [LonLat(*row) for row in zip(task.lon.tolist(), task.lat.tolist(), strict=True)]
+        found["tag counts"] = tag_counts(objects, places, task.blank)
+    return found
 
 
 def by_geometry(
     encoders: Mapping[str, LocationEncoder], catalogue: Catalogue
 ) -> dict[TileGeometry, dict[str, Encode]]:
-    """Group models by the tiles that they read; `FingerprintError` for one of another catalogue."""
+    """Group models by the tiles that they read; raises `FingerprintError` for another catalogue."""
     methods: dict[TileGeometry, dict[str, Encode]] = {}
     for name, encoder in encoders.items():
         catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
@@ -213,7 +275,7 @@ def by_geometry(
 
 
 def empty_channels(tiles: Pixels, channels: Sequence[int]) -> None:
-    """Empty channels of tiles, uint8 [..., C, H, W], in every scale: answers could be read from them."""
+    """Empty channels of tiles, uint8 [..., C, H, W], in every scale."""
     tiles.reshape(*tiles.shape[:-3], -1, N_CHANNELS, *tiles.shape[-2:])[
         ..., list(channels), :, :
     ] = 0
@@ -224,10 +286,10 @@ def measure_views(
     encoders: Mapping[str, LocationEncoder],
     progress: Callable[[Iterable[str]], Iterable[str]] = lambda each: each,
 ) -> Scores:
-    """Measure models and the baselines that read tiles by what needs no label: retrieval, triplets, rank.
+    """Measure all methods that read tiles by retrieval, triplets and rank, without labels.
 
-    `progress` is given the names of the methods to go through. Raises `FingerprintError` for a
-    model that reads other tiles than these.
+    `progress` wraps the names of the methods, as tqdm does. Raises `FingerprintError` for a model
+    that reads other tiles than these.
     """
     for encoder in encoders.values():
         check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
@@ -239,10 +301,7 @@ def measure_views(
 
 
 def _of_tiles(families: Iterable[str], sample: Pixels) -> dict[str, Encode]:
-    """Return the baselines that read tiles, the models' families without training among them.
-
-    Those that need a sample take this one.
-    """
+    """Return the baselines that read tiles, fitted on a sample: also the untrained families."""
     return {
         "channel means": histogram(1),
         "means in 2x2 squares": histogram(2),
@@ -250,7 +309,3 @@ def _of_tiles(families: Iterable[str], sample: Pixels) -> dict[str, Encode]:
         "pixel components": pixel_components(sample),
         **untrained(families, sample[:: max(len(sample) // 128, 1)]),
     }
-
-
-def _places(task: Task) -> list[LonLat]:
-    return [LonLat(*row) for row in zip(task.lon.tolist(), task.lat.tolist(), strict=True)]

@@ -1,26 +1,26 @@
 """Which places train a probe and which test it.
 
 towns   train on some towns, test on others
-blocks  train on some blocks of 1 km, test on others; training places whose tiles may share ground with a
-        test tile are left out
-random  places mixed: neighbours stand on both sides and flatter every method; a diagnostic, nothing else
+blocks  train on some blocks of 1 km, test on others
+random  places mixed: neighbours stand on both sides and flatter every method; a diagnostic only
+
+In towns and blocks, training places are left out whose tiles may share ground with a test tile.
 """
 
 from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.model_selection import GroupKFold
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.tasks.task import Task
+from loc2vec.evaluation.tasks.task import Rows, Task
+from loc2vec.model.arrays import Flags, Floats
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 
 Split = Literal["towns", "blocks", "random"]
-Rows = NDArray[np.int64]
 
 FOLDS = 5
 BLOCK_M = 1000.0
@@ -42,7 +42,7 @@ def groups(task: Task, split: Split) -> Rows:
     return np.arange(len(task))
 
 
-def blocks(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float = BLOCK_M) -> Rows:
+def blocks(lat: Floats, lon: Floats, side_m: float = BLOCK_M) -> Rows:
     """Return the number of the square block that each place lies in, int64 [n]."""
     row = np.floor(lat * MetresPerDegree.at(0).y / side_m)
     middle = (row + 0.5) * side_m / MetresPerDegree.at(0).y
@@ -68,14 +68,15 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
             train = train[_apart(task, train, test)]
         if not len(train):
             raise LabelsError(
-                f"task {task.name}: no place lies {APART_M:.0f} m from the others: give a wider area"
+                f"task {task.name}: no place lies {APART_M:.0f} m from the others: "
+                "give a wider area"
             )
         yield train, test
 
 
-def _apart(task: Task, train: Rows, test: Rows) -> NDArray[np.bool_]:
+def _apart(task: Task, train: Rows, test: Rows) -> Flags:
     """Tell which training places are further than `APART_M` from every test place."""
     xyz = on_the_globe(task.lat, task.lon)
     distance, _ = cKDTree(xyz[test]).query(xyz[train], distance_upper_bound=APART_M)
-    apart: NDArray[np.bool_] = np.isinf(distance)
+    apart: Flags = np.isinf(distance)
     return apart

@@ -1,6 +1,7 @@
-"""What was measured, as plain values for programs and, made of those, as tables of Markdown for people."""
+"""What was measured: plain values for programs, and tables of Markdown for people."""
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -12,11 +13,12 @@ from tiling.values import ATTRIBUTION
 
 LARGE = "means in 4x4 squares"  # the baseline of 192 numbers that the models are shown beside
 COMPACT = 16  # numbers; methods of so few or fewer compete with each other
-WORTHLESS = -1.0  # of an R2: how far below the mean alone it lies says nothing more
+WORTHLESS = -1.0  # an R2 below it says no more: the mean alone is better
 TITLES: dict[Split, str] = {
     "towns": "Across towns: probes are trained on some towns and tested on others",
     "blocks": "Across blocks: probes are trained on some squares of 1 km and tested on others",
-    "random": "Diagnostic only, it flatters every method: places mixed at random, neighbours on both sides",
+    "random": "Diagnostic only, it flatters every method: places mixed at random, neighbours on "
+    "both sides",
 }
 STRICT: tuple[Split, ...] = ("towns", "blocks")
 PROBES: dict[Probe, str] = {
@@ -24,17 +26,23 @@ PROBES: dict[Probe, str] = {
     "knn": f"{NEIGHBOURS} nearest neighbours",
 }
 
-AHEAD = "How far the models are ahead of the best of the small baselines, which is named, and of the 4x4 means"
+AHEAD = (
+    "How far the models are ahead of the best of the small baselines, which is named, and of the "
+    "4x4 means"
+)
 VIEWS = (
-    "Without labels: {queries:,.0f} turned and shifted tiles search their place among {gallery:,.0f}; triplets ask "
-    "whether they are nearer to it than a place 250 m to 1 km away is (near), or the place of the most similar "
-    "channel means (equal)"
+    "Without labels: {queries:,.0f} turned and shifted tiles search their place among "
+    "{gallery:,.0f}; triplets ask whether they are nearer to it than a place 250 m to 1 km away is "
+    "(near), or the place of the most similar channel means (equal)"
 )
 
 Values = Mapping[str, Any]  # JSON objects
-# of a score and its metric: one value a seed, none if not measured
+# From a score and a metric: one value a seed, none if not measured.
 Number = Callable[[Values, str], list[float]]
-Rows = list[list[str]]
+# How many numbers a vector has, and one value a seed: by (method, task), or at one task.
+Found = Mapping[tuple[str, str], tuple[int, list[float]]]
+ByMethod = Mapping[str, tuple[int, list[float]]]
+Grid = list[list[str]]  # the cells of a table, its head first
 
 
 def as_values(
@@ -42,8 +50,8 @@ def as_values(
 ) -> dict[str, Any]:
     """Return everything as plain values for JSON.
 
-    `kinds`: which methods are a "model", and which "vectors" of somebody else; all others are a
-    "baseline". `views`: the scores that need no label.
+    `kinds`: which methods are a "model" or foreign "vectors"; all others are a "baseline".
+    `views`: the scores that need no label.
     """
     methods = dict.fromkeys(
         (score.method for outcome in outcomes for score in outcome.scores), "baseline"
@@ -93,7 +101,7 @@ def _score(score: Score) -> dict[str, Any]:
 
 
 def table(values: Values) -> str:
-    """Return the primary metrics: a table for each split and probe, one row a method, one column a task."""
+    """Return the primary metrics as Markdown: a table a split and probe, a row a method."""
     pieces = ["\n".join(f"- {facts(task)}" for task in values["tasks"])]
     for split, title in TITLES.items():
         for probe, name in PROBES.items():
@@ -107,11 +115,11 @@ def table(values: Values) -> str:
     return "\n\n".join([*pieces, ATTRIBUTION])
 
 
-def _piece(title: str, rows: Rows) -> list[str]:
+def _piece(title: str, rows: Grid) -> list[str]:
     return [f"{title}\n\n{markdown(rows)}"] if rows else []
 
 
-def markdown(rows: Rows) -> str:
+def markdown(rows: Grid) -> str:
     """Write rows as a table of Markdown, the first one as its head."""
     ruled = [rows[0], ["---", *("---:" for _ in rows[0][1:])], *rows[1:]]
     return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
@@ -120,7 +128,8 @@ def markdown(rows: Rows) -> str:
 def facts(task: Values) -> str:
     """Say in a line what a task is and how many places it has."""
     towns = task["towns"]
-    text = f"{task['task']}: {task['about']}; {task['places']} places in {towns} town{'s' * (towns != 1)}"
+    town = "town" if towns == 1 else "towns"
+    text = f"{task['task']}: {task['about']}; {task['places']} places in {towns} {town}"
     counts = ", ".join(f"{name} {count}" for name, count in task["classes"].items())
     return f"{text} ({counts})" if counts and task["primary"] == "macro-F1" else text
 
@@ -132,9 +141,9 @@ def of_seeds(score: Values, metric: str) -> list[float]:
 
 
 def of_town(town: str | None = None) -> Number:
-    """Return a function for the score of one held-out town, by default for the mean over all such towns.
+    """Return a function for the score of one held-out town, by default for the mean over all.
 
-    Of classes alone: within a town a number varies too little for its R2 to mean anything.
+    Only for classes: within a town a number varies too little for its R2 to mean anything.
     """
 
     def number(score: Values, metric: str) -> list[float]:
@@ -145,16 +154,13 @@ def of_town(town: str | None = None) -> Number:
     return number
 
 
-def grid(values: Values, split: Split, probe: Probe) -> Rows:
-    """Return the cells of a table of means over the seeds, its head first.
-
-    Empty when nothing was measured so.
-    """
+def grid(values: Values, split: Split, probe: Probe) -> Grid:
+    """Return the cells of a table of means over the seeds; empty when nothing was measured."""
     return _grid(values, split, probe, of_seeds)
 
 
-def town_grid(values: Values, town: str | None = None) -> Rows:
-    """Return the cells of a table of one held-out town's scores, by default of the mean over all such towns."""
+def town_grid(values: Values, town: str | None = None) -> Grid:
+    """Return the scores of one held-out town as cells, by default the mean over all such towns."""
     return _grid(values, "towns", "linear", of_town(town))
 
 
@@ -166,39 +172,51 @@ def views_title(values: Values) -> str:
     return VIEWS.format(**first)
 
 
-def views_grid(values: Values) -> Rows:
-    """Return the cells of the table of what needs no label; empty when it was not measured."""
+def views_grid(values: Values) -> Grid:
+    """Return the scores that need no label as cells; empty when they were not measured."""
     return told(values["without_labels"]) if values["without_labels"] else []
 
 
-def margins(values: Values, split: Split, number: Number = of_seeds) -> Rows:
-    """Return how far each model is ahead of the best of its small rivals, and of the 4x4 means, at each task.
+def margins(values: Values, split: Split, number: Number = of_seeds) -> Grid:
+    """Return how far each model is ahead of the best small baseline, and of the 4x4 means.
 
-    By the linear probe, seed by seed, as all methods have the same folds. Rivals are the baselines,
-    not peers. The last column counts the tasks that are not drawn. Empty when nothing was measured
-    so.
+    By the linear probe, seed by seed, as all methods have the same folds. The last column counts
+    the tasks whose labels the tiles do not show. Empty when nothing was measured.
     """
     measured = [(task, _by_method(task, split, number)) for task in values["tasks"]]
     tasks = [(task, found) for task, found in measured if found]
-    rows = [["model", "ahead of", *(task["task"] for task, _ in tasks), "undrawn tasks ahead"]]
-    for model in (name for name, kind in values["methods"].items() if kind == "model"):
-        for rival in (f"best of {COMPACT} numbers or fewer", LARGE):
-            cells, ahead = [], []
-            for task, found in tasks:
-                names = [name for name in found if values["methods"][name] == "baseline"]
-                small = [name for name in names if found[name][0] <= COMPACT]
-                best = (
-                    rival if rival == LARGE else max(small, key=lambda name: fmean(found[name][1]))
-                )
-                gain = [a - b for a, b in zip(found[model][1], found[best][1], strict=True)]
-                cells.append(_text(gain, "+") + f" ({best})" * (best != rival))
-                ahead += [] if task["drawn"] else [fmean(gain) > 0]
-            rows.append([model, rival, *cells, f"{sum(ahead)} of {len(ahead)}"])
-    return rows if len(rows) > 1 and tasks else []
+    models = [name for name, kind in values["methods"].items() if kind == "model"]
+    if not tasks or not models:
+        return []
+    baselines = {name for name, kind in values["methods"].items() if kind == "baseline"}
+    head = ["model", "ahead of", *(task["task"] for task, _ in tasks), "undrawn tasks ahead"]
+    rivals = (f"best of {COMPACT} numbers or fewer", LARGE)
+    return [
+        head,
+        *(_margins(tasks, model, rival, baselines) for model in models for rival in rivals),
+    ]
 
 
-def _by_method(task: Values, split: Split, number: Number) -> dict[str, tuple[int, list[float]]]:
-    """Return the size and the values of each method, as the linear probe read it on a split."""
+def _margins(
+    tasks: Sequence[tuple[Values, ByMethod]], model: str, rival: str, baselines: AbstractSet[str]
+) -> list[str]:
+    """Return the row of one model beside one rival, which may be another one at each task."""
+    cells, ahead = [], []
+    for task, found in tasks:
+        best = rival if rival == LARGE else _best_small(found, baselines)
+        gain = [a - b for a, b in zip(found[model][1], found[best][1], strict=True)]
+        cells.append(_text(gain, "+") + f" ({best})" * (best != rival))
+        ahead += [] if task["drawn"] else [fmean(gain) > 0]
+    return [model, rival, *cells, f"{sum(ahead)} of {len(ahead)}"]
+
+
+def _best_small(found: ByMethod, baselines: AbstractSet[str]) -> str:
+    small = [name for name in found if name in baselines and found[name][0] <= COMPACT]
+    return max(small, key=lambda name: fmean(found[name][1]))
+
+
+def _by_method(task: Values, split: Split, number: Number) -> ByMethod:
+    """Return the methods of a task, as the linear probe read them on a split."""
     return {
         score["method"]: (score["numbers"], found)
         for score in task["scores"]
@@ -207,7 +225,7 @@ def _by_method(task: Values, split: Split, number: Number) -> dict[str, tuple[in
     }
 
 
-def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Rows:
+def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Grid:
     found = {
         (score["method"], task["task"]): (score["numbers"], cell)
         for task in values["tasks"]
@@ -215,34 +233,33 @@ def _grid(values: Values, split: Split, probe: Probe, number: Number) -> Rows:
         if (score["split"], score["probe"]) == (split, probe)
         and (cell := number(score, task["primary"]))
     }
-    names = {
-        task["task"]: task["primary"]
-        for task in values["tasks"]
-        if any(key[1] == task["task"] for key in found)
-    }
-    best = {
-        name: max(
-            (
-                fmean(cell)
-                for key, (size, cell) in found.items()
-                if key[1] == name and size <= COMPACT
-            ),
-            default=None,
-        )
-        for name in names
-    }
     if not found:
         return []
-    rows = [["method", "numbers", *(f"{name}, {metric}" for name, metric in names.items())]]
-    for method in dict.fromkeys(key[0] for key in found):
-        sizes = [size for key, (size, _) in found.items() if key[0] == method]
-        low, high = min(sizes), max(sizes)
-        cells = [
-            _cell(*found[method, name], best[name]) if (method, name) in found else ""
-            for name in names
-        ]
-        rows.append([method, str(low) if low == high else f"{low}-{high}", *cells])
-    return rows
+    measured = {name for _, name in found}
+    tasks = [task for task in values["tasks"] if task["task"] in measured]
+    head = ["method", "numbers", *(f"{task['task']}, {task['primary']}" for task in tasks)]
+    names = [task["task"] for task in tasks]
+    methods = dict.fromkeys(method for method, _ in found)
+    return [head, *(_row(found, method, names) for method in methods)]
+
+
+def _row(found: Found, method: str, tasks: Sequence[str]) -> list[str]:
+    """Return the cells of one method, a task each."""
+    sizes = [size for (name, _), (size, _) in found.items() if name == method]
+    low, high = min(sizes), max(sizes)
+    cells = [
+        _cell(*found[method, task], _best(found, task)) if (method, task) in found else ""
+        for task in tasks
+    ]
+    return [method, str(low) if low == high else f"{low}-{high}", *cells]
+
+
+def _best(found: Found, task: str) -> float | None:
+    """Return the best mean of the compact methods at a task."""
+    means = [
+        fmean(cell) for (_, name), (size, cell) in found.items() if name == task and size <= COMPACT
+    ]
+    return max(means, default=None)
 
 
 def _cell(size: int, values: Sequence[float], best: float | None) -> str:

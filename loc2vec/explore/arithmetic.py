@@ -7,17 +7,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loc2vec.embed.algebra import Vector, combine
+from loc2vec.embed.algebra import combine
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, place_of
-from loc2vec.paper.page import page
-from loc2vec.paper.plot import Figure, sheet
+from loc2vec.model.arrays import Vector
+from loc2vec.paper.sheet import Sheet
 from loc2vec.paper.strips import Cell, Row, Strips, View
 
 # An operator stands alone: "Saint-Roman" and "-33.9,18.4" hold none. Quotes take in everything.
 TOKEN = re.compile(
-    r"""\s*(?:(?P<operator>[+\-−])(?=\s|$)|"(?P<quoted>[^"]*)"|(?P<bare>[^\s"]+(?:\s+(?![+\-−](?:\s|$))[^\s"]+)*))"""
+    r"""\s*(?:
+        (?P<operator>[+\-−])(?=\s|$)
+        | "(?P<quoted>[^"]*)"
+        | (?P<bare>[^\s"]+(?:\s+(?![+\-−](?:\s|$))[^\s"]+)*)
+    )""",
+    re.VERBOSE,
 )
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 9  # names of operands
 
 
 class Term(NamedTuple):
@@ -28,8 +34,11 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Arithmetic:
-    """An expression, its operands, the vector float32 [D] that it comes to, and the nearest places."""
+class Arithmetic(Sheet):
+    """An expression, its operands, its value and the places nearest to that.
+
+    `vector` float32 [D]: the value; `distances` from it in the space, one a place of `nearest`.
+    """
 
     expression: str
     terms: Sequence[Term]
@@ -37,36 +46,18 @@ class Arithmetic:
     vector: Vector
     nearest: Sequence[View]
     distances: Sequence[float]
-    strips: Strips
-
-    def figure(self) -> Figure:
-        """Draw the operands and the result as strips of tiles."""
-        return sheet(self.strips)
-
-    def page(self) -> str:
-        """Return operands and result as a page."""
-        return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
 
 
 def parse(expression: str) -> list[Term]:
-    """Read an expression, or raise `ExploreError` that says where it does not go on as it should.
+    """Parse an expression; raises `ExploreError`, which names the position of a mistake.
 
-    >>> parse("Port - 43.73,7.42 + 'Rue - Basse'".replace("'", '"'))
-    [Term(sign=1, place='Port'), Term(sign=-1, place='43.73,7.42'), Term(sign=1, place='Rue - Basse')]
+    >>> parse('Port - "Rue - Basse"')
+    [Term(sign=1, place='Port'), Term(sign=-1, place='Rue - Basse')]
     """
     terms: list[Term] = []
-    at, sign = 0, 1  # of the place that is expected, 0 when an operator is
+    at, sign = 0, 1  # sign of the place that is expected, 0 when an operator is
     while expression[at:].strip():
-        start = len(expression) - len(expression[at:].lstrip())
-        match = TOKEN.match(expression, start)
-        if match is None:
-            raise _error(expression, start, "a quote is opened and not closed")
-        if sign and match["operator"]:
-            raise _error(expression, start, f"a place is expected before {match['operator']!r}")
-        if not sign and not match["operator"]:
-            raise _error(
-                expression, start, "+ or - is expected between two places, with spaces around it"
-            )
+        match = _token(expression, at, place_expected=sign != 0)
         if match["operator"]:
             sign = 1 if match["operator"] == "+" else -1
         else:
@@ -78,6 +69,21 @@ def parse(expression: str) -> list[Term]:
     return terms
 
 
+def _token(expression: str, at: int, place_expected: bool) -> re.Match[str]:
+    """Return the next operator or place, and refuse one where the other is expected."""
+    start = len(expression) - len(expression[at:].lstrip())
+    match = TOKEN.match(expression, start)
+    if match is None:
+        raise _error(expression, start, "a quote is opened and not closed")
+    operator = match["operator"]
+    if place_expected and operator:
+        raise _error(expression, start, f"a place is expected before {operator!r}")
+    if not place_expected and not operator:
+        message = "+ or - is expected between two places, with spaces around it"
+        raise _error(expression, start, message)
+    return match
+
+
 def _error(expression: str, at: int, message: str) -> ExploreError:
     rest = f" ({expression[at : at + 20]!r})" if expression[at:].strip() else " (its end)"
     return ExploreError(
@@ -86,10 +92,10 @@ def _error(expression: str, at: int, message: str) -> ExploreError:
 
 
 def arithmetic(space: Space, expression: str, k: int = 5, apart_m: float = 200.0) -> Arithmetic:
-    """Reckon with the vectors of places, and find the `k` places nearest to the result, none near an operand.
+    """Add and subtract the vectors of places, and find the `k` places nearest to the result.
 
-    Raises `ExploreError` when the expression does not parse,
-    `k` is more than there are, or every place lies near an operand.
+    No result lies within `apart_m` of an operand on the ground. Raises `ExploreError` when the
+    expression does not parse, fewer than `k` places are indexed, or all lie near an operand.
     """
     terms = parse(expression)
     space.require(k)
@@ -103,41 +109,34 @@ def arithmetic(space: Space, expression: str, k: int = 5, apart_m: float = 200.0
         raise ExploreError(
             f"every indexed place lies within {apart_m:.0f} m of an operand: give a larger index"
         )
-    nearest, distances = (
-        space.views([place_of(near) for near in found]),
-        [near.distance for near in found],
-    )
-    strips = _strips(terms, operands, nearest, distances, space)
-    return Arithmetic(expression, terms, operands, vector, nearest, distances, strips)
-
-
-def _strips(
-    terms: Sequence[Term],
-    operands: Sequence[View],
-    nearest: Sequence[View],
-    distances: Sequence[float],
-    space: Space,
-) -> Strips:
-    signs = [
-        "" if number == 0 and term.sign > 0 else "+ " if term.sign > 0 else "− "
-        for number, term in enumerate(terms)
-    ]
-    cells = [
-        Cell.of(view, f"{sign}{letter}")
-        for sign, letter, view in zip(
-            signs, "ABCDEFGHIJKLMNOPQRSTUVWXYZ" * 9, operands, strict=False
-        )
-    ]
+    nearest = space.views([place_of(near) for near in found])
+    distances = [near.distance for near in found]
     results = [
         Cell.of(view, f"d {distance:.2f}")
         for view, distance in zip(nearest, distances, strict=True)
     ]
-    formula = " ".join(cell.heading for cell in cells)
+    strips = _strips(_operand_cells(terms, operands), results, space)
+    return Arithmetic(strips, expression, terms, operands, vector, nearest, distances)
+
+
+def _operand_cells(terms: Sequence[Term], operands: Sequence[View]) -> list[Cell]:
+    """Show the operands as A, - B, + C."""
+    signs = ["+ " if term.sign > 0 else "− " for term in terms]
+    signs[0] = signs[0].replace("+ ", "")
+    return [
+        Cell.of(view, f"{sign}{letter}")
+        for sign, letter, view in zip(signs, LETTERS, operands, strict=False)
+    ]
+
+
+def _strips(operands: Sequence[Cell], results: Sequence[Cell], space: Space) -> Strips:
+    formula = " ".join(cell.heading for cell in operands)
     return Strips(
         f"{formula} =",
-        "The vectors of the upper places are added and taken away; below are the real places whose vectors are nearest "
-        "to the result, nearest first (d: distance in the space). None of them is an operand or near one.",
-        [Row("operands", cells), Row("nearest to the result", results)],
+        "The vectors of the upper places are added and subtracted. Below are the real places "
+        "whose vectors are nearest to the result, nearest first (d: distance in the space). None "
+        "of them is an operand or near one.",
+        [Row("operands", operands), Row("nearest to the result", results)],
         space.side_m,
         space.channels,
     )

@@ -1,25 +1,26 @@
-"""The places of a region in kinds: clusters of vectors, each shown by its typical tiles and named by its tags."""
+"""The places of a region in kinds: clusters of vectors, named by the tags near them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means, count_near
 from loc2vec.explore.space import Space
+from loc2vec.model.arrays import Flags, Floats, Pixels, Places
+from loc2vec.paper.colours import from_hex
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.page import Points, page
 from loc2vec.paper.painting import Painting, spacing_of
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, map_panel, new_figure, row_of, tile_scale
+from loc2vec.paper.plot import CLASSES, Figure, axes_in, map_panel, new_figure, tile_scale
+from loc2vec.paper.sheet import kind_row
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.osm.values import OsmObject
-from tiling.values import LonLat
+from tiling.values import Box, LonLat
 
-Floats = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
 Method = Literal["k-means", "hdbscan"]
 
 TAGS = (
@@ -36,12 +37,12 @@ TAGS = (
     "man_made",
 )
 NAMED_BY = 3  # tags
-# of what is nearest most often: what is near a kind more rarely does not name it
-FEWEST_SHARE = 0.1
+FEWEST_SHARE = 0.1  # of the most frequent tag: a rarer one does not name a kind
 TYPICAL = 4  # tiles of a kind
-LEAST = 5  # places that are a kind, for HDBSCAN; or a hundredth of all
+LEAST = 5  # places of a kind for HDBSCAN, or a hundredth of all
 OTHER = "#999999"
-WIDTH_PX = 900
+WIDTH_PX = 900  # of the map
+TOP_IN, WIDE_IN, ROW_IN = 1.05, 4.6, 1.18  # above the map, its width, and a row beside it
 MOST_POINTS = 2500
 SAMPLE = 400  # places of each kind whose tiles are looked at for their channels
 
@@ -51,7 +52,7 @@ class Kind:
     """A cluster: its name, its rows among the places, and the places nearest to its middle."""
 
     name: str
-    rows: NDArray[np.int64]
+    rows: Places
     typical: Sequence[View]
     colour: str
 
@@ -60,16 +61,17 @@ class Kind:
 class Kinds:
     """The kinds of a region, the largest first.
 
-    `label` int64 [n] is the number of each place's kind, -1 for none.
+    `label` int64 [n] is the number of each place's kind, -1 for none. `shown`: the places that the
+    page shows the tiles of, the `rows` of all.
     """
 
     kinds: Sequence[Kind]
-    label: NDArray[np.int64]
+    label: Places
     space: Space
     method: Method
     region: str
     shown: Sequence[View]
-    rows: NDArray[np.int64]
+    rows: Places
 
     @property
     def title(self) -> str:
@@ -80,51 +82,45 @@ class Kinds:
         none = (self.label < 0).mean()
         rest = f" {none:.0%} of the places are of no kind (grey)." if none else ""
         return (
-            f"{len(self.label):,} places by {self.method} of their vectors. Each kind is named by what is near its "
-            f"places more often than near all (×: how much more); its tiles are the places nearest to its middle.{rest}"
+            f"{len(self.label):,} places by {self.method} of their vectors. Each kind is named by "
+            "what is near its places more often than near all (×: how much more); its tiles are "
+            f"the places nearest to its middle.{rest}"
         )
 
     @property
     def painting(self) -> Painting:
         """The places in the colours of their kinds."""
-        colours = np.array([_rgb(kind.colour) for kind in self.kinds] + [_rgb(OTHER)], np.uint8)
+        colours = from_hex([*(kind.colour for kind in self.kinds), OTHER])  # -1 is the last
         lat, lon = self.space.vectors.lat, self.space.vectors.lon
         return Painting(lat, lon, colours[self.label], spacing_of(lat, lon))
 
-    def figure(self) -> Figure:
-        """Draw the map of the kinds, and the typical tiles of each."""
-        painting = self.painting
-        box = painting.box
+    @cached_property
+    def _map(self) -> tuple[Box, Pixels]:
+        """The box of the places, and a map picture of it in the colours of their kinds."""
+        box = self.painting.box
         chart = self.space.chart(box, WIDTH_PX)
         height, width = chart.shape[:2]
-        row_in, wide = 1.18, 4.6
-        high = wide * height / width
-        tall = max(high, row_in * len(self.kinds))
-        figure = new_figure(wide + 6.9, tall + 1.5, self.title, self.lead)
-        picture = tinted(chart, painting.paint(box, width, height))
-        map_panel(axes_in(figure, 0.15, 1.05, wide, high), picture, box)
+        return box, tinted(chart, self.painting.paint(box, width, height))
+
+    def figure(self) -> Figure:
+        """Plot the map of the kinds, and the typical tiles of each."""
+        box, picture = self._map
+        high = WIDE_IN * picture.shape[0] / picture.shape[1]
+        tall = max(high, ROW_IN * len(self.kinds))
+        figure = new_figure(WIDE_IN + 6.9, tall + 1.5, self.title, self.lead)
+        map_panel(axes_in(figure, 0.15, TOP_IN, WIDE_IN, high), picture, box)
+        left = WIDE_IN + 0.35
         for number, kind in enumerate(self.kinds):
-            share = len(kind.rows) / len(self.label)
+            said = f"{len(kind.rows) / len(self.label):.0%}", kind.name
             pictures = [view.picture for view in kind.typical]
-            row_of(
-                figure,
-                wide + 0.35,
-                1.05 + number * row_in,
-                pictures,
-                kind.colour,
-                f"{share:.0%}",
-                kind.name,
-            )
-        tile_scale(figure, self.space.side_m, wide + 0.35, 0.13, 1.05)
+            kind_row(figure, (left, TOP_IN + number * ROW_IN), pictures, kind.colour, said)
+        tile_scale(figure, self.space.side_m, left, 0.13, 1.05)
         return figure
 
     def page(self) -> str:
         """Return a page with the map, on which each place shows its tile, and the typical tiles."""
-        painting = self.painting
-        box = painting.box
-        chart = self.space.chart(box, WIDTH_PX)
+        painting, (box, picture) = self.painting, self._map
         at, _ = painting.pixels(box, WIDTH_PX)
-        height, width = chart.shape[:2]
         names = [kind.name for kind in self.kinds] + ["no kind"]
         points = Points(
             at[self.rows],
@@ -133,7 +129,7 @@ class Kinds:
             (),
             [names[label] for label in self.label[self.rows].tolist()],
             [(kind.name, kind.colour) for kind in self.kinds],
-            below=tinted(chart, painting.paint(box, width, height)),
+            below=picture,
             radius=0,
         )
         rows = [
@@ -147,7 +143,7 @@ class Kinds:
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """What a file for a GIS says of each place: the number and the name of its kind, null for none."""
+        """The columns of a file for a GIS: the number and the name of a place's kind, or null."""
         names = [kind.name for kind in self.kinds]
         labels = self.label.tolist()
         return {
@@ -164,10 +160,11 @@ def kinds_of(
     objects: Sequence[OsmObject] = (),
     seed: int = 0,
 ) -> Kinds:
-    """Divide the places of a space into at most `count` kinds, by k-means or (the largest) by HDBSCAN.
+    """Divide the places of a space into at most `count` kinds.
 
-    They are named by the tags of `objects`, or, without any, by the channels of their tiles. Raises
-    `ExploreError` when there are fewer places than kinds, or no kind is found.
+    Of the clusters of HDBSCAN the largest are the kinds. The tags of `objects` name them; without
+    any, the channels of their tiles do. Raises `ExploreError` when there are fewer places than
+    kinds, or no kind is found.
     """
     space.require(count, "kinds")
     if not 2 <= count <= len(CLASSES) - 1:
@@ -183,29 +180,31 @@ def kinds_of(
     kinds = []
     for number in range(label.max() + 1):
         rows = np.flatnonzero(label == number)
-        vectors = space.vectors.embedding[rows]
-        order = np.argsort(np.linalg.norm(vectors - vectors.mean(0), axis=1), kind="stable")[
-            :TYPICAL
-        ]
-        kinds.append(
-            Kind(
-                _name(names, near, label == number), rows, space.rows(rows[order]), CLASSES[number]
-            )
-        )
+        name = _name(names, near, label == number)
+        kinds.append(Kind(name, rows, _typical(space, rows), CLASSES[number]))
     shown = np.sort(np.random.default_rng(seed).permutation(len(label))[:MOST_POINTS])
     return Kinds(kinds, label, space, method, region, space.rows(shown), shown)
 
 
-def _label(vectors: Floats, count: int, method: Method, seed: int) -> NDArray[np.int64]:
-    """Return the number of each vector's cluster, the largest is 0, those beyond `count` and none are -1."""
+def _typical(space: Space, rows: Places) -> list[View]:
+    """Return the places nearest to the mean of their vectors."""
+    vectors = space.vectors.embedding[rows]
+    away = np.linalg.norm(vectors - vectors.mean(0), axis=1)
+    return space.rows(rows[np.argsort(away, kind="stable")[:TYPICAL]])
+
+
+def _label(vectors: Floats, count: int, method: Method, seed: int) -> Places:
+    """Return the number of each vector's cluster, the largest first.
+
+    -1 stands for no cluster, and for those beyond `count`.
+    """
     from sklearn.cluster import HDBSCAN, KMeans
 
     if method == "k-means":
         found = KMeans(count, n_init=10, random_state=seed).fit_predict(vectors)
     else:
-        found = HDBSCAN(min_cluster_size=max(LEAST, len(vectors) // 100), copy=True).fit_predict(
-            vectors
-        )
+        least = max(LEAST, len(vectors) // 100)
+        found = HDBSCAN(min_cluster_size=least, copy=True).fit_predict(vectors)
     numbers, sizes = np.unique(found[found >= 0], return_counts=True)
     label = np.full(len(vectors), -1, np.int64)
     for new, old in enumerate(numbers[np.argsort(-sizes, kind="stable")][:count]):
@@ -214,39 +213,44 @@ def _label(vectors: Floats, count: int, method: Method, seed: int) -> NDArray[np
 
 
 def _near(
-    space: Space, label: NDArray[np.int64], objects: Sequence[OsmObject], seed: int
-) -> tuple[list[str], NDArray[np.floating]]:
-    """Return what may name a kind, and whether it is near each place, or how much of its tile it covers: [n, names].
+    space: Space, label: Places, objects: Sequence[OsmObject], seed: int
+) -> tuple[list[str], Floats]:
+    """Return what may name a kind, and how near each place it is: [n, names].
 
-    Where there are no objects only some places of each kind are looked at; the others have the mean
-    of these.
+    With objects: 1 where a tag is near, else 0. Without: how much of a tile a channel covers.
     """
-    lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
     if objects:
-        tagged = [
-            (item.wkb, f"{key}={item.tags[key]}")
-            for item in objects
-            for key in TAGS
-            if item.tags.get(key, "yes") != "yes"
-        ]
-        names, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
-        return names, (counts > 0).astype(np.float64)
+        return _tags_near(space, objects)
+    return list(space.channels), _mean_cover(space, label, seed)
+
+
+def _tags_near(space: Space, objects: Sequence[OsmObject]) -> tuple[list[str], Floats]:
+    tagged = [
+        (item.wkb, f"{key}={item.tags[key]}")
+        for item in objects
+        for key in TAGS
+        if item.tags.get(key, "yes") != "yes"
+    ]
+    lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
+    names, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
+    return names, (counts > 0).astype(np.float64)
+
+
+def _mean_cover(space: Space, label: Places, seed: int) -> Floats:
+    """Return the mean cover of each channel over some places of the kind of each place."""
     cover = np.zeros((len(label), len(space.channels)))
     for number in np.unique(label):
         rows = np.flatnonzero(label == number)
         some = np.random.default_rng(seed).permutation(rows)[:SAMPLE]
         cover[rows] = channel_means(np.stack([view.tile for view in space.rows(some)])).mean(0)
-    return list(space.channels), cover
+    return cover
 
 
-def _name(names: Sequence[str], near: NDArray[np.floating], mine: NDArray[np.bool_]) -> str:
-    """Return the names that are over-represented: much more often here than in all, and often enough."""
+def _name(names: Sequence[str], near: Floats, mine: Flags) -> str:
+    """Return the names much more frequent here than in all, and frequent enough."""
     here, all_ = near[mine].mean(0), near.mean(0)
-    score = np.where(
-        here >= FEWEST_SHARE * here.max(initial=0),
-        here * np.log(np.maximum(here, 1e-9) / np.maximum(all_, 1e-9)),
-        0,
-    )
+    gain = here * np.log(np.maximum(here, 1e-9) / np.maximum(all_, 1e-9))
+    score = np.where(here >= FEWEST_SHARE * here.max(initial=0), gain, 0)
     best = [
         number
         for number in np.argsort(-score, kind="stable")[:NAMED_BY].tolist()
@@ -255,7 +259,3 @@ def _name(names: Sequence[str], near: NDArray[np.floating], mine: NDArray[np.boo
     return (
         ", ".join(f"{names[n]} ×{here[n] / all_[n]:.1f}" for n in best) or "nothing in particular"
     )
-
-
-def _rgb(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))

@@ -1,7 +1,8 @@
-"""What the filters of a layer look for: the input that excites each most, found by gradient ascent from noise.
+"""What the filters of a layer look for: the input that excites each most.
 
-Erhan et al. 2009 (activation maximisation), with the regularisation of Yosinski et al. 2015 (decay,
-blur) and shifts (Mordvintsev et al. 2015), so that the picture is no sum of high frequencies.
+It is found from noise by gradient ascent: activation maximisation, Erhan et al. 2009. The
+regularisation of Yosinski et al. 2015 (decay, blur) and shifts (Mordvintsev et al. 2015) keep the
+picture from being a sum of high frequencies.
 """
 
 import contextlib
@@ -18,13 +19,10 @@ from torch.nn import functional as F
 
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Tell
-from loc2vec.paper.page import page
-from loc2vec.paper.plot import Figure, sheet
+from loc2vec.model.arrays import Flags, Floats, Pixels
+from loc2vec.paper.sheet import Sheet
 from loc2vec.paper.strips import Cell, Row, Strips
 from tiling.values import N_CHANNELS, TILE_SIZE
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 SIZE = 64  # pixels a side of the input whose middle is looked at
 STEPS, RATE = 80, 0.08
@@ -35,37 +33,32 @@ COLUMNS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Filters:
-    """The inputs that excite the filters of a layer most: `inputs` float32 [n, 12, S, S] within 0..1.
+class Filters(Sheet):
+    """The inputs that excite the filters of a layer most.
 
-    S is what the layer sees at once. `before`, `after` float64 [n]: the answer of each filter,
-    before it is rectified, to noise and to its input; `alive` bool [n]: it is above 0. The others
-    are dead: nothing was found that switches them on.
+    `inputs` float32 [n, 12, S, S] within 0..1, where S is what the layer sees at once. `before`,
+    `after` float64 [n]: the answer of each filter to noise and to its input, before it is
+    rectified; `alive` bool [n]: whether `after` is above 0. The others are dead: nothing was found
+    that switches them on.
     """
 
     layer: str
     inputs: NDArray[np.float32]
     before: Floats
     after: Floats
-    alive: NDArray[np.bool_]
-    strips: Strips
+    alive: Flags
 
     @property
     def dead(self) -> int:
         """How many of the filters are dead."""
         return int((~self.alive).sum())
 
-    def figure(self) -> Figure:
-        """Draw the input of each filter."""
-        return sheet(self.strips)
-
-    def page(self) -> str:
-        """Return the inputs as a page, on which each opens into its twelve channels."""
-        return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
-
 
 def layers_of(network: nn.Module) -> dict[str, tuple[nn.Conv2d, nn.Module]]:
-    """Return the convolutions of a network from the lowest on, each with what gives its answer: its batch norm."""
+    """Return the convolutions of a network, the lowest first.
+
+    Each comes with the module whose output is its answer: its batch norm, or itself.
+    """
     modules = [
         (name, module) for name, module in network.named_modules() if not list(module.children())
     ]
@@ -86,16 +79,11 @@ def excite(
     seed: int = 0,
     tell: Tell = lambda n: None,
 ) -> Filters:
-    """Seek the inputs that most excite the first `count` filters of a layer.
+    """Seek the inputs that most excite the first `count` filters of a layer, by default all.
 
-    `tell` hears of each of the `steps`.
-
-    Raises `ExploreError` when there is no such layer.
+    `tell` hears of each of the `steps`. Raises `ExploreError` when there is no such layer.
     """
-    layers = layers_of(network)
-    if layer not in layers:
-        raise ExploreError(f"no layer is called {layer!r}: choose from {', '.join(layers)}")
-    convolution, answering = layers[layer]
+    convolution, answering = _layer(network, layer)
     n = min(count or convolution.out_channels, convolution.out_channels)
     random = torch.Generator().manual_seed(seed)
     noise = (0.5 + 0.1 * torch.randn(n, N_CHANNELS, SIZE, SIZE, generator=random)).clamp(0, 1)
@@ -110,9 +98,18 @@ def excite(
             before, after = (listener.own(given).double().numpy() for given in (noise, inputs))
     found = inputs[:, :, seen, seen].numpy()
     alive = after > 0
-    return Filters(
-        layer, found, before, after, alive, _strips(layer, found, alive, convolution, channels)
+    about = (
+        f"{n} of {convolution.out_channels} filters ({'x'.join(map(str, convolution.kernel_size))})"
     )
+    strips = _strips(f"What excites the filters of layer {layer}", about, found, alive, channels)
+    return Filters(strips, layer, found, before, after, alive)
+
+
+def _layer(network: nn.Module, layer: str) -> tuple[nn.Conv2d, nn.Module]:
+    layers = layers_of(network)
+    if layer not in layers:
+        raise ExploreError(f"no layer is called {layer!r}: choose from {', '.join(layers)}")
+    return layers[layer]
 
 
 class _Listener:
@@ -151,7 +148,7 @@ def _gradient(listener: _Listener, inputs: Tensor) -> Tensor:
 
 
 def _seen(listener: _Listener, noise: Tensor) -> slice:
-    """Return the rows, and columns, of an input that its filter sees: those that its answer hangs on."""
+    """Return the rows, and columns, of an input that its filter sees: where a gradient reaches."""
     rows = _gradient(listener, noise).abs().amax((0, 1, 3)).nonzero().flatten()
     return slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(None)
 
@@ -159,9 +156,9 @@ def _seen(listener: _Listener, noise: Tensor) -> slice:
 def _ascend(
     listener: _Listener, inputs: Tensor, seen: slice, blurred: bool, random: torch.Generator
 ) -> Tensor:
-    """Go one step up: follow the gradient, decay to the middle.
+    """Go one step up: follow the gradient, and decay to the middle.
 
-    Where much is seen, shift a little, and blur.
+    Where the filter sees much, the input is shifted a little before, and sometimes blurred after.
     """
     side = inputs[0, 0, seen, seen].shape[0]
     reach = min(SHIFT_PX, side // MUCH_PX)
@@ -179,23 +176,18 @@ def _ascend(
 
 
 def _strips(
-    layer: str,
-    inputs: NDArray[np.float32],
-    alive: NDArray[np.bool_],
-    convolution: nn.Conv2d,
-    channels: Sequence[str],
+    title: str, about: str, inputs: NDArray[np.float32], alive: Flags, channels: Sequence[str]
 ) -> Strips:
     cells = [
         _cell(number, one, bool(lives), channels)
         for number, (one, lives) in enumerate(zip(inputs, alive, strict=True))
     ]
     rows = [Row("", cells[start : start + COLUMNS]) for start in range(0, len(cells), COLUMNS)]
-    kernel = "x".join(map(str, convolution.kernel_size))
     return Strips(
-        f"What excites the filters of layer {layer}",
-        f"{len(inputs)} of {convolution.out_channels} filters ({kernel}), which see {inputs.shape[2]} pixels a side. "
-        "Each picture was sought by gradient ascent from noise; red, green and blue are the three channels that "
-        "changed most, in the order below it, each histogram equalised. Dead, as nothing switches them on: "
+        title,
+        f"{about}, which see {inputs.shape[2]} pixels a side. Each picture was sought by gradient "
+        "ascent from noise. Red, green and blue are the three channels that changed most, in the "
+        "order below it, each histogram equalised. Dead, as nothing switches them on: "
         f"{(~alive).sum()}.",
         rows,
         0.0,
@@ -219,10 +211,7 @@ def _enlarged(picture: Pixels) -> Pixels:
 
 
 def _equalised(values: NDArray[np.float32]) -> Pixels:
-    """Return values as grey levels of which there are equally many each.
-
-    Equal values stay equal.
-    """
+    """Return values as grey levels, each equally often; equal values stay equal."""
     _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2
     grey: Pixels = (255 * ranks / values.size).astype(np.uint8)[number].reshape(values.shape)

@@ -1,38 +1,30 @@
-"""The straight way from one vector to another, in equal steps, each shown by the real place that is nearest."""
+"""The straight line from one vector to another; the real place nearest to each step shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from loc2vec.embed.algebra import between
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, place_of
-from loc2vec.paper.page import page
-from loc2vec.paper.plot import Figure, sheet
-from loc2vec.paper.strips import Cell, Row, Strips, View
+from loc2vec.model.arrays import Floats
+from loc2vec.paper.sheet import Sheet
+from loc2vec.paper.strips import END, Cell, Row, Strips, View
 from tiling.values import LonLat
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation:
-    """The ends, the `shares` of the way in between, float64 [n], the places nearest to these, and how far they lie."""
+class Interpolation(Sheet):
+    """The ends, and the places nearest to some vectors between theirs.
+
+    `shares` float64 [n]: how far along the line each vector lies; `distances` of the places from
+    the vectors.
+    """
 
     start: View
     end: View
-    shares: NDArray[np.float64]
+    shares: Floats
     nearest: Sequence[View]
     distances: Sequence[float]
-    strips: Strips
-
-    def figure(self) -> Figure:
-        """Draw the way as strips of tiles."""
-        return sheet(self.strips)
-
-    def page(self) -> str:
-        """Return the way as a page."""
-        return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
 
 
 def interpolate(
@@ -40,8 +32,8 @@ def interpolate(
 ) -> Interpolation:
     """Go from `start` to `end` in `steps` equal steps between their vectors, both ends counted.
 
-    Each is shown by the indexed place that is nearest and lies at least `apart_m` from both ends.
-    Raises `ExploreError` when no place does.
+    The nearest indexed place at least `apart_m` from both ends shows a step. Raises `ExploreError`
+    when there is none.
     """
     if steps < 3:
         raise ExploreError(f"steps = {steps}: give at least 3, the two ends and one between")
@@ -55,29 +47,21 @@ def interpolate(
         )
     distances = [near[0].distance for near in found]
     views = space.views([place_of(near[0]) for near in found])
-    strips = _strips(ends, shares[1:-1], views, distances, space)
-    return Interpolation(ends[0], ends[1], shares[1:-1], views, distances, strips)
-
-
-def _strips(
-    ends: Sequence[View],
-    shares: NDArray[np.float64],
-    views: Sequence[View],
-    distances: Sequence[float],
-    space: Space,
-) -> Strips:
-    steps = [
+    cells = [
         Cell.of(view, f"{share:.0%}", [f"d {distance:.2f}"])
-        for share, view, distance in zip(shares.tolist(), views, distances, strict=True)
+        for share, view, distance in zip(shares[1:-1].tolist(), views, distances, strict=True)
     ]
-    first, last = (
-        Cell.of(ends[0], "start", frame="#D55E00"),
-        Cell.of(ends[1], "end", frame="#D55E00"),
-    )
+    strips = _strips(ends, cells, space)
+    return Interpolation(strips, ends[0], ends[1], shares[1:-1], views, distances)
+
+
+def _strips(ends: Sequence[View], steps: Sequence[Cell], space: Space) -> Strips:
+    first = Cell.of(ends[0], "start", frame=END)
+    last = Cell.of(ends[1], "end", frame=END)
     return Strips(
         f"From {ends[0].name} to {ends[1].name}",
-        "Equal steps along the straight line between two vectors, each shown by the real place whose vector is "
-        "nearest; d: how far that lies from the point on the line.",
+        "Equal steps along the straight line between two vectors. Each is shown by the real place "
+        "whose vector is nearest; d: how far that lies from the step.",
         [Row("", [first, *steps, last])],
         space.side_m,
         space.channels,

@@ -1,21 +1,19 @@
-"""The map: every place in the colour of its first three principal components, over the town's streets."""
+"""The map: each place coloured by its first three principal components, over the streets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loc2vec.explore.space import Space
-from loc2vec.paper.colours import Colours
+from loc2vec.model.arrays import Floats, Pixels, Places
+from loc2vec.paper.colours import Colours, to_hex
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.page import Points, page
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import Figure, axes_in, map_panel, new_figure, show_tile, tile_scale
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.values import Box
-
-Pixels = NDArray[np.uint8]
 
 WIDTH_PX = 1100  # of the map
 ENDS_PERCENT = 4.0  # of the places at either end, among which the legend's tiles are sought
@@ -33,16 +31,20 @@ class Key:
 
 @dataclass(frozen=True, eq=False)
 class Town:
-    """A map picture of `box`, the coloured places on it, and the tiles that say what the colours mean."""
+    """A map picture of `box`, the coloured places on it, and tiles that explain the colours.
+
+    `shares` float64 [3]: of the variance, one a component; `shown`: the places that the page shows
+    the tiles of, the `rows` of all.
+    """
 
     name: str
     box: Box
     chart: Pixels
     painting: Painting
     keys: Sequence[Key]
-    shares: NDArray[np.float64]
-    shown: Sequence[View]  # the places that the page shows the tiles of, the rows `rows`
-    rows: NDArray[np.int64]
+    shares: Floats
+    shown: Sequence[View]
+    rows: Places
     side_m: float
     channels: tuple[str, ...]
 
@@ -53,9 +55,10 @@ class Town:
     @property
     def lead(self) -> str:
         return (
-            f"{len(self.painting.lat):,} places, about {self.painting.spacing_m:.0f} m apart, coloured by the first "
-            f"three principal components of their vectors ({self.shares.sum():.0%} of the variance): blue to yellow, "
-            "dark to light, green to red. Alike in colour is alike in kind."
+            f"{len(self.painting.lat):,} places, about {self.painting.spacing_m:.0f} m apart, "
+            "coloured by the first three principal components of their vectors "
+            f"({self.shares.sum():.0%} of the variance): blue to yellow, dark to light, green to "
+            "red. Alike in colour is alike in kind."
         )
 
     @property
@@ -65,7 +68,7 @@ class Town:
         return tinted(self.chart, self.painting.paint(self.box, width, height))
 
     def figure(self) -> Figure:
-        """Draw the map beside the tiles at the ends of each component."""
+        """Plot the map beside the tiles at the ends of each component."""
         height, width = self.chart.shape[:2]
         wide, high = 6.6, min(6.6 * height / width, 8.0)
         wide = high * width / height
@@ -94,9 +97,10 @@ class Town:
 
 
 def town(space: Space, name: str, spacing_m: float | None = None, seed: int = 0) -> Town:
-    """Colour all places of a space on the map; they lie `spacing_m` apart, or as far as is found.
+    """Colour all places of a space on the map.
 
-    Raises `ExploreError` when they lie too far apart for one map.
+    `spacing_m`: how far apart they lie, by default as measured. Raises `ExploreError` when they lie
+    too far apart for one map.
     """
     lat, lon, embedding = space.vectors.lat, space.vectors.lon, space.vectors.embedding
     colours = Colours.fit(embedding)
@@ -105,13 +109,21 @@ def town(space: Space, name: str, spacing_m: float | None = None, seed: int = 0)
     box = painting.box
     rows = np.sort(np.random.default_rng(seed).permutation(len(lat))[:MOST_POINTS])
     return Town(
-        name, box, space.chart(box, WIDTH_PX), painting, _keys(space, colours, rgb), colours.components.shares,
-        space.rows(rows), rows, space.side_m, space.channels,
-    )  # fmt: skip
+        name=name,
+        box=box,
+        chart=space.chart(box, WIDTH_PX),
+        painting=painting,
+        keys=_keys(space, colours, rgb),
+        shares=colours.components.shares,
+        shown=space.rows(rows),
+        rows=rows,
+        side_m=space.side_m,
+        channels=space.channels,
+    )
 
 
 def _keys(space: Space, colours: Colours, rgb: Pixels) -> list[Key]:
-    """Choose, for both ends of each component, the place that is the most ordinary in the other two."""
+    """Choose, for both ends of each component, the place most ordinary in the other two."""
     at = colours.components.project(space.vectors.embedding)
     at = (at - np.median(at, axis=0)) / np.maximum(at.std(0), 1e-9)
     rows, names = [], []
@@ -123,5 +135,4 @@ def _keys(space: Space, colours: Colours, rgb: Pixels) -> list[Key]:
             rows.append(int(np.argmin(ranked)))
             names.append(f"{end} component {axis + 1} ({share:.0%})")
     views = space.rows(np.array(rows))
-    hexes = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rgb[rows].tolist()]
-    return [Key(*key) for key in zip(views, hexes, names, strict=True)]
+    return [Key(*key) for key in zip(views, to_hex(rgb[rows]), names, strict=True)]

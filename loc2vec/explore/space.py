@@ -1,34 +1,33 @@
-"""What figures are made of: vectors of places, and the functions that draw, encode, search and name places."""
+"""What figures are made of: places with vectors, and how to render, search and name places."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from loc2vec.embed.algebra import Neighbor, Vector
+from loc2vec.embed.algebra import Neighbor
 from loc2vec.embed.files import Vectors
 from loc2vec.errors import ExploreError
+from loc2vec.model.arrays import Pixels, Places, Vector
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
 from tiling.catalogue import Catalogue
 from tiling.values import Box, LonLat, TileGeometry
 
-Pixels = NDArray[np.uint8]
-Tell = Callable[[int], object]  # how many are done since it was told last
+Tell = Callable[[int], object]  # a progress callback: how many more are done
 
 
 @dataclass(frozen=True, eq=False)
 class Ground:
     """What can be known of any place.
 
-    `draw` returns tiles uint8 [n, 12, H, W] of places (and raises an error outside the data),
-    `encode` their vectors, `name` what people call a place, and `locate` the place that "lat,lon"
-    or a name means; `chart(box, width)` is a map picture in Web Mercator, uint8 [H, width, 3].
-    `title`: what all of it is called.
+    `render` returns tiles uint8 [n, 12, H, W] of places, and raises `OutsideError` outside the
+    data. `encode` returns their vectors, `name` what people call a place, `locate` the place that
+    "lat,lon" or a name means. `chart(box, width)` is a map picture in Web Mercator, uint8
+    [H, width, 3]. `title`: what all of it is called.
     """
 
-    draw: Callable[[Sequence[LonLat]], Pixels]
+    render: Callable[[Sequence[LonLat]], Pixels]
     encode: Encode
     name: Callable[[LonLat], str]
     locate: Callable[[str], LonLat]
@@ -44,7 +43,7 @@ class Ground:
 
     def views(self, places: Sequence[LonLat]) -> list[View]:
         """Look at places."""
-        tiles = self.draw(places)
+        tiles = self.render(places)
         return [
             View(place, self.name(place), tile, self.catalogue.palette)
             for place, tile in zip(places, tiles, strict=True)
@@ -64,14 +63,14 @@ class Ground:
 class Space(Ground):
     """Places with vectors, all of which are finite.
 
-    `nearest(vector, k, apart_from, metres)` gives the `k` nearest rows of `vectors`, nearest first,
-    that lie at least so far from these places on the ground.
+    `nearest(vector, k, apart_from, metres)` returns the `k` nearest rows of `vectors`, nearest
+    first, that lie at least so far from these places on the ground.
     """
 
     vectors: Vectors
     nearest: Callable[[Vector, int, Sequence[LonLat], float], Sequence[Neighbor]]
 
-    def rows(self, rows: NDArray[np.int64]) -> list[View]:
+    def rows(self, rows: Places) -> list[View]:
         """Look at the places of some rows of `vectors`."""
         lat, lon = self.vectors.lat[rows].tolist(), self.vectors.lon[rows].tolist()
         return self.views([LonLat(*place) for place in zip(lon, lat, strict=True)])

@@ -1,23 +1,23 @@
-"""Random walks through the space: each step goes to a place that is alike in kind, and not near on the ground."""
+"""Random walks through the space: each step leads to a similar place far away on the ground."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from loc2vec.embed.algebra import Neighbor, Vector, walk
+from loc2vec.embed.algebra import Neighbor, walk
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, place_of
-from loc2vec.paper.page import page
-from loc2vec.paper.plot import Figure, sheet
-from loc2vec.paper.strips import Cell, Row, Strips, View
+from loc2vec.model.arrays import Vector
+from loc2vec.paper.sheet import Sheet
+from loc2vec.paper.strips import END, Cell, Row, Strips, View
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A place that a walk came to, and how far that was: in the space, and in metres on the ground."""
+    """A place of a walk, and its distance from the one before: in the space, and on the ground."""
 
     view: View
     distance: float
@@ -25,19 +25,10 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Walks:
-    """Walks from one place: each a list of steps, the first of which is the start."""
+class Walks(Sheet):
+    """Walks from one place; the first step of each is the start."""
 
     walks: Sequence[Sequence[Step]]
-    strips: Strips
-
-    def figure(self) -> Figure:
-        """Draw the walks as strips of tiles."""
-        return sheet(self.strips)
-
-    def page(self) -> str:
-        """Return the walks as a page."""
-        return page(self.strips.title, self.strips.lead, [self.strips.rows], self.strips.channels)
 
 
 def random_walks(
@@ -52,7 +43,7 @@ def random_walks(
     """Walk at random from `start`, `walks` times: each step to one of the `k` nearest in the space.
 
     No two places of a walk lie nearer than `apart_m` to each other on the ground. Raises
-    `ExploreError` when `k` is more than there are, or there is nowhere to go.
+    `ExploreError` when fewer than `k` places are indexed, or there is nowhere to go.
     """
     space.require(k)
     view = space.view(start)
@@ -68,22 +59,19 @@ def random_walks(
         )
         if not way:
             raise ExploreError(
-                f"no indexed place lies {apart_m:.0f} m from the start: take a smaller distance, or a larger index"
+                f"no indexed place lies {apart_m:.0f} m from the start: "
+                "take a smaller distance, or a larger index"
             )
         found.append(_steps(view, vector, way, space))
-    return Walks(found, _strips(found, space, k, apart_m))
+    return Walks(_strips(found, space, k, apart_m), found)
 
 
 def _steps(start: View, vector: Vector, way: Sequence[Neighbor], space: Space) -> list[Step]:
     views = [start, *space.views([place_of(step) for step in way])]
-    vectors = np.stack([vector, *(space.vectors.embedding[step.id] for step in way)]).astype(
-        np.float64
-    )
-    distances = [0.0, *np.linalg.norm(np.diff(vectors, axis=0), axis=1).tolist()]
-    lat, lon = (
-        np.array([view.place.lat for view in views]),
-        np.array([view.place.lon for view in views]),
-    )
+    vectors = np.stack([vector, *(space.vectors.embedding[step.id] for step in way)])
+    moved = np.diff(vectors.astype(np.float64), axis=0)
+    distances = [0.0, *np.linalg.norm(moved, axis=1).tolist()]
+    lon, lat = np.array([view.place for view in views]).T
     ground = [0.0, *ground_distance_m(lat[:-1], lon[:-1], lat[1:], lon[1:]).tolist()]
     return [Step(*row) for row in zip(views, distances, ground, strict=True)]
 
@@ -92,8 +80,9 @@ def _strips(walks: Sequence[Sequence[Step]], space: Space, k: int, apart_m: floa
     rows = [Row("", [_cell(step, number) for number, step in enumerate(walk)]) for walk in walks]
     return Strips(
         f"Random walks from {walks[0][0].view.name}",
-        f"Each step goes to one of the {k} places nearest in the space that lie at least {kilometres(apart_m)} from "
-        "all before. Below each: how far it lies from the one before in the space (d), and on the ground.",
+        f"Each step goes to one of the {k} places nearest in the space that lie at least "
+        f"{kilometres(apart_m)} from all before. Below each: its distance from the one before in "
+        "the space (d), and on the ground.",
         rows,
         space.side_m,
         space.channels,
@@ -102,7 +91,7 @@ def _strips(walks: Sequence[Sequence[Step]], space: Space, k: int, apart_m: floa
 
 def _cell(step: Step, number: int) -> Cell:
     if number == 0:
-        return Cell.of(step.view, "start", frame="#D55E00")
+        return Cell.of(step.view, "start", frame=END)
     return Cell.of(step.view, f"d {step.distance:.2f}, {kilometres(step.ground_m)}")
 
 

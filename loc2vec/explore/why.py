@@ -1,4 +1,4 @@
-"""Why two places are alike or different: the channels that set them apart, and those that bring them together."""
+"""Why two places are alike or different: the effect of each channel on the distance."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,16 @@ import numpy as np
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.explore.space import Ground
+from loc2vec.paper.graphs import bars
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.page import Layers, page
 from loc2vec.paper.plot import (
     CLASSES,
+    INK,
     Figure,
     axes_in,
-    bars,
-    drawable,
     new_figure,
+    printable,
     show_tile,
     tile_scale,
 )
@@ -41,22 +42,23 @@ class Comparison:
     @property
     def lead(self) -> str:
         return (
-            "Each channel is emptied in both tiles at once. A bar to the right: with it they lie farther apart than "
-            "without, so it sets them apart; to the left: it brings them together. The effects do not add up."
+            "Each channel is emptied in both tiles at once. A bar to the right: with it they lie "
+            "farther apart than without, it sets them apart. To the left: it brings them together. "
+            "The effects do not add up."
         )
 
     def figure(self) -> Figure:
-        """Draw the two tiles beside the effect of each channel."""
+        """Plot the two tiles beside the effect of each channel."""
         figure = new_figure(9.2, 4.6, self.title, self.lead)
         for number, view in enumerate((self.a, self.b)):
             axes = axes_in(figure, 0.15, 0.95 + number * 1.68, 1.4, 1.4)
             show_tile(axes, view.picture)
-            axes.set_title(f"{'AB'[number]}  {drawable(view.name)}", fontsize=8, pad=3, loc="left")
+            axes.set_title(f"{'AB'[number]}  {printable(view.name)}", fontsize=8, pad=3, loc="left")
         effect = self.why.effect
         axes = axes_in(figure, 4.6, 0.95, 4.2, 2.95)
         bars(axes, self.channels, effect, [APART if value > 0 else ALIKE for value in effect])
         axes.set_xlabel("effect on the distance (in the units of the space)")
-        axes.axvline(0, color="#222222", lw=0.8)
+        axes.axvline(0, color=INK, lw=0.8)
         tile_scale(figure, self.side_m, 0.15, 0.13, 1.4)
         return figure
 

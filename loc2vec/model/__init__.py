@@ -1,1 +1,1 @@
-"""Models: their folders, how networks run, the tiles they read."""
+"""Models: their folders, how networks run, and the datasets that they read."""

@@ -1,26 +1,30 @@
 """Where and how networks run: device, precision, batches of tiles."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from loc2vec.errors import DeviceError
+from loc2vec.model.arrays import Pixels, Vectors
 
-Encode = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # tiles [n, 12, H, W] -> [n, D]
+Encode = Callable[[Pixels], Vectors]  # tiles [n, C, H, W] -> [n, D]
 
-# Tiles at once. Each takes 9 MB; on the CPU 64 at once are at most 4 % faster than 16 and take 430
-# MB more.
+# Tiles encoded together. Each takes 9 MB: on the CPU, 64 are at most 4 % faster than 16 and take
+# 430 MB more.
 BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
+# A forked process has no OpenMP threads: with more than one it would wait for its parent's forever.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
 
 def pick_device(name: str) -> torch.device:
-    """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that is there, or raise `DeviceError`."""
+    """Return the device called "auto", "cpu", "cuda" or "cuda:1"; `DeviceError` without it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -34,31 +38,27 @@ def pick_device(name: str) -> torch.device:
 
 
 def batch_size_on(device: torch.device) -> int:
-    """Return how many tiles are encoded at once: more are hardly faster there."""
+    """Return how many tiles to encode together on a device."""
     return BATCH_SIZE_CPU if device.type == "cpu" else BATCH_SIZE
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 itself.
-
-    Without, the CPU falls back to slow loops.
-    """
+    """Tell whether the device has bfloat16 instructions; without them a CPU is slow at it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Return the autocast under which training runs: bfloat16 where it is fast, else float32."""
+    """Return the autocast of training: bfloat16 where it is fast, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16_is_fast(device))
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """Where networks run on the CPU, make glibc keep what is freed instead of giving it back to the system.
+    """Make glibc keep freed memory instead of returning it to the system; for networks on a CPU.
 
-    Large tensors are otherwise mapped afresh every time: page faults took 40 % of a training step,
-    50 % of encoding. All threads share what is kept: else each new one would keep the most that it
-    ever needed, for ever.
+    Otherwise large tensors are mapped anew every time: page faults took 40 % of a training step and
+    50 % of encoding. All threads share one arena, or each would keep as much as it ever needed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # absent in other C libraries
     if device.type == "cpu" and mallopt is not None:
@@ -67,8 +67,8 @@ def keep_freed_memory(device: torch.device) -> None:
         mallopt(M_TRIM_THRESHOLD, -1)
 
 
-def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Move tiles uint8 [n, 12, H, W] to the device, channels last: the layout that convolves fastest."""
+def to_device(tiles: Pixels, device: torch.device) -> Tensor:
+    """Copy tiles uint8 [n, C, H, W] to a device, channels last: the fastest layout to convolve."""
     writable = np.require(tiles, requirements=["C", "W"])  # torch shares no other memory
     return (
         torch.from_numpy(writable)
@@ -78,10 +78,8 @@ def to_device(tiles: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_tiles(
-    model: nn.Module, tiles: NDArray[np.uint8], batch_size: int | None = None
-) -> NDArray[np.float32]:
-    """Encode tiles uint8 [n, 12, H, W] as float32 [n, D] with a model that is in eval mode."""
+def encode_tiles(model: nn.Module, tiles: Pixels, batch_size: int | None = None) -> Vectors:
+    """Encode tiles uint8 [n, C, H, W] as float32 [n, D] with a model in eval mode."""
     device = next(model.parameters()).device
     at_once = batch_size or batch_size_on(device)
     chunks = [

@@ -1,19 +1,14 @@
-"""What training and evaluation read of a tile dataset."""
+"""What training and evaluation need of a tile dataset."""
 
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from loc2vec.model.arrays import Floats, Pixels, Places
 from tiling.catalogue import Catalogue
 from tiling.values import TileGeometry
 
-Places = NDArray[np.int64]
-Pixels = NDArray[np.uint8]
-
 
 class Dataset(Protocol):
-    """What training and evaluation read of a tile dataset (`tiling.dataset.dataset.TileDataset` is one).
+    """A tile dataset, such as `tiling.dataset.dataset.TileDataset`.
 
     Slot 0 of a place is its anchor; slots 1..`positives` are turned and shifted.
     """
@@ -31,8 +26,8 @@ class Dataset(Protocol):
     @property
     def positives(self) -> int: ...
     @property
-    def lat(self) -> NDArray[np.float64]: ...
+    def lat(self) -> Floats: ...
     @property
-    def lon(self) -> NDArray[np.float64]: ...
+    def lon(self) -> Floats: ...
     def tiles(self, places: Places, slots: Places, out: Pixels | None = None) -> Pixels:
-        """Return tiles uint8 [m, 12, H, W] of m places and slots, in `out` if it is given."""
+        """Return tiles uint8 [m, C, H, W] of m places and slots, in `out` if it is given."""

@@ -1,4 +1,4 @@
-"""Model folders: `config.json` and `model.safetensors`, all that is needed to rebuild an encoder."""
+"""Model folders: `config.json` and `model.safetensors`, enough to rebuild an encoder."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from loc2vec.encoders.registry import ENCODERS, build, options_of
@@ -23,7 +23,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is besides its weights; `training` holds facts for people to read."""
+    """What describes a model besides its weights; `training` holds facts for people to read."""
 
     name: str
     encoder: str
@@ -52,6 +52,10 @@ class Model:
     def model_id(self) -> str:
         return f"{self.config.name}@{self.sha256[:12]}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the weights as bytes: PyTorch would share memory, one file descriptor a tensor."""
+        return _rebuild, (self.config, _weights(self.network), self.sha256)
+
 
 def save_model(
     folder: Path,
@@ -59,7 +63,7 @@ def save_model(
     config: ModelConfig,
     more: Callable[[Path], object] = lambda folder: None,
 ) -> None:
-    """Write a model folder, in place of what stood there; `more` adds to it."""
+    """Write a model folder atomically, replacing an older one; `more` adds files to it."""
     with replacing_folder(folder) as temporary:
         more(temporary)
         save_weights(network, temporary / WEIGHTS)
@@ -71,24 +75,28 @@ def save_model(
         write_json(temporary / CONFIG, config.as_values() | about)
 
 
+def _rebuild(config: ModelConfig, weights: bytes, sha256: str) -> Model:
+    network = build(config.encoder, config.geometry.scales, **config.options)
+    network.load_state_dict(load(weights))
+    return Model(config, network.eval(), sha256)
+
+
 def save_weights(network: nn.Module, path: Path) -> None:
     """Write parameters and buffers as safetensors."""
-    write_tensors({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    path.write_bytes(_weights(network))
+
+
+def _weights(network: nn.Module) -> bytes:
+    return save({name: value.contiguous() for name, value in network.state_dict().items()})
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which others may read, too.
-
-    `save_file` gives them to the owner alone.
-    """
+    """Write tensors as safetensors; other users may read the file, unlike that of `save_file`."""
     path.write_bytes(save(tensors))
 
 
 def load_model(folder: Path) -> Model:
-    """Rebuild a model on the CPU, in eval mode.
-
-    `ModelError` when something is missing or altered.
-    """
+    """Rebuild a model on the CPU, in eval mode; `ModelError` when a part is missing or altered."""
     if not folder.is_dir():
         raise ModelError(
             f"no model folder at {folder}: give a folder or one of {', '.join(shipped_names())}"
@@ -96,8 +104,9 @@ def load_model(folder: Path) -> Model:
     config, sha256 = _read_config(folder)
     if config.encoder not in ENCODERS:
         raise ModelError(
-            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec does not have (it has "
-            f"{', '.join(sorted(ENCODERS))}): use the version that made the model"
+            f"model {folder} is of encoder {config.encoder!r}, which this version of loc2vec "
+            f"does not have (it has {', '.join(sorted(ENCODERS))}): "
+            "use the version that made the model"
         )
     found = _sha256_of_weights(folder / WEIGHTS)
     if found != sha256:
@@ -150,7 +159,7 @@ def shipped_names() -> list[str]:
 
 
 def model_path(model: str | Path) -> Path:
-    """Return the folder of a shipped model's name, else the path as it is."""
+    """Return the folder of a shipped model by its name; any other path is returned unchanged."""
     if isinstance(model, str) and model in shipped_names():
         return Path(str(resources.files("loc2vec.model") / "weights" / model))
     return Path(model)

@@ -1,4 +1,4 @@
-"""The option that names a model, shared by several commands."""
+"""The option `--model`, shared by several commands."""
 
 import click
 

@@ -1,11 +1,13 @@
-"""Vectors as colours: their first three principal components, fitted once for all that is shown together.
+"""Vectors as colours: their first three principal components.
 
-The first component goes from blue to yellow, the second from dark to light, the third from green to
-red, in Oklab (Ottosson 2020, https://bottosson.github.io/posts/oklab/), where equal steps look
-equal: who sees no difference between green and red still sees the first two. Lightness keeps to the
-middle, so that every colour shows on white and on black.
+They are fitted once for all that is shown together. The first component goes from blue to yellow,
+the second from dark to light, the third from green to red. The colour space is Oklab (Ottosson
+2020, https://bottosson.github.io/posts/oklab/), where equal steps look equal. A person who cannot
+tell green from red still sees the first two. Lightness keeps to the middle: every colour shows on
+white and on black.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.errors import InputError
-
-Floats = NDArray[np.float64]
+from loc2vec.model.arrays import Floats, Pixels
 
 FIT_ROWS = 100_000  # at most, evenly taken: three axes need no more
 TAIL_PERCENT = 2.0  # of the places at either end have the colour of the end
@@ -40,10 +41,10 @@ TO_LINEAR = np.array(
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The first principal components of vectors: `mean` [D], `axes` [k, D] of length 1, `shares` [k] of the variance.
+    """The first principal components of vectors.
 
-    An axis points to where its greatest loading is positive, so that the same vectors always give
-    the same axes.
+    `mean` [D]; `axes` [k, D] of length 1; `shares` [k] of the variance. An axis points to where its
+    greatest loading is positive: the same vectors always give the same axes.
     """
 
     mean: Floats
@@ -52,9 +53,9 @@ class Components:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], count: int = 3) -> Self:
-        """Fit to vectors [n, D].
+        """Fit to vectors [n, D]; rows that are not finite are left out.
 
-        Rows that are not finite are left out. Raises `InputError` when none is left.
+        Raises `InputError` when none is left.
         """
         rows = _finite(vectors)
         rows = rows[:: -(-len(rows) // FIT_ROWS)].astype(np.float64)
@@ -76,7 +77,10 @@ class Components:
 
 @dataclass(frozen=True, eq=False)
 class Colours:
-    """A colour for every vector: `low`, `high` [3] are where the components reach the ends of their ranges."""
+    """A colour for every vector.
+
+    `low`, `high` [3]: where the components reach the ends of their ranges.
+    """
 
     components: Components
     low: Floats
@@ -84,17 +88,14 @@ class Colours:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating]) -> Self:
-        """Fit to vectors [n, D], those of a whole map or index.
-
-        Rows that are not finite are left out.
-        """
+        """Fit to vectors [n, D] of a whole map or index; rows that are not finite are left out."""
         components = Components.fit(vectors)
         low, high = np.percentile(
             components.project(_finite(vectors)), [TAIL_PERCENT, 100 - TAIL_PERCENT], axis=0
         )
         return cls(components, low, high)
 
-    def rgb(self, vectors: NDArray[np.floating]) -> NDArray[np.uint8]:
+    def rgb(self, vectors: NDArray[np.floating]) -> Pixels:
         """Return the colours of finite vectors [n, D]: uint8 [n, 3]."""
         # what never differs is in the middle
         span = np.where(self.high > self.low, self.high - self.low, np.inf)
@@ -106,6 +107,24 @@ class Colours:
         return _srgb(np.stack([centre + reach * value for value, (centre, reach) in axes], axis=1))
 
 
+def to_hex(rgb: Pixels) -> list[str]:
+    """Return colours uint8 [n, 3] as CSS writes them.
+
+    >>> to_hex(np.array([[0, 114, 178]], np.uint8))
+    ['#0072b2']
+    """
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in rgb.tolist()]
+
+
+def from_hex(colours: Iterable[str]) -> Pixels:
+    """Return colours as CSS writes them as uint8 [n, 3].
+
+    >>> from_hex(["#0072b2"]).tolist()
+    [[0, 114, 178]]
+    """
+    return np.array([list(bytes.fromhex(colour[1:])) for colour in colours], np.uint8)
+
+
 def _finite(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     rows: NDArray[np.floating] = vectors[np.isfinite(vectors).all(1)]
     if not len(rows):
@@ -113,13 +132,10 @@ def _finite(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     return rows
 
 
-def _srgb(oklab: Floats) -> NDArray[np.uint8]:
-    """Turn Oklab [n, 3] into sRGB uint8 [n, 3].
-
-    What a screen cannot show gets its nearest primaries.
-    """
+def _srgb(oklab: Floats) -> Pixels:
+    """Turn Oklab [n, 3] into sRGB uint8 [n, 3]; what a screen cannot show is clipped."""
     linear = np.clip((oklab @ TO_CONES.T) ** 3 @ TO_LINEAR.T, 0, 1)
     # IEC 61966-2-1
     shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    rgb: NDArray[np.uint8] = (shown * 255).round().astype(np.uint8)
+    rgb: Pixels = (shown * 255).round().astype(np.uint8)
     return rgb

@@ -1,12 +1,10 @@
-"""Pictures that are laid over a tile: heat, and all but one channel dimmed. RGBA uint8 [H, W, 4]."""
+"""Pictures that are laid over a tile, RGBA uint8 [H, W, 4]: heat, or one channel alone."""
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from loc2vec.model.arrays import Floats, Pixels
 from tiling.values import Palette
-
-Pixels = NDArray[np.uint8]
 
 # light to dark, told apart without colour, too
 HEAT = ((255, 255, 255), (253, 208, 80), (213, 94, 0), (90, 0, 60))
@@ -25,11 +23,8 @@ def only_channel(tile: Pixels, channel: int, palette: Palette) -> Pixels:
     )
 
 
-def heat(values: NDArray[np.float64], high: float, size: int) -> Pixels:
-    """Return values [h, w] as a picture `size` pixels a side, smooth in between.
-
-    `high` has the strongest colour.
-    """
+def heat(values: Floats, high: float, size: int) -> Pixels:
+    """Return values [h, w] as a smooth picture `size` pixels a side; `high` is the darkest."""
     smooth = Image.fromarray(values.astype(np.float32)).resize(
         (size, size), Image.Resampling.BICUBIC
     )
@@ -42,7 +37,10 @@ def heat(values: NDArray[np.float64], high: float, size: int) -> Pixels:
 
 
 def tinted(chart: Pixels, over: Pixels) -> Pixels:
-    """Return a map [H, W, 3] in the colours of another picture [H, W, 4]: streets are lighter, houses darker."""
+    """Return a map [H, W, 3] in the colours of another picture [H, W, 4].
+
+    Streets are lighter, houses darker.
+    """
     grey = chart.astype(np.float64).mean(2, keepdims=True)
     colours = np.clip(over[:, :, :3] + RELIEF * (grey - LAND), 0, 255)
     return np.where(over[:, :, 3:] > 0, colours, chart).astype(np.uint8)

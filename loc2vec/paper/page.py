@@ -1,21 +1,17 @@
-"""Figures as HTML pages: each is one file that needs no other and no network."""
+"""Figures as pages: strips of tiles, points that can be turned or moved, layers over a tile."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loc2vec.model.arrays import Pixels
+from loc2vec.paper.colours import to_hex
 from loc2vec.paper.strips import Cell, Row, View
-from tiling.values import ATTRIBUTION
-
-Pixels = NDArray[np.uint8]
+from loc2vec.paper.template import data_url, fill
 
 SPRITE = 64  # pixels a side of the tiles that stand for points
 COLUMNS = 32  # of sprites in their common picture
@@ -25,12 +21,10 @@ COLUMNS = 32  # of sprites in their common picture
 class Points:
     """Points of a plot that can be turned (three coordinates) or moved (two).
 
-    Each shows its tile when pointed at.
-
-    `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`: what is said of each; `groups`: the
-    legend (name, "#rrggbb"); `sprites`: the tiles themselves are the points; `below`: a picture
-    under them, in whose pixels they lie then, from its upper left corner; `radius` of a point in
-    pixels, 0 where the picture shows it already.
+    Each shows its tile when pointed at. `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`:
+    what is said of each; `groups`: the legend (name, "#rrggbb"); `sprites`: the tiles themselves
+    are the points; `below`: a picture under them, in whose pixels they lie then, from its upper
+    left corner; `radius` of a point in pixels, 0 where the picture shows it already.
     """
 
     at: NDArray[np.floating]
@@ -46,7 +40,10 @@ class Points:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """A picture uint8 [H, W, 3] over which one of several is laid: name, what is said of it, RGBA uint8 [H, W, 4]."""
+    """A picture uint8 [H, W, 3], over which one of several is laid.
+
+    Each of these has a name, what is said of it, and RGBA uint8 [H, W, 4].
+    """
 
     base: Pixels
     over: Sequence[tuple[str, str, Pixels]] = field(repr=False)
@@ -57,44 +54,34 @@ Section = Points | Layers | Sequence[Row]
 
 def page(title: str, lead: str, sections: Sequence[Section], channels: Sequence[str]) -> str:
     """Return one HTML page of several sections; `channels` are the names of those of the tiles."""
-    source = resources.files("loc2vec.paper").joinpath("page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    return fill(
+        "figure.html.j2",
+        title=title,
+        lead=lead,
+        sections=[_section(section) for section in sections],
+        channels=list(channels),
     )
-    values = {"title": title, "lead": lead, "attribution": ATTRIBUTION, "channels": list(channels)}
-    return environment.from_string(source).render(
-        sections=[_section(one) for one in sections], **values
-    )
-
-
-def data_url(picture: Pixels, quality: int = 82) -> str:
-    """Return a picture uint8 [H, W], [H, W, 3] or [H, W, 4] as a data URL."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _section(section: Section) -> dict[str, Any]:
     if isinstance(section, Points):
-        return _points(section)
+        return {"kind": "points", "data": _points(section)}
     if isinstance(section, Layers):
         over = [
             {"name": name, "said": said, "url": data_url(picture)}
             for name, said, picture in section.over
         ]
         return {"kind": "layers", "base": data_url(section.base, 90), "over": over}
-    return {
-        "kind": "strips",
-        "rows": [{"title": row.title, "cells": [_cell(c) for c in row.cells]} for row in section],
-    }
+    rows = [{"title": row.title, "cells": [_cell(cell) for cell in row.cells]} for row in section]
+    return {"kind": "strips", "rows": rows}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
+    """Return a cell as values; its channels lie side by side in one picture."""
+    tile = cell.tile
     return {
         "url": None if cell.picture is None else data_url(cell.picture),
-        "channels": None
-        if cell.tile is None
-        else data_url(np.concatenate(list(cell.tile), axis=1)),
+        "channels": None if tile is None else data_url(np.concatenate(list(tile), axis=1)),
         "heading": cell.heading,
         "lines": list(cell.lines),
         "frame": cell.frame,
@@ -104,22 +91,19 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 def _points(points: Points) -> dict[str, Any]:
     return {
-        "kind": "points",
-        "data": {
-            "at": np.asarray(points.at, np.float64).round(4).tolist(),
-            "colours": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in points.colours.tolist()],
-            "names": [view.name for view in points.views],
-            "places": [view.where for view in points.views],
-            "notes": list(points.notes),
-            "axes": list(points.axes),
-            "groups": [list(group) for group in points.groups],
-            "sprites": points.sprites,
-            "radius": points.radius,
-            "atlas": data_url(atlas([view.picture for view in points.views])),
-            "sprite": SPRITE,
-            "columns": COLUMNS,
-            "below": None if points.below is None else data_url(points.below),
-        },
+        "at": np.asarray(points.at, np.float64).round(4).tolist(),
+        "colours": to_hex(points.colours),
+        "names": [view.name for view in points.views],
+        "places": [view.where for view in points.views],
+        "notes": list(points.notes),
+        "axes": list(points.axes),
+        "groups": [list(group) for group in points.groups],
+        "sprites": points.sprites,
+        "radius": points.radius,
+        "atlas": data_url(atlas([view.picture for view in points.views])),
+        "sprite": SPRITE,
+        "columns": COLUMNS,
+        "below": None if points.below is None else data_url(points.below),
     }
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from loc2vec.model.arrays import Pixels
 
 ABUT = 1.02  # squares overlap a little: the sphere of the map is not the ellipsoid of the grid
 
@@ -13,9 +13,10 @@ ABUT = 1.02  # squares overlap a little: the sphere of the map is not the ellips
 def paint(
     xy: NDArray[np.floating], colours: Pixels, side_px: float, width: int, height: int
 ) -> Pixels:
-    """Paint squares around `xy` [n, 2], pixels from the north-west: RGBA uint8 [height, width, 4], clear elsewhere.
+    """Paint squares around `xy` [n, 2], pixels from the north-west, on a clear ground.
 
-    `colours` uint8 [n, 3]. Where places share pixels, these get the mean of their colours.
+    `colours` uint8 [n, 3]. Returns RGBA uint8 [height, width, 4]. Where places share a pixel, it
+    has the mean of their colours.
     """
     picture = np.zeros((height, width, 4), np.uint8)
     if side_px <= 1:

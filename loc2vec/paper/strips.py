@@ -1,15 +1,13 @@
-"""Tiles in strips, each with what is said of it: what most figures are made of."""
+"""Places with their tiles, and rows of such pictures: what figures and pages are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from loc2vec.model.arrays import Pixels
 from tiling.values import LonLat, Palette
 
-Pixels = NDArray[np.uint8]
+END = "#D55E00"  # the frame of a place at which a strip begins or ends
 
 
 class View(NamedTuple):
@@ -35,9 +33,8 @@ class View(NamedTuple):
 class Cell:
     """A picture uint8 [H, W, 3], or a gap, with a heading and lines of text.
 
-    `frame` is the colour of a heavy frame.
-
-    `tile` uint8 [12, H, W] and `place` ("lat,lon") are of the place that it shows, if it shows one.
+    `frame` is the colour of a heavy frame. Where the cell shows a place, `tile` uint8 [12, H, W]
+    and `place` ("lat,lon") are those of the place.
     """
 
     picture: Pixels | None
@@ -63,9 +60,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strips:
-    """Rows of pictures under a title and a sentence of explanation.
+    """Rows of pictures under a title and an explanation.
 
-    `side_m`: metres of a tile, 0 if they are none.
+    `side_m`: metres a side of a tile, 0 if the pictures are no tiles.
     """
 
     title: str

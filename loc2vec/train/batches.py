@@ -1,27 +1,30 @@
-"""Batches of training tiles: a pure function of (seed, step), so that a resumed run repeats nothing."""
+"""Batches of training tiles: a pure function of seed and step, so a resumed run sees the same ones.
+
+Batches are prefetched: one thread plans them, in order, and a pool of threads reads their tiles.
+"""
 
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import islice
 from math import sqrt
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from loc2vec.errors import RunError
-from loc2vec.model.dataset import Dataset, Places
+from loc2vec.model.arrays import Flags, Floats, Places
+from loc2vec.model.dataset import Dataset
 from loc2vec.train.distributed import World
 from tiling.geo.geodesy import ground_distance_m
 from tiling.machine import cpu_count
 from tiling.values import MAX_SHIFT_M
 
 CHANNEL_DROPOUT = 0.05  # share of the channels of a positive that training switches off
-AHEAD = 4  # batches that are read before they are asked for
+PREFETCHED = 4  # batches
 READ_TILES = 32  # tiles that a thread reads at a time
 
 
@@ -29,12 +32,13 @@ READ_TILES = 32  # tiles that a thread reads at a time
 class Batch:
     """P places with one anchor (slot 0) and K positives each.
 
-    Of several processes each has its share of the P.
+    `pixels` uint8 [P, 1 + K, C, H, W]: tiles as they were rendered.
+    `kept` bool [P, 1 + K, C]: false for channels that are switched off.
+    `overlapping` bool [P, P]: the tiles of two places may share ground.
+    `places` int64 [P]: numbers of the places in the dataset.
 
-    `pixels` uint8 [P, 1 + K, C, H, W] as they were drawn; `kept` bool [P, 1 + K, C]: the channels
-    that are not switched off; `overlapping` bool [P, P], always of the whole batch: two places'
-    tiles may share ground; `places` int64 [P]: their numbers in the dataset, also of the whole
-    batch.
+    With several processes, `pixels` and `kept` hold this process's part of the P places.
+    `overlapping` and `places` are always of the whole batch.
     """
 
     pixels: Tensor
@@ -42,46 +46,51 @@ class Batch:
     overlapping: Tensor
     places: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """Copy the batch to a device; from pinned memory this does not wait for it."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return Batch(*(value.to(device, non_blocking=True) for value in values))
 
-def batch_indices(
-    n_places: int, positives: int, seed: int, step: int, places: int = 20, pairs: int = 5
-) -> tuple[Places, Places]:
-    """Return the places [P] of a step and their positive slots [P, K], distinct within a row.
 
-    The places are a stream of permutations, so that each comes once an epoch; a batch may end one
-    epoch and begin the next.
+def places_of_step(n_places: int, seed: int, step: int, places: int = 20) -> Places:
+    """Return the places of a step: int64 [P].
+
+    The steps follow a stream of permutations, so each place comes once an epoch. A batch may end
+    one epoch and begin the next.
     """
     epochs, index = np.divmod(np.arange(step * places, (step + 1) * places), n_places)
     chosen = [
         _permutation(n_places, seed, int(epoch))[index[epochs == epoch]]
         for epoch in np.unique(epochs)
     ]
+    return np.concatenate(chosen)
+
+
+def slots_of_step(positives: int, seed: int, step: int, places: int = 20, pairs: int = 5) -> Places:
+    """Return the positive slots of a step: int64 [P, K], distinct within a row."""
     slots = np.tile(np.arange(1, positives + 1), (places, 1))
-    slots = np.random.default_rng((seed, step)).permuted(slots, axis=1)[:, :pairs]
-    return np.concatenate(chosen), slots
+    return np.random.default_rng((seed, step)).permuted(slots, axis=1)[:, :pairs]
 
 
-@lru_cache(maxsize=2)  # half a million places take 10 ms to shuffle, at every step
+@lru_cache(maxsize=2)  # shuffling half a million places takes 10 ms, too long for every step
 def _permutation(n: int, seed: int, epoch: int) -> Places:
     return np.random.default_rng((seed, epoch, n)).permutation(n)
 
 
-def overlapping(
-    lat: NDArray[np.float64], lon: NDArray[np.float64], radius_m: float
-) -> NDArray[np.bool_]:
+def overlapping(lat: Floats, lon: Floats, radius_m: float) -> Flags:
     """Tell which of P places may share ground: bool [P, P], true on the diagonal.
 
-    A tile may be turned and shifted, so it reaches half its diagonal from its middle, and its
-    middle up to the diagonal of the shift from the place.
+    A tile may be turned and shifted: its corner is up to sqrt(2) * radius_m from its middle, and
+    its middle up to sqrt(2) * MAX_SHIFT_M from the place.
     """
     reach_m = 2 * radius_m * sqrt(2) + MAX_SHIFT_M * sqrt(2)
     return ground_distance_m(lat[:, None], lon[:, None], lat, lon) < reach_m
 
 
 class Batches:
-    """The batches of a dataset.
+    """The batches of a dataset; `batch(step)` depends on dataset, seed and step alone.
 
-    `batch(step)` depends on the dataset, the seed and the step alone.
+    Raises `RunError` when the dataset has too few places or positives.
     """
 
     def __init__(
@@ -95,7 +104,7 @@ class Batches:
         self.world = world or World()
         if dataset.n_places < places:
             raise RunError(
-                f"a batch needs {places} places, the tiles hold {dataset.n_places}: draw more"
+                f"a batch needs {places} places, the tiles hold {dataset.n_places}: sample more"
             )
         if dataset.positives < pairs:
             raise RunError(
@@ -103,7 +112,8 @@ class Batches:
             )
         if places % self.world.size:
             raise RunError(
-                f"{places} places a batch cannot be shared out evenly to {self.world.size} processes"
+                f"{places} places a batch cannot be shared out evenly "
+                f"to {self.world.size} processes"
             )
         self.dataset, self.seed, self.places, self.pairs = dataset, seed, places, pairs
 
@@ -117,7 +127,7 @@ class Batches:
     def prefetched(self, start: int, stop: int, pinned: bool = False) -> Generator[Batch]:
         """Yield the batches of the steps start..stop-1 while threads read the next ones.
 
-        `pinned` memory can be copied to a GPU while the GPU and this process do other things.
+        Copies from `pinned` memory to a GPU overlap with computing.
         """
         planner = ThreadPoolExecutor(1)
         readers = ThreadPoolExecutor(max(1, cpu_count() // self.world.of_host))
@@ -128,7 +138,7 @@ class Batches:
 
         try:
             steps = iter(range(start, stop))
-            ahead = deque(planner.submit(begin, step) for step in islice(steps, AHEAD))
+            ahead = deque(planner.submit(begin, step) for step in islice(steps, PREFETCHED))
             while ahead:
                 batch, reading = ahead.popleft().result()
                 ahead.extend(planner.submit(begin, step) for step in islice(steps, 1))
@@ -141,31 +151,42 @@ class Batches:
 
     def _plan(self, step: int, pinned: bool) -> tuple[Batch, list[Callable[[], object]]]:
         """Return the batch of a step, its pixels still empty, and the calls that read them."""
-        data, mine = self.dataset, self.world.part(self.places)
-        places, slots = batch_indices(
-            data.n_places, data.positives, self.seed, step, self.places, self.pairs
-        )
-        overlap = overlapping(data.lat[places], data.lon[places], data.geometry.widest.radius_m)
-        if overlap.all():
+        data, part = self.dataset, self.world.part(self.places)
+        places = places_of_step(data.n_places, self.seed, step, self.places)
+        slots = slots_of_step(data.positives, self.seed, step, self.places, self.pairs)
+        # [P, 1 + K]
+        rows = np.repeat(places[part, None], 1 + self.pairs, axis=1)
+        columns = np.insert(slots[part], 0, 0, axis=1)
+        pixels = self._empty(rows.shape, pinned)
+        reads = self._reads(rows.reshape(-1), columns.reshape(-1), pixels)
+        others = map(torch.from_numpy, (self._kept(step)[part], self._overlapping(places), places))
+        return Batch(pixels, *(each.pin_memory() if pinned else each for each in others)), reads
+
+    def _empty(self, shape: tuple[int, ...], pinned: bool) -> Tensor:
+        """Return memory for tiles: uint8 [*shape, C, H, W]."""
+        size = self.dataset.geometry.size
+        whole = (*shape, len(self.dataset.channels), size, size)
+        return torch.empty(whole, dtype=torch.uint8, pin_memory=pinned)
+
+    def _reads(self, rows: Places, columns: Places, pixels: Tensor) -> list[Callable[[], object]]:
+        """Return calls that each read a few tiles, of places and slots [n], into `pixels`."""
+        out = pixels.flatten(0, 1).numpy()  # [n, C, H, W], the same memory
+        parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
+        return [partial(self.dataset.tiles, rows[part], columns[part], out[part]) for part in parts]
+
+    def _overlapping(self, places: Places) -> Flags:
+        """Return which places of a batch may share ground; `RunError` when all do."""
+        data = self.dataset
+        flags = overlapping(data.lat[places], data.lon[places], data.geometry.widest.radius_m)
+        if flags.all():
             raise RunError(
                 f"all {self.places} places of a batch overlap: tiles of a larger area are needed"
             )
-        channels = len(data.channels)
-        kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
-        kept[:, 1:] = (
-            np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape) >= CHANNEL_DROPOUT
-        )
-        rows = np.repeat(places[mine], 1 + self.pairs)
-        columns = np.insert(slots[mine], 0, 0, axis=1).reshape(-1)
-        size = data.geometry.size
-        pixels = torch.empty(
-            (len(rows), channels, size, size), dtype=torch.uint8, pin_memory=pinned
-        )
-        out = pixels.numpy()
-        parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
-        reads = [partial(data.tiles, rows[part], columns[part], out[part]) for part in parts]
-        shaped = pixels.view(-1, 1 + self.pairs, channels, size, size)
-        others = (torch.from_numpy(values) for values in (kept[mine], overlap, places))
-        return Batch(
-            shaped, *(values.pin_memory() if pinned else values for values in others)
-        ), list(reads)
+        return flags
+
+    def _kept(self, step: int) -> Flags:
+        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's."""
+        kept = np.ones((self.places, 1 + self.pairs, len(self.dataset.channels)), np.bool_)
+        random = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape)
+        kept[:, 1:] = random >= CHANNEL_DROPOUT
+        return kept

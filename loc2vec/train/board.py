@@ -1,4 +1,4 @@
-"""TensorBoard: what a run tells of itself while it goes on, for who has the extra `tensorboard`."""
+"""Shows a run in TensorBoard while it trains; needs the extra `tensorboard`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from loc2vec.train.triplets import Sample, Triplet, picture
 
 
 class TensorBoard:
-    """Event files in a folder; a resumed run hides what was written after its checkpoint.
+    """Event files in a folder; a resumed run hides the events after its checkpoint.
 
     Raises `RunError` when the package is missing.
     """
@@ -33,7 +33,7 @@ class TensorBoard:
             self._writer.add_scalar(f"{group}/{name.replace('@', '_at_')}", value, step)
 
     def look(self, step: int, seen: Sample, triplets: list[Triplet]) -> None:
-        """Show the histogram of each dimension and the pictures of triplets (anchor, positive, negative)."""
+        """Show a histogram of each dimension, and the triplets as pictures."""
         for number, values in enumerate(seen.anchors.T):
             self._writer.add_histogram(
                 f"embedding/{number:02d}", np.ascontiguousarray(values), step

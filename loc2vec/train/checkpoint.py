@@ -1,10 +1,16 @@
-"""Checkpoints of a run: RUN/checkpoints/step-NNNNNNNN, each a folder that appears whole under a name of its own.
+"""Checkpoints of a run: RUN/checkpoints/step-NNNNNNNN, each a folder that is written atomically.
 
-A checkpoint is the network, the optimiser, a readable `state.json` and the SHA-256 of the three.
-The last three are kept: a run whose newest one is damaged goes on from the one before.
+    model.safetensors       weights of the encoder
+    objectives.safetensors  weights of the objectives, if they have any
+    optimizer.safetensors   moments of all these weights
+    state.json              `State`
+    sha256.json             SHA-256 of the others
+
+The last three are kept: if the newest one is damaged, the run resumes from the one before.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,22 +28,21 @@ from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_js
 
 CHECKPOINTS = "checkpoints"
 KEPT = 3
-NETWORK, OPTIMIZER, STATE, HASHES = (
-    "model.safetensors",
-    "optimizer.safetensors",
-    "state.json",
-    "sha256.json",
-)
+OPTIMIZER, STATE, HASHES = "optimizer.safetensors", "state.json", "sha256.json"
+TENSORS = ".safetensors"
+
+Parts = Mapping[str, nn.Module]  # what has weights, by the name of their file
 
 
 @dataclass(frozen=True)
 class State:
     """Where a run stands after `step` steps.
 
-    `run` says what the run is made of (configuration, tiles); `best` is the score of the best
-    model; `plans` are the numbers of steps it was to have, one more each time it was made longer;
-    `skipped` counts the steps that changed nothing because their loss or gradient was not finite;
-    `losses` are the sum and the number of the losses since the last evaluation.
+    `run`: what the run is made of (configuration, tiles).
+    `best`, `best_step`: score and step of the best model.
+    `plans`: the planned numbers of steps, one more each time the run was made longer.
+    `skipped`: number of steps that changed nothing, because loss or gradient was not finite.
+    `losses`: sum and number of the losses since the last evaluation.
     """
 
     step: int
@@ -51,19 +56,23 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A checkpoint that was read: `moments` are the optimiser's, by "index.name"."""
+    """A checkpoint in memory.
+
+    `weights` are those of each part; `moments` are the optimiser's, by "index.name".
+    """
 
     state: State
-    weights: dict[str, Tensor]
+    weights: dict[str, dict[str, Tensor]]
     moments: dict[str, Tensor]
 
-    def restore(self, network: nn.Module, optimizer: Optimizer) -> None:
-        """Put weights and moments into a network and its fresh optimiser.
+    def restore(self, parts: Parts, optimizer: Optimizer) -> None:
+        """Load weights and moments into the parts and their fresh optimiser.
 
-        `RunError` when they do not fit.
+        Raises `RunError` when they do not fit.
         """
         try:
-            network.load_state_dict(self.weights)
+            for name, module in parts.items():
+                module.load_state_dict(self.weights.get(name, {}))
         except RuntimeError as error:
             raise RunError(
                 f"the checkpoint is of another network: {' '.join(str(error).split())}"
@@ -77,27 +86,24 @@ class Checkpoint:
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Copy moments into the memory layout of their parameter, which the fused update relies on."""
+    """Copy moments into the memory layout of their parameter, as the fused update needs it."""
     if value.shape != parameter.shape:  # the step counter
         return value
     return torch.empty_like(parameter).copy_(value).detach()
 
 
-def begin(out: Path, run: dict[str, Any], network: nn.Module, optimizer: Optimizer) -> State:
-    """Make a run folder, which appears with the checkpoint of step 0 in it."""
+def begin(out: Path, run: dict[str, Any], parts: Parts, optimizer: Optimizer) -> State:
+    """Make a run folder; it appears together with the checkpoint of step 0."""
     state = State(0, run, plans=(run["steps"],))
     with replacing_folder(out) as temporary:
-        save_checkpoint(temporary, network, optimizer, state)
+        save_checkpoint(temporary, parts, optimizer, state)
     return state
 
 
 def continued(out: Path, state: State, run: dict[str, Any]) -> State:
-    """Return the state to go on from.
+    """Return the state to resume from; `RunError` when `out` was begun with other settings.
 
-    `RunError` when the run in `out` was begun with other settings.
-
-    A run may be made longer: the learning rate then follows the new plan from the step where it
-    stands.
+    A run may be made longer. The learning rate then follows the new plan from the next step on.
     """
     if run["steps"] <= state.run["steps"]:
         _check_same(out, state.run, run)
@@ -113,7 +119,7 @@ def _check_same(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
         raise RunError(f"{out} was begun with other settings ({words}): resume it with the same")
 
 
-def save_checkpoint(out: Path, network: nn.Module, optimizer: Optimizer, state: State) -> None:
+def save_checkpoint(out: Path, parts: Parts, optimizer: Optimizer, state: State) -> None:
     """Write a checkpoint of a run, then remove all but the last three."""
     moments = {
         f"{index}.{name}": value.contiguous()
@@ -121,13 +127,13 @@ def save_checkpoint(out: Path, network: nn.Module, optimizer: Optimizer, state: 
         for name, value in values.items()
     }
     with replacing_folder(out / CHECKPOINTS / f"step-{state.step:08d}") as temporary:
-        save_weights(network, temporary / NETWORK)
+        for name, module in parts.items():
+            if module.state_dict():
+                save_weights(module, temporary / f"{name}{TENSORS}")
         write_tensors(moments, temporary / OPTIMIZER)
         write_json(temporary / STATE, vars(state) | {"torch": torch.__version__})
-        write_json(
-            temporary / HASHES,
-            {name: sha256_of(temporary / name) for name in (NETWORK, OPTIMIZER, STATE)},
-        )
+        files = sorted(temporary.iterdir())
+        write_json(temporary / HASHES, {path.name: sha256_of(path) for path in files})
     for old in checkpoints(out)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -138,11 +144,9 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
-    """Read the newest whole checkpoint of a run.
+    """Read the newest undamaged checkpoint of a run.
 
-    Also say in a line each what is wrong with newer ones.
-
-    Raises `RunError` when there is none.
+    Also return complaints about newer ones. Raises `RunError` when there is none.
     """
     complaints: list[str] = []
     for folder in reversed(checkpoints(out)):
@@ -150,10 +154,6 @@ def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
             return read_checkpoint(folder), complaints
         except RunError as error:
             complaints.append(str(error))
-    if (out / "last").is_dir():
-        raise RunError(
-            f"{out} was written by an earlier version, whose runs cannot be resumed: begin another"
-        )
     raise RunError(
         f"nothing to resume at {out}: {'; '.join(complaints) or 'it holds no checkpoint'}"
     )
@@ -162,25 +162,27 @@ def newest_checkpoint(out: Path) -> tuple[Checkpoint, list[str]]:
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read one checkpoint; `RunError` when something is missing or was altered."""
     try:
-        for name, expected in read_json(folder / HASHES).items():
+        hashes = read_json(folder / HASHES)
+        for name, expected in hashes.items():
             if sha256_of(folder / name) != expected:
                 raise RunError(f"checkpoint {folder} is damaged: {name} was altered")
         values = read_json(folder / STATE)
         state = State(**{key: values[key] for key in State.__dataclass_fields__})
-        weights, moments = load_file(folder / NETWORK), load_file(folder / OPTIMIZER)
+        tensors = {name: load_file(folder / name) for name in hashes if name.endswith(TENSORS)}
+        moments = tensors.pop(OPTIMIZER)
     except RunError:
         raise
     except (UserError, OSError, KeyError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder} is damaged: {' '.join(str(error).split())}") from error
     return Checkpoint(
         replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])),
-        weights,
+        {name.removesuffix(TENSORS): weights for name, weights in tensors.items()},
         moments,
     )
 
 
 def tidy(out: Path, step: int) -> None:
-    """Remove what a kill left behind: half-written folders, and checkpoints after the step that a run goes on from."""
+    """Remove what a kill left behind: half-written folders, and checkpoints after `step`."""
     for folder in (out, out / CHECKPOINTS):
         for scratch in folder.glob(".*.????????"):
             shutil.rmtree(scratch)

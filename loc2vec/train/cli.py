@@ -17,8 +17,10 @@ from loc2vec.evaluation.intrinsic import Scores
 from loc2vec.model.folder import load_model, model_path
 from loc2vec.train.board import TensorBoard
 from loc2vec.train.distributed import World
-from loc2vec.train.loop import TrainConfig, TrainResult, train
-from loc2vec.train.losses import LOSSES, NO_LOSS
+from loc2vec.train.loop import train
+from loc2vec.train.objectives.contrastive import LOSSES, NO_LOSS
+from loc2vec.train.objectives.registry import HEADS
+from loc2vec.train.run import Run, TrainConfig, TrainResult
 from loc2vec.train.run_page import table, write_report
 from tiling.cli.group import INTERRUPTED
 from tiling.dataset.dataset import TileDataset
@@ -74,18 +76,22 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
 )
 @click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
-    "--loss", type=click.Choice([*sorted(LOSSES), NO_LOSS]), default=DEFAULTS.loss, show_default=True,
-    help="SoftPN over triplets, or the cross-entropy of finding a place among the others of a batch.",
-)  # fmt: skip
+    "--loss",
+    type=click.Choice([*sorted(LOSSES), NO_LOSS]),
+    default=DEFAULTS.loss,
+    show_default=True,
+    help="SoftPN over triplets, or the cross-entropy of finding a place in its batch; or none.",
+)
 @click.option(
-    "--head", type=click.Choice(["geocell"]),
-    help="Also learn to name the H3 cells of each place; with --loss none nothing else.",
-)  # fmt: skip
+    "--head",
+    type=click.Choice(sorted(HEADS)),
+    help="Also learn to name the H3 cells of each place; with --loss none, only this.",
+)
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
-    "--resume", is_flag=True, help="Go on with the run in --out; --steps may be more than before."
+    "--resume", is_flag=True, help="Resume the run in --out; --steps may be more than before."
 )
 @click.option(
     "--tensorboard", is_flag=True, help="Also write OUT/tensorboard (extra `tensorboard`)."
@@ -112,12 +118,13 @@ def train_command(
 ) -> None:
     """Train an encoder on a tile dataset.
 
-    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and at the
-    end OUT/report.html. Ctrl-C saves a checkpoint first; --resume goes on from it. With
-    --validation the best model is the one that finds most of the places again (recall@1), or with
-    --loss none names most of their cells; without it the one with the least loss.
+    Writes OUT/best (the model folder), OUT/checkpoints (the last three), OUT/log.jsonl and, at the
+    end, OUT/report.html. Ctrl-C saves a checkpoint; --resume continues from it.
+
+    With --validation, the best model is the one with the highest recall@1; with --loss none, the
+    one that names most cells. Without --validation, it is the one with the lowest loss.
     """
-    # what is wrong with them is said before the tiles are read
+    # complains about wrong options before any tiles are read
     options_of(encoder, {"dim": dim, **options})
     config = TrainConfig(
         encoder=encoder,
@@ -135,7 +142,7 @@ def train_command(
     board = TensorBoard(out / "tensorboard") if tensorboard else None
     model = None if init is None else load_model(model_path(init))
     with _stop_on_interrupt() as stop:
-        result = train(config, data, out, other, device, resume, stop, board, model)
+        result = train(Run(config, data, out, other, model), device, resume, stop, board)
     if World.of_environment().leads:
         scores = (
             write_report(out, other or data, other is not None, device) if result.finished else None
@@ -182,7 +189,10 @@ def _summary(result: TrainResult, scores: Scores | None) -> str:
         else f", best {result.score} {result.best:.4f} at step {result.best_step}"
     )
     if scores is None:
-        return f"stopped at step {result.step} of {result.steps}{best}: the same command with --resume goes on"
+        return (
+            f"stopped at step {result.step} of {result.steps}{best}: "
+            "the same command with --resume goes on"
+        )
     return (
         f"trained {result.steps} steps{best}: the model is in {result.out / 'best'}\n"
         f"{table(scores)}\nsee {result.out / 'report.html'}"

@@ -1,9 +1,8 @@
 """Training by several processes, one a device, as `torchrun` starts them.
 
-Each process takes its share of the places of every batch. Whatever depends on the whole batch is
-made of the whole batch: batch statistics and gradients are summed over the processes, and each loss
-is that of all the vectors. So the number of processes changes the time of a run and not what it
-computes, but for the rounding of sums.
+Each process takes its part of the places of every batch. Batch statistics and gradients are summed
+over the processes, and every process computes the loss of all vectors. So the number of processes
+changes how long a run takes, but not its results, except for the rounding of sums.
 """
 
 import os
@@ -26,10 +25,7 @@ PATIENCE = timedelta(hours=1)  # the others wait while the first process evaluat
 
 @dataclass(frozen=True)
 class World:
-    """A process among all of a run: its number `rank` of `size`.
-
-    `of_host` of them run on this machine.
-    """
+    """One process of a run: number `rank` of `size`, with `of_host` of them on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -37,26 +33,23 @@ class World:
 
     @classmethod
     def of_environment(cls) -> Self:
-        """Return the place that `torchrun` gave this process; alone without it."""
+        """Return the position that `torchrun` gave this process; without it, rank 0 of 1."""
         if not dist.is_torchelastic_launched():
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
     @property
     def leads(self) -> bool:
-        """Tell whether this is the process that writes files and speaks."""
+        """Tell whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def part(self, n: int) -> slice:
-        """Return which of n rows are this process's; n is a multiple of the number of processes."""
+        """Return which of n rows belong to this process; n is a multiple of `size`."""
         share = n // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes, in the order of their ranks.
-
-        Gradients flow to one's own.
-        """
+        """Return the rows of all processes, by rank; gradients flow to this process's own rows."""
         if self.size == 1:
             return rows
         whole = [torch.empty_like(rows) for _ in range(self.size)]
@@ -65,11 +58,11 @@ class World:
         return torch.cat(whole)
 
     def sum_gradients(self, network: nn.Module) -> None:
-        """Replace each process's gradients by their sum over all: one message, since the networks are small.
+        """Replace the gradients by their sum over all processes, sent as one message.
 
-        `DistributedDataParallel` sends them in parts during the backward pass, which pays for large
-        networks; but it holds on to the process group, whose threads then outlive it and abort the
-        process at its end.
+        `DistributedDataParallel` overlaps sending with the backward pass, which pays for large
+        networks only. It also keeps the process group alive, whose threads then abort the process
+        at its end.
         """
         if self.size == 1:
             return
@@ -83,7 +76,7 @@ class World:
             gradient.copy_(part.view(gradient.shape))
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have reached this point."""
         if self.size > 1:
             dist.barrier()
 
@@ -98,9 +91,9 @@ class World:
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[World, torch.device]]:
-    """Join the processes that `torchrun` started, if it did.
+    """Join the processes that `torchrun` started, if any; give this one's position and device.
 
-    Give this one's place and its device.
+    Raises `DeviceError` when there are fewer GPUs than processes.
     """
     world, where = World.of_environment(), pick_device(device)
     if world.size == 1:
@@ -110,7 +103,8 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
     if on_gpu:
         if world.of_host > torch.cuda.device_count() or where.index is not None:
             raise DeviceError(
-                f"{world.of_host} processes need as many GPUs, here are {torch.cuda.device_count()}: "
+                f"{world.of_host} processes need as many GPUs, "
+                f"here are {torch.cuda.device_count()}: "
                 "lower --nproc-per-node, and leave the GPU's number out of --device"
             )
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -126,7 +120,10 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
 
 
 def use_whole_batches(network: nn.Module, world: World) -> None:
-    """Make what a network learns of a batch depend on the whole batch, not on this process's part of it."""
+    """Make batch norms use the whole batch, instead of this process's part.
+
+    Raises `RunError` for other modules whose results depend on the batch or on random numbers.
+    """
     if world.size == 1:
         return
     for name, module in network.named_children():
@@ -141,7 +138,7 @@ def use_whole_batches(network: nn.Module, world: World) -> None:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes, whose gradient is the sum of the processes' gradients."""
+    """The sum over the processes; its gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -164,8 +161,7 @@ def _sum(values: Tensor) -> Tensor:
 class WholeBatchNorm(nn.Module):
     """Batch normalisation by the mean and the variance of the whole batch.
 
-    Written out because `nn.SyncBatchNorm` works on GPUs alone, and one that the tests can run is
-    worth more.
+    `nn.SyncBatchNorm` does the same, but only on GPUs; the tests run on CPUs.
     """
 
     running_mean: Tensor

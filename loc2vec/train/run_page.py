@@ -1,51 +1,26 @@
-"""The page of a run: RUN/report.html, by which a person can judge it.
+"""The page of a run: RUN/report.html, by which a person can judge it."""
 
-It needs no other file and no network.
-"""
-
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Scores, measure_alike, told
 from loc2vec.model.compute import Encode, encode_tiles, pick_device
 from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model
-from loc2vec.train.geocell import METRICS
+from loc2vec.paper.chart import Chart, histogram_chart, line_chart
+from loc2vec.paper.template import exact_data_url, fill
+from loc2vec.train.objectives.geocell import METRICS
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files.atomic import replacing
-from tiling.values import ATTRIBUTION, Palette
 
 PLACES = 1000  # searched, and looked at
 TRIPLETS = 8
 FIT_PLACES = 256  # whose tiles the baselines are fitted on
-MOST_BINS = 40
-WIDTH, HEIGHT = 300, 130  # of a chart, in the units of its SVG
-
-Line = tuple[str, list[tuple[float, float]]]  # name, (x, y) points
-
-
-class Chart(NamedTuple):
-    """A chart: named SVG paths over the ticks of both axes."""
-
-    title: str
-    names: list[str]
-    paths: list[str]
-    x: tuple[str, str]  # the least and the greatest value
-    y: tuple[str, str]
-
-
 CURVES = (  # title, names in the log, where the axis ends if not at the greatest value
     ("loss", ("loss",), None),
     ("distances", ("positive_distance", "nearest_negative_distance"), None),
@@ -60,17 +35,16 @@ CURVES = (  # title, names in the log, where the axis ends if not at the greates
 
 
 def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "auto") -> Scores:
-    """Write RUN/report.html about the best model of a run, looked at on a dataset.
+    """Write RUN/report.html about the best model of a run, measured on a dataset.
 
-    Return its scores.
-
-    `validated`: the places are not those that it was trained on.
+    `validated`: the model was not trained on these places. Returns the scores by method.
     """
     model = load_model(run / "best")
     scores = _scores(model, dataset, device)
     seen = sample(_encode(model, device), dataset, PLACES)
     log = read_log(run / "log.jsonl")
-    text = _page(
+    text = fill(
+        "run.html.j2",
         name=run.resolve().name,
         facts=model.config.training,
         pace=_pace(log),
@@ -80,12 +54,12 @@ def write_report(run: Path, dataset: Dataset, validated: bool, device: str = "au
         validated=validated,
         curves=_curves(log),
         dimensions=[
-            _histogram(f"dimension {n}", [("", values)]) for n, values in enumerate(seen.anchors.T)
+            histogram_chart(f"dimension {n}", [("", values)])
+            for n, values in enumerate(seen.anchors.T)
         ],
         spectrum=_spectrum(seen),
         spread=_spread(seen),
         triplets=[_shown(triplet) for triplet in hardest(seen, dataset, TRIPLETS)],
-        attribution=ATTRIBUTION,
     )
     with replacing(run / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -124,10 +98,7 @@ def _scores(model: Model, dataset: Dataset, device: str) -> Scores:
 
 
 def _cells(scores: Scores) -> dict[str, str]:
-    """Return how well the model's head names the cells of the validation places.
-
-    Nothing where it has none.
-    """
+    """Return how well the model names the cells of the validation places, if it has a head."""
     first = next(iter(scores.values()))
     return {
         name: f"{first[name]:,.1f}" if name == "median km" else f"{first[name]:.3f}"
@@ -137,7 +108,7 @@ def _cells(scores: Scores) -> dict[str, str]:
 
 
 def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return what the log says of the whole run: tiles a second, share of waiting, skipped steps."""
+    """Return the pace of the whole run: tiles a second, share of waiting, skipped steps."""
     lines = [line for line in log if "tiles_per_s" in line]
     steps = np.diff([0, *(line["step"] for line in lines)])
     # of a tile a step
@@ -153,7 +124,7 @@ def _pace(log: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _curves(log: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """Draw what the log has: lines of training, and of evaluation, which have a gallery."""
+    """Plot what the log has: lines of training, and of evaluation, which have a gallery."""
     charts = []
     for title, names, top in CURVES:
         rows = [line for line in log if ("gallery" in line) == (title == "retrieval")]
@@ -161,51 +132,8 @@ def _curves(log: Sequence[Mapping[str, float]]) -> list[Chart]:
             (name, [(line["step"], line[name]) for line in rows if name in line]) for name in names
         ]
         if any(points for _, points in lines):
-            charts.append(_chart(title, lines, top))
+            charts.append(line_chart(title, lines, top))
     return charts
-
-
-def _chart(title: str, lines: Sequence[Line], top: float | None = None) -> Chart:
-    """Scale lines into the frame of a chart; its axis begins at 0."""
-    xs, ys = (np.array([point[axis] for _, points in lines for point in points]) for axis in (0, 1))
-    high = float(ys.max()) if top is None else top
-    x_scale, y_scale = WIDTH / (float(np.ptp(xs)) or 1.0), HEIGHT / (high or 1.0)
-    paths = [
-        "M"
-        + " L".join(f"{(x - xs.min()) * x_scale:.1f},{HEIGHT - y * y_scale:.1f}" for x, y in points)
-        for _, points in lines
-    ]
-    return Chart(
-        title,
-        [name for name, _ in lines],
-        paths,
-        (f"{xs.min():.4g}", f"{xs.max():.4g}"),
-        ("0", f"{high:.4g}"),
-    )
-
-
-def _histogram(title: str, groups: Sequence[tuple[str, NDArray[np.float32]]]) -> Chart:
-    """Draw the outlines of histograms over one axis; each has the area 1."""
-    together = np.concatenate([values for _, values in groups])
-    bins = int(np.clip(np.sqrt(len(groups[0][1])), 8, MOST_BINS))
-    edges = np.linspace(together.min(), max(together.max(), together.min() + 1e-6), bins + 1)
-    heights = [np.histogram(values, edges, density=True)[0] for _, values in groups]
-    return _chart(
-        title,
-        [
-            (name, list(_steps(edges, height)))
-            for (name, _), height in zip(groups, heights, strict=True)
-        ],
-    )
-
-
-def _steps(
-    edges: NDArray[np.float64], heights: NDArray[np.float64]
-) -> Iterator[tuple[float, float]]:
-    yield float(edges[0]), 0.0
-    for left, right, height in zip(edges[:-1], edges[1:], heights, strict=True):
-        yield from ((float(left), float(height)), (float(right), float(height)))
-    yield float(edges[-1]), 0.0
 
 
 def _spectrum(seen: Sample) -> list[float]:
@@ -215,10 +143,10 @@ def _spectrum(seen: Sample) -> list[float]:
 
 
 def _spread(seen: Sample) -> Chart:
-    """Draw how far apart two tiles of one place lie, and two of different places."""
+    """Plot how far apart two tiles of one place lie, and two of different places."""
     same = np.sqrt(np.square(seen.anchors - seen.positives).sum(1))
     apart = distances(seen.anchors, seen.anchors)[np.triu_indices(len(seen.anchors), 1)]
-    return _histogram(
+    return histogram_chart(
         "distance of two tiles", [("of one place", same), ("of different places", apart)]
     )
 
@@ -226,23 +154,7 @@ def _spread(seen: Sample) -> Chart:
 def _shown(triplet: Triplet) -> dict[str, object]:
     """Return the pictures of a triplet as data URLs, and its distances."""
     return {
-        "pictures": [_data_url(tile, triplet.palette) for tile in triplet[:3]],
+        "pictures": [exact_data_url(triplet.palette.composite(tile)) for tile in triplet[:3]],
         "positive": triplet.positive_distance,
         "negative": triplet.negative_distance,
     }
-
-
-def _data_url(tile: NDArray[np.uint8], palette: Palette) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(palette.composite(tile)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _page(**values: Any) -> str:
-    source = (
-        resources.files("loc2vec.train").joinpath("run_page.html.j2").read_text(encoding="utf-8")
-    )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.from_string(source).render(width=WIDTH, height=HEIGHT, **values)

@@ -1,4 +1,4 @@
-"""A look at what an encoder makes of places: vectors of a sample, and the triplets that it gets most wrong."""
+"""Vectors of a sample of places, and the triplets that an encoder gets most wrong."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.evaluation.retrieval import APART_M, encode_slots, positive_slots, thinned
+from loc2vec.model.arrays import Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from loc2vec.model.dataset import Dataset, Pixels, Places
+from loc2vec.model.dataset import Dataset
 from tiling.values import Palette
 
-Vectors = NDArray[np.float32]
 GAP = 4  # pixels between pictures
 
 
 class Sample(NamedTuple):
-    """Places of a dataset, no two of them near, with the vectors of the anchor and of one positive each.
+    """Places of a dataset, no two of them near, with vectors of the anchor and of one positive.
 
-    `places` and `slots` (of the positives) int64 [n]; `anchors` and `positives` float32 [n, D].
+    `places`, `slots` int64 [n]: the places and the slots of their positives.
+    `anchors`, `positives` float32 [n, D]: the vectors.
     """
 
     places: Places
@@ -27,10 +28,10 @@ class Sample(NamedTuple):
 
 
 class Triplet(NamedTuple):
-    """The tiles [12, H, W] of an anchor, its positive and the nearest other anchor, and how far these are.
+    """The tiles [C, H, W] of an anchor, its positive and the nearest other anchor.
 
-    `negative_distance` is that of the negative to the nearer one of the two. Pictures of the tiles
-    have the colours of `palette`.
+    `positive_distance` is that of anchor and positive. `negative_distance` is that of the negative
+    and the nearer one of the two. Pictures have the colours of `palette`.
     """
 
     anchor: Pixels
@@ -42,7 +43,7 @@ class Triplet(NamedTuple):
 
 
 def sample(encode: Encode, dataset: Dataset, limit: int) -> Sample:
-    """Encode two tiles of at most `limit` places, the same ones at every call."""
+    """Encode two tiles of at most `limit` places, the same at every call."""
     rng = np.random.default_rng(0)
     order = rng.permutation(dataset.n_places)
     places = order[thinned(dataset.lat[order], dataset.lon[order], APART_M, limit)]
@@ -58,7 +59,10 @@ def distances(a: Vectors, b: Vectors) -> Vectors:
 
 
 def hardest(seen: Sample, dataset: Dataset, count: int) -> list[Triplet]:
-    """Return the triplets, one an anchor, whose positive is farthest beyond the nearest negative, worst first."""
+    """Return the worst triplets, at most one an anchor, the worst first.
+
+    A triplet is the worse, the farther the positive is beyond the nearest negative.
+    """
     if len(seen.places) < 2:
         return []
     nearest = np.minimum(
@@ -81,7 +85,7 @@ def hardest(seen: Sample, dataset: Dataset, count: int) -> list[Triplet]:
 
 
 def picture(triplets: list[Triplet]) -> NDArray[np.uint8]:
-    """Paint triplets, one a row: anchor, positive, negative; uint8 [H, W, 3]."""
+    """Return one picture of triplets, a row each: anchor, positive, negative; uint8 [H, W, 3]."""
     cells = [[triplet.palette.composite(tile) for tile in triplet[:3]] for triplet in triplets]
     padded = [
         [np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row]

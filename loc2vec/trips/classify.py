@@ -1,4 +1,4 @@
-"""Which mode each trip is of, told in towns that no classifier has seen: readers of vectors beside what needs none."""
+"""Travel-mode classification in towns that no classifier has seen, beside baselines."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from loc2vec.evaluation.baselines import position
 from loc2vec.evaluation.probes import confusion, metrics, predict
 from loc2vec.evaluation.splits import folds
 from loc2vec.evaluation.tasks.task import Task
-from loc2vec.trips.models import READERS, fit_predict
+from loc2vec.model.arrays import Vectors
+from loc2vec.trips.models import READERS, Reader
 from loc2vec.trips.trip import Sequences, Trips
 from tiling.geo.geodesy import MetresPerDegree
 
-Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 # training rows, test rows, seed -> [n, K]
 Predict = Callable[[Rows, Rows, int], NDArray[np.float64]]
@@ -25,7 +25,7 @@ PRIMARY = "macro-F1"
 
 @dataclass(frozen=True)
 class TripScore:
-    """How well a reader of some vectors names the modes: one value a seed, and the first seed's confusion."""
+    """How well a reader names the modes: one value a seed, and the first seed's confusion."""
 
     vectors: str
     reader: str
@@ -42,8 +42,11 @@ class TripScore:
         return pstdev(self.metrics[metric])
 
 
-def methods(trips: Trips, vectors: Mapping[str, Floats]) -> Iterator[tuple[str, str, Predict]]:
-    """Yield (vectors, reader, function): each reader of each kind of vectors [points, D], and the baselines."""
+def methods(trips: Trips, vectors: Mapping[str, Vectors]) -> Iterator[tuple[str, str, Predict]]:
+    """Yield (vectors, reader, function): baselines, then each reader of each kind of vectors.
+
+    `vectors`: by name, float32 [points, D].
+    """
     task = trips.task
     yield "-", "majority", lambda seen, asked, seed: _majority(task, seen, asked)
     yield (
@@ -64,7 +67,7 @@ def _majority(task: Task, seen: Rows, asked: Rows) -> NDArray[np.float64]:
     return np.tile(np.eye(len(counts))[counts.argmax()], (len(asked), 1))
 
 
-def _linear(task: Task, values: Floats) -> Predict:
+def _linear(task: Task, values: Vectors) -> Predict:
     """Logistic regression, as the probes of `loc2vec evaluate`."""
 
     def run(seen: Rows, asked: Rows, seed: int) -> NDArray[np.float64]:
@@ -74,17 +77,16 @@ def _linear(task: Task, values: Floats) -> Predict:
     return run
 
 
-def _reader(task: Task, reader: str, sequences: Sequences) -> Predict:
+def _reader(task: Task, kind: str, sequences: Sequences) -> Predict:
     def run(seen: Rows, asked: Rows, seed: int) -> NDArray[np.float64]:
         target = task.target[seen].astype(np.int64)
-        return fit_predict(
-            reader, sequences.at(seen), target, sequences.at(asked), len(task.classes), seed
-        )
+        reader = Reader(kind, len(task.classes), seed)
+        return reader.fit_predict(sequences.at(seen), target, sequences.at(asked))
 
     return run
 
 
-def shapes(trips: Trips) -> Floats:
+def shapes(trips: Trips) -> Vectors:
     """Return what a track looks like without a map or a clock: float32 [n, 4].
 
     Mean and greatest turn between steps (degrees), the distance of its ends over its length, and
@@ -106,7 +108,7 @@ def shapes(trips: Trips) -> Floats:
 
 def measure(
     trips: Trips,
-    vectors: Mapping[str, Floats],
+    vectors: Mapping[str, Vectors],
     seeds: int = 3,
     progress: Callable[[int], object] = lambda n: None,
 ) -> list[TripScore]:

@@ -63,10 +63,10 @@ def walk_command(
     Each extract is one town. The modes differ in their ways and in nothing else: number of points,
     spacing and the error of the receiver are drawn alike, and there is no time.
     """
-    from loc2vec.trips.run import walk_towns, write_trips
+    from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
     with tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
-        table = walk_towns(extracts, store, count, points, seed, bar.update)
+        table = walk_towns(extracts, store, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)
     numbers = _counts(table)
     if as_json:
@@ -159,8 +159,8 @@ def _values(trips: "Trips", scores: list["TripScore"]) -> dict[str, Any]:
         "modes": trips.modes,
         "scores": [
             {
-                "vectors": score.vectors, "reader": score.reader, "metrics": score.metrics, "by_town": score.by_town,
-                "confusion": score.confusion.tolist(),
+                "vectors": score.vectors, "reader": score.reader, "metrics": score.metrics,
+                "by_town": score.by_town, "confusion": score.confusion.tolist(),
             }
             for score in scores
         ],
@@ -178,4 +178,7 @@ def _report(trips: "Trips", scores: list["TripScore"]) -> str:
             f"{score.mean(name):.3f} ± {score.spread(name):.3f}" for name in (PRIMARY, "accuracy")
         ]
         rows.append([score.vectors, score.reader, *cells])
-    return f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen\n\n{markdown(rows)}"
+    head = (
+        f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen"
+    )
+    return f"{head}\n\n{markdown(rows)}"

@@ -4,8 +4,9 @@ The tiles of their points drawn and encoded.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.run import by_geometry, covered_by, empty_channels
+from loc2vec.model.arrays import Vectors
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from tiling.files.geoparquet import write_points
@@ -24,37 +26,30 @@ from tiling.render.batch import render_all
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
-Floats = NDArray[np.float32]
 WAY = "way"  # the role of the channels of roads, paths and rail
 COLUMNS = ("trip", "mode", "town")
 
 
+class TripPlan(NamedTuple):
+    """What trips to make: up to `trips` of each mode in each town, of `points` points."""
+
+    trips: int
+    points: int
+    seed: int
+
+
 def walk_towns(
-    extracts: Sequence[Path],
-    store: Store,
-    count: int,
-    points: int,
-    seed: int,
-    progress: Callable[[int], object],
+    extracts: Sequence[Path], store: Store, plan: TripPlan, progress: Callable[[int], object]
 ) -> pa.Table:
-    """Make up to `count` trips of each mode in each town.
+    """Make trips of each mode in each town, one row a point: trip, mode, town, lat, lon.
 
-    One row a point: trip, mode, town, lat, lon.
-
-    Every point's tile lies whole in the store. A town's trips depend on its extract and the seed,
-    not on other towns. Raises `LabelsError` when no trip can be made.
+    The tile of every point lies whole in the store. A town's trips depend on its extract and the
+    seed, not on other towns. Raises `LabelsError` when no trip can be made.
     """
     covered = covered_by(store)
     found: list[tuple[NDArray[np.float64], str, str]] = []
     for path in extracts:
-        town, graphs = path.name.split(".")[0], read_graphs(path)
-        for number, mode in enumerate(MODES):
-            if mode.name in graphs:
-                rng = np.random.default_rng([seed, zlib.crc32(town.encode()), number])
-                made = make_trips(
-                    graphs[mode.name], count, points, rng, lambda trip: bool(covered(*trip.T).all())
-                )
-                found += [(trip, mode.name, town) for trip in made]
+        found += _walk_town(path, plan, lambda trip: bool(covered(*trip.T).all()))
         progress(1)
     if not found:
         raise LabelsError(
@@ -72,6 +67,18 @@ def walk_towns(
     return pa.table(columns)
 
 
+def _walk_town(
+    path: Path, plan: TripPlan, whole: Callable[[NDArray[np.float64]], bool]
+) -> Iterator[tuple[NDArray[np.float64], str, str]]:
+    """Yield the trips of a town, (lon, lat) float64 [points, 2], with their mode and town."""
+    town, graphs = path.name.split(".")[0], read_graphs(path)
+    for number, mode in enumerate(MODES):
+        if mode.name in graphs:
+            rng = np.random.default_rng([plan.seed, zlib.crc32(town.encode()), number])
+            for trip in make_trips(graphs[mode.name], plan.trips, plan.points, rng, whole):
+                yield trip, mode.name, town
+
+
 def write_trips(path: Path, table: pa.Table) -> None:
     """Write trips as GeoParquet, one row a point."""
     lat, lon = table["lat"].to_numpy(), table["lon"].to_numpy()
@@ -81,7 +88,7 @@ def write_trips(path: Path, table: pa.Table) -> None:
 def read_trips(
     path: Path, store: Store, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
 ) -> Trips:
-    """Read trips, ours or anybody's: rows in the order of travel with lat, lon, trip, mode and town.
+    """Read trips: rows in the order of travel with lat, lon, trip, mode and town.
 
     A trip with a point whose tile of `radius_m` does not lie whole in the store is left out, and
     told to `warn`. Raises `PointsError` for bad coordinates, `LabelsError` for what else is wrong.
@@ -90,7 +97,8 @@ def read_trips(
     lacking = [name for name in COLUMNS if name not in points.table.column_names]
     if lacking:
         raise LabelsError(
-            f"{path} has no column {', '.join(map(repr, lacking))}: it needs lat, lon, trip, mode, town"
+            f"{path} has no column {', '.join(map(repr, lacking))}: "
+            "it needs lat, lon, trip, mode, town"
         )
     trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
@@ -101,16 +109,19 @@ def read_trips(
     for (_, name), rows in rows_of.items():
         if len(modes := {mode[row] for row in rows}) > 1 or None in modes:
             raise LabelsError(
-                f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: it needs one"
+                f"{path}: trip {name!r} has the modes {', '.join(sorted(map(str, modes)))}: "
+                "it needs one"
             )
     kept = [rows for rows in rows_of.values() if inside[rows].all()]
     if not kept:
         raise LabelsError(
-            f"{path}: no trip lies in the store {store} with all its points: give the store of that area"
+            f"{path}: no trip lies in the store {store} with all its points: "
+            "give the store of that area"
         )
     if len(kept) < len(rows_of):
         warn(
-            f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips leave the store and are left out"
+            f"{path}: {len(rows_of) - len(kept)} of {len(rows_of)} trips "
+            "leave the store and are left out"
         )
     first = [rows[0] for rows in kept]
     return Trips.of(
@@ -137,8 +148,8 @@ def encode_points(
     blank: Sequence[int] = (),
     workers: int = 1,
     progress: Callable[[int], object] = lambda n: None,
-) -> dict[str, Floats]:
-    """Return the vectors of places by method, float32 [n, D]: each model's, and the mean cover of the channels.
+) -> dict[str, Vectors]:
+    """Return the vectors of places, float32 [n, D], of each model and of the channel means.
 
     Every model reads tiles of its own radii, the means those of the first one; the channels `blank`
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
@@ -146,7 +157,7 @@ def encode_points(
     """
     methods = by_geometry(encoders, store.catalogue)
     next(iter(methods.values()))["channel means"] = channel_means
-    parts: dict[str, list[Floats]] = {name: [] for each in methods.values() for name in each}
+    parts: dict[str, list[Vectors]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
         for tiles in render_all(store, lon_lat, workers, geometry):
             empty_channels(tiles, blank)

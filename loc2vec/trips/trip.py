@@ -16,9 +16,7 @@ FEWEST_POINTS = 2
 
 @dataclass(frozen=True, eq=False)
 class Trips:
-    """n trips with a mode and a town each.
-
-    Their points lie one after another, in the order of travel.
+    """n trips with a mode and a town each; their points lie one after another.
 
     `first` int64 [n + 1]: where each trip's points begin; `lon_lat` float64 [points, 2] in degrees;
     `mode` int64 [n] in `modes`, `town` int64 [n] in `towns`.
@@ -40,7 +38,7 @@ class Trips:
     ) -> "Trips":
         """Put trips together.
 
-        `LabelsError` where there is nothing to tell apart, or to hold out.
+        Raises `LabelsError` for a single mode or town, and for a trip of one point.
         """
         modes, number = np.unique(np.array(mode, str), return_inverse=True)
         towns, place = np.unique(np.array(town, str), return_inverse=True)
@@ -95,7 +93,7 @@ class Trips:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """The vectors of trips: float32 [n, T, D], zeros behind the end of a trip, and their lengths int64 [n]."""
+    """The vectors of trips: float32 [n, T, D], zero-padded, and their lengths int64 [n]."""
 
     vectors: NDArray[np.float32]
     lengths: NDArray[np.int64]
@@ -131,7 +129,7 @@ class Sequences:
         return points.mean(0), np.maximum(points.std(0), 1e-6)
 
     def standardised(self, mean: NDArray[np.float32], spread: NDArray[np.float32]) -> Tensor:
-        """Return the vectors less the mean and over the deviation, zeros behind the end: float32 [n, T, D]."""
+        """Return the standardised vectors, zero-padded, float32 [n, T, D]."""
         return torch.from_numpy(
             np.where(self.present[..., None], (self.vectors - mean) / spread, np.float32(0))
         )

@@ -1,8 +1,7 @@
-"""Made-up trips: walks over the real ways of an extract, seen as a receiver of satellite positions would see them.
+"""Synthetic trips: random walks over the real ways of an extract, with a GPS receiver's errors.
 
-Nothing but the ways tells the modes apart: every trip has the same number of points, and the
-distance between them and the error of the receiver are drawn from the same distributions whatever
-the mode. There is no time and no speed.
+Only the ways tell the modes apart. Every trip has the same number of points; their spacing and the
+errors have the same distributions for every mode. There is no time and no speed.
 """
 
 from collections.abc import Callable
@@ -30,7 +29,7 @@ OUTLIERS, OUTLIER_M = 0.02, 40.0  # share of the points that lie far off, and th
 
 @dataclass(frozen=True, eq=False)
 class Roads:
-    """A mode's graph made ready to walk: the edges at each node, and what an edge is like."""
+    """A mode's graph with the edges at each node, and the length of each edge in metres."""
 
     graph: WayGraph
     at_node: list[list[int]]
@@ -55,9 +54,7 @@ def make_trips(
 ) -> list[Points]:
     """Return up to `count` trips of `points` positions (lon, lat), float64 [points, 2].
 
-    Fewer where ways are short.
-
-    `whole` tells whether a trip lies where it can be used.
+    Fewer where ways are short. `whole` tells whether a trip lies in the store.
     """
     roads = Roads.of(graph)
     found: list[Points] = []
@@ -73,12 +70,10 @@ def make_trips(
 
 
 def walk(roads: Roads, length_m: float, rng: np.random.Generator) -> Points | None:
-    """Walk so far from an own edge at random, never twice along one.
+    """Walk `length_m` at random from an edge of the mode's own, and never twice along an edge.
 
-    The nodes' (lon, lat) [n, 2], or `None`.
-
-    At a crossing own ways and straight ones are taken rather. `None` where the way ends too early,
-    or leads too much over ways that are shared.
+    Returns the nodes' (lon, lat) [n, 2]. Own ways and straight ones are likelier at a crossing.
+    Returns `None` where the way ends too early, or too much of it is shared with other modes.
     """
     graph, length = roads.graph, roads.length
     weight = np.where(graph.own, length, 0)
@@ -125,7 +120,7 @@ def along(path: Points, distances: NDArray[np.float64]) -> Points:
 
 
 def received(places: Points, rng: np.random.Generator) -> Points:
-    """Add a receiver's error to positions (lon, lat): a drift of first order, and a few points far off."""
+    """Add a receiver's errors to positions (lon, lat): autoregressive drift, and a few outliers."""
     sigma = rng.uniform(*ERROR_M)
     fresh = rng.normal(0, sigma, places.shape)
     error = np.empty_like(fresh)

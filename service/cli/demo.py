@@ -1,4 +1,4 @@
-"""`loc2vec demo`: from the bundled extract of Monaco to a store and an index, ready to be served."""
+"""`loc2vec demo`: make a store and an index of the bundled extract of Monaco, and serve them."""
 
 import os
 from collections.abc import Callable
@@ -7,13 +7,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
+from loc2vec.model.options import model_option
 from service.errors import SearchIndexError
+from service.http.server import bind, serve, url_of
 from service.index.index import NeighborIndex
+from service.settings import load_settings
 from tiling.catalogue import load_catalogue
+from tiling.cli.options import FolderPath
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
@@ -32,6 +37,26 @@ class DemoPaths:
     index: Path
 
 
+@click.command("demo", epilog="Example: loc2vec demo")
+@model_option
+@click.option(
+    "--work", type=FolderPath, help="Folder for the files, by default in the user's cache."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
+    """Go the whole way with the bundled extract of Monaco: store, vectors, index, service.
+
+    A second run uses the files of the first.
+    """
+    with bind(host, port) as bound:
+        paths = prepare_demo(
+            work or default_work_folder(), model, lambda line: click.echo(line, err=True)
+        )
+        settings = load_settings({"store": str(paths.store), "model": model, "index": paths.index})
+        serve(settings, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
+
+
 def default_work_folder() -> Path:
     """Return `loc2vec-demo` in the user's cache folder (XDG Base Directory specification)."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -39,9 +64,9 @@ def default_work_folder() -> Path:
 
 
 def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPaths:
-    """Make the store and the index in `work`, each unless it is there and made of the same things.
+    """Make the store and the index in `work`, unless they are there and of the same inputs.
 
-    `tell` is told each step in a line.
+    `tell` gets a line for each step.
     """
     paths = DemoPaths(work / "monaco.gpkg", work / "index")
     done = work / "demo.json"
@@ -62,7 +87,8 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
         tell(f"2/2 index: {paths.index} is there already")
     else:
         tell(
-            f"2/2 index: embedding a grid of {GRID_M:.0f} m with {encoder.model_id} into {paths.index}"
+            f"2/2 index: embedding a grid of {GRID_M:.0f} m "
+            f"with {encoder.model_id} into {paths.index}"
         )
         _index(paths, encoder)
         write_json(done, {"store": of_store, "index": of_index})

@@ -37,12 +37,12 @@ COMMANDS = {
         "loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."
     ),
     "index": Entry(
-        "service.cli.commands",
+        "service.cli.index",
         "index_command",
         "Make vectors searchable for `loc2vec serve --index`.",
     ),
     "serve": Entry(
-        "service.cli.commands",
+        "service.cli.serve",
         "serve_command",
         "Answer over HTTP with embeddings, neighbours and tiles.",
     ),
@@ -62,7 +62,7 @@ COMMANDS = {
         "Tell how somebody travelled from the vectors on the way.",
     ),
     "demo": Entry(
-        "service.cli.commands",
+        "service.cli.demo",
         "demo_command",
         "Go the whole way with the bundled extract of Monaco.",
     ),
@@ -107,7 +107,3 @@ class Commands(CommandGroup):
 @click.version_option(package_name="loc2vec", prog_name="loc2vec")
 def main() -> None:
     """Any place on Earth as 16 numbers, learned from OpenStreetMap without labels."""
-
-
-if __name__ == "__main__":
-    main()

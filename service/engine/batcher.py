@@ -1,4 +1,4 @@
-"""Encoding the tiles of several requests together."""
+"""Batches the tiles of concurrent requests, because a network encodes them faster together."""
 
 import contextlib
 import threading
@@ -9,32 +9,29 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loc2vec.model.arrays import Pixels, Vectors
 from service.errors import STOPPING, BusyError
 from service.observe.metrics import BATCH, timed
 from service.observe.tracing import Cause, cause
 
 WINDOW_S = 0.002
-MOST = 128  # tiles together: more are no quicker each
-
-Tiles = NDArray[np.uint8]
-Vectors = NDArray[np.float32]
+MOST = 128  # tiles in a batch: larger ones are no faster per tile
 
 
 class _Job(NamedTuple):
-    tiles: Tiles
+    tiles: Pixels
     vectors: Future[Vectors]
     cause: Cause | None
 
 
 class Batcher:
-    """A thread that encodes what arrives within 2 ms of each other in one batch.
+    """A thread that encodes in one batch what arrives within `WINDOW_S`.
 
-    It waits only while others are `expected`.
+    It waits only while requests are `expected`, so a single request loses no time.
     """
 
-    def __init__(self, encode: Callable[[Tiles], Vectors]) -> None:
+    def __init__(self, encode: Callable[[Pixels], Vectors]) -> None:
         self._encode = encode
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed, self._putting = False, threading.Lock()
@@ -44,7 +41,7 @@ class Batcher:
 
     @contextlib.contextmanager
     def expected(self) -> Iterator[None]:
-        """Count the block among those that will soon have tiles to encode."""
+        """Announce tiles: the block renders what it will then encode."""
         with self._counting:
             self._expected += 1
         try:
@@ -53,8 +50,11 @@ class Batcher:
             with self._counting:
                 self._expected -= 1
 
-    def encode(self, tiles: Tiles) -> Vectors:
-        """Return the vectors [n, D] of tiles [n, 12, H, W]; called from any thread."""
+    def encode(self, tiles: Pixels) -> Vectors:
+        """Return the vectors float32 [n, D] of tiles uint8 [n, channels, H, W].
+
+        Called from any thread; raises `BusyError` after `close`, and what the network raised.
+        """
         job = _Job(tiles, Future(), cause())
         with self._putting:
             if self._closed:
@@ -63,7 +63,7 @@ class Batcher:
         return job.vectors.result()
 
     def close(self) -> None:
-        """Encode what was asked for, and end the thread."""
+        """Encode what waits, then end the thread."""
         with self._putting:
             self._closed = True
             self._jobs.put(None)
@@ -77,7 +77,7 @@ class Batcher:
                 return
 
     def _collect(self, first: _Job) -> tuple[list[_Job], bool]:
-        """Return the jobs of a batch, and whether the thread is to end after it."""
+        """Return the jobs of a batch that begins with `first`, and whether it is the last one."""
         jobs, count, end = [first], len(first.tiles), time.monotonic() + WINDOW_S
         while count < MOST:
             wait = end - time.monotonic() if self._expected else 0.0
@@ -92,12 +92,13 @@ class Batcher:
         return jobs, False
 
     def _answer(self, jobs: list[_Job]) -> None:
+        """Encode the tiles of the jobs and hand each job its rows, or the error to all."""
         try:
             tiles = jobs[0].tiles if len(jobs) == 1 else np.concatenate([job.tiles for job in jobs])
             BATCH.observe(len(tiles))
             with timed("encode", [job.cause for job in jobs]):
                 vectors = self._encode(tiles)
-        except BaseException as error:  # belongs to those who wait for it
+        except BaseException as error:  # raised where the vectors are awaited
             for job in jobs:
                 job.vectors.set_exception(error)
             return

@@ -1,84 +1,65 @@
-"""The engine: an open store, a model and perhaps an index, answering from any thread."""
+"""The engine: an open store, a model and perhaps an index. It answers from any thread."""
 
 import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from queue import LifoQueue
 from typing import Self
 
 import numpy as np
 from cachetools import TTLCache
-from numpy.typing import NDArray
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
+from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
 from service.index.search import Search
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
+from service.settings import Settings
 from tiling.catalogue import Catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
 from tiling.render.pictures import BaseTile, Picture, TileNumber
-from tiling.render.process import AT_ONCE, RenderProcess
+from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
-from tiling.render.thread import RenderThread
-from tiling.store.store import Store
+from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
-PICTURE_BYTES = 64_000_000  # of map tiles that are remembered: a thousand or more
-
-Vector = NDArray[np.float32]
-Shares = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What an engine opens, and how much it may use.
-
-    `render_processes`: processes that draw; 0 draws in threads of this process. `cache_places`:
-    vectors that are remembered, for `cache_s` seconds, because the map may change under them.
-    """
-
-    store: Store
-    model: str | Path
-    index: Path | None = None
-    render_processes: int = 0
-    cache_places: int = 100_000
-    cache_s: float = 600.0
+PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
 
 
 class Engine:
     """Embeddings, neighbours and tiles of places. Every method may be called from any thread."""
 
     def __init__(
-        self, encoder: LocationEncoder, settings: EngineSettings, index: NeighborIndex | None
+        self, encoder: LocationEncoder, settings: Settings, index: NeighborIndex | None
     ) -> None:
-        """Open the store, and more like it for drawing: all of one revision, so that no answer mixes two maps."""
+        """Open the store several times: here, to render, to find names.
+
+        All are of one revision, so that no answer mixes two maps.
+        """
         self.revision = settings.store.revision()
         with settings.store.open(only=self.revision) as source:
-            # for what it knows of the store; the features are for the renderers to read
-            self.source = source
+            self.source = source  # closed, it still knows the coverage; renderers read features
         self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
-        # a sentence for clients: why a newer index is not in use
+        # Shown to clients: why a newer index is not in use.
         self.index_refused: str | None = None
         self._known: TTLCache[LonLat, Vector] = TTLCache(settings.cache_places, settings.cache_s)
         self._pictures: TTLCache[Hashable, bytes] = TTLCache(
             PICTURE_BYTES, settings.cache_s, getsizeof=len
         )
         self._knowing = threading.Lock()
-        self._precomputed = False  # whether the index holds what this store's places would give
+        self._precomputed = False  # whether the vectors of the index are of this very store
         self._closing = False
-        self._idle: LifoQueue[RenderThread | RenderProcess] = LifoQueue()
+        self._idle: LifoQueue[RemoteRenderer] = LifoQueue()
         with contextlib.ExitStack() as opened:
             self.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
             if index is not None:
@@ -96,8 +77,8 @@ class Engine:
             self._opened = opened.pop_all()
 
     @classmethod
-    def open(cls, settings: EngineSettings) -> Self:
-        """Open all that `settings` name, or raise the error of the part that is missing or does not fit."""
+    def open(cls, settings: Settings) -> Self:
+        """Open what `settings` name, or raise the error of the part that is missing or unfit."""
         encoder = LocationEncoder.load(settings.model)
         return cls(
             encoder,
@@ -106,10 +87,10 @@ class Engine:
         )
 
     def reopened(self) -> Self:
-        """Return an engine like this over the store that has taken the place of this one's."""
+        """Return an engine like this one over the present revision of the store."""
         return type(self)(self._encoder, self._settings, self.index)
 
-    def _renderers(self) -> Sequence[RenderThread | RenderProcess]:
+    def _renderers(self) -> Sequence[RemoteRenderer]:
         store, geometry = self._settings.store, self._encoder.geometry
         count = self._settings.render_processes
         if not count:
@@ -120,15 +101,15 @@ class Engine:
             )
 
     def try_out(self) -> None:
-        """Go the whole way once - store, drawing, network, index - or raise the error of what is broken."""
+        """Embed and search one place, or raise the error of the part that is broken."""
         inside = self.source.coverage.representative_point()
-        embedding = self._embed_new([LonLat(inside.x, inside.y)])[0]
+        embedding = self._embed_parts([LonLat(inside.x, inside.y)])[0]
         if self._search is not None:
             self._search.nearest(embedding, 1)
 
     @cached_property
     def _content(self) -> str:
-        """The hash of the store's content, as files of vectors keep it."""
+        """The content hash of the store, as files of vectors have it."""
         return self._settings.store.content_hash()
 
     @property
@@ -153,15 +134,15 @@ class Engine:
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """West, south, east, north of the store's coverage, degrees."""
+        """West, south, east, north of the store's coverage, in degrees."""
         west, south, east, north = self.source.bounds
         return west, south, east, north
 
     @property
     def search(self) -> Search:
-        """The index in use.
+        """The index in use; `NoIndexError` without one.
 
-        Whoever asks it twice for one answer keeps it, because it may be changed for another.
+        It may be replaced at any time, so one answer must ask for it only once.
         """
         if self._search is None:
             if self._closing:
@@ -183,40 +164,41 @@ class Engine:
         return None if index is None else index.name
 
     def use(self, index: NeighborIndex) -> None:
-        """Take an index into use.
+        """Put an index to use.
 
-        `SearchIndexError` or `FingerprintError` when it is of another model.
+        Raises `SearchIndexError` or `FingerprintError` when it was made with another model.
         """
         check_fingerprint("the index", index.fingerprint, self._encoder.fingerprint)
         if index.model != self.model:
             raise SearchIndexError(
                 f"the index was made with model {index.model}, not with {self.model}: "
-                "give that model (--model), or make the index again with `loc2vec embed` and `loc2vec index`"
+                "give that model (--model), or make the index again "
+                "with `loc2vec embed` and `loc2vec index`"
             )
-        # Vectors that were made of another map answer for places of that map only, and are not the
-        # place's here.
+        # Vectors of another map are searched, but they do not stand for the places of this one.
         self._precomputed = bool(index.store) and index.store == self._content
         self._search, self.index_refused = Search(index, self.source.regions), None
         INDEX_SIZE.set(len(index))
 
-    def require(self, place: LonLat) -> None:
-        """Raise `OutsideError` unless the store covers `place`."""
-        self.source.require(place)
-
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
-        """Return the places of the store with a name, the best first."""
+        """Return up to `limit` places of the store with a name, best first."""
         return self._names.find(name, limit)
 
     def locate(self, where: LonLat | str) -> LonLat:
-        """Return the place that is meant, which the store covers, else raise `OutsideError` or `NameSearchError`."""
+        """Return the place that a name or a position means.
+
+        The other methods take located places, and do not check them again. Raises
+        `NameSearchError` for an unknown or ambiguous name, `OutsideError` for a place that the
+        store does not cover.
+        """
         if isinstance(where, str):
             found = resolve(where, self.find)
             where = LonLat(found.lon, found.lat)
-        self.require(where)
+        self.source.require(where)
         return where
 
     def known(self, place: LonLat) -> Vector | None:
-        """Return the embedding [D] of a place if it need not be made: it was asked for lately, or is in the index."""
+        """Return the embedding [D] of a place from the cache or the index, else None."""
         with self._knowing:
             vector = self._known.get(place)
         if vector is not None:
@@ -229,39 +211,37 @@ class Engine:
         return vector
 
     def forget(self) -> None:
-        """Forget the embeddings that were asked for: the map has changed."""
+        """Empty the caches of embeddings and pictures, because the map has changed."""
         with self._knowing:
             self._known.clear()
             self._pictures.clear()
 
-    def embed(self, places: Sequence[LonLat]) -> Vector:
-        """Return the embeddings [n, D] of places that the store covers, else raise `OutsideError`."""
-        for place in places:
-            self.require(place)
-        vectors = [self.known(place) for place in places]
-        new = list(
-            dict.fromkeys(
-                place for place, vector in zip(places, vectors, strict=True) if vector is None
-            )
-        )
-        made = dict(zip(new, self._embed_new(new), strict=True))
+    def embed(self, places: Sequence[LonLat]) -> Vectors:
+        """Return the embeddings [n, D] of located places, known or new."""
+        vectors = {place: v for place in places if (v := self.known(place)) is not None}
+        new = [place for place in dict.fromkeys(places) if place not in vectors]
+        vectors.update(zip(new, self.embed_new(new), strict=True))
+        return np.stack([vectors[place] for place in places])
+
+    def embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
+        """Return the embeddings [D] of distinct places that are not `known`, and remember them."""
+        vectors = self._embed_parts(places)
         if self._settings.cache_places:
             with self._knowing:
-                self._known.update(made)
-        VECTORS.labels("made").inc(len(new))
-        return np.stack(
-            [made[place] if v is None else v for place, v in zip(places, vectors, strict=True)]
-        )
+                self._known.update(zip(places, vectors, strict=True))
+        VECTORS.labels("made").inc(len(places))
+        return vectors
 
-    def _embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Draw and encode places, a few at a time, on all that is idle."""
-        if len(places) <= AT_ONCE:
+    def _embed_parts(self, places: Sequence[LonLat]) -> list[Vector]:
+        """Render and encode places, a few at a time, on all renderers that are idle."""
+        if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
-        parts = [places[start : start + AT_ONCE] for start in range(0, len(places), AT_ONCE)]
-        drawn = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
-        return [vector for part in drawn for vector in part.result()]
+        starts = range(0, len(places), PLACES_PER_ORDER)
+        parts = [places[start : start + PLACES_PER_ORDER] for start in starts]
+        made = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
+        return [vector for part in made for vector in part.result()]
 
-    def _embed_few(self, places: Sequence[LonLat]) -> Vector:
+    def _embed_few(self, places: Sequence[LonLat]) -> Vectors:
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render(places)
         vectors = self._batcher.encode(tiles)
@@ -272,18 +252,18 @@ class Engine:
         return vectors
 
     def tile(self, pose: Pose) -> Tile:
-        """Return the tile of a pose whose place the store covers, else raise `OutsideError`."""
-        self.require(LonLat(pose.lon, pose.lat))
+        """Return the tile of a pose of a located place."""
         with self._renderer() as renderer, timed("render"):
             return renderer.tile(pose)
 
-    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Shares]:
-        """Return why two places are alike or not, and how much of each tile each channel covers, float64 [2, C]."""
-        self.require(a)
-        self.require(b)
+    def compare(self, a: LonLat, b: LonLat) -> tuple[Why, Floats]:
+        """Return why two located places are alike or not, and the cover of each channel.
+
+        The cover is the share of each tile that a channel covers, float64 [2, C], from 0 to 1.
+        """
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])
-        shares: Shares = tiles.mean((2, 3)) / 255
+        shares: Floats = tiles.mean((2, 3)) / 255
         return why(self._batcher.encode, *tiles), shares
 
     def base_map(self, tile: TileNumber, theme: Theme) -> bytes:
@@ -291,25 +271,26 @@ class Engine:
         return self._picture((tile, theme), lambda: BaseTile(tile, theme))
 
     def overlay(self, tile: TileNumber) -> bytes:
-        """Return a tile of the indexed places in their colours as a PNG, elsewhere transparent."""
+        """Return a tile of the indexed places in their colours as a PNG, transparent elsewhere."""
         search = self.search
         return self._picture((tile, search.index.name), lambda: search.overlay.cells(tile))
 
     def _picture(self, key: Hashable, picture: Callable[[], Picture]) -> bytes:
-        """Return what was drawn lately under this key, or have it drawn."""
+        """Return the picture cached under `key`, or have it rendered."""
         with self._knowing:
             known = self._pictures.get(key)
         if known is not None:
             return known
         ordered = picture()
         with self._renderer() as renderer, timed("map"):
-            drawn = renderer.picture(ordered)
+            rendered = renderer.picture(ordered)
         with self._knowing:
-            self._pictures[key] = drawn
-        return drawn
+            self._pictures[key] = rendered
+        return rendered
 
     @contextlib.contextmanager
-    def _renderer(self) -> Iterator[RenderThread | RenderProcess]:
+    def _renderer(self) -> Iterator[RemoteRenderer]:
+        """Wait for an idle renderer and keep it for the block; `BusyError` while closing."""
         renderer = self._idle.get()
         try:
             if self._closing:
@@ -319,12 +300,9 @@ class Engine:
             self._idle.put(renderer)
 
     def close(self) -> None:
-        """Let go of the stores and of what takes memory.
-
-        What still waits to be drawn gets `BusyError`.
-        """
+        """Close the stores and free the memory; who still waits for a renderer gets `BusyError`."""
         self._closing = True
-        # when each has done what it is at
+        # Wait until each is idle, then put all back: threads that wait for one must go on.
         renderers = [self._idle.get() for _ in range(self._idle_count)]
         for renderer in renderers:
             self._idle.put(renderer)

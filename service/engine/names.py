@@ -1,4 +1,4 @@
-"""Looking places up by their names, in a thread that holds an open store of its own."""
+"""Name search, in a thread that has an open store of its own."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from tiling.store.store import Store
 
 
 class NameThread:
-    """The names of a store, for all threads: a store that is open belongs to one."""
+    """Searches the names of a store for all threads, because an open store belongs to one."""
 
     def __init__(self, store: Store, revision: str) -> None:
         self._thread = ThreadPoolExecutor(1, "names")
@@ -18,7 +18,7 @@ class NameThread:
         ).result()
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
-        """Return the places with a name, the best first; called from any thread."""
+        """Return up to `limit` places with a name, best first; called from any thread."""
         return self._thread.submit(self._source.find, name, limit).result()
 
     def close(self) -> None:

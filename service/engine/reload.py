@@ -1,4 +1,4 @@
-"""Taking a new index, or a new store, into use while the service answers."""
+"""Hot reload: a new index or a new store is put to use while the service answers."""
 
 import asyncio
 import logging
@@ -15,29 +15,35 @@ from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError
 from tiling.machine import give_back_memory
 
-# between two times that freed memory is given back, which costs some page faults
+# Freed memory is returned to the system so often: each time costs some page faults.
 GIVE_BACK_S = 60.0
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
-# What clients are told; the log says more, and where.
-FOREIGN = "A newer index was refused, because it was made with another channel catalogue: the one before still answers"
-REFUSED = "A newer index was refused, because it is damaged or of another model: the one before still answers"
+# Shown to clients; the log has the details.
+FOREIGN = (
+    "A newer index was refused, because it was made with another channel catalogue: "
+    "the one before still answers"
+)
+REFUSED = (
+    "A newer index was refused, because it is damaged or of another model: "
+    "the one before still answers"
+)
 
 
 def stamp(folder: Path) -> Stamp:
-    """Return what changes when another index is put in the place of this one."""
+    """Return what changes when the index in a folder is replaced, None while there is none."""
     try:
         status = (folder / FACTS).stat()
-    except OSError:  # between the old folder and the new one
+    except OSError:  # the folder is being replaced
         return None
     return status.st_ino, status.st_mtime_ns
 
 
 def swap(engine: Engine, folder: Path) -> bool:
-    """Take the index in `folder` into use.
+    """Put the index in `folder` to use and tell whether that was done.
 
-    One that is damaged or of another model leaves the old one.
+    The old one stays when the new one is the same, damaged, or made with another model.
     """
     try:
         if name_of(folder) == engine.index_name:
@@ -55,29 +61,29 @@ def swap(engine: Engine, folder: Path) -> bool:
 
 
 class Reloader:
-    """Looks for what is new on behalf of an application, whose `state.engine` it changes.
+    """Polls the index and the store, and exchanges `state.engine` of the application.
 
-    An engine belongs to one revision of the store. A new store gets a new engine, and whoever is
-    being answered by the one before keeps it to the end.
+    An engine belongs to one revision of the store, so a new store gets a new engine. Requests that
+    are being answered keep the old engine, which is closed after `timeout_s`.
     """
 
     def __init__(self, state: State, settings: Settings) -> None:
         self._state, self._settings = state, settings
         self._seen: Stamp = None
-        self._tried = ""  # the last revision of the store that could not be taken into use
+        self._tried = ""  # the last revision of the store that was refused
         self._retired: list[tuple[float, Engine]] = []
         self._own: Engine | None = None
         self._given_back = time.monotonic()
         self._looking, self._closed = threading.Lock(), False
 
     async def watch(self) -> None:
-        """Look for ever."""
+        """Poll every `reload_s` seconds, until cancelled."""
         while True:
             await asyncio.sleep(self._settings.reload_s)
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Take into use what is new, and let go of what nobody uses any more."""
+        """Put to use what is new, and close what nobody uses any more."""
         with self._looking:
             if not self._closed:
                 self._look_for_index()
@@ -86,7 +92,7 @@ class Reloader:
                 self._give_back(time.monotonic())
 
     def _look_for_index(self) -> None:
-        """Look at the folder; one that is being replaced is looked at again."""
+        """Reload the index if its folder was replaced."""
         folder = self._settings.index
         now = None if folder is None else stamp(folder)
         if folder is not None and now is not None and now != self._seen:
@@ -97,7 +103,7 @@ class Reloader:
         before: Engine = self._state.engine
         try:
             now = self._settings.store.revision(patience_s=0.0)
-        except Loc2VecError:  # away, or between the old file and the new one
+        except Loc2VecError:  # away, or being replaced
             return
         if now in (before.revision, self._tried):
             return
@@ -114,19 +120,22 @@ class Reloader:
         log.info("a new store is in use")
 
     def _retire(self, now: float) -> None:
-        """Close the engines whose last answer is given, or too late."""
+        """Close the old engines whose requests have ended or timed out by `now`."""
         for _, engine in (due := [(end, engine) for end, engine in self._retired if end <= now]):
             engine.close()
         self._retired = [entry for entry in self._retired if entry not in due]
 
     def _give_back(self, now: float) -> None:
-        """Give freed memory back now and then: the encoder has it kept, and batches of all sizes break it up."""
+        """Return freed memory to the system now and then.
+
+        The encoder's allocator keeps it, and batches of many sizes fragment it.
+        """
         if now - self._given_back >= GIVE_BACK_S:
             give_back_memory()
             self._given_back = now
 
     def close(self) -> None:
-        """Close all engines that were opened here."""
+        """Close all engines that were opened here, and stop looking."""
         with self._looking:
             self._closed = True
             self._retire(float("inf"))

@@ -14,9 +14,9 @@ ZOOMS = range(12, 17)
 
 
 def write_tiles(folder: Path, painting: Painting) -> int:
-    """Write the tiles of `ZOOMS` that hold a colour, in the place of an older folder.
+    """Write the tiles of `ZOOMS` that hold a colour, in place of an older folder.
 
-    Return how many.
+    Returns how many there are.
     """
     count = 0
     with replacing_folder(folder) as temporary:

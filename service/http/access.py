@@ -1,4 +1,4 @@
-"""Who may ask, and how often: a dependency of the routes, so that no spelling of a path gets around it."""
+"""API keys and rates, checked by a dependency of the routes: no spelling of a path avoids it."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ class Access:
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, request: Request) -> None:
-        """Let the request pass, or raise 401 or 429. Guessing keys counts against the address, too."""
+        """Let the request pass, or raise 401 or 429; wrong keys count against the address, too."""
         if self._per_address is not None:
             self._count(self._per_address, "address", _network(request))
         if self._keys:
@@ -73,7 +73,7 @@ def _key(request: Request) -> str:
 
 
 def _network(request: Request) -> str:
-    """Return the client's address; of IPv6 the /64, which one customer has."""
+    """Return the client's address; of IPv6 the /64, which belongs to one customer."""
     host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,82 +1,252 @@
-"""Which format an answer has, and whether the client has it already."""
+"""What the service answers, as pydantic models."""
 
-import hashlib
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from fastapi import Request
-from fastapi.responses import Response
-from pydantic import BaseModel
-from starlette.exceptions import HTTPException
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
-JSON = "application/json"
-GEOJSON = "application/geo+json"
-ARROW = "application/vnd.apache.arrow.stream"
-PARQUET = "application/vnd.apache.parquet"
-PNG = "image/png"
+from service.index.search import Neighbor
+from tiling.osm.names import NamedPlace as Found
+
+ModelName = Annotated[
+    str, Field(description="Name of the model and the start of its weights' SHA-256")
+]
+IndexName = Annotated[
+    str | None,
+    Field(description="Start of the SHA-256 of the index's vectors; null where no index was used"),
+]
 
 
-def choose(request: Request, offered: Sequence[str]) -> str:
-    """Return the offered media type that the client likes best, the first of equals.
+class PlaceEmbedding(BaseModel):
+    """A place and its vector."""
 
-    406 when it likes none.
+    lat: float
+    lon: float
+    embedding: list[float]
 
-    RFC 9110, section 12.5.1: the most specific range that matches a type says how much it is liked.
-    """
-    header = request.headers.get("accept", "").strip()
-    if not header:
-        return offered[0]
-    liking = [_range(part) for part in header.lower().split(",")]
-    best, quality = max(
-        ((kind, _quality(kind, liking)) for kind in offered), key=lambda pair: pair[1]
+
+class Embedding(BaseModel):
+    """The answer of `GET /embed`."""
+
+    lat: float
+    lon: float
+    model: ModelName
+    index: IndexName
+    dim: int = Field(description="How many numbers an embedding has")
+    embedding: list[float]
+
+
+class EmbeddingList(BaseModel):
+    """The answer of `POST /embed`, in the order of the request."""
+
+    model: ModelName
+    index: IndexName
+    dim: int
+    embeddings: list[PlaceEmbedding]
+
+
+class Near(BaseModel):
+    """An indexed place."""
+
+    id: int = Field(description="Row of the vectors file that the index was made of")
+    lat: float
+    lon: float
+    distance: float = Field(description="Euclidean distance between the two embeddings")
+    ground_distance_m: float | None = Field(
+        description="Great-circle distance on the ground from the first place given, metres; "
+        "null when no place was given"
     )
-    if quality <= 0:
-        raise HTTPException(406, f"this answer comes as {' or '.join(offered)}")
-    return best
 
 
-def _range(part: str) -> tuple[str, float]:
-    kind, *parameters = (piece.strip() for piece in part.split(";"))
-    quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-    try:
-        return kind, min(max(float(quality), 0.0), 1.0)
-    except ValueError:
-        return kind, 0.0
+class NamedPlace(BaseModel):
+    """A place with its name."""
+
+    name: str
+    kind: str = Field(description="What it is: town, street, school, ...")
+    lat: float
+    lon: float
 
 
-def _quality(kind: str, liking: Sequence[tuple[str, float]]) -> float:
-    for wanted in (kind, kind.partition("/")[0] + "/*", "*/*"):
-        for name, quality in liking:
-            if name == wanted:
-                return quality
-    return 0.0
+class PlaceList(BaseModel):
+    """The answer of `GET /places`, the likeliest first."""
+
+    query: str
+    places: list[NamedPlace]
 
 
-def answer(request: Request, content: BaseModel | bytes, media_type: str = JSON) -> Response:
-    """Return an answer that may be kept for a while, or 304 when the client has it already."""
-    body = content if isinstance(content, bytes) else content.model_dump_json().encode()
-    # weak: it may be compressed on its way
-    tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": request.app.state.cache_control, "Vary": "Accept"}
-    known = request.headers.get("if-none-match", "")
-    if request.method == "GET" and (
-        known.strip() == "*" or tag in (part.strip() for part in known.split(","))
-    ):
-        return Response(status_code=304, headers=headers)
-    if request.method != "GET":
-        headers = {"Cache-Control": "no-store"}
-    return Response(body, media_type=media_type, headers=headers)
+class NeighborList(BaseModel):
+    """The answer of `GET /neighbors`, nearest in the embedding first."""
+
+    lat: float
+    lon: float
+    k: int
+    model: ModelName
+    index: IndexName
+    neighbors: list[Near]
 
 
-def table_bytes(table: pa.Table, media_type: str, facts: Mapping[str, str]) -> bytes:
-    """Write a table as an Arrow stream or a Parquet file, with `facts` in its schema's metadata."""
-    table = table.replace_schema_metadata(dict(facts))
-    buffer = io.BytesIO()
-    if media_type == PARQUET:
-        pq.write_table(table, buffer, compression="zstd")
-    else:
-        with pa.ipc.new_stream(buffer, table.schema) as stream:
-            stream.write_table(table)
-    return buffer.getvalue()
+class VectorNeighbors(BaseModel):
+    """The answer of `POST /neighbors`, nearest first."""
+
+    k: int
+    model: ModelName
+    index: IndexName
+    neighbors: list[Near]
+
+
+class ArithmeticAnswer(BaseModel):
+    """The answer of `POST /arithmetic`: the sum, and the places nearest to it."""
+
+    k: int
+    model: ModelName
+    index: IndexName
+    embedding: list[float]
+    neighbors: list[Near]
+
+
+class InterpolationStep(BaseModel):
+    """A share of the way between two embeddings, and the places nearest to it."""
+
+    share: float = Field(description="0 at the start, 1 at the end")
+    neighbors: list[Near]
+
+
+class Interpolation(BaseModel):
+    """The answer of `GET /interpolate`."""
+
+    model: ModelName
+    index: IndexName
+    steps: list[InterpolationStep]
+
+
+class Walk(BaseModel):
+    """The answer of `GET /walk`: the places in the order of the way.
+
+    Distances are those of each step.
+    """
+
+    model: ModelName
+    index: IndexName
+    seed: int
+    steps: list[Near]
+
+
+class ChannelEffect(BaseModel):
+    """What one channel does to the distance of two places."""
+
+    name: str
+    effect: float = Field(
+        description="How much farther apart the channel puts the places; below 0: nearer. "
+        "The effects do not add up to the distance, because channels interact"
+    )
+    share: float = Field(description="How much of the first tile the channel covers, 0 to 1")
+    to_share: float = Field(description="How much of the second")
+
+
+class Comparison(BaseModel):
+    """The answer of `GET /compare`: the distance of two places, and the effect of each channel."""
+
+    lat: float
+    lon: float
+    to_lat: float
+    to_lon: float
+    model: ModelName
+    index: IndexName
+    distance: float = Field(description="Euclidean distance between the two embeddings")
+    ground_distance_m: float
+    channels: list[ChannelEffect] = Field(description="In the order of the tile's channels")
+
+
+class GeoPoint(BaseModel):
+    """A point of GeoJSON."""
+
+    type: Literal["Point"] = "Point"
+    coordinates: list[float] = Field(min_length=2, max_length=2, description="Longitude, latitude")
+
+
+class GeoNear(BaseModel):
+    """A neighbour as a feature of GeoJSON."""
+
+    type: Literal["Feature"] = "Feature"
+    id: int
+    geometry: GeoPoint
+    properties: Near
+
+
+class GeoNeighbors(BaseModel):
+    """Neighbours as GeoJSON (RFC 7946)."""
+
+    type: Literal["FeatureCollection"] = "FeatureCollection"
+    model: ModelName
+    index: IndexName
+    features: list[GeoNear]
+
+    @classmethod
+    def of(cls, model: str, index: str, neighbors: Sequence[Near]) -> Self:
+        """Return the neighbours in their order."""
+        features = [
+            GeoNear(id=n.id, geometry=GeoPoint(coordinates=[n.lon, n.lat]), properties=n)
+            for n in neighbors
+        ]
+        return cls(model=model, index=index, features=features)
+
+
+class Info(BaseModel):
+    """What is being served."""
+
+    version: str
+    model: ModelName
+    index: IndexName
+    dim: int
+    store: str
+    bounds: list[float] = Field(
+        min_length=4, max_length=4, description="West, south, east, north, degrees"
+    )
+    regions: list[str] = Field(description="Names for `within` and `not_within`")
+    region_bounds: dict[str, list[float]] = Field(
+        description="West, south, east, north of each region, degrees"
+    )
+    index_count: int | None = Field(
+        description="How many places the index holds; null without an index"
+    )
+    index_refused: str | None = Field(
+        description="Why a newer index is not in use; null when none was refused"
+    )
+    fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
+    channels: list[str] = Field(description="Names of the channels of a tile")
+    colours: list[str] = Field(description="Colours of the channels in pictures, as #rrggbb")
+    attribution: str
+    licence: str
+
+
+class Health(BaseModel):
+    """The answer of `GET /healthz` and `GET /readyz`."""
+
+    status: str = "ok"
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+def named(places: Sequence[Found]) -> list[NamedPlace]:
+    """Return places with names as they are answered."""
+    return [NamedPlace(name=p.name, kind=p.kind, lat=p.lat, lon=p.lon) for p in places]
+
+
+def near(neighbors: Sequence[Neighbor]) -> list[Near]:
+    """Return neighbours as they are answered."""
+    return [Near(**neighbor._asdict()) for neighbor in neighbors]
+
+
+def numbers(vector: NDArray[np.float32]) -> list[float]:
+    """Return the shortest decimals that give the same float32 again."""
+    return [float(text) for text in vector.astype(str)]

@@ -1,8 +1,9 @@
-"""The HTTP application, built by a function from its settings and something that opens an engine."""
+"""The HTTP application, built from its settings and a function that opens an engine."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -21,7 +22,9 @@ from service.settings import Settings
 from service.version import version
 
 
-def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) -> FastAPI:
+def create_app(
+    settings: Settings, open_engine: Callable[[Settings], AbstractContextManager[Engine]]
+) -> FastAPI:
     """Return the application.
 
     `open_engine` is called when it starts, and the engine closed when it ends.
@@ -32,7 +35,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
         with (
             exported_spans() if settings.tracing else contextlib.nullcontext(),
             contextlib.closing(Gate(settings.queue_places, settings.timeout_s)) as gate,
-            # closed first, so that work goes no further than it has to
+            # Closed first, so that work in progress ends early.
             open_engine(settings) as engine,
         ):
             app.state.engine, app.state.gate = engine, gate
@@ -42,7 +45,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
     app = FastAPI(
         title="Loc2Vec",
         version=version(),
-        description="Any place of the extract as numbers, and the places that work alike. "
+        description="Embeddings of the places of an extract, and the places that are similar. "
         "Map data (c) OpenStreetMap contributors, ODbL 1.0.",
         lifespan=lifespan,
         docs_url=None,
@@ -59,7 +62,7 @@ def create_app(settings: Settings, open_engine: Callable[[Settings], Engine]) ->
 
 @contextlib.asynccontextmanager
 async def _watching(reloader: Reloader) -> AsyncIterator[None]:
-    """Look for a new index and a new store all the while."""
+    """Look for a new index and a new store until the block ends."""
     watching = asyncio.create_task(reloader.watch())
     try:
         yield
@@ -78,7 +81,7 @@ def _add_routes(app: FastAPI, access: Access) -> None:
 
 
 def _add_layers(app: FastAPI, settings: Settings) -> None:
-    """Add what is around the routes, from the inside to the outside."""
+    """Add the middleware, from the innermost to the outermost."""
     app.add_middleware(BodyGuard, max_bytes=settings.max_body_bytes, timeout_s=settings.timeout_s)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     if settings.cors_origins:

@@ -1,4 +1,4 @@
-"""The bounded queue before the engine: what cannot be answered soon is refused at once."""
+"""The bounded queue before the engine: it refuses at once what cannot be answered soon."""
 
 import asyncio
 import threading
@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from service.errors import STOPPING, BusyError, SlowError
 from service.observe.metrics import QUEUE, REFUSED
 
-# What uvicorn says to the task of a request that has outlasted a stop's patience; anybody else has
-# reasons of his own.
+# The message with which uvicorn cancels a request that outlasts a graceful stop.
 OUTLASTED = "Task cancelled, timeout graceful shutdown exceeded"
 THREADS = 32  # requests on their way through the engine: most wait for a drawing or for the network
 
@@ -19,7 +18,7 @@ Answer = TypeVar("Answer")
 
 
 class Gate:
-    """Lets work into threads of its own as long as no more than `capacity` places wait there."""
+    """Runs work in its own threads while at most `capacity` places wait there."""
 
     def __init__(self, capacity: int, timeout_s: float) -> None:
         self._capacity, self._timeout_s = capacity, timeout_s
@@ -28,13 +27,13 @@ class Gate:
         self._threads = ThreadPoolExecutor(THREADS, "engine")
 
     async def run(self, weight: int, work: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Return what `work` does with `arguments`, which costs about as much as `weight` places.
+        """Return `work(*arguments)`, which costs about as much as `weight` places.
 
-        Raises `BusyError` at once when too many wait, and when the service stops; `SlowError` when
-        it takes too long. Work that was begun goes on then, and counts until it ends.
+        Raises `BusyError` at once when too many places wait or the service stops. Raises
+        `SlowError` after the timeout; the work then goes on and counts until it ends.
         """
         self._enter(weight)
-        # with the request's id and span
+        # The context holds the request's id and span.
         future = self._threads.submit(copy_context().run, work, *arguments)
         future.add_done_callback(lambda _: self._leave(weight))
         try:
@@ -52,7 +51,7 @@ class Gate:
         except asyncio.CancelledError as error:
             if self._closed or OUTLASTED in error.args:
                 raise BusyError(STOPPING) from error
-            raise  # whoever cancels a request, as a client within the process may, gets no answer
+            raise  # somebody in this process cancelled the request and wants no answer
 
     def _enter(self, weight: int) -> None:
         with self._lock:
@@ -68,6 +67,6 @@ class Gate:
         QUEUE.dec(weight)
 
     def close(self) -> None:
-        """Wait for the work that was begun, and begin no more."""
+        """Wait for the work in progress, and start no more."""
         self._closed = True
         self._threads.shutdown(cancel_futures=True)

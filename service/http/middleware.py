@@ -1,4 +1,4 @@
-"""What is around every request: its id, its line in the log, its figures, the headers of safety, its body's limits."""
+"""Middleware of every request: id, log line, metrics, security headers, limits of the body."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Swagger UI sets styles of elements and has pictures in its style sheet as data.
+    # Swagger UI sets inline styles, and its style sheet has pictures as data.
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-        "font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
+        "worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Around:
-    """The outermost layer. What nobody expected becomes a 500 here, which says only its request's id."""
+    """The outermost layer; an unexpected error becomes a 500 that tells only its request id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -64,7 +64,7 @@ class Around:
             try:
                 await self._app(scope, receive, sending)
             except Exception as error:
-                if status:  # too late to say so: the connection is cut
+                if status:  # the headers are sent: the server cuts the connection
                     raise
                 log.error(
                     "request %s failed: %s %s",
@@ -132,7 +132,7 @@ class BodyGuard:
 
         async def receiving() -> Message:
             nonlocal size, done
-            if done:  # whoever asks now waits for the client to go away
+            if done:  # the application waits for the client to disconnect
                 return await receive()
             try:
                 async with asyncio.timeout(max(0.0, end - time.monotonic())):

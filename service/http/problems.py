@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the one place where the service turns an exception into an answer."""
+"""Errors as RFC 9457 problem documents: here alone the service answers exceptions."""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from service.errors import BusyError, NoIndexError, RegionError, SlowError
-from service.http.schemas import Problem, named
+from service.http.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
     AmbiguousNameError,
@@ -27,8 +27,7 @@ from tiling.errors import (
 
 log = logging.getLogger(__name__)
 
-# Status, kind and title of each error that says to the client what to do; every other error is a
-# 500.
+# Status, kind and title of each error that a client can act on; every other error is a 500.
 KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
@@ -84,7 +83,7 @@ def install(app: FastAPI) -> None:
 
 
 def internal(request: Request, request_id: str) -> ProblemResponse:
-    """Return the answer to a request that failed for a reason of ours, which is for the log."""
+    """Return the answer to a request that failed on our side; the log alone tells why."""
     detail = (
         f"The request failed on our side; the server's log says why under request id {request_id}"
     )
@@ -94,7 +93,7 @@ def internal(request: Request, request_id: str) -> ProblemResponse:
 
 
 def refused(request: Request, status: int, detail: str) -> ProblemResponse:
-    """Return the answer to a request that was refused before it was looked at."""
+    """Return the answer to a request that was refused before a route read it."""
     phrase = HTTPStatus(status).phrase
     return _problem(request, status, phrase.lower().replace(" ", "-"), phrase, detail)
 
@@ -125,7 +124,7 @@ async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
         more["candidates"] = [place.model_dump() for place in named(error.candidates)]
     if isinstance(error, StoreReplacedError):
         detail = "The map has just been replaced, and is being opened: try again in a second"
-    # where the store is, and what it said, is for the log
+    # The location of the store and its message are for the log only.
     if isinstance(error, StoreUnavailableError):
         request_id = REQUEST_ID.get()
         log.warning(
@@ -152,8 +151,8 @@ async def _invalid(request: Request, error: RequestValidationError) -> ProblemRe
 
 
 async def _http(request: Request, error: HTTPException) -> ProblemResponse:
-    """Answer what is refused by its headers or its path: an unknown path, a wrong method, a missing key."""
-    # what FastAPI has no answer of its own for
+    """Answer an unknown path, a wrong method, a missing key, a format that is not offered."""
+    # FastAPI has no answer of its own for these two.
     if isinstance(error.__cause__, (UnicodeDecodeError, RecursionError)):
         return await _invalid(
             request, RequestValidationError([{"loc": ("body",), "msg": UNREADABLE}])

@@ -9,7 +9,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service.engine.engine import Engine, EngineSettings
+from service.engine.engine import Engine
 from service.errors import AddressError
 from service.http.app import create_app
 from service.observe.logs import log_config
@@ -21,12 +21,10 @@ START_S = 120.0  # for a process to load its model and index
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address, so that a busy port shows before any work.
+    """Bind the address, so that a busy port shows before any work.
 
-    `AddressError` when it cannot be had.
-
-    The socket does not listen yet: until the service is ready a client is refused, not left
-    waiting.
+    The socket does not listen yet: until the service is ready, clients are refused at once. Raises
+    `AddressError` when the address cannot be bound.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -52,28 +50,14 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if bound.family == socket.AF_INET6 else f"http://{host}:{port}"
 
 
-def open_engine(settings: Settings) -> Engine:
-    """Open all that the settings name, or raise the error of the part that is missing or does not fit."""
-    return Engine.open(
-        EngineSettings(
-            settings.store,
-            settings.model,
-            settings.index,
-            render_processes=settings.render_processes,
-            cache_places=settings.cache_places,
-            cache_s=settings.cache_s,
-        )
-    )
-
-
 def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until a signal ends it; `ready` is called when requests are answered.
+    """Serve until a signal; `ready` is called when the service answers.
 
-    What is missing or damaged is found before anything listens, and raised.
+    Raises the error of a missing or damaged part before the socket listens.
     """
     if settings.tracing:
         require_tracing()
-    engine = open_engine(settings)
+    engine = Engine.open(settings)
     if settings.workers == 1:
         _Server(_config(settings, lambda _: engine), ready).run(sockets=[bound])
         return
@@ -81,7 +65,7 @@ def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -
     with tempfile.TemporaryDirectory(prefix="loc2vec-metrics-") as shared:
         os.environ[SHARED] = shared  # for the processes that follow
         try:
-            _Supervisor(_config(settings, open_engine), [bound], ready).run()
+            _Supervisor(_config(settings, Engine.open), [bound], ready).run()
         finally:
             del os.environ[SHARED]
 

@@ -21,13 +21,13 @@ FACTS = "index.json"
 CACHE = "index.faiss"
 FORMAT = 1
 NAME_DIGITS = 12  # of the hash of the vectors
-# FAISS sums float32 in an order of its own: distances closer than this may be one and the same.
+# FAISS sums float32 in its own order: distances closer than this may be equal.
 TIE = 1e-4
-FEW = 2000  # rows are measured one and all, sooner than FAISS is told which to leave out
-HNSW_ABOVE = 1_000_000  # vectors; up to here every search looks at all of them
-BAND = 8  # of the places: a box whose latitudes hold fewer is looked for in their order
-LINKS = 32  # of a vector in the graph of a large index
-# how many candidates a search of the graph keeps: 1,024 gave .993 of the ten nearest of a million
+FEW = 2000  # rows up to which measuring them all is faster than a filtered FAISS search
+HNSW_ABOVE = 1_000_000  # vectors; up to here search is exact
+BAND = 8  # a box whose latitudes hold under 1/8 of the places is searched by latitude
+LINKS = 32  # of a vector in the HNSW graph
+# Candidates that a search of the graph keeps: 1,024 found 0.993 of the ten nearest of a million.
 BREADTH = 2048
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class NeighborIndex:
 
     @classmethod
     def build(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
-        """Write the index of `vectors` to `folder`, in the place of an older index, and return it."""
+        """Write the index of `vectors` to `folder` and return it; it replaces an older index."""
         if not vectors.inside.any():
             raise SearchIndexError(
                 "no row of the vectors has an embedding: there is nothing to search"
@@ -73,7 +73,7 @@ class NeighborIndex:
 
     @classmethod
     def add(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
-        """Put more vectors behind those of an index, whose ids stay, and return the longer index."""
+        """Append vectors to an index, whose ids stay, and return the longer index."""
         try:
             joined = join_vectors(read_vectors(folder / VECTORS), vectors)
         except VectorsError as error:
@@ -95,10 +95,10 @@ class NeighborIndex:
 
     @classmethod
     def open(cls, folder: Path, keep_cache: bool = True) -> "NeighborIndex":
-        """Open an index folder and make its cache again when it is not as it was written.
+        """Open an index folder; a missing or altered cache is made again.
 
-        `keep_cache`: write the cache, too, when it was made again. Raises `SearchIndexError` when
-        the folder is not an index or its vectors were altered.
+        `keep_cache`: also write that cache. Raises `SearchIndexError` when the folder is not an
+        index or its vectors were altered.
         """
         facts = _read_facts(folder)
         path = folder / VECTORS
@@ -133,7 +133,7 @@ class NeighborIndex:
         return ids
 
     def _band(self, box: Box) -> NDArray[np.int64]:
-        """Return where the places between the south and the north of a box begin and end, of all by latitude."""
+        """Return the range, in the order of latitude, of the places between south and north."""
         edges = np.searchsorted(
             self._places, [complex(box.south, -np.inf), complex(box.north, np.inf)]
         )
@@ -142,7 +142,7 @@ class NeighborIndex:
     def in_box(self, box: Box) -> NDArray[np.bool_]:
         """Tell which rows lie in a box: bool [rows]."""
         first, end = self._band(box)
-        if end - first < len(self.lat) // BAND:  # else it is quicker to look at them all
+        if end - first < len(self.lat) // BAND:  # else testing all rows is faster
             mask = np.zeros(len(self.lat), np.bool_)
             mask[self.ids_in(box)] = True
             return mask
@@ -210,12 +210,13 @@ class NeighborIndex:
     def _candidates(
         self, query: NDArray[np.float32], k: int, choice: "_Choice"
     ) -> NDArray[np.int64]:
-        """Return enough rows that all which may tie with the k-th, as float32 has it, are among them.
+        """Return candidates that include every row that ties with the k-th in float32.
 
         One query at a time: FAISS then sums squared differences, which is exact for equal vectors.
-        In one thread: shared out, a query takes twice as long, and OpenMP keeps threads for every
-        thread that ever searched. PyTorch's are of the same runtime, which has none wait actively
-        once they are more than the processors: a tile alone then takes half as long again.
+
+        In one thread: with more, a query takes twice as long, and OpenMP keeps threads for every
+        thread that ever searched. PyTorch shares that runtime. Once its threads outnumber the
+        processors, none waits actively, and encoding one tile takes 1.5x as long.
         """
         large = isinstance(self._faiss, faiss.IndexHNSW)
         if choice.count <= (max(FEW, len(self) // 50) if large else FEW):
@@ -234,7 +235,7 @@ class NeighborIndex:
             count = min(count * 4, choice.count)
 
     def _how(self, count: int, choice: "_Choice") -> faiss.SearchParameters:
-        """Return how FAISS is to search: among which rows, and how widely in the graph of a large index."""
+        """Return FAISS's parameters: which rows, and how widely to search an HNSW graph."""
         if isinstance(self._faiss, faiss.IndexHNSW):
             breadth = max(BREADTH, 2 * count) * len(self) // choice.count
             return faiss.SearchParametersHNSW(efSearch=breadth, sel=choice.selector)
@@ -262,7 +263,7 @@ def name_of(folder: Path) -> str:
 
 
 def _key(lat: Any, lon: Any) -> Any:
-    """Return places as numbers that sort: complex128 sorts by its real, then its imaginary part."""
+    """Return sort keys of places: complex128 sorts by its real part, then its imaginary part."""
     return lat + 1j * lon
 
 
@@ -275,7 +276,7 @@ def _embedding(vectors: Vectors) -> NDArray[np.float32]:
 
 
 def _faiss_index(vectors: Vectors) -> faiss.Index:
-    """Return a flat index, which is exact, or the graph of a large one (Malkov and Yashunin, arXiv 1603.09320)."""
+    """Return an exact index, or HNSW for many vectors (Malkov and Yashunin, arXiv 1603.09320)."""
     embedding = _embedding(vectors)
     dim = embedding.shape[1]
     found = faiss.IndexHNSWFlat(dim, LINKS) if _is_large(vectors) else faiss.IndexFlatL2(dim)
@@ -311,7 +312,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Refuse to put an index in the place of somebody's other files."""
+    """Raise `SearchIndexError` for a folder that holds other files than an index."""
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists() and not (folder / FACTS).is_file():

@@ -1,4 +1,4 @@
-"""The indexed places as colours on the map: one basis of colours for the whole index, cut into tiles."""
+"""The indexed places as colours on the map: one colour basis for the whole index."""
 
 import threading
 from functools import cached_property
@@ -15,16 +15,16 @@ from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.pictures import TileNumber
 from tiling.values import Box, LonLat
 
-FIT_PLACES = 100_000  # that the colours are fitted to, evenly taken
-AT_ONCE = 100_000  # vectors that are coloured together
-ASKED = 33  # places whose nearest neighbours say how far apart the places lie
-NEAR_M, FAR_M = 5.0, 2000.0  # the least and the most that they are taken to lie apart
+FIT_PLACES = 100_000  # places, evenly taken, that the colours are fitted to
+CHUNK = 100_000  # vectors that are coloured together
+ASKED = 33  # places whose nearest neighbours give the spacing
+NEAR_M, FAR_M = 5.0, 2000.0  # least and greatest spacing
 SAME_M = 0.5  # places nearer than this are one
 OVER_PX = 2.0  # beyond which no square reaches into a tile
 
 
 class Overlay:
-    """The colours of an index. They are made when they are first asked for."""
+    """The colours of an index, computed on first use."""
 
     def __init__(self, index: NeighborIndex) -> None:
         self._index = index
@@ -52,14 +52,14 @@ class Overlay:
         ids = self._index.ids
         fitted = Colours.fit(self._index.vectors_of(ids[:: -(-len(ids) // FIT_PLACES)]))
         colours = np.zeros((len(self._index.lat), 3), np.uint8)
-        for start in range(0, len(ids), AT_ONCE):
-            part = ids[start : start + AT_ONCE]
+        for start in range(0, len(ids), CHUNK):
+            part = ids[start : start + CHUNK]
             colours[part] = fitted.rgb(self._index.vectors_of(part))
         return colours
 
     @cached_property
     def _spacing_m(self) -> float:
-        """How far apart the places lie: the median of how far some of them are from their nearest neighbour."""
+        """The spacing of the places: the median distance of some to their nearest neighbour."""
         ids = self._index.ids
         asked = ids[np.linspace(0, len(ids) - 1, min(ASKED, len(ids))).astype(int)]
         return float(np.median([self._nearest_m(int(row)) for row in asked]))

@@ -13,9 +13,10 @@ from tiling.store.base import FeatureSource
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Squares around places: middles `xy` float32 [n, 2] in pixels from the north-west, colours uint8 [n, 3].
+    """Coloured squares around places.
 
-    `side_px`: of a square. Where places share pixels, these get the mean of their colours.
+    `xy` float32 [n, 2]: their middles, in pixels from the north-west; `colours` uint8 [n, 3];
+    `side_px`: the side of a square. A pixel of several places gets their mean colour.
     """
 
     xy: NDArray[np.float32]

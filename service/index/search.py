@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 class Neighbor(NamedTuple):
-    """An indexed place: its id, its distance in the embedding and, from a place that was given, on the ground."""
+    """An indexed place; `distance` in the embedding, `ground_distance_m` from the place given."""
 
     id: int
     lat: float
@@ -31,7 +31,7 @@ class Neighbor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Where neighbours may lie: in a box, some way off the places that were asked about, in and out of regions."""
+    """Where neighbours may lie; `min_distance_m` is from each of the places given."""
 
     bbox: Box | None = None
     min_distance_m: float = 0.0
@@ -43,7 +43,7 @@ EVERYWHERE = Filters()
 
 
 class Search:
-    """An index and the regions that its places may lie in. What is found is never mixed with another index's."""
+    """An index and the regions of its store; results never mix two indexes."""
 
     def __init__(self, index: NeighborIndex, regions: Mapping[str, BaseGeometry]) -> None:
         self.index, self.overlay, self._regions = index, Overlay(index), regions
@@ -57,10 +57,10 @@ class Search:
         places: Sequence[LonLat] = (),
         filters: Filters = EVERYWHERE,
     ) -> list[Neighbor]:
-        """Return the `k` indexed places nearest to `embedding` [D], nearest first, or all that pass the filters.
+        """Return the `k` indexed places nearest to `embedding` [D], nearest first.
 
-        Distances on the ground are from the first of `places`. Raises `RegionError` for an unknown
-        region.
+        Fewer when fewer pass the filters. Distances on the ground are from the first of `places`.
+        Raises `RegionError` for an unknown region.
         """
         ids, distances = self.index.search(embedding, k, self._allowed(places, filters))
         lat, lon = self.index.lat[ids], self.index.lon[ids]

@@ -1,4 +1,4 @@
-"""How the service logs, always to standard error: lines for people, or JSON for programs."""
+"""Configuration of logging, always to standard error: text for people, JSON for programs."""
 
 import logging
 from contextvars import ContextVar

@@ -1,4 +1,4 @@
-"""What Prometheus is told; with several server processes, the sum of them all."""
+"""Prometheus metrics; with several server processes, the sum of them all."""
 
 import os
 import time
@@ -18,7 +18,7 @@ from prometheus_client.registry import REGISTRY
 from service.observe.tracing import Cause, stage_span
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where the processes put their figures together
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # the folder where processes share their metrics
 
 REQUESTS = Counter("loc2vec_requests", "Requests answered", ["method", "route", "status"])
 LATENCY = Histogram(
@@ -38,7 +38,7 @@ SWAPS = Counter("loc2vec_index_swaps", "Attempts to take a new index into use", 
 
 @contextmanager
 def timed(stage: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
-    """Count the time of the block as that of a stage, and make a span of it, for the spans that are its `causes`."""
+    """Observe the time of the block as that of a stage, in a span that belongs to `causes`."""
     start = time.perf_counter()
     try:
         with stage_span(stage, causes):
@@ -48,7 +48,7 @@ def timed(stage: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
 
 
 def exposition() -> bytes:
-    """Return all figures in the text format of Prometheus."""
+    """Return all metrics in the text format of Prometheus."""
     if SHARED not in os.environ:
         return generate_latest(REGISTRY)
     together = CollectorRegistry()

@@ -1,8 +1,8 @@
-"""Spans of OpenTelemetry (extra `otel`): a request, and in it the stages render, encode, search. Off unless asked for.
+"""Spans of OpenTelemetry (extra `otel`): requests and their stages render, encode, search.
 
-Where they go is said as OpenTelemetry says it: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and
-so on. Coordinates and names are in no span, because they may say where somebody was;
-OpenTelemetry's own instrumentation of ASGI would put the whole URL in.
+Off by default. OpenTelemetry's own variables configure the export: OTEL_EXPORTER_OTLP_ENDPOINT,
+OTEL_SERVICE_NAME and so on. Spans hold no coordinates or names, because these may reveal where
+somebody was. OpenTelemetry's instrumentation of ASGI would record the whole URL.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ def require_tracing() -> None:
 
 @contextlib.contextmanager
 def exported_spans() -> Iterator[None]:
-    """Send the spans of the block to where the environment says.
+    """Export the spans of the block as the environment configures it.
 
-    `SettingsError` when the extra is missing.
+    Raises `SettingsError` when the extra is missing.
     """
     require_tracing()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -48,7 +48,7 @@ def recorded_spans(processor: Any) -> Iterator[None]:
     from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    # What the environment says of the service wins.
+    # Attributes from the environment win.
     provider = TracerProvider(
         resource=Resource({SERVICE_NAME: "loc2vec"}).merge(OTELResourceDetector().detect())
     )
@@ -63,10 +63,7 @@ def recorded_spans(processor: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span | None]:
-    """Make a span of the block, which answers a request.
-
-    Its `traceparent` header says what it is a part of.
-    """
+    """Make a span of the block, which answers a request; its `traceparent` header is the parent."""
     if not _tracers:
         yield None
         return
@@ -80,7 +77,7 @@ def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span | Non
 
 
 def answered(span: Span | None, method: str, route: str, status: int) -> None:
-    """Say in the span of a request which route answered, and how."""
+    """Set the route and the status of a request's span."""
     if span is None:
         return
     from opentelemetry.trace import StatusCode
@@ -93,9 +90,9 @@ def answered(span: Span | None, method: str, route: str, status: int) -> None:
 
 @contextlib.contextmanager
 def stage_span(name: str, causes: Sequence[Cause] = ()) -> Iterator[None]:
-    """Make a span of the block: a part of the first of `causes`, or of the span around it.
+    """Make a span of the block; the first of `causes` is its parent, the others are links.
 
-    Linked to the others.
+    Without causes, the current span is the parent.
     """
     if not _tracers:
         yield

@@ -4,7 +4,7 @@ import { keepKey, picture } from "./api.js";
 import { el, fill, svg } from "./dom.js";
 import { degrees, distance, metres } from "./format.js";
 
-/** A picture of the service; while it is under way its place is kept, and a failure says its reason there. */
+/** A picture of the service; its space is reserved while it loads, and shows an error. */
 export function image(path, parameters, alt, signal, attributes = {}) {
   const frame = el("span.image.waiting", attributes);
   const shown = el("img", { alt });
@@ -31,7 +31,7 @@ export function tile({ lat, lon }, signal) {
   return image("tile.png", { lat, lon }, `The 200 m around ${degrees({ lat, lon })}, all channels`, signal, { class: "image tile waiting" });
 }
 
-/** Channels with name and colour; the one under the pointer, or in focus, is shown by `tiles` alone. */
+/** Channels with name and colour; `tiles` show only the hovered or focused one. */
 export function channels(each, tiles, details = () => null) {
   let pinned = null;
   const show = (number) => tiles.forEach((one) => one.show(number === null ? {} : { channel: number }));
@@ -66,7 +66,7 @@ export function swatch(colour) {
   return square;
 }
 
-/** A vector as bars about a middle line. */
+/** A vector as bars about a zero line. */
 export function bars(vector) {
   const [width, height, most] = [320, 64, Math.max(...vector.map(Math.abs), 1e-9)];
   const step = width / vector.length;
@@ -84,7 +84,7 @@ export function bars(vector) {
     svg("line", { x1: 0, x2: width, y1: middle, y2: middle }), drawn);
 }
 
-/** Numbered cards of indexed places, in step with the dots of the map. */
+/** Numbered cards of indexed places, linked to the dots on the map. */
 export function cards(places, { map, regionOf, open, signal, from, away = "away" }) {
   return el("ol.cards", {}, places.map((near, number) => {
     const region = regionOf(near);
@@ -110,7 +110,7 @@ export function cards(places, { map, regionOf, open, signal, from, away = "away"
   }));
 }
 
-/** What went wrong, in the service's words, and what can be done about it. */
+/** The service's error message, and what the user can do. */
 export function problem(error, { retry, showBox } = {}) {
   const actions = [
     error.status === 401 && keyForm(retry),
@@ -132,7 +132,7 @@ function keyForm(retry) {
     el("p.quiet", {}, "It stays in this tab and is forgotten when the tab is closed."));
 }
 
-/** One of several, as a row of buttons. */
+/** A row of buttons, one of which is selected. */
 export function choice(label, options, chosen, pick) {
   return el("div.choice", { role: "group", "aria-label": label }, Object.entries(options).map(([value, text]) =>
     el("button", { type: "button", "aria-pressed": String(value === chosen), "data-key": `${label} ${value}`, onclick: () => pick(value) }, text)));

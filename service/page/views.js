@@ -1,4 +1,4 @@
-// The four views of the panel. Each returns its elements; what it has to ask for comes later, unless it is left before.
+// The four views of the panel. Each returns its elements at once and fills in answers later.
 
 import { get, post } from "./api.js";
 import { el, fill, say } from "./dom.js";
@@ -10,7 +10,7 @@ const FAR_M = 500;
 const NEAREST = 8;
 const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
 
-/** Ask, and put what is made of the answer into `node`; a problem goes there (or to `instead`) in its own words. */
+/** Request, and render the answer into `node`; a problem goes there, or to `instead`. */
 function later(node, context, asking, made, instead = node) {
   const { signal } = context; // of this view: the next one has its own
   const begin = async () => {
@@ -103,7 +103,7 @@ function nearest(context, at) {
   return later(body, context, () => get("neighbors", asked, context.signal), ({ neighbors }) => found(context, neighbors)) && section;
 }
 
-/** Cards of what was found, and its dots on the map. */
+/** Cards of the results, and their dots on the map. */
 function found(context, neighbors, { way, away } = {}) {
   const { map } = context;
   if (!neighbors.length) return el("p.quiet", {}, "No indexed place is left by this choice.");
@@ -122,7 +122,7 @@ function openPlace({ map }, near) {
   map.reveal(near);
 }
 
-/** The chosen places of a view, one of which waits for the next click. */
+/** The slots of a view; the active one takes the next click. */
 function slots(names, hints) {
   return el("div.slots", { role: "group", "aria-label": "Places" }, names.map((name, number) => [
     hints[number] && el("span.sign", { "aria-hidden": "true" }, hints[number]),

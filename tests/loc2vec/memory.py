@@ -62,7 +62,7 @@ class MemoryDataset:
 
 
 class Tiny(nn.Module):
-    """An encoder that a test can train in no time, with all that training must keep: statistics, dropout."""
+    """A small encoder with all that training must keep: batch statistics and dropout."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()
@@ -76,4 +76,5 @@ class Tiny(nn.Module):
         self.dense = nn.Linear(8 * 8 * 8, options.dim)
 
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        return self.dense(self.layers(tiles.float() / 255))
+        vectors: torch.Tensor = self.dense(self.layers(tiles.float() / 255))
+        return vectors

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
 from loc2vec.errors import DeviceError, InputError, ModelError
 from loc2vec.model.compute import pick_device
-from loc2vec.model.folder import ModelConfig, save_model
+from loc2vec.model.folder import ModelConfig, load_model, save_model
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.errors import FingerprintError, OutsideError, PlaceError
 from tiling.values import LonLat, Pose, TileGeometry
@@ -20,9 +21,12 @@ FINGERPRINT = "0123456789abcdef"
 
 
 class Renderer:
-    """Draws tiles that only the place decides."""
+    """Renders tiles that only the place decides."""
 
     fingerprint = FINGERPRINT
+
+    def require(self, place: LonLat) -> None:
+        pass
 
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         seeds = [(round((p.lat + 90) * 1e6), round((p.lon + 180) * 1e6)) for p in poses]
@@ -30,8 +34,11 @@ class Renderer:
             [np.random.default_rng(s).integers(0, 256, (12, 128, 128), np.uint8) for s in seeds]
         )
 
+    def close(self) -> None:
+        pass
 
-class North:
+
+class North(Renderer):
     """Covers the northern half of the world."""
 
     def require(self, place: LonLat) -> None:
@@ -55,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def encoder(folder: Path) -> LocationEncoder:
-    return LocationEncoder.load(folder, renderer=Renderer(), device="cpu")
+    return LocationEncoder(load_model(folder), Renderer(), "cpu")
 
 
 @pytest.fixture
@@ -111,7 +118,7 @@ def test_the_cpu_encodes_few_tiles_at_once(
 def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None:
     pairs = [(43.7, 7.4), (60.1, 24.9), (-33.8, 151.2)]
     matrix = encoder.encode(pairs, batch_size=2)
-    drawn = np.concatenate([Renderer().tiles(None, [Pose(*pair)]) for pair in pairs])
+    drawn = np.concatenate([Renderer().tiles(LonLat(*pair[::-1]), [Pose(*pair)]) for pair in pairs])
     np.testing.assert_allclose(matrix, encoder.encode(drawn), rtol=1e-4, atol=1e-5)
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     np.testing.assert_allclose(encoder.encode((60.1, 24.9)), matrix[1], rtol=1e-4, atol=1e-5)
@@ -120,7 +127,7 @@ def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None
 @pytest.mark.parametrize(
     "same", [LonLat(7.4, 43.7), [43.7, 7.4], np.array([43.7, 7.4]), np.array([43.7, 7.4]).tolist()]
 )
-def test_a_place_may_be_written_in_several_ways(encoder: LocationEncoder, same: object) -> None:
+def test_a_place_may_be_written_in_several_ways(encoder: LocationEncoder, same: Any) -> None:
     assert np.array_equal(encoder.encode(same), encoder.encode((43.7, 7.4)))
 
 
@@ -146,7 +153,7 @@ def test_coordinates_need_a_renderer(folder: Path) -> None:
 
 
 def test_places_outside_the_source_are_refused(folder: Path) -> None:
-    encoder = LocationEncoder.load(folder, North(), Renderer(), "cpu")
+    encoder = LocationEncoder(load_model(folder), North(), "cpu")
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     with pytest.raises(OutsideError, match="south"):
         encoder.encode([(43.7, 7.4), (-33.8, 151.2)])
@@ -164,7 +171,7 @@ def test_places_outside_the_source_are_refused(folder: Path) -> None:
         [None],
     ],
 )
-def test_anything_else_is_refused(encoder: LocationEncoder, wrong: object) -> None:
+def test_anything_else_is_refused(encoder: LocationEncoder, wrong: Any) -> None:
     with pytest.raises(
         InputError, match=r"tiles must be uint8 \[n, 12, 128, 128\]|neither a \(lat, lon\) pair"
     ):
@@ -175,7 +182,7 @@ def test_a_renderer_of_other_tiles_is_refused(folder: Path) -> None:
     other = Renderer()
     other.fingerprint = "other"
     with pytest.raises(FingerprintError, match="model test-16"):
-        LocationEncoder.load(folder, renderer=other)
+        LocationEncoder(load_model(folder), other)
 
 
 def test_a_missing_model_is_an_error() -> None:
@@ -185,12 +192,14 @@ def test_a_missing_model_is_an_error() -> None:
 
 def test_similarity_is_minus_the_distance(encoder: LocationEncoder) -> None:
     a, b = np.eye(3, 4, dtype=np.float32) * 3, np.array([[3, 4, 0, 0]], np.float32)
-    expected = [[-4], [-(10**0.5)], [-(34**0.5)]]
+    expected = np.array([[-4], [-(10**0.5)], [-(34**0.5)]])
     assert encoder.similarity(a, b).dtype == np.float32
     np.testing.assert_allclose(encoder.similarity(a, b), expected, rtol=1e-6)
     np.testing.assert_allclose(encoder.similarity(a[0], b[0]), [[-4]])
     near = np.array([[1000, 0, 0, 0.01]], np.float32)
-    np.testing.assert_allclose(encoder.similarity(near, near * [1, 1, 1, 2]), [[-0.01]], rtol=1e-4)
+    np.testing.assert_allclose(
+        encoder.similarity(near, near * np.array([1, 1, 1, 2], np.float32)), [[-0.01]], rtol=1e-4
+    )
     with pytest.raises(InputError, match="4 and of 3 numbers"):
         encoder.similarity(a, b[:, :3])
 

@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 from service.cli.main import main
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import open_engine
 from service.settings import Settings
 from tests.catalogues import OWN
 
@@ -58,14 +57,14 @@ def own_settings(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @contextlib.contextmanager
 def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestClient]:
-    """A client of a service with these settings, and with an engine that stays open when one is given."""
+    """Yield a client of a service; an engine that is given stays open."""
 
     @contextlib.contextmanager
     def opened(_: Settings) -> Iterator[Engine]:
         assert engine is not None
         yield engine
 
-    opener: Any = open_engine if engine is None else opened
+    opener: Any = Engine.open if engine is None else opened
     with TestClient(create_app(settings, opener), raise_server_exceptions=False) as client:
         yield client
 
@@ -73,7 +72,7 @@ def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestCl
 @pytest.fixture(scope="session")
 def engine(settings: Settings) -> Iterator[Engine]:
     """An engine over Monaco, for tests that do not spoil it."""
-    with open_engine(settings) as engine:
+    with Engine.open(settings) as engine:
         yield engine
 
 

@@ -42,7 +42,7 @@ def test_verbs_are_those_of_the_encoder(
 def test_many_places_go_in_several_requests(
     service: Client, vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loc2vec.client.AT_ONCE", 7)
+    monkeypatch.setattr("loc2vec.client.PLACES_PER_REQUEST", 7)
     places = list(zip(vectors.lat.tolist(), vectors.lon.tolist(), strict=True))
     assert (service.encode(places[:20]) == vectors.embedding[:20]).all()
 

@@ -1,6 +1,6 @@
-"""All kinds of questions at once, for an hour: none is lost, and the memory of the service does not grow.
+"""All kinds of requests at once for an hour: none is lost, and memory does not grow.
 
-SOAK_S=600 pytest -m soak tests/service/test_mixed_load.py -rP    # ten minutes of it, with the curve
+SOAK_S=600 pytest -m soak tests/service/test_mixed_load.py -rP    # ten minutes
 """
 
 import itertools
@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +32,7 @@ PACE_S = 0.5  # between two questions of a client: the hour is about what stays,
 PARTS, STORES, INDEXES = 6, 2, 40  # parts, and new stores and indexes in each of them
 NAMES = ("monaco", "rue g", "gare", "parking", "Monte-Carlo", "qqqq")
 # method, path with its query, body, status of the answer
-Question = tuple[str, str, dict[str, object], int]
+Question = tuple[str, str, Mapping[str, object], int]
 
 
 def questions(vectors: Vectors, seed: int) -> Iterator[Question]:
@@ -90,15 +90,14 @@ def memory_mb(pid: int) -> float:
 
 
 def turned(vectors: Vectors, by: int) -> Vectors:
-    """The same vectors in another order: another index, whose vectors are those of the same store."""
-    lat, lon, embedding = (
-        np.roll(column, by, axis=0) for column in (vectors.lat, vectors.lon, vectors.embedding)
-    )
+    """Return another index of the same store: the same vectors in another order."""
+    lat, lon = (np.roll(column, by) for column in (vectors.lat, vectors.lon))
+    embedding = np.roll(vectors.embedding, by, axis=0)
     return Vectors(lat, lon, embedding, None, vectors.model, vectors.fingerprint, vectors.store)
 
 
 def medians(curve: Sequence[tuple[float, float]], seconds: float) -> list[float]:
-    """Return the median of the memory in each part, MB: it falls each time that freed memory is given back."""
+    """Return the median memory in each part, MB; it falls when freed memory is returned."""
     parts = [
         [mb for at, mb in curve if part <= PARTS * at / seconds < part + 1] for part in range(PARTS)
     ]
@@ -127,7 +126,7 @@ def test_nothing_is_lost_and_memory_does_not_grow(
                 if done.wait(max(0.0, due - time.monotonic())) or time.monotonic() > end:
                     return count
                 due = time.monotonic() + pace_s
-                answer = client.request(method, url + path, **({"json": body} if body else {}))
+                answer = client.request(method, url + path, json=body or None)
                 statuses[answer.status_code] += 1
                 assert answer.status_code == status, f"{method} {path}: {answer.text[:500]}"
                 count += 1
@@ -180,7 +179,8 @@ def test_nothing_is_lost_and_memory_does_not_grow(
         slope, level = np.polyfit(range(len(parts)), parts, 1)
         growth = (len(parts) - 1) * slope / level
         print(
-            f"{count} answers {dict(statuses)}, {stores:.0f} stores, {indexes:.0f} indexes in {seconds:.0f} s"
+            f"{count} answers {dict(statuses)}, {stores:.0f} stores, "
+            f"{indexes:.0f} indexes in {seconds:.0f} s"
         )
         print(f"MB, medians of the parts {[round(mb) for mb in parts]}: {growth:+.1%}")
         print("MB:", [round(mb) for _, mb in curve[:: max(1, len(curve) // 120)]])

@@ -82,7 +82,7 @@ def test_both_kinds_of_store_give_the_same_tiles(
     with Store.at(url).open() as theirs, own_settings.store.open() as ours:
         places = [LonLat(7.4197 + 0.002 * n, 43.7314 + 0.002 * n) for n in range(5)]
         tiles = [Renderer(source).north_up(places) for source in (ours, theirs)]
-    np.testing.assert_array_equal(*tiles)
+    np.testing.assert_array_equal(tiles[0], tiles[1])
     assert tiles[0].any(axis=(2, 3)).sum() > 20
 
 

@@ -1,4 +1,4 @@
-"""Every model that ships fits today's catalogue, says what it is made of, and finds places as first weights do not."""
+"""Every shipped model fits the catalogue, names its data and beats untrained weights."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from tiling.values import ATTRIBUTION
 @pytest.fixture(scope="module")
 def dataset(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
     folder = tmp_path_factory.mktemp("shipped") / "tiles"
-    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=150), folder)
+    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=150), folder)
     return TileDataset.open(folder)
 
 
@@ -36,7 +36,10 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(
     assert facts["attribution"] == ATTRIBUTION
     assert "Open Database License" in facts["licence"]
 
-    assert LocationEncoder(model).encode(dataset.tiles([0], [0])).shape == (1, 16)
+    assert LocationEncoder(model).encode(dataset.tiles(np.array([0]), np.array([0]))).shape == (
+        1,
+        16,
+    )
     family = model.config.encoder
     first = baselines.untrained(
         [family], dataset.tiles(places := np.arange(100), np.zeros_like(places))

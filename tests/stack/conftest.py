@@ -18,7 +18,7 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The stack, built and up. Nothing of it is left when the test is over: containers, images, volumes, networks."""
+    """The stack, built and up; containers, images, volumes and networks go in the end."""
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode

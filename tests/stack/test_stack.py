@@ -1,4 +1,4 @@
-"""The full stack, started for real: `make stack-test`. The tests go on from one another, in this order."""
+"""The full stack, started for real: `make stack-test`. Each test goes on from the one before."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ def now() -> str:
 
 
 def anew() -> str:
-    """Return the place, a tenth of a millimetre off each time: its embedding is not in the service's cache."""
+    """Return the place, 0.1 mm off each time: its embedding is not in the service's cache."""
     return f"lat={43.7384 + next(STEPS) * 1e-9:.9f}&lon=7.4246"
 
 
@@ -140,7 +140,8 @@ def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> Non
         assert reader not in shown
         assert owner not in shown
     assert stack.sql(
-        "SELECT DISTINCT left(rolpassword, 13) FROM pg_authid WHERE rolcanlogin AND rolpassword <> ''"
+        "SELECT DISTINCT left(rolpassword, 13) FROM pg_authid"
+        " WHERE rolcanlogin AND rolpassword <> ''"
     ) == ("SCRAM-SHA-256")
     refused = {
         "postgresql://loc2vec@db/loc2vec": "no password supplied",
@@ -160,7 +161,7 @@ def test_no_secret_shows_and_none_opens_more_than_it_should(stack: Stack) -> Non
 
 
 def ask_as_service(stack: Stack, url: str, query: str) -> str:
-    """Return what a query gives inside the container of the service, or the error's name and text."""
+    """Return what a query gives inside the service's container, or its error's name and text."""
     code = f"""
 import psycopg2
 try:

@@ -9,7 +9,8 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import load_catalogue
 from tiling.osm.names import Name
-from tiling.store.geopackage import ExtractRecord, GeoPackageSource, write_geopackage
+from tiling.store.geopackage.source import GeoPackageSource
+from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.values import Features
 
 SHA256 = "0" * 64

@@ -1,4 +1,4 @@
-"""How a command ends when something is wrong: one line on standard error and an exit status, never a traceback."""
+"""How a command ends on an error: one line on standard error and an exit status, no traceback."""
 
 import errno
 from typing import Any, NoReturn
@@ -12,10 +12,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class CommandGroup(click.Group):
-    """Commands under one name, and the one place where their errors become text."""
+    """Commands under one name; their errors become text here and nowhere else."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; whatever the user or the machine did wrong ends it with one line."""
+        """Run a command; an error of the user or the machine ends it with one line."""
         try:
             return super().invoke(ctx)
         except Loc2VecError as error:
@@ -23,7 +23,7 @@ class CommandGroup(click.Group):
         except KeyboardInterrupt:
             _end("interrupted", INTERRUPTED)
         except OSError as error:
-            # the reader went away, as `head` does: click ends quietly
+            # The reader of a pipe is gone, as with `head`: click ends quietly.
             if error.errno == errno.EPIPE:
                 raise
             where = f": {error.filename}" if error.filename else ""

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     help="GeoPackage to write (region.gpkg), or postgresql://...",
 )
 @click.option(
-    "--slim", is_flag=True, help="PostGIS: keep the raw objects, so that `loc2vec update` works."
+    "--slim", is_flag=True, help="PostGIS: keep the raw objects, which `loc2vec update` needs."
 )
 @click.option(
     "--reader",
     metavar="ROLE",
-    help="PostGIS: a role that is let in to read the store, as loc2vec_api.",
+    help="PostGIS: a role that may read the store, such as loc2vec_api.",
 )
 @click.option(
     "--catalogue",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--if-changed",
     is_flag=True,
-    help="Do nothing when the store was made of just these extracts, with this catalogue.",
+    help="Do nothing if the store was made from just these extracts with this catalogue.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_command(
@@ -75,7 +75,8 @@ def import_command(
         click.echo(f"{count:>9,}  {channel}")
     west, south, east, north = summary.bounds
     click.echo(
-        f"{summary.features:>9,}  features in {store}, lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
+        f"{summary.features:>9,}  features in {store}, "
+        f"lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
     )
     if summary.skipped:
         click.echo(

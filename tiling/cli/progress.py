@@ -1,4 +1,4 @@
-"""How far a tile job is, told on standard error: a bar on a terminal, elsewhere a line now and then."""
+"""The progress of a tile job on standard error: a bar on a terminal, else a line every 30 s."""
 
 import sys
 import time
@@ -10,10 +10,10 @@ EVERY_S = 30.0  # between two lines
 
 
 class Progress:
-    """Counts shards as they come.
+    """Counts the finished shards and their rate.
 
-    The rate is of the shards made after the first one, whose time holds the drawing of the places
-    and the start of the processes; what was found is no part of it.
+    The rate leaves out the first shard, whose time includes sampling and the start of processes. It
+    also leaves out shards that were there already.
     """
 
     def __init__(self, tiles_per_place: int) -> None:
@@ -31,7 +31,10 @@ class Progress:
             self._bar.close()
 
     def update(self, places: int, made: bool, shards: int) -> None:
-        """Count one more whole shard of `shards`."""
+        """Count one more finished shard of `shards` in all, with so many places.
+
+        `made`: it was made now, not found.
+        """
         self.done, self.shards = self.done + 1, shards
         self._made += made
         if self._made > 1:
@@ -40,7 +43,7 @@ class Progress:
             self._start = time.monotonic()
         if self._bar is not None:
             self._bar.total = shards
-            self._bar.initial += not made  # found, so no part of its rate
+            self._bar.initial += not made  # the rate leaves out what was found
             self._bar.set_postfix_str(f"{self._tiles / self._seconds:.0f} tiles/s", refresh=False)
             self._bar.update()
         elif self.done == shards or time.monotonic() - self._told > EVERY_S:
@@ -58,4 +61,5 @@ class Progress:
         if self._made < 2:
             return text
         left_s = (self.shards - self.done) * self._seconds / (self._made - 1)
-        return f"{text}, {self._tiles / self._seconds:.0f} tiles/s, {tqdm.format_interval(left_s)} left"
+        rate = f"{self._tiles / self._seconds:.0f} tiles/s"
+        return f"{text}, {rate}, {tqdm.format_interval(left_s)} left"

@@ -13,7 +13,7 @@ from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.values import TILE_RADIUS_M, TileGeometry
 
-if TYPE_CHECKING:  # a command loads what it needs when it runs, so that --help is quick
+if TYPE_CHECKING:  # a command imports what it needs when it runs, to keep --help quick
     from tiling.dataset.executors import Executor
     from tiling.dataset.job import Done, TileSummary
     from tiling.store.store import Store
@@ -22,7 +22,7 @@ FILE = click.Path(path_type=Path)
 
 
 class ShareType(click.ParamType[tuple[int, int]]):
-    """I/N, one of N parts of a job."""
+    """One of N parts of a job, I/N."""
 
     name = "I/N"
 
@@ -39,7 +39,7 @@ class ShareType(click.ParamType[tuple[int, int]]):
 
 
 class Radii(click.ParamType[tuple[float, ...]]):
-    """Metres, separated by commas, rising."""
+    """Rising metres, separated by commas."""
 
     name = "M,M,..."
 
@@ -69,11 +69,9 @@ class Radii(click.ParamType[tuple[float, ...]]):
 @click.option(
     "--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume."
 )
+@click.option("--preview", type=FILE, help="Or: render the places into one PNG to look at.")
 @click.option(
-    "--preview", type=FILE, help="Or: draw the places as one PNG to look at, and no dataset."
-)
-@click.option(
-    "--locations", type=click.IntRange(1), help="How many places to draw from the stores."
+    "--locations", type=click.IntRange(1), help="How many places to sample from the stores."
 )
 @click.option(
     "--points",
@@ -87,26 +85,26 @@ class Radii(click.ParamType[tuple[float, ...]]):
 @click.option(
     "--radii",
     type=Radii(),
-    help="Or several, such as 100,400: tiles of as many scales, one model for all.",
+    help="Or several, such as 100,400: tiles of as many scales, for one model.",
 )
 @click.option(
     "--positives",
     default=20,
     show_default=True,
     type=click.IntRange(0),
-    help="Turned tiles a place.",
+    help="Rotated and shifted tiles of each place.",
 )
 @click.option(
     "--workers",
     default=cpu_count(),
     show_default="cores",
     type=click.IntRange(0),
-    help="Processes; 0: none.",
+    help="Processes; 0: render in this one.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option(
-    "--ray-address", help="Ray cluster, if not RAY_ADDRESS; without both, one is started here."
+    "--ray-address", help="Ray cluster, if not RAY_ADDRESS; without either, one is started here."
 )
 @click.option(
     "--shard",
@@ -116,9 +114,11 @@ class Radii(click.ParamType[tuple[float, ...]]):
     help="Make one of N parts, as one task of an array job.",
 )
 @click.option(
-    "--verify", is_flag=True, help="Read every byte of the dataset in --out and name what is wrong."
+    "--verify", is_flag=True, help="Read every byte of the dataset in --out and report faults."
 )
-@click.option("--repair", is_flag=True, help="Check what is there and make again what is damaged.")
+@click.option(
+    "--repair", is_flag=True, help="Check the shards that are there, and make damaged ones again."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def tile_command(
     stores: "tuple[Store, ...]",
@@ -138,9 +138,9 @@ def tile_command(
     repair: bool,
     as_json: bool,
 ) -> None:
-    """Draw a dataset of tiles: an anchor and its turned and shifted positives for each place.
+    """Render a dataset of tiles: for each place an anchor, and rotated and shifted positives.
 
-    Stopped in any way, the same command goes on where it was.
+    A job that was stopped resumes when the same command runs again.
 
     \b
     Examples:
@@ -159,17 +159,7 @@ def tile_command(
         raise click.UsageError("give --store, once or more")
     if (locations is None) == (points is None):
         raise click.UsageError("give --locations N or --points FILE, one of them")
-    if tile_radius is not None and radii is not None:
-        raise click.UsageError("give --tile-radius or --radii, one of them")
-    radius, *wider = radii or (tile_radius or TILE_RADIUS_M,)
-    job = TileJob(
-        stores,
-        positives,
-        seed,
-        TileGeometry(radius_m=radius, wider_m=tuple(wider)),
-        locations,
-        points,
-    )
+    job = TileJob(stores, positives, seed, _geometry(tile_radius, radii), locations, points)
     if preview is not None:
         places = places_of(job)
         render_sheet(job, places, preview)
@@ -178,16 +168,23 @@ def tile_command(
         executor = _executor(engine, ray_address, workers)
         with Progress(1 + positives) as progress:
 
-            def told(done: "Done", shards: int) -> None:
+            def update(done: "Done", shards: int) -> None:
                 progress.update(done.places, done.made, shards)
 
             try:
-                summary = run_job(job, out, executor, Share(*share), repair, told)
+                summary = run_job(job, out, executor, Share(*share), repair, update)
             except KeyboardInterrupt:
                 raise StoppedError(
                     f"stopped at {progress}: the same command goes on from there"
                 ) from None
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
+
+
+def _geometry(radius: float | None, radii: tuple[float, ...] | None) -> TileGeometry:
+    if radius is not None and radii is not None:
+        raise click.UsageError("give --tile-radius or --radii, one of them")
+    first, *wider = radii or (radius or TILE_RADIUS_M,)
+    return TileGeometry(radius_m=first, wider_m=tuple(wider))
 
 
 def _executor(name: str, ray_address: str | None, workers: int) -> "Executor":
@@ -217,7 +214,8 @@ def _verify(out: str, as_json: bool) -> None:
 
 def _told(summary: "TileSummary", out: str) -> str:
     return (
-        f"{summary.tiles:,} tiles of {summary.places:,} places in {out} ({summary.bytes / 1e6:.1f} MB): "
+        f"{summary.tiles:,} tiles of {summary.places:,} places in {out} "
+        f"({summary.bytes / 1e6:.1f} MB): "
         f"{summary.shards_made} shards made, {summary.shards_found} found"
         + ("" if summary.finished else "; the dataset is finished when the other parts are done")
     )

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 @click.option(
     "--replication",
     metavar="URL",
-    help="Or: a replication server; all that it has and the store has not.",
+    help="Or: a replication server, for all changes that the store lacks.",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the summary as JSON, with the area that is to be seen anew.",
+    help="Print the summary as JSON, with the area whose tiles changed.",
 )
 def update_command(
     changes: Path | None, store: "Store", replication: str | None, as_json: bool
 ) -> None:
     """Apply a file of changes (.osc, .osc.gz) to a PostGIS store, and say what changed.
 
-    `loc2vec embed --only-changed` then embeds the places again whose tiles changed.
+    `loc2vec embed --only-changed` then embeds the places whose tiles changed.
 
     \b
     Example:

@@ -1,4 +1,7 @@
-"""Tile datasets: a folder of GeoParquet shards, one row a tile, and the `dataset.json` that describes them."""
+"""Tile datasets: folders of GeoParquet shards, with one row for each tile.
+
+A dataset also has `places.parquet`, with one row for each place, and `dataset.json`, its manifest.
+"""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -26,9 +29,9 @@ MANIFEST = "dataset.json"
 PLACES = "places.parquet"
 PLAN = "plan.json"
 PLACES_PER_SHARD = 64
-READERS = 8  # shards read at a time
+READERS = 8  # threads that read shards
 REPAIR = "run the same `loc2vec tile` with --repair"
-ZSTD_LEVEL = 1  # larger levels cost more than they save
+ZSTD_LEVEL = 1  # higher levels take longer than they save on reading
 
 
 def shard_name(number: int) -> str:
@@ -37,16 +40,17 @@ def shard_name(number: int) -> str:
 
 
 def shard_number(name: str) -> int | None:
-    """Return the number of the shard that a file name is for, or None for other files."""
+    """Return the number of the shard with this file name, or None for other files."""
     digits = name.removeprefix("tiles-").removesuffix(".parquet")
     return int(digits) if digits.isdecimal() and name == shard_name(int(digits)) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardPlaces:
-    """The places of one shard: `place` int64 [p] their numbers, `store` the names of theirs, the poses of their tiles.
+    """The places of one shard.
 
-    The poses stand in slot order, slot 0 the anchor.
+    `place` int64 [p]: their numbers in the dataset. `store` [p]: the names of their stores. `poses`
+    [p]: those of the tiles of each place in the order of slots, slot 0 the anchor.
     """
 
     place: NDArray[np.int64]
@@ -55,15 +59,15 @@ class ShardPlaces:
 
 
 def compress(tiles: NDArray[np.uint8]) -> list[bytes]:
-    """Return one zstd frame for each of the tiles, uint8 [n, 12, size, size]."""
+    """Return a zstd frame for each of the tiles, uint8 [n, channels, size, size]."""
     compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
     return [compressor.compress(tile.tobytes()) for tile in tiles]
 
 
 def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> bytes:
-    """Return the file of one shard, the same bytes for the same values.
+    """Return the file of one shard; equal values give equal bytes.
 
-    `plan` is the fingerprint of its job.
+    `frames`: of all tiles, place by place in the order of slots. `plan`: fingerprint of the job.
     """
     poses = [pose for each in places.poses for pose in each]
     per_place = [len(each) for each in places.poses]
@@ -89,7 +93,7 @@ def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> byt
 
 
 def decode_table(data: bytes, what: str) -> pa.Table:
-    """Return the table of a Parquet file; `DatasetError` about `what` when it is not one."""
+    """Return the table of a Parquet file, or raise a `DatasetError` about `what`."""
     try:
         return pq.read_table(pa.BufferReader(data))
     except (OSError, pa.ArrowInvalid) as error:
@@ -97,7 +101,7 @@ def decode_table(data: bytes, what: str) -> pa.Table:
 
 
 def frames_of(data: bytes) -> list[bytes] | None:
-    """Return the frames of a shard, or None when it is no whole shard."""
+    """Return the frames of a shard, or None when its file is damaged."""
     try:
         frames: list[bytes] = decode_table(data, "the shard")["frame"].to_pylist()
     except (DatasetError, KeyError):
@@ -106,14 +110,17 @@ def frames_of(data: bytes) -> list[bytes] | None:
 
 
 def plan_fingerprint(plan: Mapping[str, Any]) -> str:
-    """Return the fingerprint of a plan: of all that it says but this fingerprint."""
+    """Return the fingerprint of all values of a plan except the fingerprint itself."""
     return fingerprint(
         {key: value for key, value in plan.items() if key != "plan"}, PLACES_PER_SHARD
     )
 
 
 def read_facts(folder: Folder, name: str) -> dict[str, Any]:
-    """Return what a JSON file of a dataset holds, nothing when a byte of it is not as `json_bytes` writes it."""
+    """Return the values of a JSON file of a dataset.
+
+    Returns {} unless every byte is as `json_bytes` writes it.
+    """
     data = folder.read(name)
     try:
         facts = parse_json(data, name)
@@ -123,18 +130,18 @@ def read_facts(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def manifest_bytes(plan: Mapping[str, Any], shards: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return the manifest of a finished dataset: its plan, its shards, and a checksum of both."""
+    """Return the manifest of a complete dataset: its plan, its shards, a checksum of both."""
     manifest = {**plan, "shards": shards}
     return json_bytes({**manifest, "checksum": sha256(json_bytes(manifest)).hexdigest()})
 
 
 def is_share(name: str) -> bool:
-    """Tell whether a file name is that of what a finished share of a job leaves for the last one."""
+    """Tell whether a file holds the records of a completed share, for the last share to collect."""
     return name.startswith("share-") and name.endswith(".json")
 
 
 def shard_plan(data: bytes) -> str | None:
-    """Return the fingerprint of the job that wrote a shard, or None when it is no whole shard."""
+    """Return the fingerprint of the job that wrote a shard, or None when its file is damaged."""
     try:
         metadata = decode_table(data, "the shard").schema.metadata or {}
     except DatasetError:
@@ -143,16 +150,20 @@ def shard_plan(data: bytes) -> str | None:
 
 
 def unfinished(folder: Folder, sizes: Mapping[str, int]) -> str:
-    """Say what keeps a folder without a manifest from being a dataset."""
+    """Return an error message for a folder without a manifest."""
+    where = folder.location
     if PLAN not in sizes:
-        return f"{folder.location} holds no tile dataset: make one with `loc2vec tile --out {folder.location}`"
+        return f"{where} holds no tile dataset: make one with `loc2vec tile --out {where}`"
     shards = read_facts(folder, PLAN).get("n_shards", "its")
     made = sum(shard_number(name) is not None for name in sizes)
-    return f"{folder.location} is unfinished, {made} of {shards} shards are there: run the same `loc2vec tile` to its end"
+    return (
+        f"{where} is unfinished, {made} of {shards} shards are there: "
+        "run the same `loc2vec tile` to its end"
+    )
 
 
 def shard_record(number: int, rows: int, data: bytes) -> dict[str, Any]:
-    """Return what the manifest keeps of a shard: file, rows, bytes, SHA-256."""
+    """Return the entry of a shard in the manifest: file, rows, bytes, SHA-256."""
     return {
         "file": shard_name(number),
         "rows": rows,
@@ -162,19 +173,16 @@ def shard_record(number: int, rows: int, data: bytes) -> dict[str, Any]:
 
 
 class TileDataset:
-    """A dataset open for reading: tiles by place and slot. Safe to share between threads.
+    """A dataset open for reading: tiles by place and slot. Threads may share it.
 
-    `places` has one row a place: place, store, lat, lon, and (not in datasets of the first version)
-    kind, group and the columns of the user's file; see `tiling.geo.groups` for what a group is.
+    `places` has one row for each place: place, store, lat, lon, kind, group, and the columns of the
+    user's file. `tiling.geo.groups` explains groups.
     """
 
     def __init__(
-        self,
-        manifest: dict[str, Any],
-        catalogue: Catalogue,
-        table: pa.Table,
-        places: pa.Table | None,
+        self, manifest: dict[str, Any], catalogue: Catalogue, table: pa.Table, places: pa.Table
     ) -> None:
+        """Take the parts of a dataset; `table` has one row for each tile, slots together."""
         self.fingerprint = str(manifest["fingerprint"])
         self.channels = tuple(manifest["channels"])
         self.catalogue = catalogue
@@ -186,7 +194,7 @@ class TileDataset:
         self.lat: NDArray[np.float64] = anchors["lat"].to_numpy()
         self.lon: NDArray[np.float64] = anchors["lon"].to_numpy()
         self.store: list[str] = anchors["store"].to_pylist()
-        self.places = anchors.select(["place", "store", "lat", "lon"]) if places is None else places
+        self.places = places
         self._poses = table.select(["lat", "lon", "rotation_deg", "shift_x_m", "shift_y_m"])
         self._frames = [
             memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk
@@ -195,10 +203,10 @@ class TileDataset:
 
     @classmethod
     def open(cls, location: str | Path) -> Self:
-        """Open the dataset at a path or an fsspec URL; its frames are read into memory.
+        """Open the dataset at a path or an fsspec URL and read its frames into memory.
 
-        Raises `DatasetError` when the job has not finished or a shard is missing, damaged or of
-        another length, `FingerprintError` when it was drawn with another catalogue.
+        Raises `DatasetError` when the job is incomplete, or a file is missing, damaged or of
+        another length. Raises `FingerprintError` when the catalogue was another one.
         """
         folder = open_folder(location)
         sizes = folder.sizes()
@@ -211,11 +219,9 @@ class TileDataset:
             catalogue.check(str(location), manifest["fingerprint"], geometry)
             with ThreadPoolExecutor(READERS) as readers:
                 tables = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
-            places = (
-                decode_table(folder.read(PLACES), f"{location}/{PLACES}")
-                if PLACES in sizes
-                else None
-            )
+            if PLACES not in sizes:
+                raise DatasetError(f"{location}/{PLACES} is missing: {REPAIR}")
+            places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
             return cls(manifest, catalogue, pa.concat_tables(tables), places)
         except (KeyError, TypeError) as error:
             raise DatasetError(
@@ -232,13 +238,11 @@ class TileDataset:
         slots: NDArray[np.int64],
         out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """Return tiles uint8 [m, 12, size, size].
+        """Return the tiles of `places` [m] in `slots` [m], uint8 [m, channels, size, size].
 
-        Slot 0 is a place's anchor, 1..positives the others.
-
-        They are decoded straight into `out` if it is given, without the GIL, so that several
-        threads may read parts of one batch. Raises `DatasetError` when a frame does not match its
-        checksum.
+        Slot 0 is the anchor of a place, 1..positives are the others. Tiles are decoded straight
+        into `out` if it is given. zstd releases the GIL, so threads may fill parts of one batch.
+        Raises `DatasetError` when a frame does not match its checksum.
         """
         rows = (np.asarray(places) * (1 + self.positives) + np.asarray(slots)).tolist()
         size = self.geometry.size

@@ -1,26 +1,18 @@
-"""Where the shards of a job are made: in this process, in several, or (`tiling.dataset.ray`) on a Ray cluster.
+"""Executors make the shards of a job: in this process or in several of this machine.
 
-An executor runs a task over items and gives the results as they come, in any order. A worker that is
-lost does not end the job: its items are given out again, up to `MAX_LOSSES` times each.
+`tiling.dataset.ray` has one for a Ray cluster. Results come in any order. A job survives the loss
+of a worker: its item is given out again, up to `MAX_LOSSES` times.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import connection
-from typing import Generic, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
-from tiling.errors import WorkerError
+from tiling.render.pool import Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
-MAX_LOSSES = 3
 
 
 class Executor(Protocol):
@@ -29,7 +21,7 @@ class Executor(Protocol):
     retried: int  # items given out again because their worker was lost
 
     def run(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield `task(item)` for each item, as they come; an error of a task ends it all."""
+        """Yield `task(item)` for each item, as they come; an error of a task ends the run."""
 
 
 class InProcess:
@@ -43,7 +35,7 @@ class InProcess:
 
 
 class Processes:
-    """Fresh processes of this machine."""
+    """Several processes of this machine, started for each run."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -51,101 +43,15 @@ class Processes:
 
     def run(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield `task(item)` for each item, as they come."""
-        waiting = Waiting(items)
-        while waiting:
+        items = list(items)
+        with Pool(min(self.workers, len(items)), partial(_set_up, task)) as pool:
             try:
-                yield from self._pool(task, waiting)
-            except BrokenProcessPool as error:
-                self.retried += waiting.lost(error)
-
-    def _pool(self, task: Callable[[T], R], waiting: "Waiting[T]") -> Iterator[R]:
-        """Work with one pool of processes until it breaks or nothing is left."""
-        before = set(multiprocessing.active_children())
-        # Spawned, not forked: Mapnik and SQLite keep threads and locks.
-        pool = ProcessPoolExecutor(
-            self.workers, multiprocessing.get_context("spawn"), _end_with_parent
-        )
-        running: dict[Future[R], int] = {}
-        try:
-            while waiting:
-                with _ctrl_c_kept_from_children():
-                    for number, item in waiting.take(2 * self.workers):
-                        running[pool.submit(task, item)] = number
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    result = future.result()
-                    waiting.done(running.pop(future))
-                    yield result
-        except (KeyboardInterrupt, GeneratorExit):
-            # Not waited for: what they write has a temporary name.
-            for child in set(multiprocessing.active_children()) - before:
-                child.kill()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-class Waiting(Generic[T]):
-    """The items that are not done: some given out, at most so many at a time, the others in their order."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items = dict(enumerate(items))
-        self._next = deque(self._items)
-        self._out: set[int] = set()
-        self._losses: Counter[int] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def take(self, at_a_time: int) -> Iterator[tuple[int, T]]:
-        """Give out items, each with its number, until `at_a_time` are out."""
-        while self._next and len(self._out) < at_a_time:
-            number = self._next.popleft()
-            self._out.add(number)
-            yield number, self._items[number]
-
-    def done(self, number: int) -> None:
-        """Strike out an item."""
-        self._out.remove(number)
-        del self._items[number]
-
-    def lost(self, error: Exception, number: int | None = None) -> int:
-        """Take back an item, or all that are out.
-
-        Return how many. `WorkerError` for one lost too often.
-        """
-        numbers = sorted(self._out) if number is None else [number]
-        self._losses.update(numbers)
-        if max(self._losses.values(), default=0) > MAX_LOSSES:
-            raise WorkerError(
-                f"a worker process was killed {MAX_LOSSES + 1} times over the same work (out of memory?): "
-                "run the same command again with fewer --workers"
-            ) from error
-        self._out -= set(numbers)
-        self._next.extendleft(reversed(numbers))
-        return len(numbers)
+                yield from pool.run(items)
+            finally:
+                self.retried += pool.retried
 
 
 @contextmanager
-def _ctrl_c_kept_from_children() -> Iterator[None]:
-    """Let processes that start now never see SIGINT, which a terminal sends to all.
-
-    This one gets it a moment later.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_parent() -> None:
-    """Make this process end with its parent however that ends, also when it is killed."""
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _set_up(task: Callable[[T], R]) -> Iterator[Callable[[T], R]]:
+    """Open nothing: a shard opens its stores itself."""
+    yield task

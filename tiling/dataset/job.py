@@ -1,13 +1,19 @@
-"""The tile job: places to a dataset of anchors and positives, shard by shard, on one machine or many.
+"""The tile job: from places to a dataset of anchors and positives, shard by shard.
 
-A dataset's folder holds `plan.json` (written first: what it is made from), `places.parquet` (one
-row a place), the shards, and `dataset.json` (written last: the facts, and the size and hash of each
-shard). Every file appears in one step, and every byte follows from the job alone, so a job may be
-stopped anywhere, and run again, or run in several parts and places at once.
+The folder of a dataset holds, in the order in which they are written:
+
+- `plan.json`: what the dataset is made from. Whoever writes it first claims the folder.
+- `places.parquet`: one row for each place.
+- `tiles-00000.parquet` and so on: the shards, with one row for each tile.
+- `share-1-of-4.json`: what one of several jobs has made. The last job collects and deletes them.
+- `dataset.json`: the manifest, with the size and hash of each shard. It makes the dataset complete.
+
+Every file appears in one step, and every byte follows from the job alone. So a job may be killed at
+any moment and run again, and several jobs may make parts of one dataset on several machines.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,16 +55,17 @@ from tiling.geo.groups import group_places
 from tiling.machine import give_back_memory
 from tiling.render.renderer import Renderer
 from tiling.render.sheet import write_sheet
+from tiling.store.base import FeatureSource
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
 
 
 @dataclass(frozen=True, slots=True)
 class TileJob:
-    """What a dataset is made from, to the last byte.
+    """What a dataset is made from: equal jobs make equal bytes.
 
-    `stores` to draw from, `positives` a place, all random numbers from `seed`; the places are
-    `locations` drawn ones, or those of the user's file `points`.
+    `positives`: tiles of each place besides the anchor. `seed`: of all random numbers. Places are
+    either `locations` sampled from `stores`, or those of the user's file `points`.
     """
 
     stores: tuple[Store, ...]
@@ -70,12 +77,15 @@ class TileJob:
 
     @property
     def margin_m(self) -> float:
-        """Return how far from its place a tile may show ground: so far inside the data a drawn place lies."""
+        """Return how far from its place a tile may show ground, metres.
+
+        That is half the diagonal of a shifted tile. Sampled places lie so far inside the data.
+        """
         return float(np.sqrt(2) * (self.geometry.widest.radius_m + MAX_SHIFT_M))
 
 
 class Share(NamedTuple):
-    """Part `part` of `parts`, from 1: every `parts`-th shard."""
+    """Part `part` of `parts`, counted from 1: every `parts`-th shard."""
 
     part: int = 1
     parts: int = 1
@@ -83,43 +93,38 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TileSummary:
-    """What a job did.
-
-    The places, tiles and bytes of its share of the dataset; shards made now, found from before, and
-    given out again because their worker was lost; the tiles made now a second; whether the dataset
-    is `finished`, all shares of it.
-    """
+    """What a job did for its share of the dataset."""
 
     places: int
     tiles: int
     bytes: int
     shards: int
     shards_made: int
-    shards_found: int
-    shards_retried: int
+    shards_found: int  # made by an earlier run
+    shards_retried: int  # given out again because their worker was lost
     seconds: float
-    tiles_per_s: float
-    finished: bool
+    tiles_per_s: float  # of the shards made now
+    finished: bool  # whether the dataset is complete, all shares of it
 
 
 class Shard(NamedTuple):
-    """The work of one shard: its number, the number of its first place, and its places."""
+    """The work of one shard."""
 
     number: int
-    first: int
+    first: int  # number of its first place in the dataset
     places: Places
 
 
 class Done(NamedTuple):
-    """A shard that is whole: what the manifest keeps of it, its number of places, whether it was `made` now."""
+    """A complete shard."""
 
-    record: Mapping[str, Any]
+    record: Mapping[str, Any]  # its entry in the manifest
     places: int
-    made: bool
+    made: bool  # now, not by an earlier run
 
 
 def places_of(job: TileJob) -> Places:
-    """Return the places of a job, drawn or from the user's file."""
+    """Return the places of a job, sampled or from the user's file."""
     if job.points is not None:
         return locate(job, read_points(job.points))
     return sample(job, job.locations or 0)
@@ -135,7 +140,7 @@ def sample(job: TileJob, count: int) -> Places:
 def locate(job: TileJob, points: Points) -> Places:
     """Assign each of the user's points to the first store that covers it.
 
-    `OutsideError` for one that none covers.
+    Raises `OutsideError` for a point that no store covers.
     """
     with ExitStack() as stack:
         sources = [stack.enter_context(store.open()) for store in job.stores]
@@ -155,7 +160,7 @@ def locate(job: TileJob, points: Points) -> Places:
 
 
 def render_sheet(job: TileJob, places: Places, path: Path) -> None:
-    """Draw the unturned tiles of some places as one PNG for people to look at."""
+    """Render the anchors of some places as one PNG for people to look at."""
     tiles, labels = [], []
     with ExitStack() as stack:
         renderers = [
@@ -179,36 +184,30 @@ def run_job(
 ) -> TileSummary:
     """Make the shards that `out`, a path or an fsspec URL, lacks.
 
-    With the last of all shares write the manifest.
+    The job that completes the last share writes the manifest. The dataset is the same, byte for
+    byte, whatever the executor and the shares, and however often the job was stopped.
 
-    `progress` is told each shard that is whole, and how many the share has. With `repair` every
-    byte of the shards that are there is checked, those that are damaged are made again, and those
-    that the dataset has not are deleted. The dataset is the same, byte for byte, whatever the
-    executor and the shares, and however often the job was stopped. Raises `DatasetError` when `out`
-    belongs to another job, `WriteError` when the disk is full: what was made by then stays.
+    `repair`: check every byte of existing shards, make damaged ones again, and delete surplus ones.
+    `progress` is called with each complete shard, and with the number of shards of the share.
+
+    Raises `DatasetError` when `out` belongs to another job, `WriteError` when the disk is full.
+    What was made by then stays.
     """
     start = time.monotonic()
     executor = executor or InProcess()
     job = replace(job, stores=tuple(store.absolute() for store in job.stores))
     folder = open_folder(absolute(out))
-    catalogue = _catalogue_of(job)  # names a store that is missing or foreign before anything else
+    catalogue = _catalogue_of(job)  # reports a missing or foreign store before anything is written
     places, plan = _claim(folder, job, catalogue, repair)
     shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
+    done: list[Done] = []
     try:
-        done = list(
-            _whole(
-                folder,
-                job,
-                plan,
-                shards,
-                executor,
-                repair,
-                lambda each: progress(each, len(shards)),
-            )
-        )
+        for each in _complete(folder, job, plan, shards, executor, repair):
+            progress(each, len(shards))
+            done.append(each)
         if _stores(job) != plan["stores"]:
             raise DatasetError(
-                "a store was changed while its tiles were drawn: run again, into a new --out"
+                "a store was changed while its tiles were made: run again, into a new --out"
             )
         finished = _finish(folder, plan, done, share)
         if repair:
@@ -217,16 +216,22 @@ def run_job(
         raise
     except Loc2VecError as error:
         raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
+    return _summary(job, done, executor.retried, time.monotonic() - start, finished)
+
+
+def _summary(
+    job: TileJob, done: Sequence[Done], retried: int, seconds: float, finished: bool
+) -> TileSummary:
     made = [each for each in done if each.made]
-    seconds = time.monotonic() - start
+    places = sum(each.places for each in done)
     return TileSummary(
-        places=sum(each.places for each in done),
-        tiles=sum(each.places for each in done) * (1 + job.positives),
+        places=places,
+        tiles=places * (1 + job.positives),
         bytes=sum(each.record["bytes"] for each in done),
         shards=len(done),
         shards_made=len(made),
         shards_found=len(done) - len(made),
-        shards_retried=executor.retried,
+        shards_retried=retried,
         seconds=round(seconds, 3),
         tiles_per_s=round(sum(each.places for each in made) * (1 + job.positives) / seconds, 1),
         finished=finished,
@@ -246,6 +251,7 @@ def _catalogue_of(job: TileJob) -> Catalogue:
 
 
 def _facts(job: TileJob, catalogue: Catalogue) -> dict[str, Any]:
+    """Return the values of the plan that are known before the places are."""
     return {
         "fingerprint": catalogue.fingerprint(job.geometry),
         "geometry": job.geometry.as_values(),
@@ -270,9 +276,9 @@ def _stores(job: TileJob) -> list[dict[str, str]]:
 def _claim(
     folder: Folder, job: TileJob, catalogue: Catalogue, repair: bool
 ) -> tuple[Places, dict[str, Any]]:
-    """Return the places and the plan of a job, written to `folder` unless they are there.
+    """Return the places and the plan of a job, and write both to `folder` unless they are there.
 
-    Of several jobs that start together one writes the plan, the others find it.
+    Of several jobs that start together, one writes the plan and the others find it.
     """
     facts = _facts(job, catalogue)
     sizes = folder.sizes()
@@ -285,15 +291,29 @@ def _claim(
         if sha256(table).hexdigest() == plan["places_sha256"]:
             return _from_table(decode_table(table, PLACES)), plan
     places = places_of(job)
-    data = parquet_bytes(
-        _to_table(places, [store["name"] for store in facts["stores"]], 2 * job.margin_m)
-    )
-    plan = facts | {
+    names = [store["name"] for store in facts["stores"]]
+    data = parquet_bytes(_to_table(places, names, 2 * job.margin_m))
+    plan = _plan(facts, places, data)
+    _write_plan(folder, sizes, plan, repair)
+    folder.put(PLACES, data)
+    return places, plan
+
+
+def _plan(facts: Mapping[str, Any], places: Places, data: bytes) -> dict[str, Any]:
+    """Complete the plan; `data` is the file of the places."""
+    plan = {
+        **facts,
         "places": len(places),
         "places_sha256": sha256(data).hexdigest(),
         "n_shards": -(-len(places) // PLACES_PER_SHARD),
     }
-    plan["plan"] = plan_fingerprint(plan)
+    return {**plan, "plan": plan_fingerprint(plan)}
+
+
+def _write_plan(
+    folder: Folder, sizes: Mapping[str, int], plan: dict[str, Any], repair: bool
+) -> None:
+    """Write the plan unless there is one; `DatasetError` when another job was first."""
     if repair:
         folder.put(PLAN, json_bytes(plan))
     elif PLAN not in sizes:
@@ -301,8 +321,6 @@ def _claim(
         folder.put_new(PLAN, json_bytes(plan))
     if read_facts(folder, PLAN) != plan:
         raise DatasetError(_of_another_job(folder))
-    folder.put(PLACES, data)
-    return places, plan
 
 
 def _refuse_shards_of_others(folder: Folder, sizes: Mapping[str, int], plan: str) -> None:
@@ -312,11 +330,18 @@ def _refuse_shards_of_others(folder: Folder, sizes: Mapping[str, int], plan: str
 
 
 def _of_another_job(folder: Folder) -> str:
-    return f"{folder.location} belongs to another tile job: give the same options and stores, or a new --out"
+    return (
+        f"{folder.location} belongs to another tile job: "
+        "give the same options and stores, or a new --out"
+    )
 
 
 def _to_table(places: Places, names: list[str], reach_m: float) -> pa.Table:
-    """Return one row a place, the user's columns last (as `points_NAME` where NAME is one of ours)."""
+    """Return one row for each place, the user's columns last.
+
+    A column of the user whose NAME is one of ours becomes `points_NAME`. Places whose tiles may
+    show the same ground, nearer than `reach_m`, get the same group.
+    """
     ours = {
         "place": pa.array(np.arange(len(places))),
         "store": [names[store] for store in places.store.tolist()],
@@ -339,7 +364,7 @@ def _to_table(places: Places, names: list[str], reach_m: float) -> pa.Table:
 
 
 def _from_table(table: pa.Table) -> Places:
-    """Return the places of a table without the user's columns, which making tiles does not need."""
+    """Return the places of a table, without the user's columns, which no tile needs."""
     store, lat, lon = (table[name].to_numpy() for name in ("store_number", "lat", "lon"))
     return Places(store, lat, lon, np.array(table["kind"].to_pylist(), object))
 
@@ -352,11 +377,15 @@ def shards_of(places: Places) -> Iterator[Shard]:
         yield Shard(number, first, mine)
 
 
-def _whole(
-    folder: Folder, job: TileJob, plan: Mapping[str, Any], shards: list[Shard], executor: Executor, repair: bool,
-    progress: Callable[[Done], object],
-) -> Iterator[Done]:  # fmt: skip
-    """Yield each of the shards when it is whole: those known to be, then those that the executor looks at or makes."""
+def _complete(
+    folder: Folder,
+    job: TileJob,
+    plan: Mapping[str, Any],
+    shards: Sequence[Shard],
+    executor: Executor,
+    repair: bool,
+) -> Iterator[Done]:
+    """Yield each complete shard: first those on record, then those checked or made now."""
     known = {} if repair else _known(folder, plan)
     unknown = []
     for shard in shards:
@@ -364,38 +393,39 @@ def _whole(
         if record is None:
             unknown.append(shard)
         else:
-            done = Done(record, len(shard.places), made=False)
-            progress(done)
-            yield done
-    for done in executor.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown):
-        progress(done)
-        yield done
+            yield Done(record, len(shard.places), made=False)
+    yield from executor.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown)
 
 
 def _known(folder: Folder, plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the records, in the manifest or a finished share, of shards that have the length recorded."""
+    """Return the records of shards, from the manifest and from shares, by file name.
+
+    A record counts only if the shard has the length that it says.
+    """
     sizes = folder.sizes()
     known: dict[str, Mapping[str, Any]] = {}
     for name in sizes:
         if name == MANIFEST or is_share(name):
-            try:
-                written = read_facts(folder, name)
-            except FileNotFoundError:  # another run of this job has just finished
-                continue
-            if written.get("plan") == plan["plan"]:
-                records = written.get("shards", [])
-                known |= {
-                    each["file"]: each
-                    for each in records
-                    if sizes.get(each["file"]) == each["bytes"]
-                }
+            for each in _records(folder, name, plan):
+                if sizes.get(each["file"]) == each["bytes"]:
+                    known[each["file"]] = each
     return known
 
 
-def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
-    """Write the manifest when all shards are whole, else what is known of this share.
+def _records(folder: Folder, name: str, plan: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the records of shards in a file, none when it is gone or of another plan."""
+    try:
+        written = read_facts(folder, name)
+    except FileNotFoundError:  # another job has just completed the dataset and deleted the shares
+        return []
+    records: list[Mapping[str, Any]] = written.get("shards", [])
+    return records if written.get("plan") == plan["plan"] else []
 
-    Tell which.
+
+def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
+    """Write the manifest when all shards are complete, else the records of this share.
+
+    Returns whether the dataset is complete.
     """
     names = [shard_name(number) for number in range(plan["n_shards"])]
     records = {each.record["file"]: each.record for each in done}
@@ -409,7 +439,8 @@ def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Sh
     gone = [name for name in names if sizes.get(name) != records[name]["bytes"]]
     if gone:
         raise DatasetError(
-            f"{folder.location}: {gone[0]} was changed or deleted meanwhile: run the same command again"
+            f"{folder.location}: {gone[0]} was changed or deleted meanwhile: "
+            "run the same command again"
         )
     folder.put(MANIFEST, manifest_bytes(plan, [records[name] for name in names]))
     for name in folder.sizes():
@@ -420,7 +451,7 @@ def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Sh
 
 
 def _delete_surplus(folder: Folder, plan: Mapping[str, Any]) -> None:
-    """Delete files that are named like shards which the dataset has not."""
+    """Delete files that are named like shards beyond the last one of the dataset."""
     for name in folder.sizes():
         number = shard_number(name)
         if number is not None and number >= plan["n_shards"]:
@@ -428,14 +459,12 @@ def _delete_surplus(folder: Folder, plan: Mapping[str, Any]) -> None:
 
 
 def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
-    """Make a shard, unless it is there and every byte of it is right."""
+    """Make a shard in the folder at `location`, unless it is there and every byte is right.
+
+    `plan`: fingerprint of the plan. This is the work of one task of an executor.
+    """
     folder, name = open_folder(location), shard_name(shard.number)
-    poses = [
-        place_poses(job, lat, lon, shard.first + row)
-        for row, (lat, lon) in enumerate(
-            zip(shard.places.lat.tolist(), shard.places.lon.tolist(), strict=True)
-        )
-    ]
+    poses = _poses(job, shard)
     rows = len(poses) * (1 + job.positives)
     with ExitStack() as stack:
         sources = {
@@ -444,33 +473,70 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
         }
         stores = [sources[n].name for n in shard.places.store.tolist()]
         values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
-        try:
-            found = folder.read(name)
-        except FileNotFoundError:
-            found = b""
-        frames = frames_of(found)
-        # Whatever the bytes are: when their own frames encode to them again, they are the shard's.
-        if (
-            frames is not None
-            and len(frames) == rows
-            and encode_shard(values, frames, plan) == found
-        ):
+        found = _read(folder, name)
+        if _is_right(found, values, rows, plan):
             return Done(shard_record(shard.number, rows, found), len(poses), made=False)
-        renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
-        frames = []
-        for store, each in zip(shard.places.store.tolist(), poses, strict=True):
-            frames += compress(renderers[store].tiles(LonLat(each[0].lon, each[0].lat), each))
+        frames = _render_frames(job, shard, sources, poses)
     data = encode_shard(values, frames, plan)
     folder.put(name, data)
     done = Done(shard_record(shard.number, rows, data), len(poses), made=True)
+    # A worker makes thousands of shards: without this its memory grows by fragmentation.
     del frames, data
     pa.default_memory_pool().release_unused()
     give_back_memory()
     return done
 
 
+def _read(folder: Folder, name: str) -> bytes:
+    try:
+        return folder.read(name)
+    except FileNotFoundError:
+        return b""
+
+
+def _is_right(found: bytes, values: ShardPlaces, rows: int, plan: str) -> bool:
+    """Tell whether a file is the shard of these values, without rendering.
+
+    Its frames are taken out and encoded again. Equal bytes prove all but the pixels, and the
+    checksums in the bytes vouch for those.
+    """
+    frames = frames_of(found)
+    return (
+        frames is not None and len(frames) == rows and encode_shard(values, frames, plan) == found
+    )
+
+
+def _render_frames(
+    job: TileJob,
+    shard: Shard,
+    sources: Mapping[int, FeatureSource],
+    poses: Sequence[Sequence[Pose]],
+) -> list[bytes]:
+    """Render and compress all tiles of a shard; `sources` by number of the store."""
+    renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
+    frames: list[bytes] = []
+    for store, each in zip(shard.places.store.tolist(), poses, strict=True):
+        anchor = each[0]
+        frames += compress(renderers[store].tiles(LonLat(anchor.lon, anchor.lat), each))
+    return frames
+
+
+def _poses(job: TileJob, shard: Shard) -> list[list[Pose]]:
+    """Return the poses of each place of a shard."""
+    lat, lon = shard.places.lat.tolist(), shard.places.lon.tolist()
+    return [
+        place_poses(job, *lat_lon, shard.first + row)
+        for row, lat_lon in enumerate(zip(lat, lon, strict=True))
+    ]
+
+
 def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:
-    """Return the anchor's pose and the positives': any angle, U(0, 80 m) on each axis with a random sign."""
+    """Return the poses of place number `row`: the anchor's, then those of its positives.
+
+    A positive is turned by any angle and shifted along each axis by up to `MAX_SHIFT_M`, both
+    uniform, with a random sign. The generator depends on the seed and the place alone, so any
+    worker makes the same tiles.
+    """
     rng = np.random.default_rng([job.seed, row])
     angle = rng.uniform(0, 360, job.positives)
     shift = rng.uniform(0, MAX_SHIFT_M, (job.positives, 2)) * rng.choice(

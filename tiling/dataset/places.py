@@ -1,4 +1,7 @@
-"""The places of a dataset: two thirds where people go, one third along ways; or the user's own."""
+"""The places of a dataset: sampled from the stores, or the user's own.
+
+Two thirds are sampled where people go, one third along their ways.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +18,19 @@ from tiling.store.base import FeatureSource, Outline
 
 VISITED, WAY = ("building", "civic", "stop"), "way"  # roles of channels
 VISITED_SHARE = 2 / 3
-CELL_M = 200.0
-DENSE_CELL = 10  # features; a cell with fewer is sampled less often, which thins empty land
-VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # what kind of place it is
+CELL_M = 200.0  # side of a ground cell
+# A cell counts as one with so many features at most: town centres do not take all places, and empty
+# land gets fewer.
+DENSE_CELL = 10
+VISITED_PLACE, WAY_PLACE, GIVEN_PLACE = "visited", "way", "given"  # kinds of places
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
     """Places to tile, in their order.
 
-    `store` int64 [n] (which of the stores), `lat`, `lon` float64 [n], `kind` object [n] of str
-    ("visited", "way", or "given" by the user), `more`: the further columns of the user's file, if
-    any.
+    `store` int64 [n]: number of the store. `lat`, `lon` float64 [n], degrees. `kind` object [n] of
+    str: "visited", "way", or "given" by the user. `more`: other columns of the user's file.
     """
 
     store: NDArray[np.int64]
@@ -42,12 +46,10 @@ class Places:
 def sample_places(
     sources: Sequence[FeatureSource], count: int, margin_m: float, seed: int
 ) -> Places:
-    """Draw `count` places over the stores, in proportion to their built area.
+    """Sample `count` places from the stores, in proportion to their built area.
 
-    The same seed gives the same places.
-
-    Every place lies at least `margin_m` inside the data. Fewer are returned when the stores hold
-    fewer distinct ones; `DatasetError` when they hold none.
+    The same seed gives the same places. Every place lies at least `margin_m` inside the data. There
+    are fewer places when the stores have no more. Raises `DatasetError` when they have none.
     """
     for source in sources:
         if not source.catalogue.with_role(*VISITED):
@@ -72,21 +74,22 @@ def sample_places(
     lonlat = np.concatenate([part for parts in sampled for part in parts])
     lengths = [len(part) for parts in sampled for part in parts]
     kind = np.repeat(np.array([VISITED_PLACE, WAY_PLACE] * len(sampled), object), lengths)
-    # Mixed over the stores, so that any run of places is a sample of all of them.
+    # Shuffled, so that every shard samples all stores.
     order = np.random.default_rng([seed, len(candidates)]).permutation(len(store))
     return Places(store[order], lonlat[order, 1], lonlat[order, 0], kind[order])
 
 
 def _shares(count: int, weight: NDArray[np.float64]) -> list[int]:
-    """Split `count` in proportion to `weight`, whole numbers that sum to it."""
+    """Split `count` in proportion to `weight` [n], into n whole numbers that sum to it."""
     edges = np.round(np.cumsum(weight) / weight.sum() * count).astype(int)
     return [int(share) for share in np.diff(edges, prepend=0)]
 
 
 class Candidates:
-    """The candidates of one store: visited places and ways, inside the margin."""
+    """What places of one store are sampled from: visited places and ways inside the margin."""
 
     def __init__(self, source: FeatureSource, margin_m: float) -> None:
+        """Read the outline of the store and drop what lies less than `margin_m` inside its data."""
         self._source = source
         self._outline = source.outline()
         self._inner = shrink(source.coverage, margin_m)
@@ -103,9 +106,10 @@ class Candidates:
     def sample(
         self, count: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return `count` places, those visited and those along ways, float64 [n, 2] of (lon, lat).
+        """Sample `count` places: those visited and those along ways, float64 [n, 2] of (lon, lat).
 
-        Fewer are returned when the store has no more.
+        Twice as many ways are tried as are wanted, because some points fall outside the margin.
+        Visited places make up for missing ones. There are fewer when the store has no more.
         """
         wanted = count - round(count * VISITED_SHARE)
         along = self._along(self._choose(self._ways, 2 * wanted, rng), rng)[:wanted]
@@ -115,6 +119,10 @@ class Candidates:
     def _choose(
         self, rows: NDArray[np.int64], count: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
+        """Choose up to `count` of the features `rows` [n], weighted by how full their cells are.
+
+        The weight of a cell is its number of features, at most `DENSE_CELL`.
+        """
         if not len(rows):
             return rows
         _, cell, size = np.unique(
@@ -124,9 +132,9 @@ class Candidates:
         return rng.choice(rows, min(count, len(rows)), replace=False, p=weight / weight.sum())
 
     def _along(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Return one point at random along each way, float64 [n, 2], where it lies inside the margin."""
+        """Return a random point along each way that lies inside the margin, float64 [n, 2]."""
         lines = shapely.from_wkb(self._source.geometries(self._outline.id[rows]))
-        # stops are points
+        # Stops and stations are points.
         lines = shapely.get_geometry(lines[shapely.get_dimensions(lines) == 1], 0)
         xy = shapely.get_coordinates(
             shapely.line_interpolate_point(lines, rng.random(len(lines)), normalized=True)
@@ -136,7 +144,7 @@ class Candidates:
 
 
 def _cells(outline: Outline, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the ground cell of each feature, int64 [n, 2]."""
+    """Return the ground cell of each feature, int64 [n, 2]: column and row of `CELL_M` metres."""
     middle = outline.middle[rows]
     if not len(middle):
         return np.zeros((0, 2), np.int64)

@@ -1,17 +1,18 @@
-"""Making shards on a Ray cluster. The only module that knows Ray, which is an extra: `pip install loc2vec[ray]`."""
+"""An executor on a Ray cluster. Ray is an extra, `pip install loc2vec[ray]`, known here only."""
 
 import os
 import socket
 import sys
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stdout
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-from tiling.dataset.executors import Waiting
 from tiling.errors import UserError, WorkerError
+from tiling.render.pool import KILLED, MAX_LOSSES
 
 try:
-    # the coming default; Ray warns of the old one
+    # Ray's next default; it warns about the present one.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
     from ray.exceptions import (
@@ -27,16 +28,45 @@ except ImportError as error:
 T = TypeVar("T")
 R = TypeVar("R")
 LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError)
-OBJECT_STORE_BYTES = 100 << 20  # of a Ray started here; places go in and records come out, no tiles
+OBJECT_STORE_BYTES = 100 << 20  # of a Ray started here: it carries places and records, no tiles
 REACH_S = 10.0
 AT_A_TIME = 4  # tasks given out for each CPU of the cluster
 
 
-class RayCluster:
-    """The CPUs of a Ray cluster: at `address` or RAY_ADDRESS, or one of `workers` processes started here.
+class _Waiting(Generic[T]):
+    """The items that are not done yet: some are given out, the others wait in their order."""
 
-    On every node this package must be installed, and the stores and the dataset's folder be reached
-    at the same place: a shared file system, or a URL.
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = dict(enumerate(items))
+        self._next = deque(self._items)
+        self._losses: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def take(self, at_a_time: int) -> Iterator[tuple[int, T]]:
+        """Give out items, each with its number, until `at_a_time` are out."""
+        while self._next and len(self._items) - len(self._next) < at_a_time:
+            number = self._next.popleft()
+            yield number, self._items[number]
+
+    def done(self, number: int) -> None:
+        """Strike out an item."""
+        del self._items[number]
+
+    def lost(self, number: int, error: Exception) -> None:
+        """Take back an item; `WorkerError` when it was lost too often."""
+        self._losses[number] += 1
+        if self._losses[number] > MAX_LOSSES:
+            raise WorkerError(KILLED) from error
+        self._next.appendleft(number)
+
+
+class RayCluster:
+    """The CPUs of the Ray cluster at `address` or RAY_ADDRESS, else of one with `workers` CPUs.
+
+    The latter is started here. Every node needs this package, and must reach the stores and the
+    dataset's folder under the same path or URL.
     """
 
     def __init__(self, address: str | None, workers: int) -> None:
@@ -46,14 +76,14 @@ class RayCluster:
 
     def run(self, task: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield `task(item)` for each item, as they come."""
-        waiting = Waiting(items)
+        waiting = _Waiting(items)
         if not waiting:
             return
         ours = not ray.is_initialized()
         if ours:
             self._connect()
         try:
-            with redirect_stdout(sys.stderr):  # where Ray's own words belong
+            with redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
                 yield from self._results(task, waiting)
         finally:
             if ours:
@@ -76,7 +106,7 @@ class RayCluster:
         except (OSError, RuntimeError, ValueError) as error:  # Ray's ConnectionError is an OSError
             raise UserError(f"no Ray cluster at {address}: {error}") from error
 
-    def _results(self, task: Callable[[T], R], waiting: Waiting[T]) -> Iterator[R]:
+    def _results(self, task: Callable[[T], R], waiting: _Waiting[T]) -> Iterator[R]:
         def shard(item: T) -> R:  # the name that Ray shows
             return task(item)
 
@@ -92,7 +122,8 @@ class RayCluster:
             try:
                 result = ray.get(done)
             except LOST as error:
-                self.retried += waiting.lost(error, number)
+                waiting.lost(number, error)
+                self.retried += 1
             except RayTaskError as error:
                 raise error.cause from error
             except RayError as error:
@@ -103,7 +134,10 @@ class RayCluster:
 
 
 def _reach(address: str) -> None:
-    """Raise `OSError` when nothing listens at HOST:PORT or ray://HOST:PORT: Ray itself asks again for minutes."""
+    """Raise `OSError` when nothing listens at HOST:PORT or ray://HOST:PORT.
+
+    Ray itself would try for minutes.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), REACH_S).close()

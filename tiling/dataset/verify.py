@@ -1,4 +1,4 @@
-"""Reading every byte of a dataset again, to find what a disk, a copy or a hand has done to it."""
+"""Verification of a dataset: every byte is read again to find what is damaged or foreign."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -25,11 +25,10 @@ from tiling.machine import cpu_count
 
 
 def verify(location: str | Path) -> list[str]:
-    """Return what is wrong with the dataset at a path or an fsspec URL, one line a file.
+    """Return what is wrong with the dataset at a path or an fsspec URL, one line for each file.
 
-    Nothing when all is well.
-
-    An unfinished one is said to be so. Raises `DatasetError` when there is no dataset.
+    The list is empty when all is well, and says so when the dataset is incomplete. Raises
+    `DatasetError` when there is no dataset.
     """
     folder = open_folder(location)
     sizes = folder.sizes()
@@ -41,7 +40,7 @@ def verify(location: str | Path) -> list[str]:
     plan = {key: value for key, value in manifest.items() if key not in ("shards", "checksum")}
     shards = manifest.get("shards", [])
     if not manifest or manifest_bytes(plan, shards) != folder.read(MANIFEST):
-        return [f"{MANIFEST}: damaged, or written by an older version"]
+        return [f"{MANIFEST}: damaged"]
     with ThreadPoolExecutor(cpu_count()) as readers:
         faults = readers.map(partial(_shard_fault, folder, sizes, plan), shards)
         return [
@@ -53,7 +52,7 @@ def verify(location: str | Path) -> list[str]:
 def _other_faults(
     folder: Folder, sizes: Mapping[str, int], plan: Mapping[str, Any], shards: set[str]
 ) -> Iterator[str]:
-    """Yield what is wrong with the files that are no shards of the dataset."""
+    """Yield what is wrong with the files other than `shards`."""
     if PLAN not in sizes:
         yield f"{PLAN}: missing"
     elif read_facts(folder, PLAN) != plan:
@@ -63,7 +62,9 @@ def _other_faults(
     elif sha256(folder.read(PLACES)).hexdigest() != plan["places_sha256"]:
         yield f"{PLACES}: damaged"
     for name in sorted(sizes.keys() - shards - {PLAN, PLACES, MANIFEST}):
-        yield f"{name}: {'left by a run that was stopped' if is_share(name) else 'foreign, not of this dataset'}"
+        stopped = is_share(name)
+        why = "left by a run that was stopped" if stopped else "foreign, not of this dataset"
+        yield f"{name}: {why}"
 
 
 def _shard_fault(
@@ -83,7 +84,7 @@ def _shard_fault(
 
 
 def _where(data: bytes) -> str:
-    """Say which tiles of a damaged shard do not match their checksums, where its table can still be read."""
+    """Name the tiles that do not match their checksums, or nothing if the table is unreadable."""
     try:
         table = decode_table(data, "the shard")
         rows = zip(

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Atomic writes: a reader sees a whole file or none."""
 
 import ctypes
 import errno
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_new(path: Path, data: bytes) -> bool:
-    """Write a file, whole and synced, unless there is one at `path`: of several writers one gets True."""
+    """Write a synced file unless `path` exists; of several writers, one gets True."""
     with _scratch(path) as folder:
         temporary = folder / path.name
         temporary.write_bytes(data)

@@ -1,8 +1,7 @@
-"""Folders that a dataset can lie in: a local one, or one behind an fsspec URL (s3://bucket/tiles, gs://, ...).
+"""Folders of a dataset: local, or behind an fsspec URL such as s3://bucket/tiles.
 
-Whoever reads a file sees all of it or none: a local file is written under a temporary name, synced
-and renamed; an object store has no rename, but there one `put` is one step. The only module that
-knows fsspec.
+A reader sees a whole file or none. A local file is written under a temporary name, synced and
+renamed; in an object store, one `put` is atomic. No other module knows fsspec.
 """
 
 import os
@@ -38,7 +37,7 @@ class Folder(Protocol):
         """Write a file, or put it in the place of the one there, in one step."""
 
     def put_new(self, name: str, data: bytes) -> bool:
-        """Write a file unless there is one of that name: of several writers one succeeds and gets True."""
+        """Write a file unless the name is taken; of several writers, one gets True."""
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -63,7 +62,7 @@ def open_folder(location: str | Path) -> Folder:
 
 
 def absolute(location: str | Path) -> str:
-    """Return a location that means the same in every process: a URL as it is, a path from the root."""
+    """Return a location that every process understands: a URL as it is, or an absolute path."""
     return str(location) if "://" in str(location) else str(Path(location).absolute())
 
 
@@ -192,7 +191,7 @@ def _no_room() -> Iterator[None]:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Say in one line what keeps a remote folder from working: each protocol has errors of its own."""
+    """Turn the errors of a protocol into ours, each in one line."""
     try:
         yield
     except (FileNotFoundError, Loc2VecError):

@@ -1,4 +1,4 @@
-"""Points as GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0/), and the determinism that hashes rely on."""
+"""Points as GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0/), the same bytes each time."""
 
 import json
 from collections.abc import Mapping

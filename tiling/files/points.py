@@ -69,7 +69,10 @@ def read_points(path: Path) -> Points:
 
 
 def has_columns(path: Path) -> bool:
-    """Tell whether a Parquet file has columns for latitude and longitude, or `PointsError` if it is none."""
+    """Tell whether a Parquet file has columns for latitude and longitude.
+
+    Raises `PointsError` for a file that is no Parquet.
+    """
     try:
         names = {name.lower() for name in pq.read_schema(path).names}
     except (OSError, pa.ArrowInvalid) as error:

@@ -38,7 +38,8 @@ def place_of_cell(cell: str) -> LonLat:
     """
     if not CELL.fullmatch(cell) or not h3.is_valid_cell(cell):
         raise PlaceError(
-            f"{cell[:40]!r} is no H3 cell: write its 15 hexadecimal digits, for example 8a3969a41d37fff"
+            f"{cell[:40]!r} is no H3 cell: "
+            "write its 15 hexadecimal digits, for example 8a3969a41d37fff"
         )
     lat, lon = h3.cell_to_latlng(cell)
     return check_place(lat, lon)

@@ -39,7 +39,9 @@ class MetresPerDegree(NamedTuple):
 
 
 def box_around(place: LonLat, x_m: float, y_m: float | None = None) -> Box:
-    """Return the box that reaches `x_m` metres from `place` to the east and west, `y_m` (or as far) north and south.
+    """Return the box that reaches `x_m` metres east and west of `place`, `y_m` north and south.
+
+    `y_m` is `x_m` by default.
 
     >>> box_around(LonLat(179.9999, 0.0), 100).crosses_antimeridian
     True

@@ -12,7 +12,7 @@ from tiling.errors import GridError
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import Box, check_place
 
-MAX_PLACES = 20_000_000  # in the box; more is hours of drawing, and most likely a slip of the pen
+MAX_PLACES = 20_000_000  # in the box; more takes hours, and is most likely a typo
 
 
 def parse_box(text: str) -> Box:
@@ -45,7 +45,7 @@ def check_box(west: float, south: float, east: float, north: float) -> Box:
 
 
 def grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -> NDArray[np.float64]:
-    """Return the places inside `coverage` (and `box`) as (lon, lat) [n, 2], row by row from the south-west.
+    """Return the places of a grid in `coverage` and `box`, (lon, lat) [n, 2], from the south-west.
 
     Rows are `metres` apart, and so are the places of a row, at the latitude of each row. Raises
     `GridError` when there are none, or too many.
@@ -91,5 +91,6 @@ def _check_count(box: Box, metres: float) -> None:
     count = (box.north - box.south) * scale.y * _width(box) * scale.x / metres**2
     if count > MAX_PLACES:
         raise GridError(
-            f"a grid of {metres} m would have about {count:.0f} places: take a wider grid or a --bbox"
+            f"a grid of {metres} m would have about {count:.0f} places: "
+            "take a wider grid or a --bbox"
         )

@@ -1,12 +1,12 @@
-"""Groups of places: places of two groups never share ground, whatever the turn and the shift of their tiles.
+"""Groups of places whose tiles never share ground, however the tiles are turned and shifted.
 
-A group is a clump of ground cells that touch, so it is for whoever divides places into sets -
-training and validation, the folds of a probe: divided by whole groups, no tile of one set shows
-ground of another, and any two places of different groups may be negatives of each other. The
-converse is too coarse to choose negatives by: a town is one group, and most of its places do not
-overlap. So training asks the exact test of each pair in a batch
-(`loc2vec.train.batches.overlapping`), which needs no more than the places' coordinates; lists of
-neighbours would say the same and grow with the square of the density.
+A group is a cluster of ground cells that touch. Split places by `group` to avoid leakage between
+training and validation, or between the folds of a probe. Places of different groups may always be
+negatives of each other.
+
+The converse is too coarse to choose negatives: a town is one group, and most of its places do not
+overlap. Training therefore tests each pair in a batch (`loc2vec.train.batches.overlapping`). That
+needs only coordinates; lists of neighbours would grow with the square of the density.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def group_places(
 
 
 def _cubes(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float) -> NDArray[np.int64]:
-    """Return the cube of space, int64 [n, 3], that each place on the sphere lies in: no seam, no pole."""
+    """Return the cube of space that each place lies in, int64 [n, 3]: no seam, no pole."""
     phi, lambda_ = np.radians(lat), np.radians(lon)
     xyz = np.stack(
         [np.cos(phi) * np.cos(lambda_), np.cos(phi) * np.sin(lambda_), np.sin(phi)], axis=1
@@ -43,7 +43,7 @@ def _cubes(lat: NDArray[np.float64], lon: NDArray[np.float64], side_m: float) ->
 
 
 def _touching(cell: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the pairs of rows, int64 [m, 2], of the distinct cells [n, 3] that touch, at a corner too."""
+    """Return the pairs of rows, int64 [m, 2], of distinct cells [n, 3] that share a corner."""
     span = np.ptp(cell, axis=0) + 3
     # ascending, as the rows are
     key = np.ravel_multi_index(tuple((cell - cell.min(0) + 1).T), tuple(span))
@@ -57,7 +57,7 @@ def _touching(cell: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _components(n: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a label for each of n nodes, equal for nodes that chains of pairs join (the least of their numbers)."""
+    """Return the connected component of each of n nodes: the least number of its nodes."""
     label = np.arange(n)
     while True:
         low = label[pairs].min(axis=1)

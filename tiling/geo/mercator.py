@@ -1,7 +1,6 @@
-"""Web Mercator, the plane of map pictures and their numbered tiles (EPSG:3857; OGC 17-083r4, WebMercatorQuad).
+"""Web Mercator (EPSG:3857) and its numbered tiles (OGC 17-083r4, WebMercatorQuad).
 
-The world is a square of side 1 with its origin in the north-west: x goes to the east, y to the
-south.
+The world is a square of side 1 with its origin in the north-west; x goes east, y goes south.
 """
 
 import math

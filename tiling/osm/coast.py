@@ -1,4 +1,4 @@
-"""The sea, which OSM knows only by its edge: lines tagged natural=coastline, with land on the left."""
+"""The sea as polygons. OSM has only its edge: lines tagged natural=coastline, land on the left."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from tiling.values import Box
 
 
 def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
-    """Return the parts of `box` that are sea; empty without a coastline.
+    """Return the polygons of sea in `box`, degrees; none without a coastline (WKB lines).
 
-    The coastline and the edge of the box are cut into faces. A face is sea when more of the
-    coastline on its border has it on the right than on the left, so a gap in the data costs a
-    face at most and never turns the land into water.
+    The coastline and the edge of the box divide the box into faces. A face is sea if more of the
+    coastline on its border, by length, has it on the right than on the left. So a gap in the data
+    loses one face at most, and never floods the land.
     """
     frame = shapely.box(*box)
     lines = shapely.line_merge(shapely.union_all(shapely.from_wkb(list(coastline))), directed=True)
@@ -24,6 +24,7 @@ def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
     ]
     if not parts:
         return []
+    # Noding all edges together lets `polygonize` find the faces between them.
     edges = [*parts, *_bridges(parts, frame), frame.exterior]
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(shapely.union_all(edges))))
     segments, lengths = _segments(parts)
@@ -35,7 +36,10 @@ def sea_polygons(coastline: Sequence[bytes], box: Box) -> list[BaseGeometry]:
 
 
 def _bridges(parts: Sequence[BaseGeometry], frame: BaseGeometry) -> list[BaseGeometry]:
-    """Return a straight line from each loose end of the coastline to the nearest edge of the box."""
+    """Return a straight line from each loose end of the coastline to the edge of the box.
+
+    The coastline of an extract ends where the data do, which may be well inside the box.
+    """
     ends = np.array([end for part in parts for end in (part.coords[0], part.coords[-1])])
     unique, count = np.unique(ends, axis=0, return_counts=True)
     loose = shapely.points(unique[count == 1])
@@ -44,7 +48,7 @@ def _bridges(parts: Sequence[BaseGeometry], frame: BaseGeometry) -> list[BaseGeo
 
 
 def _segments(parts: Sequence[BaseGeometry]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the segments, float64 [n, 2, 2], and their lengths in degrees."""
+    """Return the segments, float64 [n, start or end, lon or lat], and their lengths in degrees."""
     pairs = [
         np.stack([c[:-1], c[1:]], axis=1) for c in (shapely.get_coordinates(part) for part in parts)
     ]
@@ -53,9 +57,9 @@ def _segments(parts: Sequence[BaseGeometry]) -> tuple[NDArray[np.float64], NDArr
 
 
 def _beside(segments: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Return points a hair (1e-7 degrees, one unit of OSM) beside the middle of each segment.
+    """Return a point beside the middle of each segment, 1e-7 degrees away, one unit of OSM.
 
-    +1 = left.
+    `side`: +1 is left, -1 is right.
     """
     along = segments[:, 1] - segments[:, 0]
     length = np.hypot(*along.T)[:, None]
@@ -67,6 +71,6 @@ def _beside(segments: NDArray[np.float64], side: int) -> NDArray[np.float64]:
 def _count(
     faces: NDArray[np.object_], points: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return for each face the summed weight of the points within it."""
+    """Return the summed weight of the points within each face, float64 [faces]."""
     face, point = shapely.STRtree(shapely.points(points)).query(faces, predicate="contains")
     return np.bincount(face, weights[point], minlength=len(faces)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Where an extract really holds data: its declared box says more than many extracts keep."""
+"""The area that an extract holds data for, which may be much less than the box it declares."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,17 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import Box
 
 CELL_M = 250.0
-MIN_VERTICES = 4  # in a cell; fewer are the tail of a way that leaves the extract
+MIN_VERTICES = 4  # in a cell; fewer belong to the end of a way that leaves the extract
 CLOSE_M = 1000.0  # gaps up to twice this are land without objects, not land without data
 OPEN_M = 200.0  # strips narrower than twice this are ways that leave the extract
 
 
 def coverage(vertices: NDArray[np.float64], header_box: Box | None) -> BaseGeometry:
-    """Return the area, in degrees, that vertices [n, 2] of (lon, lat) show to be mapped, within `header_box`."""
+    """Return the area, in degrees, that `vertices` float64 [n, 2] of (lon, lat) cover.
+
+    Cells with enough vertices are joined across gaps of up to 2 km, then narrow strips go. Nothing
+    outside `header_box` counts.
+    """
     to_metres, to_degrees = _plane(vertices)
     cells, counts = np.unique(
         np.floor(to_metres(vertices) / CELL_M).astype(np.int64), axis=0, return_counts=True
@@ -39,13 +43,13 @@ Plane = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def _plane(vertices: NDArray[np.float64]) -> tuple[Plane, Plane]:
-    """Return maps from degrees to metres about the middle of the data, and back."""
+    """Return functions from degrees to metres about the middle of the data, and back."""
     middle = np.median(vertices, axis=0)
     scale = np.array(MetresPerDegree.at(float(middle[1])))
     return lambda degrees: (degrees - middle) * scale, lambda metres: metres / scale + middle
 
 
 def shrink(area: BaseGeometry, metres: float) -> BaseGeometry:
-    """Return the part of `area` (degrees) that lies at least `metres` inside its edge."""
+    """Return the part of `area` (degrees) that lies at least `metres` from its edge."""
     to_metres, to_degrees = _plane(shapely.get_coordinates(area))
     return shapely.transform(shapely.transform(area, to_metres).buffer(-metres), to_degrees)

@@ -1,4 +1,4 @@
-"""Reading an OSM extract: every object that the catalogue draws, with its geometry, and the coastline."""
+"""Reading an OSM extract with osmium: the objects that the catalogue matches, and the coastline."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ from tiling.values import Box
 
 @dataclass
 class Extract:
-    """What one extract holds for a catalogue; the lists run in parallel, one entry a drawn feature.
+    """What one extract holds for a catalogue: parallel lists, one entry a feature.
 
-    `keys` are (kind, OSM id, channel), `versions` the OSM versions, `wkb` geometries in EPSG:4326.
-    `coastline` maps way ids to WKB lines with land on their left. `named` are the objects with a
-    name, drawn or not. `skipped` counts objects without a usable geometry.
+    `keys` are (kind, OSM id, channel), `versions` the OSM versions, `widths` metres on the ground,
+    `wkb` geometries in EPSG:4326. `coastline` maps way ids to WKB lines with land on their left.
+    `named` are all objects with a name. `skipped` counts objects without a usable geometry.
     """
 
     path: Path
@@ -51,12 +51,12 @@ class Extract:
 def read_extract(
     path: Path, catalogue: Catalogue, progress: Callable[[int], object] = lambda n: None
 ) -> Extract:
-    """Read a .osm.pbf (or any OSM file osmium knows).
+    """Read a .osm.pbf, or any OSM file that osmium knows.
 
-    `progress` is told the number of objects read.
+    Areas are assembled from closed ways and multipolygon relations. `progress` is told how many
+    objects were read since it was told last.
 
-    Areas are assembled from closed ways and multipolygon relations. Raises `ExtractError` when the
-    file is missing, not an OSM file, truncated, or holds nothing that the catalogue draws.
+    Raises `ExtractError` when the file is missing, no OSM file, truncated, or matches no rule.
     """
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     extract = Extract(path)
@@ -76,9 +76,10 @@ def read_extract(
 
 
 def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Iterator[OsmObject]:
-    """Yield every object that has one of `keys` and a usable geometry, drawn or not, with these of its tags.
+    """Yield every object with one of `keys` and a usable geometry, and its tags of these keys.
 
-    A closed way comes as a line and as an area. Raises `ExtractError` as `read_extract` does.
+    A closed way comes twice, as a line and as an area. Raises `ExtractError` as `read_extract`
+    does.
     """
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     wanted = osmium.filter.KeyFilter(*keys)
@@ -87,7 +88,7 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
             kind, wkb = _kind_and_geometry(item)
             if wkb is not None:
                 tags = dict(item.tags)
-                # Interned: the same few thousand words come a million times.
+                # Interned, because the same few thousand words occur millions of times.
                 kept = {sys.intern(key): sys.intern(tags[key]) for key in keys if key in tags}
                 yield OsmObject(kind, kept, catalogue.reasons(kind, tags), wkb)
     except RuntimeError as error:  # osmium raises nothing narrower
@@ -95,11 +96,9 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
 
 
 def read_ways(path: Path, keys: Sequence[str]) -> Iterator[OsmWay]:
-    """Yield every way that has one of `keys` and is no area, with these of its tags.
+    """Yield every way that has one of `keys` and is no area, with its tags of these keys.
 
-    It ends where nodes are missing.
-
-    Raises `ExtractError` as `read_extract` does.
+    A way with missing nodes comes in runs. Raises `ExtractError` as `read_extract` does.
     """
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     processor = osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY).with_locations()
@@ -129,7 +128,7 @@ def _kind_and_geometry(item: Any) -> tuple[str, bytes | None]:
         return "point", _point(item)
     if item.is_way():
         return "line", _line(item)
-    # a relation of an area comes again as the area
+    # A relation that makes an area comes again as that area.
     return "area", None if item.is_relation() else _area(item)
 
 
@@ -140,7 +139,7 @@ def _unreadable(path: Path, error: RuntimeError) -> ExtractError:
 
 
 def header_box(path: Path) -> Box | None:
-    """Return the box that the file declares; osmium's `RuntimeError` when it is no OSM file."""
+    """Return the box that the file declares; raises osmium's `RuntimeError` for no OSM file."""
     reader = osmium.io.Reader(str(path))
     box = reader.header().box()
     reader.close()
@@ -150,7 +149,7 @@ def header_box(path: Path) -> Box | None:
 
 
 def _objects(path: Path, catalogue: Catalogue) -> Iterator[Any]:
-    # "natural" for the coastline
+    # "natural" is for the coastline.
     wanted = osmium.filter.KeyFilter(*catalogue.keys, "natural", NAME)
     processor = osmium.FileProcessor(str(path)).with_areas(wanted).with_filter(wanted)
     yield from processor
@@ -176,7 +175,7 @@ def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
             _name(extract, "W", item.id, item, tags, _line)
     else:
         kind = "aw" if item.from_way() else "ar"
-        if kind == "ar":  # osmium keeps the tag to itself
+        if kind == "ar":  # osmium takes the tag of the relation away
             tags["type"] = "boundary" if "boundary" in tags else "multipolygon"
         _add(extract, kind, item.orig_id(), item, catalogue.match("area", tags), _area)
         if kind == "ar" or is_area(tags, closed=True):
@@ -229,7 +228,7 @@ def _area(area: osmium.osm.Area) -> bytes | None:
 
 
 def _line(way: osmium.osm.Way) -> bytes | None:
-    """Return the way as a line; where the extract lacks nodes, as the runs between the gaps."""
+    """Return the way as a line, or as runs between the gaps where the extract lacks nodes."""
     try:
         return bytes.fromhex(_GEOMETRY.create_linestring(way))
     except (osmium.InvalidLocationError, RuntimeError):

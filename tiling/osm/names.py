@@ -1,7 +1,7 @@
-"""Names of places: which objects of OSM have one, how names are compared, and which of those found is meant.
+"""Names of places: which OSM objects have one, how names compare, and which match is meant.
 
-A store keeps one row a name of an object (`Name`); its own full-text index finds them. Both stores
-are filled and asked through the functions here, so they find the same.
+A store keeps one row for each name of an object (`Name`), which its full-text index finds. All
+kinds of stores are filled and queried through the functions here, so they find the same.
 """
 
 import unicodedata
@@ -21,14 +21,17 @@ from tiling.geo.groups import group_places
 
 
 class Kind(NamedTuple):
-    """What may be called by a name: a tag, any of whose `values` will do (None = all), on nodes, ways, relations."""
+    """A kind of named object: it has the tag `key` with one of `values` (None: any).
+
+    `on`: the types of OSM objects that count, of node, way and relation.
+    """
 
     key: str
     values: frozenset[str] | None = None
     on: str = "NWR"
 
 
-# The most likely meant first; of several tags of an object the first counts.
+# Sorted by how likely they are meant. The first match is the kind of an object.
 KINDS = (
     Kind("place", frozenset({"city"})),
     Kind("place", frozenset({"town"})),
@@ -57,14 +60,14 @@ KINDS = (
 )
 NAME = "name"
 ALIASES = ("name:en", "int_name", "official_name", "alt_name", "short_name", "loc_name", "old_name")
-# the tags that are read
+# The tags that are read.
 KEYS = tuple(dict.fromkeys((NAME, *ALIASES, *(kind.key for kind in KINDS), "area")))
-LONGEST = 255  # letters; longer ones are cut, as OSM does
-# objects of one name and kind that are nearer to each other are one place: the parts of a street
+LONGEST = 255  # letters; OSM cuts longer names, too
+# Objects of one name and kind that are nearer are one place, such as the parts of a street.
 NEAR_M = 1000.0
-# places nearer than that to each other show much the same tile: it does not matter which is meant
+# Places that are nearer have nearly the same tile, so it does not matter which one is meant.
 SAME_M = 100.0
-MOST = 1000  # rows that a store is asked for, of which places are made
+MOST = 1000  # rows that a query returns at most, before they are merged to places
 
 _PLAIN = str.maketrans(
     {"ø": "o", "đ": "d", "ł": "l", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"}
@@ -73,7 +76,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("'’ʼ`´"))
 
 
 class Name(NamedTuple):
-    """A row of a store: a name of an object as it is shown and as it is compared, and where the object is."""
+    """A row of a store: the name of an object as shown and as compared, its kind and position."""
 
     name: str
     folded: str
@@ -85,7 +88,10 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NamedObject:
-    """An object with a name, as an importer meets it: `tags` are those of `KEYS`, `wkb` is in degrees."""
+    """An object with a name, as an importer reads it.
+
+    `tags` are those of `KEYS`; `wkb` is the geometry in degrees.
+    """
 
     osm_type: str  # N, W or R
     osm_id: int
@@ -96,10 +102,9 @@ class NamedObject:
 
 @dataclass(frozen=True, slots=True)
 class NamedPlace:
-    """A place that was found by its name: `kind` says what it is, as "town", "street" or "school".
+    """A place that was found by its name; `kind` is a word such as "town", "street" or "school".
 
-    `exact`: it is called just so, in one of its languages. `rank` is less for what is more likely
-    meant.
+    `exact`: the whole name matches, in one of its languages. A lower `rank` is more likely meant.
     """
 
     name: str
@@ -111,7 +116,7 @@ class NamedPlace:
 
 
 def fold(text: str) -> str:
-    """Return words as they are compared: without case, accents and signs, one space between them.
+    """Return words as they compare: without case, accents and signs, separated by one space.
 
     >>> fold("  L’Hôtel-de-Ville, ŁÓDŹ (Straße)")
     'l hotel de ville lodz strasse'
@@ -126,14 +131,14 @@ def fold(text: str) -> str:
 
 
 def is_area(tags: Mapping[str, str], closed: bool) -> bool:
-    """Tell whether a way has its name for what it encloses: the same is said in osm2pgsql.lua."""
+    """Tell whether the name of a way is that of the area it encloses, as osm2pgsql.lua does."""
     return (
         closed and tags.get("area") != "no" and ("highway" not in tags or tags.get("area") == "yes")
     )
 
 
 def names_of(objects: Sequence[NamedObject], area: BaseGeometry) -> list[tuple[NamedObject, Name]]:
-    """Return the names of those objects that may be called by them and lie in `area` (degrees)."""
+    """Return the names of the objects that are of a known kind and lie in `area` (degrees)."""
     called = [(item, kind) for item in objects if (kind := _kind(item)) is not None]
     points = _points([item.wkb for item, _ in called])
     inside = shapely.intersects_xy(area, *points.T) if called else []
@@ -146,9 +151,9 @@ def names_of(objects: Sequence[NamedObject], area: BaseGeometry) -> list[tuple[N
 
 
 def newest_names(named: Sequence[tuple[NamedObject, Name]]) -> list[Name]:
-    """Keep the names of the newest version of each object, of equal versions those of the first.
+    """Return the names of the newest version of each object, sorted.
 
-    Sorted.
+    Of equal versions the first counts.
     """
     newest: dict[tuple[str, int], NamedObject] = {}
     for item, _ in named:
@@ -159,7 +164,7 @@ def newest_names(named: Sequence[tuple[NamedObject, Name]]) -> list[Name]:
 
 
 def _kind(item: NamedObject) -> tuple[str, int] | None:
-    """Return what an object is, and its rank."""
+    """Return the kind of an object as a word, and its rank; None for no kind."""
     for rank, (key, values, on) in enumerate(KINDS):
         value = item.tags.get(key, "no")
         if value != "no" and (values is None or value in values) and item.osm_type in on:
@@ -170,14 +175,17 @@ def _kind(item: NamedObject) -> tuple[str, int] | None:
 
 
 def _spellings(tags: Mapping[str, str]) -> list[str]:
-    """Return what an object is called, folded, each once; an apostrophe may be left out."""
+    """Return the folded names of an object, each once, with and without apostrophes."""
     texts = [tags[NAME], *(alias for key in ALIASES for alias in tags.get(key, "").split(";"))]
     both = (spelling for text in texts for spelling in (text, text.translate(_APOSTROPHES)))
     return [folded for folded in dict.fromkeys(map(fold, both)) if folded]
 
 
 def _points(wkb: Sequence[bytes]) -> NDArray[np.float64]:
-    """Return a point on each geometry, float64 [n, 2] of (lon, lat): the middle of a line, one inside an area."""
+    """Return a point on each geometry, float64 [n, 2] of (lon, lat).
+
+    It is the middle of a line, and some point inside an area.
+    """
     geometry = shapely.from_wkb(list(wkb))
     points = np.full(len(geometry), None, object)
     dimension = shapely.get_dimensions(geometry)
@@ -188,20 +196,20 @@ def _points(wkb: Sequence[bytes]) -> NDArray[np.float64]:
     return np.stack([shapely.get_x(points), shapely.get_y(points)], axis=1)
 
 
-WHOLE, BEGINNING, WORDS = range(3)  # how much of a name was asked for
+WHOLE, BEGINNING, WORDS = range(3)  # how much of a name matches
 _Order = tuple[int, int, int, str, float, float]
 
 
 def words_of(name: str) -> list[str]:
-    """Return the words to look for.
-
-    A store has to find all of them, the last one perhaps unfinished.
-    """
+    """Return the words to search for; a match has all of them, and may continue the last one."""
     return list(dict.fromkeys(fold(name).split()))
 
 
 def merged(rows: Iterable[Name], name: str, limit: int) -> list[NamedPlace]:
-    """Return the places that rows of a store, best first, are about: what is called alike and lies together is one."""
+    """Return the places of some rows, the best first.
+
+    Rows of one name and kind that lie together are one place.
+    """
     folded = fold(name)
     alike: dict[tuple[str, str], list[Name]] = defaultdict(list)
     for row in rows:
@@ -212,7 +220,7 @@ def merged(rows: Iterable[Name], name: str, limit: int) -> list[NamedPlace]:
 
 
 def _places(rows: Sequence[Name], folded: str) -> Iterator[tuple[_Order, NamedPlace]]:
-    """Yield the places among rows of one name and kind, each with what it is sorted by."""
+    """Yield the places of rows of one name and kind, each with its sort key."""
     lat, lon = np.array([row.lat for row in rows]), np.array([row.lon for row in rows])
     group = group_places(lat, lon, NEAR_M) if len(rows) > 1 else np.zeros(1, np.int64)
     for number in range(int(group.max()) + 1):
@@ -231,7 +239,7 @@ def _places(rows: Sequence[Name], folded: str) -> Iterator[tuple[_Order, NamedPl
 
 
 def _order(row: Name, folded: str) -> _Order:
-    """Sort the whole name before its beginning before words of it, then by what it is."""
+    """Return the sort key: a whole match, then a prefix, then words; then the rank."""
     match = WHOLE if row.folded == folded else BEGINNING if row.folded.startswith(folded) else WORDS
     return match, row.rank, len(row.folded), row.name, row.lat, row.lon
 
@@ -239,11 +247,12 @@ def _order(row: Name, folded: str) -> _Order:
 def resolve(
     name: str, find: Callable[[str, int], Sequence[NamedPlace]], candidates: int = 10
 ) -> NamedPlace:
-    """Return the one place that is meant by `name`.
+    """Return the one place that `name` means.
 
-    It is called just so and is the only one of its rank, or it is the only one whose name has these
-    words; others at the same spot do not count. Else `AmbiguousNameError`, or `UnknownNameError`
-    with what begins like it.
+    It is the only exact match of the best rank, or else the only match. Others within `SAME_M` of
+    it do not count.
+
+    Raises `AmbiguousNameError` with the matches, or `UnknownNameError` with similar names.
     """
     found = find(name, candidates)
     if not found:
@@ -272,7 +281,10 @@ def _listed(places: Sequence[NamedPlace]) -> str:
 def _similar(
     name: str, find: Callable[[str, int], Sequence[NamedPlace]], limit: int
 ) -> Sequence[NamedPlace]:
-    """Return what begins as `name` does: with three quarters, half, a quarter of its letters, three at least."""
+    """Return places whose names begin as `name` does.
+
+    First 3/4 of its letters are tried, then 1/2, then 1/4, but never fewer than three letters.
+    """
     folded = fold(name)
     for length in (len(folded) * quarters // 4 for quarters in (3, 2, 1)):
         if length >= 3 and (found := find(folded[:length], limit)):

@@ -1,4 +1,4 @@
-"""Running osm2pgsql with a style that interprets the channel catalogue (osm2pgsql.lua)."""
+"""Running osm2pgsql with a style (osm2pgsql.lua) that interprets the channel catalogue."""
 
 import os
 import re
@@ -14,15 +14,17 @@ from tiling.errors import ExtractError, UserError, WriteError
 from tiling.osm.names import KEYS
 
 PROGRAM = "osm2pgsql"
-OLDEST, TOO_NEW = (1, 8), (2, 0)  # schemas for all tables; other tables of raw objects
-CACHE_MB = 256  # of node positions; those that do not fit are read back from the database
+# 1.8 is the first with schemas for all tables; 2.0 has other tables of raw objects.
+OLDEST, TOO_NEW = (1, 8), (2, 0)
+CACHE_MB = 256  # of node positions; the database is read for the others
 
 
 def require_osm2pgsql() -> None:
-    """Raise `UserError` unless osm2pgsql is there, in a version whose tables of raw objects we know."""
+    """Raise `UserError` unless osm2pgsql is installed, in a version whose raw tables we know."""
     if shutil.which(PROGRAM) is None:
         raise UserError(
-            "osm2pgsql is not installed: apt install osm2pgsql, or import into a GeoPackage (region.gpkg)"
+            "osm2pgsql is not installed: apt install osm2pgsql, "
+            "or import into a GeoPackage (region.gpkg)"
         )
     told = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)  # noqa: S603
     found = re.search(r"osm2pgsql version (\d+)\.(\d+)", told.stdout + told.stderr)
@@ -40,10 +42,10 @@ def run_osm2pgsql(
     environment: Mapping[str, str],
     options: Sequence[str],
 ) -> None:
-    """Read `path` into the tables `drawn`, `named` and `coastline` of `schema`, beside the raw objects (slim).
+    """Read `path` into the tables `drawn`, `named` and `coastline` of `schema`, and the raw tables.
 
-    `environment` says where the database is (PGHOST, PGPASSWORD, ...), so that no password shows in
-    the list of processes. Raises `ExtractError` when the file is at fault, else `WriteError`.
+    `environment` names the database (PGHOST, PGPASSWORD, ...), because a command line shows in the
+    list of processes. Raises `ExtractError` when the file is at fault, else `WriteError`.
     """
     with (
         tempfile.TemporaryDirectory(prefix="loc2vec-") as folder,
@@ -58,7 +60,8 @@ def run_osm2pgsql(
         done = subprocess.run(  # noqa: S603 - no shell, and the path is absolute
             command,
             env={**os.environ, **environment, "LOC2VEC_SETTINGS": str(settings)},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, errors="replace",
         )  # fmt: skip
     if done.returncode:
         raise _failure(path, done.stderr)
@@ -77,14 +80,15 @@ def _failure(path: Path, log: str) -> Exception:
 
 
 def lua_settings(catalogue: Catalogue, schema: str) -> str:
-    """Return the Lua file that hands the catalogue, and the tags of names, to osm2pgsql.lua."""
+    """Return the Lua settings of osm2pgsql.lua: the catalogue, and the tags of names."""
     rules = ",\n".join(
         f"  {{ on = {lua_string(rule.on)}, channel = {rule.channel}, width_m = {rule.width_m!r}, "
         f"tags = {_lua_conditions(rule.tags)}, without = {_lua_conditions(rule.without)} }}"
         for rule in catalogue.rules
     )
     keys = ", ".join(map(lua_string, KEYS))
-    return f"return {{ schema = {lua_string(schema)}, name_keys = {{ {keys} }}, rules = {{\n{rules}\n}} }}\n"
+    head = f"schema = {lua_string(schema)}, name_keys = {{ {keys} }}"
+    return f"return {{ {head}, rules = {{\n{rules}\n}} }}\n"
 
 
 def _lua_conditions(conditions: Conditions) -> str:
@@ -99,7 +103,9 @@ def _lua_condition(key: str, values: frozenset[str] | None) -> str:
 
 
 def lua_string(text: str) -> str:
-    r"""Return a Lua string literal; every byte that is not a letter or digit is written as its number.
+    r"""Return a Lua string literal, which nothing in `text` can break out of.
+
+    Every byte but letters, digits and underscores is written as its number.
 
     >>> lua_string('a"]]')
     '"a\\034\\093\\093"'

@@ -1,4 +1,7 @@
-"""Change files of a replication server, as those of OpenStreetMap: https://wiki.openstreetmap.org/wiki/Planet.osm/diffs."""
+"""Change files of a replication server, such as OpenStreetMap's own.
+
+https://wiki.openstreetmap.org/wiki/Planet.osm/diffs
+"""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,9 +19,9 @@ AT_ONCE_KB = 100 * 1024  # of changes, before they are compressed
 
 
 def complete_until(extract: Path) -> datetime | None:
-    """Return the time that an extract says it is complete until, or that of its newest object.
+    """Return the time up to which an extract is complete: declared, or of its newest object.
 
-    None without any.
+    None when neither is known.
     """
     declared = get_replication_header(str(extract)).timestamp
     newest = newest_change_from_file(str(extract))  # 1970 when no object has a time
@@ -26,9 +29,9 @@ def complete_until(extract: Path) -> datetime | None:
 
 
 def tidy_changes(path: Path, tidy: Path) -> None:
-    """Write a change file as osm2pgsql wants it: in order, each object once, in its newest version.
+    """Write a change file as osm2pgsql needs it: sorted, with only the newest version of an object.
 
-    Raises `ExtractError` when `path` is no such file, or is cut short.
+    Raises `ExtractError` when `path` is no change file, or is truncated.
     """
     require_file(path, ExtractError, "give a file of changes, .osc or .osc.gz")
     if not path.name.endswith((".osc", ".osc.gz", ".osc.bz2")):
@@ -45,9 +48,9 @@ def tidy_changes(path: Path, tidy: Path) -> None:
 
 
 def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Path, datetime]]:
-    """Yield files of changes and the time that each completes, oldest first, until there are no more.
+    """Yield all change files after `since`, oldest first, each with the time that it completes.
 
-    Raises `ReplicationError` when the server does not answer or does not go back as far as `since`.
+    Raises `ReplicationError` when the server does not answer, or does not go back to `since`.
     """
     with ReplicationServer(url) as server:
         if server.get_state_info() is None:

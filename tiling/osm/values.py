@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 
 class OsmObject(NamedTuple):
-    """One OSM object as it stands in an extract.
+    """One OSM object of an extract.
 
-    `kind` is "point", "line" or "area"; `drawn` are the channels it is drawn in, each with the tag
-    that says so; `wkb` is its geometry in EPSG:4326.
+    `kind` is "point", "line" or "area". `drawn` are the channels that it matches, each with the tag
+    that matched. `wkb` is its geometry in EPSG:4326.
     """
 
     kind: str
@@ -21,7 +21,7 @@ class OsmObject(NamedTuple):
 
 
 class OsmWay(NamedTuple):
-    """A run of an OSM way whose nodes are all known: their ids and their degrees, one after another."""
+    """A run of an OSM way whose nodes are all known: their ids and degrees, in order."""
 
     tags: dict[str, str]
     nodes: tuple[int, ...]
@@ -31,11 +31,13 @@ class OsmWay(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class WayGraph:
-    """The ways that one mode may use.
+    """The ways that one mode of travel may use, as a graph.
 
-    `lon_lat` float64 [n, 2] of the nodes, degrees; `xy` the same in metres about the extract's
-    middle; `edges` int64 [m, 2] of node numbers, each passable both ways; `own` bool [m]: the
-    mode's, not shared with others; `widest_turn_deg`: how sharply it may turn at a node.
+    - `lon_lat`: the nodes, float64 [n, 2], degrees.
+    - `xy`: the same in metres about the middle of the extract.
+    - `edges`: pairs of node numbers, int64 [m, 2], passable in both directions.
+    - `own`: bool [m], False for edges that the mode shares with others.
+    - `widest_turn_deg`: how sharply the mode may turn at a node.
     """
 
     lon_lat: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""The ways of an extract as a graph: what a train, a car, a cyclist or a walker can follow, and at which price."""
+"""The ways of an extract as graphs: one each for trains, cars, cyclists and walkers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ MODES = (
     Mode(
         "road",
         _any_of(
-            highway="motorway motorway_link trunk trunk_link primary primary_link secondary secondary_link tertiary "
-            "tertiary_link"
+            highway="motorway motorway_link trunk trunk_link primary primary_link "
+            "secondary secondary_link tertiary tertiary_link"
         ),
         _any_of(highway="residential unclassified living_street service"),
         widest_turn_deg=120,
@@ -64,7 +64,7 @@ MODES = (
 def read_graphs(path: Path) -> dict[str, WayGraph]:
     """Read the graph of each mode that has ways of its own in an extract.
 
-    No tunnels, where nobody is seen.
+    Tunnels are left out, because no position is received there.
     """
     ways = [way for way in read_ways(path, KEYS) if way.tags.get("tunnel", "no") == "no"]
     graphs = ((mode.name, graph_of(ways, mode)) for mode in MODES)
@@ -79,7 +79,7 @@ def graph_of(ways: Sequence[OsmWay], mode: Mode) -> WayGraph:
         [pair for way, _ in used for pair in zip(way.lon, way.lat, strict=True)]
     ).reshape(-1, 2)
     _, first, number = np.unique(ids, return_index=True, return_inverse=True)
-    # A way's nodes follow one another; between two ways there is no edge.
+    # An edge joins neighbouring nodes of one way; the last node of a way begins none.
     ends = np.cumsum([len(way.nodes) for way, _ in used], dtype=np.int64) - 1
     starts = np.setdiff1d(np.arange(len(ids)), ends)
     is_own = np.repeat(
@@ -91,7 +91,7 @@ def graph_of(ways: Sequence[OsmWay], mode: Mode) -> WayGraph:
 
 
 def metres(lon_lat: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return positions in metres about their mean, float64 [n, 2]: true to 1 % within 50 km."""
+    """Return positions in metres about their mean, float64 [n, 2], true to 1 % within 50 km."""
     if not len(lon_lat):
         return lon_lat
     middle = lon_lat.mean(0)

@@ -1,4 +1,4 @@
-"""Map pictures as orders to a render process: what to show travels there, a PNG comes back."""
+"""Pictures of the map, rendered where the store is: a description goes there, a PNG comes back."""
 
 import io
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from tiling.render.basemap import draw_tile
 from tiling.render.style import Theme
 from tiling.store.base import FeatureSource
 
-QUICK = 3  # zlib level: a third of the time of the default, for 6 % more bytes
+QUICK = 3  # zlib level: a third of the default's time, 6 % more bytes
 
 
 class TileNumber(NamedTuple):
-    """A tile of the map: column `x` from the west, row `y` from the north, `scale` times 256 pixels a side."""
+    """A tile of the web map."""
 
     zoom: int
-    x: int
-    y: int
-    scale: int = 1
+    x: int  # column, from the west
+    y: int  # row, from the north
+    scale: int = 1  # times 256 pixels a side
 
 
 class Picture(Protocol):
-    """Something that a drawing process can draw."""
+    """A description of a picture; it can be pickled."""
 
     def png(self, source: FeatureSource) -> bytes:
-        """Draw it."""
+        """Render it from the features of a store, as a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class BaseTile:
     theme: Theme
 
     def png(self, source: FeatureSource) -> bytes:
-        """Draw it from the features of the store."""
+        """Render it from the features of a store, as a PNG."""
         tile = self.tile
         return encode_png(draw_tile(source, tile.zoom, tile.x, tile.y, self.theme, tile.scale))
 

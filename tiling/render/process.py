@@ -1,151 +1,63 @@
-"""A process that draws tiles for the service, so that drawing does not hold up the process that answers."""
+"""A renderer in a process of its own, so that rendering does not hold up the service's answers."""
 
-import contextlib
-import logging
 import math
-import signal
-import weakref
-from collections.abc import Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
-import numpy as np
-
-from tiling.errors import Loc2VecError, WorkerError
-from tiling.render.pictures import Picture
+from tiling.render.pool import Worker
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
-from tiling.render.thread import PATIENCE_S, Tiles
+from tiling.render.thread import RemoteRenderer, open_renderer
 from tiling.store.store import Store
-from tiling.values import N_CHANNELS, LonLat, Pose, Tile, TileGeometry
+from tiling.values import N_CHANNELS, TileGeometry
 
-AT_ONCE = 16  # places a task: short, so that a long batch shares the processes with single places
-GONE = (EOFError, OSError)  # what a pipe says when the other end is
+# Short, so that single places need not wait for a whole batch.
+PLACES_PER_ORDER = 16
 
-log = logging.getLogger(__name__)
-Order = tuple[Literal["render", "tile", "picture"], Any]
+R = TypeVar("R")
+Order = Callable[[Renderer], Any]
 
 
-class RenderProcess:
-    """A process that holds an open store and a renderer, at the other end of a pipe.
+class RenderProcess(RemoteRenderer):
+    """A renderer in a worker process, which is replaced when it is killed.
 
-    Tiles come back through memory that both share, a third of a millisecond sooner than through the
-    pipe. The process is started again when it was killed. One thread at a time may ask it.
+    One thread at a time may use it.
     """
 
     def __init__(
         self, store: Store, geometry: TileGeometry = DEFAULT_GEOMETRY, revision: str | None = None
     ) -> None:
-        """`revision`: of the store, which alone will do, also for a process that is started again."""
-        self._store, self._geometry, self._revision = store, geometry, revision
-        self._start()
+        """Open the store, or raise the error that it had.
 
-    def _start(self) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        shape = _shape(self._geometry)
-        shared = context.RawArray("B", math.prod(shape))
-        self._tiles = np.frombuffer(shared, np.uint8).reshape(shape)
-        self._process = context.Process(
-            target=_work,
-            args=(self._store, self._geometry, self._revision, theirs, shared),
-            name="render",
-            daemon=True,
-        )
-        self._process.start()
-        # also when this program ends without closing it
-        self._end = weakref.finalize(self, _end, self._process)
-        theirs.close()  # so that the process holds the only other end
-        _unless_error(self._pipe.recv())
+        With a `revision`, that one alone will do, also for a process that replaces a killed one.
+        """
+        setup = partial(_rendering, store, geometry, revision)
+        self._worker: Worker[Order, Any] = Worker(setup, tile_bytes(geometry) * PLACES_PER_ORDER)
+        self.render([])  # raises what kept the store from opening
 
-    def render(self, places: Sequence[LonLat]) -> Tiles:
-        """Return the tiles of `places`, at most `AT_ONCE`, uint8 [n, 12, H, W]."""
-        self._ask(("render", places))
-        return self._tiles[: len(places)].copy()
-
-    def tile(self, pose: Pose) -> Tile:
-        """Return one tile."""
-        tile: Tile = self._ask(("tile", pose))
-        return tile
-
-    def picture(self, picture: Picture) -> bytes:
-        """Return a picture of the map as a PNG."""
-        png: bytes = self._ask(("picture", picture))
-        return png
-
-    def _ask(self, order: Order) -> Any:
-        """Return what the process answers, or raise the error it had."""
-        try:
-            answer = self._exchange(order)
-        except GONE:
-            log.warning("render process %s was killed: starting another", self._process.pid)
-            self.close()
-            self._start()
-            try:
-                answer = self._exchange(order)
-            except GONE as error:
-                raise WorkerError("a render process was killed twice (out of memory?)") from error
-        return _unless_error(answer)
-
-    def _exchange(self, order: Order) -> Any:
-        self._pipe.send(order)
-        return self._pipe.recv()
+    def ask(self, order: Callable[[Renderer], R]) -> R:
+        """Run `order` in the process; `WorkerError` when it kills process after process."""
+        answer: R = self._worker.ask(order)
+        return answer
 
     def close(self) -> None:
         """End the process, whatever it is doing: it only reads."""
-        self._pipe.close()
-        self._end()
+        self._worker.close()
 
 
-def _unless_error(answer: Any) -> Any:
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+def tile_bytes(geometry: TileGeometry) -> int:
+    """Return how much memory a tile takes.
+
+    >>> tile_bytes(TileGeometry())
+    196608
+    """
+    return math.prod((N_CHANNELS, geometry.scales, geometry.size, geometry.size))
 
 
-def _end(process: BaseProcess) -> None:
-    process.kill()
-    process.join()
-
-
-def _shape(geometry: TileGeometry) -> tuple[int, int, int, int]:
-    """Return the shape of the shared tiles."""
-    return AT_ONCE, N_CHANNELS * geometry.scales, geometry.size, geometry.size
-
-
-def _work(
-    store: Store, geometry: TileGeometry, revision: str | None, pipe: Connection, shared: Any
-) -> None:
-    """Draw what is asked for until the main process closes the pipe, or is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
-        signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(*GONE):
-        try:
-            source = store.open(patience_s=PATIENCE_S, only=revision)
-        except Loc2VecError as error:
-            pipe.send(error)
-            return
-        with source:
-            renderer, tiles = (
-                Renderer(source, geometry),
-                np.frombuffer(shared, np.uint8).reshape(_shape(geometry)),
-            )
-            pipe.send(None)
-            while True:
-                pipe.send(_do(renderer, pipe.recv(), tiles))
-
-
-def _do(renderer: Renderer, order: Order, tiles: Tiles) -> Any:
-    what, argument = order
-    try:
-        match what:
-            case "render":
-                tiles[: len(argument)] = renderer.north_up(argument)
-                return None
-            case "tile":
-                return renderer.tile(argument)
-            case "picture":
-                return argument.png(renderer.source)
-    except Exception as error:  # raised again in the main process
-        return error
+@contextmanager
+def _rendering(
+    store: Store, geometry: TileGeometry, revision: str | None
+) -> Iterator[Callable[[Order], Any]]:
+    with open_renderer(store, geometry, revision) as renderer:
+        yield lambda order: order(renderer)

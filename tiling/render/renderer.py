@@ -1,9 +1,18 @@
 """The Mapnik renderer: from the features around a place to 12-channel tiles.
 
-One query a place; its features are handed to Mapnik in degrees, as the store holds them, because a
-window in degrees makes of them what metres would. A tile is four RGB pictures of three channels
-each, with the map turned by `geometry_transform`, and Mapnik sees only the features that the tile
-may show.
+How a tile comes about, in the order of the code:
+
+1. `_Window`: the rectangle of ground that a tile shows, in metres about its place. A positive is
+   shifted and turned, so its window is, too.
+2. `_Scene`: one query fetches the features of all windows of a place. Each window then gets only
+   the features whose box meets it, because what Mapnik does not see costs nothing.
+3. `_Canvas`: a Mapnik map with three layers, painted red, green and blue. One picture renders three
+   channels at once, so twelve channels take four pictures.
+
+Features stay in degrees, as the store holds them. Over the few hundred metres of a tile, degrees
+and metres differ by a factor along each axis only. The factor goes into the box of degrees that
+Mapnik renders, which is cheaper than projecting every corner. Mapnik turns the map in pixels, after
+that scaling, so angles are true.
 """
 
 import math
@@ -19,22 +28,23 @@ from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.store.base import FeatureSource
 from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
-PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, one colour each
+PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, a primary each
 DEFAULT_GEOMETRY = TileGeometry()
-DISC_CORNERS = 32  # of a point drawn as a disc
-EDGE_PX = 1.0  # how far an antialiased edge may reach beyond its geometry
-ROW_PX = 2048  # of a picture that tiles share
-SAME_PX = 1e-6  # a four-thousandth of the step that AGG rounds corners to
+DISC_CORNERS = 32  # points are rendered as discs, which are polygons
+EDGE_PX = 1.0  # an antialiased edge may reach this far beyond its geometry
+ROW_PX = 2048  # longest picture that tiles share
+SAME_PX = 1e-6  # far below 1/256 pixel, to which AGG, Mapnik's rasterizer, rounds corners
 
 
 class Renderer:
-    """Draws tiles from a feature source. A renderer belongs to one thread, as its source does."""
+    """Renders tiles from a feature source. It belongs to one thread, as its source does."""
 
     def __init__(
         self,
         source: FeatureSource,
         geometry: TileGeometry = DEFAULT_GEOMETRY,
     ) -> None:
+        """Build the Mapnik maps; `FingerprintError` when the source has another catalogue."""
         catalogue = source.catalogue
         check_fingerprint(
             source.location, source.fingerprint, catalogue.fingerprint(TileGeometry())
@@ -48,16 +58,16 @@ class Renderer:
         self._canvases = [self._new_canvas(scale, geometry.size) for scale in geometry.each]
 
     def tile(self, pose: Pose) -> Tile:
-        """Draw one tile."""
+        """Render one tile."""
         pixels = self.tiles(LonLat(pose.lon, pose.lat), [pose])[0]
         scale = self.geometry.metres_per_pixel
         return Tile(pixels, pose, self.channels, scale, self.palette)
 
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
-        """Draw the tiles of one place, uint8 [len(poses), channels, size, size], with a single query.
+        """Render the tiles of one place with a single query.
 
-        The poses must be about `place`. Places outside the store give empty tiles: ask the source
-        first.
+        Returns uint8 [len(poses), channels, size, size]. Raises `ValueError` for a pose about
+        another place. A place outside the store gives empty tiles: ask the source first.
         """
         if any((pose.lon, pose.lat) != place for pose in poses):
             raise ValueError(f"every pose must be about {place}")
@@ -76,9 +86,10 @@ class Renderer:
         return scales[0] if len(scales) == 1 else np.concatenate(scales, axis=1)
 
     def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
-        """Draw one tile of each place, neither turned nor shifted, uint8 [len(places), channels, size, size].
+        """Render one tile of each place, neither turned nor shifted.
 
-        Neighbours on one row of a grid share one long picture, which is cut between pixels.
+        Returns uint8 [len(places), channels, size, size]. Neighbours on one row of a grid share a
+        long picture, which is cut between pixels: a dense grid renders faster.
         """
         size = self.geometry.size
         pixels = np.empty((len(places), len(self.geometry.each), N_CHANNELS, size, size), np.uint8)
@@ -95,8 +106,9 @@ class Renderer:
         canvas: "_Canvas",
         out: NDArray[np.uint8],
     ) -> None:
-        """Draw one scale of one tile of each place into `out`, uint8 [len(places), 12, size, size]."""
+        """Render one scale of the tiles into `out`, uint8 [len(places), 12, size, size]."""
         for first, columns in _rows(places, scale):
+            # The row is one window about its first place, `half` metres east of it in the middle.
             place, half = places[first], columns[-1] / 2 / scale.pixels_per_metre
             wide = (
                 canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
@@ -118,7 +130,7 @@ class Renderer:
     def _render(
         self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas"
     ) -> NDArray[np.uint8]:
-        """Draw what is seen through each window, uint8 [len(windows), 12, height, width]."""
+        """Render what each window shows, uint8 [len(windows), 12, height, width]."""
         pixels = np.zeros((len(windows), N_CHANNELS, canvas.height, canvas.width), np.uint8)
         for out, window, shown in zip(pixels, windows, scene.shown(windows), strict=True):
             canvas.render(scene.place, window, scene.channels(shown, N_CHANNELS), out)
@@ -126,14 +138,17 @@ class Renderer:
 
 
 def _rows(places: Sequence[LonLat], geometry: TileGeometry) -> Iterator[tuple[int, list[int]]]:
-    """Cut places into runs that share a picture: the number of the first, and how many pixels east of it each lies.
+    """Cut places into runs that share a picture.
 
-    They share one when they lie on one latitude, whose scale is theirs, a whole number of pixels
-    apart, and their tiles touch. Others are alone.
+    Yields the number of the first place of a run, and how many pixels east of it each place lies:
+    [0] for a place alone. Places share a picture on three conditions. They lie on one latitude,
+    because the scale of degrees depends on it. They are whole pixels apart, so that each tile is
+    what it would be alone. Each tile touches or overlaps the one before.
     """
     first, columns = 0, [0]
     for number, place in enumerate(places[1:], 1):
-        x_m = ((place.lon - places[first].lon + 540) % 360 - 180) * MetresPerDegree.at(place.lat).x
+        east_deg = (place.lon - places[first].lon + 540) % 360 - 180  # across the antimeridian, too
+        x_m = east_deg * MetresPerDegree.at(place.lat).x
         column = round(x_m * geometry.pixels_per_metre)
         if (
             place.lat == places[first].lat
@@ -149,17 +164,21 @@ def _rows(places: Sequence[LonLat], geometry: TileGeometry) -> Iterator[tuple[in
 
 
 class _Window(NamedTuple):
-    """A rectangle of ground: its middle in metres about the place, half its sides, and how it is turned."""
+    """A rectangle of ground, in metres about a place: its middle, half its sides, its turn."""
 
-    x: float
-    y: float
+    x: float  # east of the place
+    y: float  # north of it
     half_width: float
     half_height: float
-    rotation_deg: float
+    rotation_deg: float  # of the map in the window, counter-clockwise
 
     @classmethod
     def of(cls, pose: Pose, radius_m: float) -> Self:
-        """Return the square of a tile, taken back through the shift and the turn of its map."""
+        """Return the square of ground that a tile shows, half a side `radius_m`.
+
+        A pose turns the map, then shifts it. The window moves the other way: the shift is undone
+        first, then the turn.
+        """
         angle = math.radians(pose.rotation_deg)
         cos, sin = math.cos(angle), math.sin(angle)
         x = -(cos * pose.shift_x_m + sin * pose.shift_y_m)
@@ -168,7 +187,7 @@ class _Window(NamedTuple):
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Return how far it reaches from the place to the east or west, and to the north or south."""
+        """Return the farthest that it reaches from the place, (east or west, north or south)."""
         angle = math.radians(self.rotation_deg)
         cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
         east = cos * self.half_width + sin * self.half_height
@@ -177,26 +196,32 @@ class _Window(NamedTuple):
 
 
 class _Scene:
-    """The features around a place: where they are, and what Mapnik draws of them."""
+    """The features around a place, ready for Mapnik, each with its box in metres about the place.
+
+    `edge_m`: how far antialiasing reaches. Mapnik's features are made when a window first shows
+    them, and shared by all windows.
+    """
 
     def __init__(self, place: LonLat, features: Features, edge_m: float) -> None:
         self.place = place
         scale = MetresPerDegree.at(place.lat)
-        geometry, self._wkb = _drawn(place, scale, features)
+        geometry, self._wkb = _shapes(place, scale, features)
+        # Boxes [n, 2 corners, 2 axes] in metres. Lines reach half their width beyond their corners.
         corners = (shapely.bounds(geometry).reshape(-1, 2, 2) - place) * scale
         beyond = np.where(shapely.get_dimensions(geometry) == 1, features.width_m / 2, 0) + edge_m
         self._middle = corners.mean(axis=1)
         self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
         self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
         self._context = mapnik.Context()
-        self._context.push("w")
+        self._context.push("w")  # the only attribute: the width in metres, which the style reads
         self._made: dict[int, mapnik.Feature] = {}
 
     def shown(self, windows: Sequence[_Window]) -> NDArray[np.bool_]:
-        """Tell which features each window may show, [windows, features]: those whose box meets it.
+        """Tell which features each window may show: those whose box meets it, [windows, features].
 
-        Two rectangles are apart when they are so along a side of either (the separating axis
-        theorem).
+        Separating axis theorem: two rectangles are apart if and only if their projections are apart
+        on an axis along a side of one of them. The axes are those of the box (east, north) and
+        those of the window (turned by `rotation`), one comparison each.
         """
         x, y, half_width, half_height, rotation = (
             column[:, None] for column in np.array(windows).T
@@ -214,7 +239,10 @@ class _Scene:
         return meets
 
     def channels(self, shown: NDArray[np.bool_], count: int) -> list[mapnik.MemoryDatasource]:
-        """Return what is `shown`, bool [features], in the order of the store: one datasource a channel."""
+        """Return a datasource for each channel, with what is `shown`, bool [features].
+
+        The order of the store is kept, so that tiles are the same from every store.
+        """
         channels = [mapnik.MemoryDatasource() for _ in range(count)]
         for number in np.flatnonzero(shown).tolist():
             channels[self._channel[number]].add_feature(
@@ -229,10 +257,14 @@ class _Scene:
         return feature
 
 
-def _drawn(
+def _shapes(
     place: LonLat, scale: MetresPerDegree, features: Features
 ) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Return what is drawn, as shapely geometries and as WKB, in degrees: points as discs, all on one side of 180."""
+    """Return what is rendered, in degrees, as shapely geometries and as WKB, object [n] each.
+
+    Points become discs, `width_m` their radius. Beyond the antimeridian, 360 degrees are added or
+    taken, so that all lie on the side of the place. WKB is written anew for these alone.
+    """
     geometry, wkb = shapely.from_wkb(features.wkb), features.wkb.copy()
     point = shapely.get_dimensions(geometry) == 0
     angle = np.arange(DISC_CORNERS) * (2 * math.pi / DISC_CORNERS)
@@ -247,12 +279,15 @@ def _drawn(
 
 
 class _Canvas:
-    """A Mapnik map of three layers, whose datasources are swapped: it draws three channels as one RGB picture."""
+    """A Mapnik map of three layers that renders three channels as one RGB picture.
+
+    The map is built once, and only its datasources change from picture to picture.
+    """
 
     def __init__(self, width: int, height: int, pixels_per_metre: float, reach_m: float) -> None:
         self.width, self.height = width, height
         self._map = _map(width, height, pixels_per_metre)
-        # What the scene chose is drawn: no turn and no width leads further than this.
+        # Mapnik must not leave out what the scene chose: no turn and no width reaches beyond this.
         self._map.buffer_size = math.ceil(max(width, height) + reach_m * pixels_per_metre)
         self._layers = [self._map.layers[number] for number in range(len(PRIMARIES))]
         self._image = mapnik.Image(width, height)
@@ -264,7 +299,10 @@ class _Canvas:
         channels: Sequence[mapnik.MemoryDatasource],
         out: NDArray[np.uint8],
     ) -> None:
-        """Draw the channels through `window` into `out`, zeros uint8 [channels, height, width]."""
+        """Render the channels through `window` into `out`, uint8 [channels, height, width].
+
+        `out` holds zeros: pictures without a feature, which are many, are not rendered at all.
+        """
         self._map.zoom_to_box(_degrees(place, window))
         for first in range(0, len(channels), len(PRIMARIES)):
             three = channels[first : first + len(PRIMARIES)]
@@ -272,13 +310,16 @@ class _Canvas:
                 continue
             for layer, channel in zip(self._layers, three, strict=True):
                 layer.datasource = channel
+            # Pixels count downwards, so a turn has the other sign.
             mapnik.render_with_vars(self._map, self._image, {"rot": -window.rotation_deg})
+            # A pixel is one little-endian number, red lowest: shifted, its low byte is a channel.
             rgba = np.frombuffer(self._image.to_string(), "<u4").reshape(self.height, self.width)
-            for number, picture in enumerate(out[first : first + len(PRIMARIES)]):
-                np.right_shift(rgba, 8 * number, out=picture, casting="unsafe")
+            for number, channel in enumerate(out[first : first + len(PRIMARIES)]):
+                np.right_shift(rgba, 8 * number, out=channel, casting="unsafe")
 
 
 def _degrees(place: LonLat, window: _Window) -> mapnik.Box2d:
+    """Return the window in degrees, not turned: the style turns the map about its middle."""
     scale = MetresPerDegree.at(place.lat)
     x, y = place.lon + window.x / scale.x, place.lat + window.y / scale.y
     half_x, half_y = window.half_width / scale.x, window.half_height / scale.y
@@ -286,10 +327,10 @@ def _degrees(place: LonLat, window: _Window) -> mapnik.Box2d:
 
 
 def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
-    """Build the map: a layer for each primary, its lines and areas `screen`ed so that channels do not mix.
+    """Build the map: a layer for each primary, composed by `screen` so that channels do not mix.
 
-    Its coordinates are degrees, but a plane that Mapnik knows by name spares it PROJ at every
-    picture, and the map and its layers share it.
+    Coordinates are degrees, but the map claims a plane. Mapnik knows that one by name, and neither
+    asks PROJ nor reprojects, because the layers claim the same.
     """
     srs = "epsg:3857"
     built = mapnik.Map(width, height, srs)
@@ -298,7 +339,7 @@ def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
     for primary in PRIMARIES:
         built.append_style(primary, _style(primary, pixels_per_metre, f"{width / 2},{height / 2}"))
         layer = mapnik.Layer(primary, srs)
-        # spares Mapnik measuring every feature
+        # Else Mapnik measures every feature for the extent of the layer.
         layer.maximum_extent = mapnik.Box2d(-540, -540, 540, 540)
         layer.styles.append(primary)
         built.layers.append(layer)
@@ -306,6 +347,11 @@ def _map(width: int, height: int, pixels_per_metre: float) -> mapnik.Map:
 
 
 def _style(primary: str, pixels_per_metre: float, middle: str) -> mapnik.Style:
+    """Paint areas and lines in one colour, turned by `@rot` degrees about `middle`, "x,y" pixels.
+
+    Lines are `[w]` metres wide on the ground. They have rules of their own, because a polygon must
+    not get a stroke as well.
+    """
     area, line = mapnik.PolygonSymbolizer(), mapnik.LineSymbolizer()
     area.fill = line.stroke = mapnik.Color(primary)
     line.stroke_width = mapnik.Expression(f"[w]*{pixels_per_metre}")

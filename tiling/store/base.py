@@ -1,4 +1,4 @@
-"""What a feature source is: anything that returns the features of a box and knows what it covers."""
+"""A feature source: an open store that returns the features of a box and knows its coverage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +21,8 @@ from tiling.values import Box, Features, LonLat
 class Outline:
     """All features of a store without their geometries, in the order of the store.
 
-    `id` int64 [n], `channel` int8 [n], `width_m` float32 [n], `middle` float64 [n, 2] of (lon,
-    lat): the middles of their boxes.
+    `id` int64 [n], `channel` int8 [n], `width_m` float32 [n]. `middle` float64 [n, 2] of (lon, lat)
+    are the middles of their bounding boxes.
     """
 
     id: NDArray[np.int64]
@@ -32,14 +32,14 @@ class Outline:
 
 
 def halves(box: Box) -> tuple[Box, ...]:
-    """Return the boxes that a store is asked for: two where `box` crosses the antimeridian."""
+    """Return the boxes that a query needs: two if `box` crosses the antimeridian, else one."""
     if not box.crosses_antimeridian:
         return (box,)
     return box._replace(east=180.0), box._replace(west=-180.0)
 
 
 class FeatureSource(Protocol):
-    """A feature store that is open for reading; it belongs to one thread."""
+    """A store that is open for reading, by one thread."""
 
     name: str
     location: str
@@ -62,12 +62,11 @@ class FeatureSource(Protocol):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
-        out.
+        Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
 
     def outline(self) -> Outline:
-        """Return what and where all features are."""
+        """Return the ids, channels, widths and middles of all features."""
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
@@ -89,7 +88,7 @@ class FeatureSource(Protocol):
         """Raise `OutsideError` unless the store covers `place`."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""
 
     def __enter__(self) -> Self: ...
 
@@ -97,18 +96,18 @@ class FeatureSource(Protocol):
 
 
 class Names(ABC):
-    """What places are called.
-
-    Mixed into the sources, which give the rows of `Name` that their own index finds.
-    """
+    """The search for names, mixed into the sources; each queries its own full-text index."""
 
     @abstractmethod
     def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
-        """Return the rows with all `words`, the last of which may go on, those called just `folded` first."""
+        """Return the rows of `Name` that have all `words`, those that equal `folded` first.
+
+        The last word may be the beginning of one.
+        """
 
     @abstractmethod
     def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
-        """Return the rows in a box that does not cross the antimeridian."""
+        """Return the rows of `Name` in a box that does not cross the antimeridian."""
 
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
         """Return the places with a name, the best first."""
@@ -125,12 +124,12 @@ class Names(ABC):
 
 
 class Coverage:
-    """The area that a store holds data for; mixed into the sources."""
+    """The area that a store holds data for, mixed into the sources."""
 
     def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
-        """Take the areas of the extracts, WKB in degrees, and their names.
+        """`areas` of the extracts, WKB in degrees, and their `names`.
 
-        Areas are joined when first asked for.
+        The areas are joined when they are first needed.
         """
         self._areas, self._names = areas, names
 
@@ -148,10 +147,7 @@ class Coverage:
 
     @cached_property
     def regions(self) -> Mapping[str, BaseGeometry]:
-        """Return the areas of the extracts by their names, in degrees.
-
-        Extracts of one name are one region.
-        """
+        """Return the areas of the extracts, in degrees, by name; those of one name are joined."""
         parts: dict[str, list[BaseGeometry]] = {}
         for name, area in zip(self._names, shapely.from_wkb(list(self._areas)), strict=True):
             parts.setdefault(name, []).append(area)

@@ -1,4 +1,4 @@
-"""What an update changed in a store, and whose tiles show it."""
+"""The changes of an update, and the places whose tiles show them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,11 @@ AT_ONCE = 100_000  # places
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """Where features came, went or changed: `reach_m` float64 [n] drawn about them, `wkb` object [n] in degrees."""
+    """Where features came, went or changed.
+
+    `wkb` object [n]: the geometries of the changes, degrees. `reach_m` float64 [n]: how far beyond
+    its geometry each is rendered, metres.
+    """
 
     reach_m: NDArray[np.float64]
     wkb: NDArray[np.object_]
@@ -32,7 +36,7 @@ class Changes:
 
     @classmethod
     def joined(cls, changes: Iterable[Self]) -> Self:
-        """Return all of several changes."""
+        """Return several changes as one."""
         every = list(changes)
         return cls.of(
             [m for one in every for m in one.reach_m.tolist()],
@@ -43,7 +47,10 @@ class Changes:
         return len(self.wkb)
 
     def meet(self, lon_lat: NDArray[np.float64], geometry: TileGeometry) -> NDArray[np.bool_]:
-        """Tell which places (lon, lat) [n, 2] have an unturned tile that shows a change: bool [n]."""
+        """Tell which places, float64 [n, 2] of (lon, lat), have a north-up tile that changed.
+
+        Returns bool [n].
+        """
         met = np.zeros(len(lon_lat), np.bool_)
         changed = shapely.from_wkb(self.wkb)
         for reach in np.unique(self.reach_m):
@@ -54,7 +61,7 @@ class Changes:
         return met
 
     def area(self, geometry: TileGeometry) -> BaseGeometry:
-        """Return an area, in degrees, that holds every place whose tile shows a change."""
+        """Return an area, in degrees, that contains every place whose tile changed."""
         reach = self.reach_m + np.sqrt(2) * (
             geometry.widest.radius_m + geometry.widest.metres_per_pixel
         )
@@ -65,14 +72,14 @@ class Changes:
 def _windows(
     lon_lat: NDArray[np.float64], geometry: TileGeometry, reach_m: float
 ) -> list[BaseGeometry]:
-    """Return the ground that each tile shows, and a pixel more, for the roundings of the drawing."""
+    """Return the ground that each tile shows, and a pixel more, because rendering rounds."""
     radius = geometry.widest.radius_m + geometry.widest.metres_per_pixel + reach_m
     boxes = (halves(box_around(LonLat(lon, lat), radius)) for lon, lat in lon_lat.tolist())
     return [shapely.MultiPolygon([shapely.box(*half) for half in both]) for both in boxes]
 
 
 def _widened(changed: BaseGeometry, metres: float) -> BaseGeometry:
-    # rather too wide
+    # The scale of the latitude furthest from the equator makes the area rather too wide.
     scale = np.array(MetresPerDegree.at(max(abs(changed.bounds[1]), abs(changed.bounds[3]))))
     local = shapely.transform(changed, lambda degrees: degrees * scale).buffer(metres, quad_segs=4)
     return shapely.transform(local, lambda local: local / scale)

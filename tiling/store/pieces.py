@@ -1,14 +1,17 @@
-"""Cutting large polygons, so that a query for a small box reads no more of them than it needs."""
+"""Cutting large polygons into pieces: a query for a small box then reads only what it needs."""
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-MAX_VERTICES = 512  # of a polygon in the store; larger ones are cut
+MAX_VERTICES = 512  # of a polygon in a store; larger ones are cut
 OVERLAP_DEG = 1e-4  # about 10 m, some pixels: no seam shows where a polygon was cut
 
 
 def cut(polygon: BaseGeometry) -> list[BaseGeometry]:
-    """Halve a polygon until no piece has more than `MAX_VERTICES`; the halves overlap a little."""
+    """Halve a polygon until no piece has more than `MAX_VERTICES`.
+
+    The halves overlap by `OVERLAP_DEG`. A polygon too small to be halved stays whole.
+    """
     if shapely.get_num_coordinates(polygon) <= MAX_VERTICES:
         return [] if polygon.is_empty else [polygon]
     west, south, east, north = polygon.bounds

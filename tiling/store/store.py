@@ -1,4 +1,4 @@
-"""Where features are kept: one class a kind of store, which `Store.at` finds by the location."""
+"""Feature stores: one class for each kind, found by `Store.at` from a location."""
 
 import pkgutil
 import re
@@ -29,13 +29,13 @@ SECRETS = ("password", "sslpassword")  # in the query of a URL
 
 
 class StoreKind(NamedTuple):
-    """A row of the registry: a pattern of locations, and the class of their stores."""
+    """A row of the registry: a pattern of locations, and the class of their store."""
 
     locations: str
-    store: str  # "module:class": a kind is imported when a location first asks for it
+    store: str  # "module:class", imported when the first location matches
 
 
-# The first row whose pattern a location begins with counts.
+# The first row whose pattern matches the beginning of a location counts.
 KINDS = [
     StoreKind("postgres(ql)?://", "tiling.store.postgis.store:PostgisStore"),
     StoreKind("(?!.*://)", "tiling.store.geopackage.store:GeoPackageStore"),  # any path
@@ -44,10 +44,9 @@ KINDS = [
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did.
+    """What an import did: the features in the store, in all and by channel, and their bounds.
 
-    The features in the store, in all and by channel; how many objects were `skipped`, because they
-    have no geometry; the box around the data.
+    `skipped` counts objects that were left out because they have no geometry.
     """
 
     features: int
@@ -58,26 +57,28 @@ class ImportSummary:
 
 @dataclass(frozen=True, slots=True)
 class UpdateSummary:
-    """What an update did: features that came, features that went, and where that shows."""
+    """What an update did: how many features came and went, and where."""
 
     came: int
     went: int
     changes: Changes
 
 
-@dataclass(frozen=True, repr=False)
 class Store(ABC):
-    """A feature store, open or not: a location, and what can be done there.
+    """A feature store, by its location.
 
-    It holds nothing else, so it is cheap to make, to compare and to pickle.
+    It holds no file and no connection, so it is cheap to make, to compare and to pickle.
     """
 
-    kind: ClassVar[str]  # as messages call it
-    given: str  # the location, perhaps with a password: `location` is for people to read
+    kind: ClassVar[str]  # its name in messages
+
+    def __init__(self, given: str) -> None:
+        """`given`: the location, perhaps with a password, which `location` leaves out."""
+        self._given = given
 
     @staticmethod
     def at(location: str | Path) -> "Store":
-        """Return the store at a location; it need not be there yet.
+        """Return the store at a location; it need not exist yet.
 
         Raises `StoreError` for a location of no kind.
         """
@@ -91,11 +92,11 @@ class Store(ABC):
     @property
     def location(self) -> str:
         """Return the location without secrets."""
-        return self.given
+        return self._given
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """Return the environment variables that stand for what `location` leaves out."""
+        """Return what `location` leaves out, as environment variables."""
         return {}
 
     @property
@@ -104,15 +105,15 @@ class Store(ABC):
         """Return a short name: the file's or the database's."""
 
     def absolute(self) -> Self:
-        """Return the same store, as a process in another folder finds it."""
+        """Return this store with a location that is valid in any working directory."""
         return self
 
     def open(self, patience_s: float = PATIENCE_S, only: str | None = None) -> FeatureSource:
         """Open the store for reading.
 
-        `patience_s`: for how many seconds a database that is away is asked again. `only`: the
-        `revision` that is wanted; `StoreReplacedError` is raised for another one. An open file stays
-        what it was, whatever takes its place. A database is checked at every query.
+        `patience_s`: for how many seconds a query is repeated while the database is away. `only`:
+        the only accepted `revision`; `StoreReplacedError` is raised for another one. An open file
+        stays what it was when it is replaced. A database is checked at every query.
 
         Raises `StoreError` when the store is missing or no store, `FingerprintError` when it was
         made with another catalogue, `StoreUnavailableError` when its database does not answer.
@@ -143,7 +144,7 @@ class Store(ABC):
 
     @abstractmethod
     def revision(self, patience_s: float = PATIENCE_S) -> str:
-        """Return what changes when the store is replaced or updated; it is cheap to ask.
+        """Return a string that changes whenever the store is replaced or updated; it is cheap.
 
         Raises `StoreError` when the store is missing, `StoreUnavailableError` when its database
         does not answer.
@@ -162,7 +163,7 @@ class Store(ABC):
         )
 
     def holds(self, extracts: Sequence[Path], catalogue: Catalogue) -> bool:
-        """Tell whether the store was made of just these extracts, with this catalogue.
+        """Tell whether the store was made from just these extracts, with this catalogue.
 
         Raises `ExtractError` when an extract is missing.
         """
@@ -183,9 +184,9 @@ class Store(ABC):
         slim: bool = False,
         reader: str | None = None,
     ) -> ImportSummary:
-        """Make the store of extracts; it replaces the one before as a whole, at the end.
+        """Make the store from extracts; at the end it replaces the one before as a whole.
 
-        `progress` is told how many objects were read since it was told last. PostGIS alone takes
+        `progress` is told how many objects were read since it was told last. Only PostGIS takes
         `slim`, which keeps what updates need, and `reader`, a role that may read the store.
 
         Raises `ExtractError` for an extract that cannot be read, `UserError` when the store cannot
@@ -208,6 +209,16 @@ class Store(ABC):
     def _never_updated(self) -> UserError:
         return UserError(f"{self.kind} is not updated: import the new extract in its place")
 
+    @property
+    def _key(self) -> tuple[type["Store"], str]:
+        return type(self), self._given
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Store) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
     def __str__(self) -> str:
         return self.location
 
@@ -216,15 +227,16 @@ class Store(ABC):
 
 
 class FileStore(Store):
-    """A store that is one file."""
+    """A store in one file."""
 
     @property
     def path(self) -> Path:
-        return Path(self.given)
+        """Return the path of the file."""
+        return Path(self._given)
 
     @property
     def name(self) -> str:
-        """Return the name of the file without its ending."""
+        """Return the name of the file without its suffix."""
         return self.path.stem
 
     def absolute(self) -> Self:
@@ -244,12 +256,12 @@ class FileStore(Store):
 
 
 @lru_cache(maxsize=64)
-def _content_hash(path: Path, revision: str) -> str:  # a file of another revision is read again
+def _content_hash(path: Path, revision: str) -> str:  # another revision is hashed again
     return sha256_of(path)
 
 
 def without_secrets(location: str) -> str:
-    """Return a URL without its password, to be shown and remembered.
+    """Return a URL without its password, for people and files.
 
     >>> without_secrets("postgresql://me:secret@db/osm?sslmode=require&password=secret")
     'postgresql://me@db/osm?sslmode=require'

@@ -1,4 +1,4 @@
-"""A user's own labels: points or polygons with a column to predict, from CSV, GeoJSON or Parquet."""
+"""A user's own labels: places with a column to predict, from CSV, GeoJSON or Parquet."""
 
 import json
 import math
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.tasks.task import Task
+from loc2vec.evaluation.tasks.task import Rows, Task
+from loc2vec.model.arrays import Floats
 from tiling.errors import PlaceError
 from tiling.files.atomic import require_file
 from tiling.files.geoparquet import GEOMETRY
@@ -28,13 +29,10 @@ FEW = 10  # distinct whole numbers; so few are taken for the codes of classes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Places (degrees) with one value each.
+    """Places (degrees) with one value each; `where` names the rows for messages ("line 2")."""
 
-    `where` calls the rows as the user knows them ("line 2").
-    """
-
-    lat: NDArray[np.float64]
-    lon: NDArray[np.float64]
+    lat: Floats
+    lon: Floats
     values: list[Any]
     where: list[str]
 
@@ -123,21 +121,23 @@ def _of_geometries(
     return Labels(lat, lon, values, where)
 
 
-def task_of(labels: Labels, name: str, place: NDArray[np.int64], places: tuple[str, ...]) -> Task:
-    """Make a task: text, booleans and a few distinct whole numbers are classes, other numbers a regression."""
-    numeric = all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in labels.values
-    )
-    codes = (
-        numeric
-        and all(isinstance(value, int) for value in labels.values)
-        and len(set(labels.values)) <= FEW
-    )
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Tell whether values are numbers, and not a few whole ones, which are codes of classes."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return False
+    return len(set(values)) > FEW or any(isinstance(value, float) for value in values)
+
+
+def task_of(labels: Labels, name: str, place: Rows, places: tuple[str, ...]) -> Task:
+    """Make a task of labels.
+
+    Text, booleans and a few distinct whole numbers are classes; other numbers are a regression.
+    """
     classes: tuple[str, ...] = ()
-    target: NDArray[np.int64] | NDArray[np.float64] = (
-        np.array(labels.values, np.float64) if numeric else np.zeros(0)
-    )
-    if not numeric or codes:
+    target: Rows | Floats
+    if _are_numbers(labels.values):
+        target = np.array(labels.values, np.float64)
+    else:
         names, target = np.unique([str(value) for value in labels.values], return_inverse=True)
         classes = tuple(names.tolist())
     about = f"{'class' if classes else 'number'} in the column {name!r}"

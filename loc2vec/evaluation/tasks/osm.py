@@ -1,7 +1,7 @@
-"""Tasks from OpenStreetMap itself: what an extract says and the tiles do not draw.
+"""Tasks from OpenStreetMap itself: what an extract says and the tiles do not show.
 
-An object that is drawn as what it is called (a church as civic land) is no label: only objects that
-are drawn as plain buildings, or not at all, are. `way` is the exception, and says so.
+An object that is rendered as what it is called (a church as civic land) is no label. Only objects
+that are rendered as plain buildings, or not at all, are labels. `way` is the exception.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,8 @@ import shapely
 from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.tasks.task import Task
+from loc2vec.evaluation.tasks.task import Rows, Task
+from loc2vec.model.arrays import Flags, Floats
 from tiling.catalogue import Catalogue
 from tiling.geo.geodesy import box_around
 from tiling.osm.values import OsmObject
@@ -23,6 +24,7 @@ BUILDING, CIVIC, LAND, WAY = "building", "civic", "land use", "way"  # roles of 
 WITHIN_M = 250.0  # shops and amenities are counted this far around a place
 MAX_LEVELS = 60
 FEWEST = 10  # places; a class with fewer is left out
+SOME = 2000  # places of a town, of which those of all towns are sampled
 
 Kinds = Mapping[str, Mapping[str, frozenset[str] | None]]  # class -> key -> values, None = any
 
@@ -44,8 +46,8 @@ BUILDING_TYPES = _kinds(
     commercial={"building": "commercial retail office supermarket kiosk shop hotel"},
     industrial={"building": "industrial warehouse factory manufacture storage hangar"},
     civic={
-        "building": "civic public government townhall school kindergarten university college hospital fire_station "
-        "church chapel cathedral mosque temple synagogue religious monastery"
+        "building": "civic public government townhall school kindergarten university college "
+        "hospital fire_station church chapel cathedral mosque temple synagogue religious monastery"
     },
     garage={"building": "garage garages carport shed"},
 )
@@ -54,7 +56,8 @@ POINTS = _kinds(
     shop={"shop": "*"},
     health={"amenity": "pharmacy doctors dentist clinic hospital veterinary", "healthcare": "*"},
     education={
-        "amenity": "school kindergarten university college language_school music_school driving_school"
+        "amenity": "school kindergarten university college language_school music_school "
+        "driving_school"
     },
     tourism={
         "tourism": "hotel guest_house hostel motel apartment museum attraction viewpoint gallery"
@@ -93,7 +96,7 @@ KEYS = (
     "tunnel",
 )
 
-Rows = list[tuple[LonLat, float]]  # places with their target
+Labelled = list[tuple[LonLat, float]]  # places with their target
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,7 @@ class Town:
 
 
 def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
-    """Return the number of the class that these tags fall in, `None` for none and for more than one."""
+    """Return the number of the class that tags match; `None` for none, or for more than one."""
     found = [
         number
         for number, conditions in enumerate(kinds.values())
@@ -131,17 +134,17 @@ def plain(town: Town, kinds: tuple[str, ...], blank: tuple[str, ...] = ()) -> li
     ]
 
 
-def building_type(town: Town, rng: np.random.Generator) -> Rows:
+def building_type(town: Town, rng: np.random.Generator) -> Labelled:
     """The type of each building, at its centroid."""
     return _classified(town, BUILDING_TYPES, ("area",), shapely.centroid)
 
 
-def point_of_interest(town: Town, rng: np.random.Generator) -> Rows:
+def point_of_interest(town: Town, rng: np.random.Generator) -> Labelled:
     """The family of each point of interest."""
     return _classified(town, POINTS, ("point",), lambda points: points, blank=(CIVIC,))
 
 
-def building_levels(town: Town, rng: np.random.Generator) -> Rows:
+def building_levels(town: Town, rng: np.random.Generator) -> Labelled:
     """How many levels each building has, at its centroid."""
     items = [item for item in plain(town, ("area",)) if "building" in item.tags]
     with_levels = [(item, levels) for item in items if (levels := _levels(item.tags)) is not None]
@@ -157,7 +160,7 @@ def _levels(tags: Mapping[str, str]) -> float | None:
     return levels if 1 <= levels <= MAX_LEVELS else None
 
 
-def amenities_near(town: Town, rng: np.random.Generator) -> Rows:
+def amenities_near(town: Town, rng: np.random.Generator) -> Labelled:
     """The logarithm of 1 + the shops and amenities within 250 m of some buildings."""
     families = [
         item for item in plain(town, ("point", "area")) if kind_of(item.tags, POINTS) is not None
@@ -169,9 +172,6 @@ def amenities_near(town: Town, rng: np.random.Generator) -> Rows:
     tree = shapely.STRtree(shapely.centroid(shapely.from_wkb([item.wkb for item in families])))
     disc, _ = tree.query(_discs(some, WITHIN_M), predicate="contains")
     return list(zip(some, np.log1p(np.bincount(disc, minlength=len(some))).tolist(), strict=True))
-
-
-SOME = 2000  # places of a town, before the sample of all towns is drawn
 
 
 def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
@@ -186,12 +186,12 @@ def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
     return discs
 
 
-def land_use(town: Town, rng: np.random.Generator) -> Rows:
+def land_use(town: Town, rng: np.random.Generator) -> Labelled:
     """The use of land at a point inside each area."""
     return _classified(town, LAND_USES, ("area",), lambda areas: _inside(areas, rng), blank=(LAND,))
 
 
-def way(town: Town, rng: np.random.Generator) -> Rows:
+def way(town: Town, rng: np.random.Generator) -> Labelled:
     """The kind of way at a point along each."""
 
     def along(lines: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -206,7 +206,7 @@ def way(town: Town, rng: np.random.Generator) -> Rows:
     return _classified(town, WAYS, ("line",), along, blank=(WAY,), without="tunnel")
 
 
-def town(town: Town, rng: np.random.Generator) -> Rows:
+def town(town: Town, rng: np.random.Generator) -> Labelled:
     """Which town it is, at some of its buildings; the target is filled in by `make_task`."""
     return [(place, 0.0) for place in _buildings(town)]
 
@@ -223,7 +223,7 @@ def _classified(
     place: Callable[[NDArray[np.object_]], NDArray[np.object_]],
     blank: tuple[str, ...] = (),
     without: str = "",
-) -> Rows:
+) -> Labelled:
     found = [
         (item.wkb, number)
         for item in plain(town, kind, blank)
@@ -262,7 +262,7 @@ class Recipe:
     """
 
     about: str
-    rows: Callable[[Town, np.random.Generator], Rows]
+    rows: Callable[[Town, np.random.Generator], Labelled]
     classes: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
     needs: tuple[str, ...] = (BUILDING,)
@@ -301,11 +301,11 @@ RECIPES = {
 def make_task(
     name: str,
     towns: Sequence[Town],
-    covered: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]],
+    covered: Callable[[Floats, Floats], Flags],
     per_class: int,
     seed: int = 0,
 ) -> Task:
-    """Build a task from extracts: at most `per_class` places of each class, spread evenly over the towns.
+    """Build a task from extracts: at most `per_class` places a class, spread over the towns.
 
     A regression, and the question for the town, have `6 * per_class` places in all. `covered(lon,
     lat)` tells which places the tiles can show whole. Raises `LabelsError` when the extracts hold
@@ -329,7 +329,8 @@ def make_task(
     inside = covered(lon, lat)
     if not inside.any():
         raise LabelsError(
-            f"task {name}: none of its {len(rows)} places lies inside the store: give the store of these extracts"
+            f"task {name}: none of its {len(rows)} places lies inside the store: "
+            "give the store of these extracts"
         )
     lon, lat, place, label = lon[inside], lat[inside], place[inside], label[inside]
     rng = np.random.default_rng([seed, len(RECIPES)])
@@ -371,13 +372,13 @@ def _require_roles(name: str, recipe: Recipe, towns: Sequence[Town]) -> None:
 def _of_each(
     label: NDArray[Any],
     classes: Sequence[str],
-    place: NDArray[np.int64],
+    place: Rows,
     count: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """Choose up to `count` rows of each class that has enough.
+) -> tuple[Rows, Rows, tuple[str, ...]]:
+    """Choose up to `count` rows of each class that has enough places.
 
-    Return them, their class numbers, and the classes.
+    Returns the rows, their class numbers, and the names of the classes.
     """
     groups = [
         _spread(np.flatnonzero(label == number), place, count, rng)
@@ -393,10 +394,8 @@ def _rows(recipe: Recipe, town: Town, number: int, seed: int) -> Iterable[tuple[
     return recipe.rows(town, np.random.default_rng([seed, number]))
 
 
-def _spread(
-    rows: NDArray[np.int64], place: NDArray[np.int64], count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Choose up to `count` of these rows, in turn from each town, so that no large town outweighs the others."""
+def _spread(rows: Rows, place: Rows, count: int, rng: np.random.Generator) -> Rows:
+    """Choose up to `count` of these rows in turn from each town: no large town outweighs others."""
     mixed = rng.permutation(rows)
     turn = np.empty(len(mixed), np.int64)
     for number in np.unique(place[mixed]):

@@ -6,23 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
+from loc2vec.model.arrays import Floats
+
+Rows = NDArray[np.int64]  # numbers of places of a task, or of their groups
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
     """Places and what to predict of them.
 
-    `lat`, `lon` float64 [n]; `target`: int64 [n] class numbers, or float64 [n] where `classes` is
-    empty (a regression); `place` int64 [n]: the number of the town in `places`; `blank`: channels
-    switched off in every tile of this task, for every method; `drawn`: the label can be seen in the
-    tile, so the task says less; `about`: a line for people.
+    `about`: a line for people; `lat`, `lon` float64 [n]; `target`: int64 [n] class numbers, or
+    float64 [n] where `classes` is empty (a regression); `place` int64 [n]: the number of the town
+    in `places`; `blank`: channels that are emptied in every tile of this task, for every method;
+    `drawn`: the label can be seen in the tile, the task says less; `geolocation`: it asks for the
+    town.
     """
 
     name: str
     about: str
-    lat: NDArray[np.float64]
-    lon: NDArray[np.float64]
-    target: NDArray[np.int64] | NDArray[np.float64]
+    lat: Floats
+    lon: Floats
+    target: NDArray[np.int64] | Floats
     classes: tuple[str, ...]
     place: NDArray[np.int64]
     places: tuple[str, ...]
@@ -44,8 +48,8 @@ class Task:
             name: int((self.target == number).sum()) for number, name in enumerate(self.classes)
         }
 
-    def at(self, rows: NDArray[np.int64]) -> "Task":
-        """Return the task at these places alone; classes that are left with none go."""
+    def at(self, rows: Rows) -> "Task":
+        """Return the task at these places alone, without classes that are left with none."""
         target, classes = self.target[rows], self.classes
         if classes:
             present, target = np.unique(target, return_inverse=True)
@@ -60,7 +64,7 @@ class Task:
         )
 
     def require(self, folds: int) -> None:
-        """Raise `LabelsError` when this cannot be learned and tested in so many folds."""
+        """Raise `LabelsError` when there are too few labels for so many folds."""
         if len(self) < folds:
             raise LabelsError(
                 f"task {self.name}: {len(self)} places, fewer than the {folds} folds: give more"
@@ -68,7 +72,8 @@ class Task:
         few = [f"{name} ({count})" for name, count in self.counts.items() if count < folds]
         if len(self.classes) == 1:
             raise LabelsError(
-                f"task {self.name}: every place is {self.classes[0]!r}, one class cannot be told from another"
+                f"task {self.name}: every place is {self.classes[0]!r}, "
+                "one class cannot be told from another"
             )
         if few:
             raise LabelsError(

@@ -1,4 +1,4 @@
-"""Routes: the interactive documentation, all of it from this machine."""
+"""Routes: the interactive documentation; it makes no third-party requests."""
 
 from importlib import resources
 
@@ -8,8 +8,7 @@ from starlette.exceptions import HTTPException
 
 router = APIRouter(include_in_schema=False)
 
-# The files of Swagger UI, as the package fastapi-offline ships them; its own page would need inline
-# scripts.
+# The files of Swagger UI in the package fastapi-offline, whose own page needs inline scripts.
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",

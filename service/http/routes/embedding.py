@@ -7,23 +7,11 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from service.http.answers import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
+from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
+from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
+from service.http.questions import Location, LocationList, NameQuery, PlaceQuery, TileQuery, Where
 from service.http.routes.parts import Engines, Gates, located
-from service.http.schemas import (
-    Embedding,
-    EmbeddingList,
-    Location,
-    LocationList,
-    NameQuery,
-    PlaceEmbedding,
-    PlaceList,
-    PlaceQuery,
-    TileQuery,
-    Where,
-    named,
-    numbers,
-)
 from tiling.errors import PlaceError
 from tiling.values import ATTRIBUTION
 
@@ -50,7 +38,7 @@ async def embed(
     (place,) = await located(engine, gate, [asked.where()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
-        (vector,) = await gate.run(1, engine.embed, [place])
+        (vector,) = await gate.run(1, engine.embed_new, [place])
     return answer(
         request,
         Embedding(
@@ -68,7 +56,7 @@ async def embed(
 async def embed_many(
     request: Request, engine: Engines, gate: Gates, body: LocationList
 ) -> Response:
-    """Return the embeddings of up to 1,000 places, in their order; one bad place refuses them all.
+    """Return the embeddings of up to 1,000 places, in their order; one bad place fails them all.
 
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
@@ -108,10 +96,9 @@ def _where(position: int, item: Location) -> Where:
 async def places(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[NameQuery, Query()]
 ) -> Response:
-    """Return the places of the store with a name, while it is being typed too: the last word may be unfinished.
+    """Return the places of the store with a name; the last word may be unfinished.
 
-    The whole name comes before its beginning, that before words of it, and a town before a shop of
-    the same name.
+    Ranking: exact match, then prefix, then word match; a town before a shop of the same name.
     """
     choose(request, [JSON])
     found = await gate.run(1, engine.find, asked.q, asked.limit)

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from service.http.answers import PNG, answer, choose
+from service.http.formats import PNG, answer, choose
 from service.http.problems import RESPONSES
+from service.http.questions import MapPath, MapQuery
 from service.http.routes.embedding import PngResponse
 from service.http.routes.parts import Engines, Gates
-from service.http.schemas import MapPath, MapQuery
 from tiling.render.pictures import TileNumber
 
 router = APIRouter(tags=["map"])
@@ -24,10 +24,10 @@ async def map_tile(
     path: Annotated[MapPath, Path()],
     asked: Annotated[MapQuery, Query()],
 ) -> Response:
-    """Return a tile of the map (Web Mercator, 256 pixels): the base map, or the indexed places as colours.
+    """Return a tile of the map (Web Mercator, 256 pixels).
 
-    Places whose colours are alike have vectors that are alike: they show the first three principal
-    components of all vectors of the index.
+    `base` is the base map. `pca` colours the indexed places by the first three principal
+    components of all vectors of the index, so similar colours mean similar vectors.
     """
     choose(request, [PNG])
     if max(path.x, path.y) >= 2**path.zoom:

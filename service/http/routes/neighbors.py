@@ -1,4 +1,4 @@
-"""Routes: neighbours of places and of vectors, and ways through the space of embeddings."""
+"""Routes: neighbours of places and vectors; arithmetic, interpolation, walks, comparison."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -8,30 +8,33 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
-from loc2vec.embed.algebra import Vector, between, combine, walk
-from service.http.answers import GEOJSON, JSON, answer, choose
-from service.http.problems import RESPONSES
-from service.http.routes.parts import Engines, Gates, located
-from service.http.schemas import (
-    Arithmetic,
+from loc2vec.embed.algebra import between, combine, walk
+from loc2vec.model.arrays import Vector
+from service.http.answers import (
     ArithmeticAnswer,
     ChannelEffect,
     Comparison,
     GeoNeighbors,
     Interpolation,
-    InterpolationQuery,
     InterpolationStep,
     Near,
     NeighborList,
-    NeighborQuery,
-    PairQuery,
     VectorNeighbors,
-    VectorQuestion,
     Walk,
-    WalkQuery,
     near,
     numbers,
 )
+from service.http.formats import GEOJSON, JSON, answer, choose
+from service.http.problems import RESPONSES
+from service.http.questions import (
+    Arithmetic,
+    InterpolationQuery,
+    NeighborQuery,
+    PairQuery,
+    VectorQuestion,
+    WalkQuery,
+)
+from service.http.routes.parts import Engines, Gates, located
 from service.index.search import Neighbor
 from service.observe.metrics import timed
 from tiling.geo.geodesy import ground_distance_m
@@ -59,8 +62,8 @@ async def neighbors(
 ) -> Response:
     """Return the `k` indexed places whose embeddings are nearest, nearest first.
 
-    The filters leave places out before they are counted: there are `k` as long as `k` places pass.
-    As JSON, or with `Accept` as GeoJSON.
+    Filters apply before the search: there are `k` results as long as `k` places pass. As JSON, or
+    with `Accept` as GeoJSON.
     """
     kind, filters, search = (
         choose(request, [JSON, GEOJSON]),
@@ -110,7 +113,7 @@ async def neighbors_of_vector(
 
 @router.post("/arithmetic", response_model=ArithmeticAnswer, responses=RESPONSES)
 async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arithmetic) -> Response:
-    """Add the embeddings of places, take others away, and return the indexed places nearest to the result."""
+    """Add and subtract embeddings of places; return the indexed places nearest to the result."""
     choose(request, [JSON])
     search, filters = engine.search, body.filters(body.min_distance_m)
     places = await located(engine, gate, [item.where() for item in (*body.plus, *body.minus)])
@@ -136,7 +139,7 @@ async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arith
 async def interpolate(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[InterpolationQuery, Query()]
 ) -> Response:
-    """Go from one embedding to another in equal steps, and return the indexed places nearest to each step."""
+    """Interpolate two embeddings in equal steps; return the indexed places nearest to each."""
     choose(request, [JSON])
     search, filters = engine.search, asked.filters()
     ends = await located(engine, gate, [asked.where(), asked.destination()])
@@ -160,7 +163,7 @@ async def interpolate(
 async def compare(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]
 ) -> Response:
-    """Say why two places are alike or not: how far apart they lie without each channel of their tiles."""
+    """Compare two places: their distance, and the effect of each channel of their tiles."""
     choose(request, [JSON])
     here, there = await located(engine, gate, [asked.where(), asked.destination()])
     found, shares = await gate.run(2 * N_CHANNELS, engine.compare, here, there)
@@ -193,7 +196,7 @@ async def compare(
 async def random_walk(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]
 ) -> Response:
-    """Walk at random from place to place, each among the nearest in the embedding that are new."""
+    """Walk at random: each step goes to one of the nearest indexed places that are new."""
     choose(request, [JSON])
     search, filters = engine.search, asked.filters()
     (place,) = await located(engine, gate, [asked.where()])

@@ -1,4 +1,4 @@
-"""Routes: what is served, how it is, and its figures."""
+"""Routes: information, health and metrics of the service."""
 
 import asyncio
 
@@ -7,10 +7,10 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
-from service.http.answers import answer
+from service.http.answers import Health, Info
+from service.http.formats import answer
 from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
-from service.http.schemas import Health, Info
 from service.observe.metrics import exposition
 from service.version import version
 from tiling.values import ATTRIBUTION
@@ -51,13 +51,13 @@ async def info(request: Request, engine: Engines) -> Response:
 
 @public.get("/healthz", response_model=Health)
 async def healthz() -> Response:
-    """Tell that the process answers, whatever became of the store: no thread is asked for that could be busy."""
+    """Tell that the process answers, whatever the state of the store; it needs no thread."""
     return Response(Health().model_dump_json(), media_type="application/json", headers=NOT_KEPT)
 
 
 @public.get("/readyz", response_model=Health, responses={503: RESPONSES[503]})
 async def readyz(engine: Engines) -> Response:
-    """Tell that places are answered now: draws, encodes and searches one of them."""
+    """Tell that places are answered now: renders, encodes and searches one of them."""
     await asyncio.to_thread(engine.try_out)
     return Response(
         Health(status="ready").model_dump_json(), media_type="application/json", headers=NOT_KEPT
@@ -66,5 +66,5 @@ async def readyz(engine: Engines) -> Response:
 
 @private.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics() -> Response:
-    """Return the figures of operation, for Prometheus."""
+    """Return the metrics in the text format of Prometheus."""
     return Response(exposition(), media_type=CONTENT_TYPE_LATEST, headers=NOT_KEPT)

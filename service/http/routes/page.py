@@ -1,4 +1,4 @@
-"""Routes: the map page and its parts, all of them from this machine."""
+"""Routes: the map page and its files; it makes no third-party requests."""
 
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -7,18 +7,18 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from service.http.answers import answer
+from service.http.formats import answer
 
 router = APIRouter(include_in_schema=False)
 
 PAGE = resources.files("service") / "page"
 TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml"}
-# as the package django-js-lib-leaflet ships them; it needs no Django
+# The package django-js-lib-leaflet ships these; it needs no Django.
 LEAFLET = ("leaflet.css", "leaflet.js")
 # Stricter than elsewhere: no style in the markup either.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -49,6 +49,6 @@ def _send(request: Request, name: str) -> Response:
         raise HTTPException(404)
     response = answer(request, PARTS[name].read_bytes(), f"{kind}; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
-    # asked for again with its ETag, so that no old part meets a new one
+    # Revalidated by its ETag, so that old and new files never mix.
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -1,7 +1,6 @@
 """What the routes share.
 
-Dependencies are coroutines: FastAPI runs a plain function in a thread, which costs more than they
-do.
+Dependencies are coroutines, because FastAPI runs plain functions in a thread, which costs more.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 
 from service.engine.engine import Engine
 from service.http.gate import Gate
-from service.http.schemas import Where
+from service.http.questions import Where
 from tiling.errors import UserError
 from tiling.values import LonLat
 
@@ -21,7 +20,7 @@ LISTS = {"within", "not_within"}  # parameters that may be repeated
 
 async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
-    # for an error that tells of it: another one may have been taken into use by then
+    # Errors describe this engine, even after a reload.
     request.state.engine = engine
     return engine
 
@@ -32,7 +31,7 @@ async def _gate(request: Request) -> Gate:
 
 
 async def refuse_repeated(request: Request) -> None:
-    """Refuse a parameter that is there twice, because nobody knows which of the two is meant."""
+    """Refuse a parameter that is given twice, because its meaning is unclear."""
     names = [name for name, _ in request.query_params.multi_items()]
     twice = (
         {name for name in names if names.count(name) > 1} - LISTS
@@ -53,7 +52,7 @@ async def located(
 ) -> list[LonLat]:
     """Return the places that are meant.
 
-    An error of one of them says so, as `label[3]`, when there is a label.
+    With a label, an error names the place at fault, as `label[3]`.
     """
 
     def locate() -> list[LonLat]:
@@ -63,7 +62,7 @@ async def located(
         ]
 
     names = sum(isinstance(where, str) for where in asked)
-    # only a name costs a question to the store
+    # Only a name needs a query of the store.
     return await gate.run(names, locate) if names else locate()
 
 

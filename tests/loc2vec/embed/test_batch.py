@@ -10,8 +10,6 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, GridError, PointsError
-from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box
 
@@ -34,15 +32,15 @@ def test_workers_change_nothing(
 
 
 def test_each_row_is_the_vector_of_its_place(
-    monaco: FeatureSource, model_folder: Path, places: Places, vectors: Vectors
+    monaco_store: Path, model_folder: Path, places: Places, vectors: Vectors
 ) -> None:
     assert vectors.inside.all()
-    by_one = LocationEncoder.load(model_folder, renderer=Renderer(monaco))
     spread = np.linalg.norm(vectors.embedding - vectors.embedding.mean(axis=0), axis=1).mean()
-    for row in (0, 1, 60, len(places) - 1):
-        expected = by_one.encode((vectors.lat[row], vectors.lon[row]))
-        # Not equal: tiles of one row of the grid are cut from one picture.
-        assert np.linalg.norm(vectors.embedding[row] - expected) < 1e-2 * spread
+    with LocationEncoder.load(model_folder, monaco_store) as by_one:
+        for row in (0, 1, 60, len(places) - 1):
+            expected = by_one.encode((vectors.lat[row], vectors.lon[row]))
+            # Not equal: tiles of one row of the grid are cut from one picture.
+            assert np.linalg.norm(vectors.embedding[row] - expected) < 1e-2 * spread
     assert len(np.unique(vectors.embedding, axis=0)) > len(places) / 2
 
 

@@ -11,7 +11,7 @@ from service.cli.main import main
 from tiling.geo.geodesy import ground_distance_m
 
 
-def run(*arguments: str | Path) -> str:
+def run(*arguments: str | Path | int) -> str:
     result = CliRunner().invoke(main, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout

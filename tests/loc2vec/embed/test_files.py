@@ -32,6 +32,7 @@ def test_what_is_written_is_read(tmp_path: Path, vectors: Vectors) -> None:
     np.testing.assert_array_equal(back.lon, vectors.lon)
     np.testing.assert_array_equal(back.embedding, vectors.embedding)
     assert back.embedding.dtype == np.float32
+    assert back.table is not None
     assert back.table.equals(vectors.table)
     assert (back.model, back.fingerprint) == (vectors.model, vectors.fingerprint)
     assert back.inside.tolist() == [True, False, True, True]
@@ -97,6 +98,7 @@ def test_columns_of_ours_in_the_users_table_are_replaced(tmp_path: Path, vectors
         ),
     )
     back = read_vectors(tmp_path / "v.parquet")
+    assert back.table is not None
     assert back.table.column_names == ["name"]
     np.testing.assert_array_equal(back.lat, vectors.lat)
 

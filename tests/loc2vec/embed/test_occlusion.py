@@ -8,7 +8,7 @@ CHANNELS, SIZE = 12, 8
 
 
 def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the cover of channels 3 and 5, the latter twofold: what the vector depends on is known."""
+    """Return the cover of channel 3 and twice that of channel 5, on which all depends."""
     cover = tiles.mean((2, 3), dtype=np.float32) / 255
     return np.stack([cover[:, 3], 2 * cover[:, 5]], axis=1)
 
@@ -32,9 +32,10 @@ def test_the_channel_that_sets_two_places_apart_is_found(tile: NDArray[np.uint8]
 
 def test_a_channel_that_brings_two_places_together_is_found(tile: NDArray[np.uint8]) -> None:
     def mixed(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return channel 3 divided by 1 + 9 times channel 5: where 5 is full, what 3 says hardly counts."""
+        """Return channel 3 / (1 + 9 * channel 5): a full channel 5 outweighs channel 3."""
         cover = tiles.mean((2, 3), dtype=np.float32) / 255
-        return cover[:, 3:4] / (1 + 9 * cover[:, 5:6])
+        vectors: NDArray[np.float32] = cover[:, 3:4] / (1 + 9 * cover[:, 5:6])
+        return vectors
 
     other = tile.copy()
     other[3] = 0

@@ -15,8 +15,6 @@ from loc2vec.encoder import LocationEncoder
 from service.cli.main import main
 from tiling.errors import GridError
 from tiling.geo.geodesy import ground_distance_m
-from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
 from tiling.values import Box
 
 BOX = "7.415,43.730,7.432,43.742"
@@ -28,12 +26,12 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_each_pixel_is_the_vector_of_its_middle(
-    monaco_store: Path, monaco: FeatureSource, model_folder: Path, tmp_path: Path
+    monaco_store: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "monaco.tif"
     status, output = run(
-        "--store", monaco_store, "--model", model_folder, "--grid", 200, "--bbox", BOX, "--format", "geotiff",
-        "--workers", 0, "--out", out,
+        "--store", monaco_store, "--model", model_folder, "--grid", 200, "--bbox", BOX,
+        "--format", "geotiff", "--workers", 0, "--out", out,
     )  # fmt: skip
     assert status == 0, output
     with rasterio.open(out) as raster:
@@ -43,15 +41,14 @@ def test_each_pixel_is_the_vector_of_its_middle(
         assert raster.tags()["model"].startswith("fresh-0@")
         assert "OpenStreetMap contributors" in raster.tags()["TIFFTAG_COPYRIGHT"]
         pixels = raster.read()
-        encoder = LocationEncoder.load(model_folder, renderer=Renderer(monaco))
         inside = np.argwhere(np.isfinite(pixels).all(0))
         assert len(inside) > 20
         for row, column in (inside[0], inside[len(inside) // 2]):
             x, y = raster.bounds.left + 200 * (column + 0.5), raster.bounds.top - 200 * (row + 0.5)
             lon, lat = Transformer.from_crs(32632, 4326, always_xy=True).transform(x, y)
-            np.testing.assert_allclose(
-                pixels[:, row, column], encoder.encode((lat, lon)), atol=1e-4
-            )
+            with LocationEncoder.load(model_folder, monaco_store) as encoder:
+                expected = encoder.encode((lat, lon))
+            np.testing.assert_allclose(pixels[:, row, column], expected, atol=1e-4)
         assert math.isnan(raster.nodata)
 
 

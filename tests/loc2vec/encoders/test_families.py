@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -59,7 +60,7 @@ def made(what: str) -> nn.Module:
 
 
 def random_tiles(n: int, seed: int = 0) -> torch.Tensor:
-    """Return tiles uint8 [n, 12, 128, 128] of blocks, which unlike noise differ when they are averaged."""
+    """Return tiles uint8 [n, 12, 128, 128] of blocks; unlike noise, their means differ."""
     generator = torch.Generator().manual_seed(seed)
     blocks = torch.randint(0, 256, (n, 12, 16, 16), dtype=torch.uint8, generator=generator)
     return blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
@@ -74,7 +75,7 @@ def in_one_thread() -> Iterator[None]:
 
 @cache
 def trained(what: str) -> nn.Module:
-    """Return a network in eval mode after one step of training: statistics and zeros are not the first ones."""
+    """Return a network in eval mode after one training step, which changes all its values."""
     network = made(what)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -88,7 +89,7 @@ def trained(what: str) -> nn.Module:
 
 @pytest.fixture(params=FAMILIES)
 def what(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("what", FAMILIES)
 def test_compiled_it_is_the_same(what: str) -> None:
-    """As anybody would compile it: through capture and autograd, but not the compiler's slow making of C++.
+    """Compile through capture and autograd, but without the slow compiler of C++.
 
     Every family is one graph but `rowlstm`: the compiler leaves LSTMs out of its graphs.
     """
@@ -226,6 +227,7 @@ def test_onnx_agrees(what: str) -> None:
         network, (random_tiles(2),), dynamo=True, optimize=False, verbose=False,
         dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
     )  # fmt: skip
+    assert program is not None
     data = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     (tiles,) = session.get_inputs()
@@ -238,6 +240,7 @@ def test_onnx_agrees(what: str) -> None:
 
 def test_the_transformer_begins_with_the_identity() -> None:
     network = made("stn")
+    assert isinstance(network, SpatialTransformer)
     tiles = random_tiles(2).float() / 255
     torch.testing.assert_close(network.transform(tiles), tiles, rtol=0, atol=1e-5)
 
@@ -260,7 +263,9 @@ def test_the_transformer_turns_and_shifts() -> None:
 
 
 def test_squeeze_weighs_channels() -> None:
-    gate = made("seresnet").blocks[0].residual[-1]
+    residual = made("seresnet").get_submodule("blocks.0.residual")
+    assert isinstance(residual, nn.Sequential)
+    gate = residual[-1]
     x = torch.rand(2, 32, 5, 5)
     weights = gate(x) / x
     assert ((weights > 0) & (weights < 1)).all()
@@ -268,7 +273,7 @@ def test_squeeze_weighs_channels() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_the_memory_efficient_densenet_computes_the_same(norm: str) -> None:
+def test_the_memory_efficient_densenet_computes_the_same(norm: Literal["batch", "layer"]) -> None:
     tiles, seen = random_tiles(2), []
     for memory in ("plain", "efficient"):
         torch.manual_seed(0)
@@ -281,12 +286,14 @@ def test_the_memory_efficient_densenet_computes_the_same(norm: str) -> None:
 
 
 def test_layers_of_a_dense_block_read_all_that_was_made() -> None:
-    block = made("densenet").layers[0]
-    assert [layer.bottleneck[2].in_channels for layer in block.layers] == [32, 48, 64, 80, 96, 112]
+    block = made("densenet").get_submodule("layers.0")
+    assert isinstance(block, DenseBlock)
+    convolutions = [layer.get_parameter("bottleneck.2.weight") for layer in block.layers]
+    assert [weight.shape[1] for weight in convolutions] == [32, 48, 64, 80, 96, 112]
 
 
-def kept_bytes(memory: str, depth: int) -> int:
-    """Return what a dense block of so many layers keeps of its forward pass for the backward one."""
+def kept_bytes(memory: Literal["plain", "efficient"], depth: int) -> int:
+    """Return how much a dense block with `depth` layers keeps for the backward pass, in bytes."""
     block = DenseBlock(16, DenseNetOptions(growth=8, depth=depth, memory=memory))
     sizes = {parameter.untyped_storage().data_ptr(): 0 for parameter in block.parameters()}
     held = []  # so that no address is used twice
@@ -312,14 +319,14 @@ def test_memory_of_an_efficient_dense_block_is_linear_in_its_depth() -> None:
 
 def test_branches_of_inception_stand_side_by_side_in_the_order_stated() -> None:
     network, x = trained("inception"), torch.rand(2, 128, 8, 8)
-    module, reduction = network.layers[5], network.layers[4]
+    module, reduction = (network.get_submodule(f"layers.{number}") for number in (5, 4))
     with torch.no_grad():
         reduced = reduction(x)
         made = module(reduced)
-        torch.testing.assert_close(reduced[:, :48], reduction.branches[0](x))
+        torch.testing.assert_close(reduced[:, :48], reduction.get_submodule("branches.0")(x))
         torch.testing.assert_close(reduced[:, -128:], torch.nn.functional.max_pool2d(x, 2))
-        torch.testing.assert_close(made[:, :40], module.branches[0](reduced))
-        torch.testing.assert_close(made[:, -24:], module.branches[3](reduced))
+        torch.testing.assert_close(made[:, :40], module.get_submodule("branches.0")(reduced))
+        torch.testing.assert_close(made[:, -24:], module.get_submodule("branches.3")(reduced))
 
 
 def seen_by(
@@ -338,7 +345,7 @@ def test_where_a_patch_lies_counts(what: str) -> None:
     network, tiles = trained(what), random_tiles(2)
     nowhere = copy.deepcopy(network)
     with torch.no_grad():
-        nowhere.positions.zero_()
+        nowhere.get_buffer("positions").zero_()
         assert (network(tiles) - nowhere(tiles)).abs().max() > 1e-3
 
 
@@ -353,7 +360,8 @@ def test_attention_is_added_to_what_came_in() -> None:
 
 def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before() -> None:
     network, tiles = trained("rsan"), random_tiles(1)
-    whole, half, quarter = (seen_by(each, network, tiles)[0] for each in network.extractors)
+    extractors = network.get_submodule("extractors").children()
+    whole, half, quarter = (seen_by(each, network, tiles)[0] for each in extractors)
     assert torch.equal(whole, tiles / 255)
     for wide, narrow in ((whole, half), (half, quarter)):
         pooled = torch.nn.functional.avg_pool2d(narrow, 2)
@@ -366,25 +374,26 @@ def test_each_scale_of_rsan_is_the_middle_half_of_the_one_before() -> None:
 
 
 def test_groups_of_channels_hear_of_each_other() -> None:
-    unit = trained("shufflenet units=v1").layers[4]
+    unit = trained("shufflenet units=v1").get_submodule("layers.4")
     x = torch.rand(1, 144, 8, 8, requires_grad=True)
-    unit.residual(x)[:, 0].sum().backward()
+    unit.get_submodule("residual")(x)[:, 0].sum().backward()
+    assert x.grad is not None
     assert (x.grad.unflatten(1, (3, 48)).abs().amax((0, 2, 3, 4)) > 0).all()
 
 
 def test_half_of_the_channels_pass_and_mix_with_the_others() -> None:
-    unit, x = trained("shufflenet").layers[4], torch.rand(1, 112, 8, 8)
+    unit, x = trained("shufflenet").get_submodule("layers.4"), torch.rand(1, 112, 8, 8)
     with torch.no_grad():
         made = unit(x)
         torch.testing.assert_close(made[:, 0::2], x[:, :56])
-        torch.testing.assert_close(made[:, 1::2], unit.branch(x[:, 56:]))
+        torch.testing.assert_close(made[:, 1::2], unit.get_submodule("branch")(x[:, 56:]))
 
 
 def test_lstms_read_rows_then_columns_then_the_rows_again() -> None:
     network, tiles = trained("rowlstm"), random_tiles(2)
-    _, (along, _) = seen_by(network.along_rows, network, tiles)
-    given, (down, _) = seen_by(network.down_columns, network, tiles)
-    of_rows, _ = seen_by(network.reader, network, tiles)
+    _, (along, _) = seen_by(network.get_submodule("along_rows"), network, tiles)
+    given, (down, _) = seen_by(network.get_submodule("down_columns"), network, tiles)
+    of_rows, _ = seen_by(network.get_submodule("reader"), network, tiles)
     torch.testing.assert_close(
         given.unflatten(0, (2, 32)), along.unflatten(0, (2, 32)).transpose(1, 2)
     )

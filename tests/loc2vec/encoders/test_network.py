@@ -45,6 +45,7 @@ def test_weights_begin_with_the_variance_of_he(network: nn.Module) -> None:
         expected = math.sqrt(2 / (1 + 0.01**2) / fan_in)
         assert layer.weight.std().item() == pytest.approx(expected, rel=0.1)
         assert abs(layer.weight.mean().item()) < 0.1 * expected
+        assert layer.bias is not None
         assert not layer.bias.any()
 
 
@@ -84,7 +85,9 @@ def test_every_parameter_learns(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    assert network.features[0].weight.grad.abs().max() > 0
+    first = network.get_parameter("features.0.weight").grad
+    assert first is not None
+    assert first.abs().max() > 0
 
 
 def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
@@ -95,7 +98,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
 
 
 def test_registry_builds_by_name() -> None:
-    assert build("loc2vec", dim=8).embedding.out_features == 8
+    assert build("loc2vec", dim=8).get_parameter("embedding.weight").shape[0] == 8
     assert ENCODERS["loc2vec"].network is Loc2Vec
 
 

@@ -13,7 +13,8 @@ from loc2vec.encoders.registry import build
 from loc2vec.errors import InputError
 from loc2vec.evaluation.retrieval import retrieval
 from loc2vec.train.batches import Batches
-from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.loop import train
+from loc2vec.train.run import Run, TrainConfig
 from tests.loc2vec.memory import MemoryDataset
 from tiling.values import TileGeometry
 
@@ -46,7 +47,7 @@ def test_each_scale_is_read_by_the_same_encoder(n: int) -> None:
     tiles = random_tiles(n)
     with torch.no_grad():
         vectors = network(tiles)
-        each = [network.encoder(scale) for scale in tiles.split(12, dim=1)]
+        each = [network.get_submodule("encoder")(scale) for scale in tiles.split(12, dim=1)]
     torch.testing.assert_close(vectors, torch.cat(each, 1))
     assert vectors.shape == (n, 10)
     alone = build("loc2vec", dim=5)
@@ -57,7 +58,7 @@ def test_each_scale_is_read_by_the_same_encoder(n: int) -> None:
 
 def test_a_run_a_model_and_an_encoder_of_two_scales(tmp_path: Path, tiny: str) -> None:
     config = TrainConfig(encoder="tiny", dim=8, places=4, pairs=2, steps=2, warm_up=1, eval_every=2)
-    result = train(config, TwoScales(), tmp_path / "run", TwoScales(seed=1), device="cpu")
+    result = train(Run(config, TwoScales(), tmp_path / "run", TwoScales(seed=1)), "cpu")
     assert result.finished
     encoder = LocationEncoder.load(tmp_path / "run" / "best", device="cpu")
     assert (encoder.dim, encoder.geometry) == (16, BOTH)

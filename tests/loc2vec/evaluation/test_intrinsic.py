@@ -36,10 +36,10 @@ def test_near_negatives_are_near_and_apart(make_dataset: type[MemoryDataset]) ->
     assert crowded["near places"] == crowded["equal places"] == 0
 
 
-def test_the_equal_pair_is_the_most_similar_histogram(make_dataset: type[MemoryDataset]) -> None:
-    """Places come in twins of one histogram, 4 km apart: only what looks at the arrangement tells them apart."""
+def test_the_equal_pair_is_the_most_similar_histogram() -> None:
+    """Places are twins of one histogram, 4 km apart: only their arrangement tells them apart."""
 
-    class Twins(make_dataset):
+    class Twins(MemoryDataset):
         def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
             tile = super().tile(place % 10, 0)
             return tile if place < 10 else tile[:, ::-1].copy()

@@ -1,4 +1,4 @@
-"""A user's labels and somebody else's vectors: what is taken, and what is said when it cannot be."""
+"""A user's labels and foreign vectors: what is taken, and the errors for what is not."""
 
 import json
 from collections.abc import Callable
@@ -88,15 +88,21 @@ POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
         (lambda p: csv(p, "43.7,7.4,,1"), "line 2: 'kind' is empty"),
         (lambda p: csv(p, *ROWS, ",7.4,old,1"), "line 4: lat None is not a number"),
         (lambda p: csv(p, "7.4,old", head="lon,kind\n"), "has 0 columns called lat or latitude"),
-        (lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"), "no column 'kind': --target must be one of lat"),
+        (
+            lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"),
+            "no column 'kind': --target must be one of lat",
+        ),
         (lambda p: csv(p, "93.7,7.4,old,1"), "line 2: lat 93.7"),
-        (lambda p: geojson(p, (POINT, {"kind": "a"}), (None, {"kind": "b"})), "feature 2 has no coordinates"),
+        (
+            lambda p: geojson(p, (POINT, {"kind": "a"}), (None, {"kind": "b"})),
+            "feature 2 has no coordinates",
+        ),
         (lambda p: geojson(p, (POINT, {"kind": "a"}), (POINT, {})), "feature 2: 'kind' is empty"),
         (lambda p: geojson(p, (METRES, {"kind": "a"})), r"feature 1: .*degrees"),
         (lambda p: p / "nowhere.csv", "nowhere.csv is not a file"),
     ],
 )  # fmt: skip
-def test_bad_labels_are_named(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
+def test_bad_labels_are_named(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     with pytest.raises((LabelsError, PointsError), match=message):
         read_labels(make(tmp_path), "kind")
 
@@ -118,7 +124,7 @@ def test_no_geojson(tmp_path: Path) -> None:
 
 
 def test_places_outside_the_store_are_told(tmp_path: Path, monaco_store: Path) -> None:
-    told = []
+    told: list[str] = []
     found = labels_task(
         csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append
     )
@@ -190,7 +196,7 @@ def test_bad_vectors_are_named(
 def test_every_method_has_the_same_places(tmp_path: Path, monaco_store: Path) -> None:
     found = labels_task(csv(tmp_path, *ROWS), "kind", Store.at(monaco_store), print)
     lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
-    told = []
+    told: list[str] = []
     assert where_vectors_are(found, [lookup], told.append).lat.tolist() == [43.7384]
     assert "1 of 2 places have no vector" in told[0]
     assert lookup.nearest(found.lat, found.lon).tolist() == [0, -1]
@@ -213,7 +219,8 @@ def test_labels_and_vectors_in_one_command(
     theirs = vectors(tmp_path, [[float(a > 43.7375), 0.0] for a in lat], lat=lat, lon=lon)
     out = tmp_path / "report"
     result = run(
-        "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind", "--model", model_folder,
+        "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind",
+        "--model", model_folder,
         "--vectors", theirs, "--seeds", 2, "--workers", 0, "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output

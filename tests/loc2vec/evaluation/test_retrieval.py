@@ -66,9 +66,10 @@ def test_distractors_make_it_harder(make_dataset: type[MemoryDataset]) -> None:
 def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(
     make_dataset: type[MemoryDataset],
 ) -> None:
-    data, drawn = make_dataset(n_places=10, spacing_m=100), []
+    data = make_dataset(n_places=10, spacing_m=100)
+    drawn: list[float] = []
 
-    class Watched(type(data)):
+    class Watched(MemoryDataset):
         def tile(self, place: int, slot: int) -> NDArray[np.uint8]:
             if slot == 0:
                 drawn.append(self.lat[place])
@@ -76,7 +77,7 @@ def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(
 
     others = [Watched(n_places=20, spacing_m=100, south=south) for south in (0.0, 0.02, 5.0)]
     found = retrieval(channel_means, data, distractors=others)
-    own = retrieval(channel_means, data)["gallery"]
+    own = int(retrieval(channel_means, data)["gallery"])
     assert found["queries"] == own
     assert found["gallery"] == own + len(drawn)
     assert np.diff(sorted(drawn)).min() * 111_195 >= 250
@@ -87,7 +88,8 @@ def test_no_two_of_a_gallery_are_near_and_it_has_the_size_asked_for(
 
 
 def test_channels_of_the_queries_are_switched_off(make_dataset: type[MemoryDataset]) -> None:
-    data, empty = make_dataset(n_places=20), []
+    data = make_dataset(n_places=20)
+    empty: list[NDArray[np.int64]] = []
 
     def watch(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         empty.append((~tiles.any((2, 3))).sum(1))
@@ -111,7 +113,8 @@ def test_places_are_thinned_to_their_separation(make_dataset: type[MemoryDataset
 
 
 def test_limit_draws_by_seed(make_dataset: type[MemoryDataset]) -> None:
-    data, seen = make_dataset(n_places=40), []
+    data = make_dataset(n_places=40)
+    seen: list[int] = []
 
     def watch(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen.append(tiles.sum())
@@ -123,16 +126,21 @@ def test_limit_draws_by_seed(make_dataset: type[MemoryDataset]) -> None:
     assert seen[:2] == seen[2:4] != seen[4:]
 
 
-def test_queries_are_never_the_anchors(make_dataset: type[MemoryDataset]) -> None:
-    slots = []
+def test_queries_are_never_the_anchors() -> None:
+    seen: list[set[int]] = []
 
-    class Watched(make_dataset):
-        def tiles(self, places: NDArray[np.int64], slots_: NDArray[np.int64]) -> NDArray[np.uint8]:
-            slots.append(set(slots_.tolist()))
-            return super().tiles(places, slots_)
+    class Watched(MemoryDataset):
+        def tiles(
+            self,
+            places: NDArray[np.int64],
+            slots: NDArray[np.int64],
+            out: NDArray[np.uint8] | None = None,
+        ) -> NDArray[np.uint8]:
+            seen.append(set(slots.tolist()))
+            return super().tiles(places, slots, out)
 
     retrieval(channel_means, Watched(n_places=30))
-    assert slots == [{0}, {1, 2, 3}]
+    assert seen == [{0}, {1, 2, 3}]
 
 
 def test_effective_rank_counts_directions() -> None:

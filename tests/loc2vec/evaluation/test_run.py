@@ -12,7 +12,7 @@ from loc2vec.errors import LabelsError
 from loc2vec.evaluation.cli import _tasks
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import Retrieval
-from loc2vec.evaluation.run import covered_by, encode_tasks, read_towns
+from loc2vec.evaluation.run import Methods, covered_by, encode_tasks, read_towns
 from loc2vec.evaluation.tasks.osm import RECIPES, Town, make_task
 from service.cli.main import main
 from tiling.catalogue import load_catalogue
@@ -47,7 +47,7 @@ def test_one_command_from_extract_to_table(
         "--workers",
         0,
     )
-    run_job(TileJob([Store.at(monaco_store)], positives=1, locations=20), tmp_path / "tiles")
+    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=20), tmp_path / "tiles")
     result = run(
         monaco_pbf,
         "--model",
@@ -74,7 +74,8 @@ def test_one_command_from_extract_to_table(
     }
     assert numbers == {
         "fresh-0": 16, "channel means": 12, "means in 2x2 squares": 48, "means in 4x4 squares": 192,
-        "pixel components": 16, "untrained loc2vec": 16, "position": 16, "tag counts": numbers["tag counts"],
+        "pixel components": 16, "untrained loc2vec": 16, "position": 16,
+        "tag counts": numbers["tag counts"],
     }  # fmt: skip
     of_tiles = [name for name in numbers if name not in ("position", "tag counts")]
     assert [name.split("@")[0] for name in values["without_labels"]] == of_tiles
@@ -96,7 +97,7 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
 
     names = ("land use", "building levels")
     tasks = [make_task(name, towns, covered_by(Store.at(monaco_store)), 20) for name in names]
-    found = encode_tasks(Store.at(monaco_store), tasks, {"model": encoder}, workers=0)
+    found = encode_tasks(Store.at(monaco_store), tasks, Methods({"model": encoder}), workers=0)
     with Store.at(monaco_store).open() as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
@@ -143,11 +144,12 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf: Path) -> None:
 def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
     towns: list[Town], monaco_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tasks = _tasks((), towns, Store.at(monaco_store), [], 20, 100.0)
+    covered = covered_by(Store.at(monaco_store), radius_m=100.0)
+    tasks = _tasks((), towns, covered, 20)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
     with pytest.raises(LabelsError, match="task town"):
-        _tasks(("town",), towns, Store.at(monaco_store), [], 20, 100.0)
+        _tasks(("town",), towns, covered, 20)
 
 
 @pytest.mark.parametrize(

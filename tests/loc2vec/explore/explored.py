@@ -1,4 +1,4 @@
-"""A space of places whose tiles, vectors and neighbours are known, for the tests of the explorer."""
+"""A space of places whose tiles, vectors and neighbours are known, for tests of figures."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def tile_at(place: LonLat) -> NDArray[np.uint8]:
     return tile
 
 
-def draw(places: Sequence[LonLat]) -> NDArray[np.uint8]:
+def render(places: Sequence[LonLat]) -> NDArray[np.uint8]:
     for place in places:
         if not (SOUTH <= place.lat <= SOUTH + 1 and WEST <= place.lon <= WEST + 1):
             raise OutsideError(f"lat {place.lat}, lon {place.lon} is outside")
@@ -47,7 +47,7 @@ def draw(places: Sequence[LonLat]) -> NDArray[np.uint8]:
 
 
 def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The covers of channels 2 and 4, and a tenth of their product: a space of nearly two dimensions."""
+    """The covers of channels 2 and 4, and a tenth of their product: nearly two dimensions."""
     cover = tiles[:, [2, 4]].mean((2, 3), dtype=np.float32) / 255
     return np.concatenate(
         [cover, 0.1 * cover.prod(1, keepdims=True), np.zeros((len(tiles), 1), np.float32)], axis=1
@@ -67,7 +67,7 @@ def make_space() -> Space:
         )
     )
     places = [LonLat(*place) for place in zip(lon.tolist(), lat.tolist(), strict=True)]
-    vectors = Vectors(lat, lon, encode(draw(places)), None, "known", "0123456789abcdef")
+    vectors = Vectors(lat, lon, encode(render(places)), None, "known", "0123456789abcdef")
 
     def nearest(
         vector: NDArray[np.float32], k: int, apart: Sequence[LonLat], metres: float
@@ -83,7 +83,7 @@ def make_space() -> Space:
         return [Near(row, float(lat[row]), float(lon[row]), float(distance[row])) for row in rows]
 
     return Space(
-        draw=draw,
+        render=render,
         encode=encode,
         name=lambda place: f"Place {place.lat:.3f} & {place.lon:.3f}",
         locate=locate,

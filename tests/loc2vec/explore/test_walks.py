@@ -15,7 +15,7 @@ from loc2vec.explore.arithmetic import Term, arithmetic, parse
 from loc2vec.explore.interpolate import interpolate
 from loc2vec.explore.space import Space
 from loc2vec.explore.walk import random_walks
-from loc2vec.paper.plot import drawable, png_of, save
+from loc2vec.paper.plot import png_of, printable, save
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, encode, make_space, tile_at
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat
@@ -162,9 +162,9 @@ def test_an_expression_that_does_not_parse_says_where(
 
 
 def test_names_that_the_font_lacks_are_left_out_of_pictures_alone() -> None:
-    assert drawable("Höllentalstraße, Garmisch DE") == "Höllentalstraße, Garmisch DE"
-    assert drawable("交大路, Hsinchu TW") == "Hsinchu TW"
-    assert drawable("交大路") == "?"
+    assert printable("Höllentalstraße, Garmisch DE") == "Höllentalstraße, Garmisch DE"
+    assert printable("交大路, Hsinchu TW") == "Hsinchu TW"
+    assert printable("交大路") == "?"
     far_east = replace(make_space(), name=lambda place: "交大路, Hsinchu TW")
     found = random_walks(far_east, CORNER, steps=1, k=1, apart_m=250, walks=1)
     assert png_of(found.figure())  # a missing letter would be a warning, and so an error

@@ -1,5 +1,6 @@
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,6 @@ import torch
 
 from loc2vec.encoders.registry import build
 from loc2vec.errors import ModelError
-from loc2vec.model import folder as model
 from loc2vec.model.folder import ModelConfig, load_model, model_path, save_model, shipped_names
 from tiling.files.atomic import sha256_of
 from tiling.values import TileGeometry
@@ -84,7 +84,8 @@ def alter(folder: Path, **values: object) -> None:
     [
         (
             {"encoder": "mamba"},
-            "is of encoder 'mamba', which this version of loc2vec does not have .*rsan.*vit.*: use the version",
+            "is of encoder 'mamba', which this version of loc2vec does not have "
+            ".*rsan.*vit.*: use the version",
         ),
         ({"options": {"dim": 5}}, "size mismatch"),
         ({"options": {"dim": 4, "depth": 5}}, "depth"),
@@ -120,7 +121,7 @@ def test_weights_that_are_no_safetensors_are_an_error(folder: Path) -> None:
 def test_a_name_stands_for_a_shipped_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = folder.parent.parent / "package"
     shutil.copytree(folder, package / "weights" / "small")
-    monkeypatch.setattr(model.resources, "files", lambda name: package)
+    monkeypatch.setattr(resources, "files", lambda name: package)
     assert shipped_names() == ["small"]
     assert model_path("small") == package / "weights" / "small"
     assert model_path("models/small") == Path("models/small")

@@ -13,7 +13,7 @@ def vectors() -> NDArray[np.float32]:
     """Vectors whose variance lies along three known axes that are no axes of the coordinates."""
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(16, 16)))[0][:3]
-    return (rng.normal(size=(500, 3)) * [5, 3, 1] @ axes + 7).astype(np.float32)
+    return np.asarray(rng.normal(size=(500, 3)) * [5, 3, 1] @ axes + 7, np.float32)
 
 
 def luminance(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:

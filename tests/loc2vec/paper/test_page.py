@@ -1,19 +1,25 @@
-"""The pages of figures in a real browser: they draw, they answer to the mouse, and they ask nobody."""
+"""The pages of figures in a real browser: they plot, follow the mouse, and request nothing."""
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 from loc2vec.explore.map import town
 from loc2vec.explore.pca_tsne import pca
 from loc2vec.explore.walk import random_walks
 from loc2vec.explore.why import compare
+from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, make_space
+from tiling.catalogue import load_catalogue
 from tiling.values import LonLat
 
 CORNER, OTHER = LonLat(WEST, SOUTH), LonLat(WEST + 8 * STEP_DEG, SOUTH + 8 * STEP_DEG)
@@ -33,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Page]:
-    """A page that notes errors, and every request that is not for the file itself or for data in it."""
+    """A page that fails on errors, and on requests for more than the file and data in it."""
     page = browser.new_page(viewport={"width": 1000, "height": 800}, reduced_motion="reduce")
     wrong: list[str] = []
 
@@ -60,9 +66,17 @@ def colours(page: Page) -> int:
     """Count the colours on the canvas."""
     return int(page.evaluate(
         "() => { const c = document.querySelector('canvas');"
-        " const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);"
-        " return new Set(d).size; }"
+        " const all = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+        " return new Set(new Uint32Array(all.data.buffer)).size; }"
     ))  # fmt: skip
+
+
+def picture_of(page: Page, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the mean colour of what is seen of the layers, without their frame."""
+    shot = Image.open(io.BytesIO(page.locator(".layers .stage").screenshot())).convert("RGB")
+    inside = shot.crop((2, 2, shot.width - 2, shot.height - 2)).resize(size)
+    mean: NDArray[np.float64] = np.asarray(inside, np.float64).mean((0, 1))
+    return mean
 
 
 def test_a_cloud_turns_and_a_tile_is_shown_under_the_mouse(opened: Page, tmp_path: Path) -> None:
@@ -111,3 +125,15 @@ def test_one_channel_at_a_time_is_laid_over_the_tiles(opened: Page, tmp_path: Pa
     opened.get_by_label("channel 7").check()
     expect(shown).to_have_count(1)
     assert shown.get_attribute("src") != first
+
+
+def test_the_layer_that_is_chosen_hides_the_others(opened: Page, tmp_path: Path) -> None:
+    comparison = compare(make_space(), CORNER, OTHER)
+    show(opened, comparison, tmp_path)
+    both = np.concatenate([comparison.a.tile, comparison.b.tile], axis=2)
+    opened.locator("[type=range]").fill("100")
+    for channel in (2, 4, 7):
+        opened.get_by_label(f"channel {channel} ").check()
+        expected = only_channel(both, channel, load_catalogue().palette)[:, :, :3]
+        found = picture_of(opened, expected.shape[1::-1])
+        np.testing.assert_allclose(found, expected.mean((0, 1)), atol=6)

@@ -1,5 +1,4 @@
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +6,15 @@ import torch
 from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
-from loc2vec.train.batches import AHEAD, CHANNEL_DROPOUT, Batch, Batches, batch_indices, overlapping
+from loc2vec.train.batches import (
+    CHANNEL_DROPOUT,
+    PREFETCHED,
+    Batch,
+    Batches,
+    overlapping,
+    places_of_step,
+    slots_of_step,
+)
 from loc2vec.train.distributed import World
 from tests.loc2vec.memory import MemoryDataset
 from tiling.errors import DatasetError
@@ -18,14 +25,14 @@ def same(a: Batch, b: Batch) -> bool:
 
 
 def test_every_place_comes_once_an_epoch_in_another_order() -> None:
-    stream = np.concatenate([batch_indices(50, 5, 3, step, places=20)[0] for step in range(5)])
+    stream = np.concatenate([places_of_step(50, 3, step, places=20) for step in range(5)])
     first, second = stream[:50], stream[50:]  # the third batch ends one epoch and begins the next
     assert sorted(first) == sorted(second) == list(range(50))
     assert not np.array_equal(first, second)
 
 
 def test_slots_are_distinct_positives() -> None:
-    _, slots = batch_indices(50, 6, 3, step=7, places=20, pairs=5)
+    slots = slots_of_step(6, 3, step=7, places=20, pairs=5)
     assert slots.shape == (20, 5)
     assert all(len(set(row)) == 5 for row in slots.tolist())
     assert set(slots.reshape(-1).tolist()) == {1, 2, 3, 4, 5, 6}
@@ -43,7 +50,8 @@ def test_a_batch_depends_on_seed_and_step_alone(make_dataset: type[MemoryDataset
 def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset()
     batch = Batches(data, 0, 4, 2).batch(0)
-    places, slots = batch_indices(data.n_places, data.positives, 0, 0, 4, 2)
+    places = places_of_step(data.n_places, 0, 0, 4)
+    slots = slots_of_step(data.positives, 0, 0, 4, 2)
     assert batch.pixels.dtype == torch.uint8
     assert batch.pixels.shape == (4, 3, 12, 128, 128)
     for tiles, place, positives in zip(batch.pixels, places.tolist(), slots.tolist(), strict=True):
@@ -93,27 +101,29 @@ def test_the_number_of_threads_changes_nothing(
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
 
 
-def test_several_batches_are_read_ahead(
-    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data, read = make_dataset(), threading.Semaphore(0)
+def test_several_batches_are_read_ahead() -> None:
+    read = threading.Semaphore(0)
 
-    class Counting:
-        def __getattr__(self, name: str) -> object:
-            return getattr(data, name)
-
-        def tiles(self, *arguments: Any) -> NDArray[np.uint8]:
+    class Counting(MemoryDataset):
+        def tiles(
+            self,
+            places: NDArray[np.int64],
+            slots: NDArray[np.int64],
+            out: NDArray[np.uint8] | None = None,
+        ) -> NDArray[np.uint8]:
             read.release()
-            return data.tiles(*arguments)
+            return super().tiles(places, slots, out)
 
     coming = Batches(Counting(), 0, 4, 2).prefetched(0, 100)
     next(coming)
-    assert all(read.acquire(timeout=20) for _ in range(1 + AHEAD))  # while nobody asks for the next
+    assert all(
+        read.acquire(timeout=20) for _ in range(1 + PREFETCHED)
+    )  # while nobody asks for the next
     coming.close()
 
 
-def test_an_error_of_a_reading_thread_arrives(make_dataset: type[MemoryDataset]) -> None:
-    class Damaged(type(make_dataset())):
+def test_an_error_of_a_reading_thread_arrives() -> None:
+    class Damaged(MemoryDataset):
         def tiles(
             self,
             places: NDArray[np.int64],

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -12,8 +13,10 @@ import loc2vec.train.cli
 from loc2vec.errors import RunError
 from loc2vec.train.checkpoint import checkpoints
 from loc2vec.train.cli import train_command
-from loc2vec.train.loop import TrainResult
+from loc2vec.train.loop import train
+from loc2vec.train.run import TrainResult
 from tests.loc2vec.memory import MemoryDataset
+from tiling.dataset.dataset import TileDataset
 
 
 @pytest.fixture
@@ -21,10 +24,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch, make_dataset: type[MemoryDataset], tiny: str, tmp_path: Path
 ) -> Callable[..., Result]:
     """Run the command in this process with datasets in memory; return its result."""
-    monkeypatch.setattr(loc2vec.train.cli.TileDataset, "open", lambda path: make_dataset())
-    monkeypatch.setattr(
-        train_command.params[3], "type", type(train_command.params[3].type)(["tiny"])
-    )
+    monkeypatch.setattr(TileDataset, "open", lambda path: make_dataset())
+    monkeypatch.setattr(train_command.params[3], "type", click.Choice(["tiny"]))
 
     def invoke(*arguments: str) -> Result:
         base = [
@@ -71,7 +72,7 @@ def test_options_reach_the_configuration(run: Callable[..., Result], tmp_path: P
 def test_ctrl_c_saves_and_resume_goes_on(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loc2vec.train.cli.train
+    real = train
 
     def interrupted(*arguments: Any) -> TrainResult:
         os.kill(os.getpid(), signal.SIGINT)
@@ -110,5 +111,6 @@ def test_resume_with_other_settings_is_refused(run: Callable[..., Result]) -> No
 def test_summary_of_a_stopped_run(tmp_path: Path) -> None:
     result = TrainResult(tmp_path, 5, 9, "recall@1", 0.25, 4, 0)
     assert loc2vec.train.cli._summary(result, None) == (
-        "stopped at step 5 of 9, best recall@1 0.2500 at step 4: the same command with --resume goes on"
+        "stopped at step 5 of 9, best recall@1 0.2500 at step 4: "
+        "the same command with --resume goes on"
     )

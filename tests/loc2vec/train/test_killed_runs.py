@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments and resumed end with the weights of an undisturbed run, bit for bit."""
+"""Runs killed at random moments and resumed end with the same bits as an undisturbed run."""
 
 import multiprocessing
 import os
@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
 from loc2vec.train.checkpoint import checkpoints
-from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.loop import train
+from loc2vec.train.run import Run, TrainConfig
 from loc2vec.train.runlog import read_log
 from tests.loc2vec.memory import MemoryDataset, Tiny
 
@@ -29,7 +30,7 @@ def run(out: Path, begins: Event) -> None:
     torch.set_num_threads(2)
     ENCODERS["tiny"] = Family(Options, Tiny)
     begins.set()
-    train(CONFIG, MemoryDataset(), out, MemoryDataset(seed=1), "cpu", resume=out.exists())
+    train(Run(CONFIG, MemoryDataset(), out, MemoryDataset(seed=1)), "cpu", resume=out.exists())
 
 
 def started(out: Path) -> multiprocessing.process.BaseProcess:

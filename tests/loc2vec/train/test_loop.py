@@ -19,8 +19,9 @@ from loc2vec.model.compute import encode_tiles, mixed_precision
 from loc2vec.model.folder import load_model
 from loc2vec.train.batches import Batches
 from loc2vec.train.checkpoint import checkpoints, read_checkpoint
-from loc2vec.train.distributed import World
-from loc2vec.train.loop import MeanLoss, TrainConfig, learning_rate, train, train_step
+from loc2vec.train.loop import Learner, MeanLoss, learning_rate, train, train_step
+from loc2vec.train.objectives.contrastive import Contrastive
+from loc2vec.train.run import Run, TrainConfig
 from tests.loc2vec.memory import MemoryDataset, Tiny
 from tiling.errors import FingerprintError, UserError
 
@@ -72,10 +73,12 @@ def test_resumed_run_equals_an_undisturbed_one_bit_for_bit(
 ) -> None:
     config = replace(SMALL, encoder=encoder, steps=4, eval_every=2)
     tiles, validation = make_dataset(), make_dataset(seed=1)
-    straight = train(config, tiles, tmp_path / "a" / "run", validation, "cpu")
-    stopped = train(config, tiles, tmp_path / "b" / "run", validation, "cpu", stop=StopAfter(2))
+    straight = train(Run(config, tiles, tmp_path / "a" / "run", validation), "cpu")
+    stopped = train(
+        Run(config, tiles, tmp_path / "b" / "run", validation), "cpu", stop=StopAfter(2)
+    )
     assert (stopped.step, stopped.finished) == (2, False)
-    resumed = train(config, tiles, tmp_path / "b" / "run", validation, "cpu", resume=True)
+    resumed = train(Run(config, tiles, tmp_path / "b" / "run", validation), "cpu", resume=True)
     assert resumed.finished
     assert replace(resumed, out=straight.out) == straight
     assert_same_tensors(last(tmp_path / "a" / "run"), last(tmp_path / "b" / "run"))
@@ -89,7 +92,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(SMALL, checkpoint_every=2)
-    train(config, make_dataset(), tmp_path / "a", device="cpu")
+    train(Run(config, make_dataset(), tmp_path / "a"), "cpu")
 
     def die(*args: object) -> None:
         raise KeyboardInterrupt
@@ -97,8 +100,8 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(MeanLoss, "__call__", die)  # at step 3, with step 2 saved
         with pytest.raises(KeyboardInterrupt):
-            train(config, make_dataset(), tmp_path / "b", device="cpu")
-    assert train(config, make_dataset(), tmp_path / "b", device="cpu", resume=True).finished
+            train(Run(config, make_dataset(), tmp_path / "b"), "cpu")
+    assert train(Run(config, make_dataset(), tmp_path / "b"), "cpu", resume=True).finished
     assert_same_tensors(last(tmp_path / "a"), last(tmp_path / "b"))
     assert_same_tensors(tmp_path / "a" / "best", tmp_path / "b" / "best")
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
@@ -110,9 +113,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
 def test_a_finished_run_resumes_to_the_same_result(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    finished = train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
+    finished = train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     before = log_of(tmp_path / "run")
-    assert train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True) == finished
+    assert train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", resume=True) == finished
     assert log_of(tmp_path / "run") == before
 
 
@@ -120,7 +123,7 @@ def test_the_best_model_is_a_model_folder_with_its_facts(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     data, validation = make_dataset(), make_dataset(seed=1)
-    result = train(SMALL, data, tmp_path / "first", validation, "cpu")
+    result = train(Run(SMALL, data, tmp_path / "first", validation), "cpu")
     model = load_model(tmp_path / "first" / "best")
     assert (model.config.name, model.config.encoder, model.config.options) == (
         "first",
@@ -138,7 +141,7 @@ def test_scores_are_those_of_the_saved_model_at_rest(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     validation = make_dataset(n_places=30, seed=1)
-    train(SMALL, make_dataset(), tmp_path / "run", validation, "cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "run", validation), "cpu")
     best = load_model(tmp_path / "run" / "best")
     with mixed_precision(torch.device("cpu")):
         scores = retrieval(lambda tiles: encode_tiles(best.network, tiles), validation)
@@ -148,17 +151,18 @@ def test_scores_are_those_of_the_saved_model_at_rest(
 def test_without_validation_the_least_loss_is_the_best(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    result = train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
+    result = train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     scores = {line["-loss"]: line["step"] for line in log_of(tmp_path / "run") if "-loss" in line}
     assert result.score == "-loss"
     assert result.best_step == scores[max(scores)]
 
 
 def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
-    train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     line = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
     assert line.keys() == {
-        "step", "learning_rate", "loss", "positive_distance", "nearest_negative_distance", "easy_share",
+        "step", "learning_rate", "loss",
+        "positive_distance", "nearest_negative_distance", "easy_share",
         "tiles_per_s", "data_wait", "effective_rank", "gradient_norm", "skipped",
     }  # fmt: skip
     assert 0 < line["loss"] < 2
@@ -166,14 +170,19 @@ def test_log_tells_how_training_goes(tmp_path: Path, make_dataset: type[MemoryDa
     assert 0 < line["effective_rank"] <= 3
 
 
+def learning(encoder: str, device: str = "cpu") -> tuple[Learner, torch.optim.Optimizer]:
+    learner = Learner(build(encoder), [Contrastive("softpn")])
+    learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return learner, torch.optim.AdamW(learner.parameters(), fused=True)
+
+
 def test_loss_of_one_batch_falls(make_dataset: type[MemoryDataset]) -> None:
     torch.manual_seed(0)
-    network = build("loc2vec").to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    learner, optimizer = learning("loc2vec")
     config = replace(SMALL, steps=100, warm_up=1)
     batch = Batches(make_dataset(), 0, places=3, pairs=1).batch(0)
     losses = [
-        train_step(network, optimizer, batch, config, step, World())[0][0].item()
+        train_step(learner, optimizer, batch, config, step).scalars["loss"].item()
         for step in range(8)
     ]
     assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
@@ -186,10 +195,9 @@ def poisoned_at(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
         def forward(self, tiles: Tensor) -> Tensor:
             values = tiles.float()
             if self.training:
-                self.register_buffer(
-                    "calls", getattr(self, "calls", torch.tensor(-1)) + 1, persistent=False
-                )
-                values = torch.where(torch.isin(self.calls, torch.tensor(steps)), math.nan, values)
+                calls: Tensor = getattr(self, "calls", torch.tensor(-1)) + 1
+                self.register_buffer("calls", calls, persistent=False)
+                values = torch.where(torch.isin(calls, torch.tensor(steps)), math.nan, values)
             return super().forward(values)
 
     monkeypatch.setitem(ENCODERS, "tiny", Family(Options, Poisoned))
@@ -200,7 +208,7 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing_and_is_counted(
 ) -> None:
     poisoned_at(monkeypatch, 2, 4)
     config = replace(SMALL, checkpoint_every=1)
-    result = train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), device="cpu")
+    result = train(Run(config, make_dataset(), tmp_path / "run", make_dataset(seed=1)), "cpu")
     assert (result.finished, result.skipped) == (True, 2)
     assert sum(line.get("skipped", 0) for line in log_of(tmp_path / "run")) == 2
     # none right after a skip
@@ -213,23 +221,23 @@ def test_a_step_whose_loss_is_not_finite_changes_nothing_and_is_counted(
 def test_a_gradient_that_is_not_finite_changes_nothing(
     make_dataset: type[MemoryDataset], tiny: str, poison: float
 ) -> None:
-    network = build("tiny")
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    learner, optimizer = learning("tiny")
+    network = learner.encoder
+    assert isinstance(network, Tiny)
     batches = Batches(make_dataset(), 0, 4, 2)
-    train_step(network, optimizer, batches.batch(0), SMALL, 0, World())
+    train_step(learner, optimizer, batches.batch(0), SMALL, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    hook = network.dense.bias.register_hook(lambda gradient: gradient * poison)
-    metrics, _ = train_step(network, optimizer, batches.batch(1), SMALL, 1, World())
-    assert metrics[0].isfinite()
-    assert metrics[-1] == 0
+    hook = network.get_parameter("dense.bias").register_hook(lambda gradient: gradient * poison)
+    step = train_step(learner, optimizer, batches.batch(1), SMALL, 1)
+    assert step.scalars["loss"].isfinite()
+    assert step.taken == 0
     same = [
         name for name, value in network.state_dict().items() if torch.equal(value, before[name])
     ]
     assert same == [name for name in before if "num_batches" not in name]
     hook.remove()
-    metrics, _ = train_step(network, optimizer, batches.batch(2), SMALL, 2, World())
-    assert metrics[-1] == 1
-    assert not torch.equal(network.dense.bias, before["dense.bias"])
+    assert train_step(learner, optimizer, batches.batch(2), SMALL, 2).taken == 1
+    assert not torch.equal(network.get_parameter("dense.bias"), before["dense.bias"])
 
 
 def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
@@ -238,7 +246,7 @@ def test_a_few_in_a_row_end_the_run_and_the_last_good_checkpoint_stays(
     config = replace(SMALL, steps=20, checkpoint_every=1)
     poisoned_at(monkeypatch, 1, 2, 3, 6, 7, 8, 9, 10, 11)
     with pytest.raises(TrainingError, match=r"at 5 steps in a row before step 11"):
-        train(config, make_dataset(), tmp_path / "run", device="cpu")
+        train(Run(config, make_dataset(), tmp_path / "run"), "cpu")
     assert read_checkpoint(last(tmp_path / "run")).state.step == 6
     saved = load_file(last(tmp_path / "run") / "model.safetensors")
     assert all(value.isfinite().all() for value in saved.values())
@@ -249,7 +257,7 @@ def test_a_learning_rate_too_high_ends_the_run(
 ) -> None:
     config = replace(SMALL, learning_rate=1e30, warm_up=0, steps=20)
     with pytest.raises(TrainingError, match=r"not finite at 5 steps in a row"):
-        train(config, make_dataset(), tmp_path / "run", device="cpu")
+        train(Run(config, make_dataset(), tmp_path / "run"), "cpu")
 
 
 def test_learning_rate_rises_in_a_line_and_falls_to_nothing() -> None:
@@ -268,42 +276,44 @@ def test_a_run_folder_is_not_written_over(
 ) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(RunError, match="exists: go on with --resume"):
-        train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
+        train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write"):
-        train(SMALL, make_dataset(), tmp_path / "file" / "run", device="cpu")
+        train(Run(SMALL, make_dataset(), tmp_path / "file" / "run"), "cpu")
 
 
 def test_only_the_same_run_is_resumed(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="nothing to resume"):
-        train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
-    train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(0))
+        train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", resume=True)
+    train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", stop=StopAfter(0))
     with pytest.raises(RunError, match="seed was 0, is 1"):
-        train(replace(SMALL, seed=1), make_dataset(), tmp_path / "run", device="cpu", resume=True)
+        train(Run(replace(SMALL, seed=1), make_dataset(), tmp_path / "run"), "cpu", resume=True)
     with pytest.raises(RunError, match="train_places was 8, is 9"):
-        train(SMALL, make_dataset(n_places=9), tmp_path / "run", device="cpu", resume=True)
+        train(Run(SMALL, make_dataset(n_places=9), tmp_path / "run"), "cpu", resume=True)
 
 
 def test_a_run_is_made_longer_and_says_so(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     out = tmp_path / "run"
-    train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu")
+    train(Run(SMALL, make_dataset(), out, make_dataset(seed=1)), "cpu")
     longer = replace(SMALL, steps=SMALL.steps + 2)
     before = read_checkpoint(last(out)).state
-    assert train(longer, make_dataset(), out, make_dataset(seed=1), "cpu", resume=True).finished
+    assert train(
+        Run(longer, make_dataset(), out, make_dataset(seed=1)), "cpu", resume=True
+    ).finished
     after = read_checkpoint(last(out)).state
     assert (before.plans, after.plans) == ((SMALL.steps,), (SMALL.steps, longer.steps))
     assert (before.step, after.step) == (SMALL.steps, longer.steps)
     assert learning_rate(longer, SMALL.steps) > 0
     with pytest.raises(RunError, match=f"steps was {longer.steps}, is {SMALL.steps}"):
-        train(SMALL, make_dataset(), out, make_dataset(seed=1), "cpu", resume=True)
+        train(Run(SMALL, make_dataset(), out, make_dataset(seed=1)), "cpu", resume=True)
 
 
 def test_the_last_three_checkpoints_are_kept(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(replace(SMALL, checkpoint_every=1), make_dataset(), tmp_path / "run", device="cpu")
+    train(Run(replace(SMALL, checkpoint_every=1), make_dataset(), tmp_path / "run"), "cpu")
     assert [path.name for path in checkpoints(tmp_path / "run")] == [
         f"step-0000000{n}" for n in (4, 5, 6)
     ]
@@ -337,10 +347,10 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
     harm: Callable[[Path], None],
 ) -> None:
     config = replace(SMALL, checkpoint_every=1)
-    train(config, make_dataset(), tmp_path / "a", device="cpu")
-    train(config, make_dataset(), tmp_path / "b", device="cpu", stop=StopAfter(5))
+    train(Run(config, make_dataset(), tmp_path / "a"), "cpu")
+    train(Run(config, make_dataset(), tmp_path / "b"), "cpu", stop=StopAfter(5))
     harm(last(tmp_path / "b") / name)
-    assert train(config, make_dataset(), tmp_path / "b", device="cpu", resume=True).finished
+    assert train(Run(config, make_dataset(), tmp_path / "b"), "cpu", resume=True).finished
     said = capsys.readouterr().err
     assert re.search(r"step-00000005 is damaged: .*: going on from step 4", said)
     assert_same_tensors(last(tmp_path / "a"), last(tmp_path / "b"))
@@ -350,18 +360,10 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(
 def test_without_a_whole_checkpoint_nothing_is_resumed(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(0))
+    train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", stop=StopAfter(0))
     cut(last(tmp_path / "run") / "model.safetensors")
     with pytest.raises(RunError, match=r"nothing to resume.*model.safetensors was altered"):
-        train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
-
-
-def test_a_run_of_an_earlier_version_is_not_resumed(
-    tmp_path: Path, make_dataset: type[MemoryDataset]
-) -> None:
-    (tmp_path / "run" / "last").mkdir(parents=True)
-    with pytest.raises(RunError, match="earlier version"):
-        train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True)
+        train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", resume=True)
 
 
 def test_no_pickle_is_read(
@@ -370,10 +372,10 @@ def test_no_pickle_is_read(
     def never(*args: object, **kwargs: object) -> None:
         raise AssertionError("a pickle was read")
 
-    train(SMALL, make_dataset(), tmp_path / "run", device="cpu", stop=StopAfter(1))
+    train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", stop=StopAfter(1))
     for name in ("pickle.load", "pickle.loads", "pickle.Unpickler", "torch.load"):
         monkeypatch.setattr(name, never)
-    assert train(SMALL, make_dataset(), tmp_path / "run", device="cpu", resume=True).finished
+    assert train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu", resume=True).finished
     load_model(tmp_path / "run" / "best")
     suffixes = {path.suffix for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert suffixes == {".json", ".jsonl", ".safetensors"}
@@ -383,7 +385,9 @@ def test_validation_of_other_tiles_is_refused(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     with pytest.raises(FingerprintError, match="validation"):
-        train(SMALL, make_dataset(), tmp_path / "run", make_dataset(fingerprint="other"), "cpu")
+        train(
+            Run(SMALL, make_dataset(), tmp_path / "run", make_dataset(fingerprint="other")), "cpu"
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -391,7 +395,7 @@ def test_validation_without_positives_is_refused(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     with pytest.raises(RunError, match="--positives"):
-        train(SMALL, make_dataset(), tmp_path / "run", make_dataset(positives=0), "cpu")
+        train(Run(SMALL, make_dataset(), tmp_path / "run", make_dataset(positives=0)), "cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -399,7 +403,7 @@ def test_an_unknown_encoder_leaves_no_folder(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     with pytest.raises(EncoderError):
-        train(replace(SMALL, encoder="nothing"), make_dataset(), tmp_path / "run", device="cpu")
+        train(Run(replace(SMALL, encoder="nothing"), make_dataset(), tmp_path / "run"), "cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -407,19 +411,22 @@ def test_the_other_loss_and_another_size_train(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     config = replace(SMALL, dim=4, loss="nce")
-    assert train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu").finished
-    assert load_model(tmp_path / "run" / "best").network.dense.out_features == 4
+    assert train(
+        Run(config, make_dataset(), tmp_path / "run", make_dataset(seed=1)), "cpu"
+    ).finished
+    network = load_model(tmp_path / "run" / "best").network
+    assert isinstance(network, Tiny)
+    assert network.dense.out_features == 4
 
 
 def test_a_run_starts_from_a_model(tmp_path: Path, make_dataset: type[MemoryDataset]) -> None:
-    train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "first"), "cpu")
     model = load_model(tmp_path / "first" / "best")
     train(
-        replace(SMALL, steps=1, warm_up=10**9),
-        make_dataset(),
-        tmp_path / "second",
-        device="cpu",
-        init=model,
+        Run(
+            replace(SMALL, steps=1, warm_up=10**9), make_dataset(), tmp_path / "second", init=model
+        ),
+        "cpu",
     )
     state = model.network.state_dict()
     second = load_model(tmp_path / "second" / "best")
@@ -434,27 +441,29 @@ def test_a_run_starts_from_a_model(tmp_path: Path, make_dataset: type[MemoryData
 def test_a_model_of_another_size_or_other_tiles_starts_no_run(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(SMALL, make_dataset(), tmp_path / "first", device="cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "first"), "cpu")
     model = load_model(tmp_path / "first" / "best")
     with pytest.raises(RunError, match="'dim': 16"):
-        train(replace(SMALL, dim=4), make_dataset(), tmp_path / "run", device="cpu", init=model)
+        train(Run(replace(SMALL, dim=4), make_dataset(), tmp_path / "run", init=model), "cpu")
     with pytest.raises(FingerprintError, match="other"):
-        train(SMALL, make_dataset(fingerprint="other"), tmp_path / "run", device="cpu", init=model)
+        train(Run(SMALL, make_dataset(fingerprint="other"), tmp_path / "run", init=model), "cpu")
     assert not (tmp_path / "run").exists()
 
 
 def test_bfloat16_steps_follow_float32_steps(make_dataset: type[MemoryDataset]) -> None:
-    if not mixed_precision(torch.device("cpu"))._enabled:
+    context = mixed_precision(torch.device("cpu"))
+    assert isinstance(context, torch.autocast)
+    if not context._enabled:
         pytest.skip("this CPU computes no bfloat16")
     batch = Batches(make_dataset(), 0, 4, 2).batch(0)
     losses = []
     for fast in (True, False):
         torch.manual_seed(0)
-        network = build("loc2vec").to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+        learner, optimizer = learning("loc2vec")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("loc2vec.model.compute.bfloat16_is_fast", lambda device, fast=fast: fast)
-            losses.append(train_step(network, optimizer, batch, SMALL, 0, World())[0][0].item())
+            step = train_step(learner, optimizer, batch, SMALL, 0)
+            losses.append(step.scalars["loss"].item())
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0] != losses[1]
     assert math.isfinite(losses[0])
@@ -469,16 +478,15 @@ def test_a_gpu_takes_the_same_steps_as_the_cpu(
     rows = []
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
-        network = build("loc2vec").to(device, memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+        learner, optimizer = learning("loc2vec", device)
         batches = Batches(make_dataset(), 0, 4, 2).prefetched(0, 3, pinned=device == "cuda")
-        rows.append(
-            [train_step(network, optimizer, batch, SMALL, 0, World())[0].cpu() for batch in batches]
-        )
-    torch.testing.assert_close(rows[1][0], rows[0][0], rtol=1e-3, atol=1e-5)
-    assert [row[0].item() for row in rows[1]] == pytest.approx(
-        [row[0].item() for row in rows[0]], rel=0.05
-    )
+        rows.append([train_step(learner, optimizer, batch, SMALL, 0) for batch in batches])
+    for name, value in rows[0][0].scalars.items():
+        on_gpu = rows[1][0].scalars[name].cpu()
+        torch.testing.assert_close(on_gpu, value, rtol=1e-3, atol=1e-5)
+    assert rows[0][0].taken == rows[1][0].taken == 1
+    losses = [[step.scalars["loss"].item() for step in steps] for steps in rows]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 @pytest.mark.gpu
@@ -487,8 +495,12 @@ def test_a_gpu_run_is_killed_resumed_and_finished(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
     config = replace(SMALL, encoder="loc2vec")
-    train(config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cuda", stop=StopAfter(3))
+    train(
+        Run(config, make_dataset(), tmp_path / "run", make_dataset(seed=1)),
+        "cuda",
+        stop=StopAfter(3),
+    )
     result = train(
-        config, make_dataset(), tmp_path / "run", make_dataset(seed=1), "cuda", resume=True
+        Run(config, make_dataset(), tmp_path / "run", make_dataset(seed=1)), "cuda", resume=True
     )
     assert (result.finished, result.skipped) == (True, 0)

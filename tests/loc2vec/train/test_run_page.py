@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from loc2vec.errors import RunError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.train.board import TensorBoard
-from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.loop import train
+from loc2vec.train.run import Run, TrainConfig
 from loc2vec.train.run_page import table, write_report
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import hardest, picture, sample
@@ -27,7 +28,8 @@ def test_the_hardest_triplets_are_those_nearest_to_another_place(
     make_dataset: type[MemoryDataset],
 ) -> None:
     data = make_dataset()
-    vectors = {}  # on a line: place 3 with its positive beyond place 5, all others far apart
+    # on a line: place 3 with its positive beyond place 5, all others far apart
+    vectors: dict[bytes, int] = {}
 
     def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.array([[vectors[tile.tobytes()]] for tile in tiles], np.float32)
@@ -56,7 +58,7 @@ def test_a_sample_has_no_places_near_each_other(make_dataset: type[MemoryDataset
 def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(SMALL, make_dataset(), tmp_path / "first", make_dataset(seed=1), "cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "first", make_dataset(seed=1)), "cpu")
     scores = write_report(tmp_path / "first", make_dataset(seed=1), validated=True, device="cpu")
     page = (tmp_path / "first" / "report.html").read_text()
     assert list(scores) == ["first", "untrained tiny", "channel means", "16 pixel components"]
@@ -81,7 +83,7 @@ def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
 def test_a_run_without_validation_says_so(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(SMALL, make_dataset(), tmp_path / "run", device="cpu")
+    train(Run(SMALL, make_dataset(), tmp_path / "run"), "cpu")
     write_report(tmp_path / "run", make_dataset(), validated=False, device="cpu")
     assert "were trained on" in (tmp_path / "run" / "report.html").read_text()
 
@@ -96,8 +98,8 @@ def events(folder: Path) -> Any:
 def test_tensorboard_shows_scalars_histograms_and_pictures(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    arguments = (make_dataset(), tmp_path / "run", make_dataset(seed=1), "cpu")
-    train(SMALL, *arguments, board=TensorBoard(tmp_path / "board"))
+    run = Run(SMALL, make_dataset(), tmp_path / "run", make_dataset(seed=1))
+    train(run, "cpu", board=TensorBoard(tmp_path / "board"))
     seen = events(tmp_path / "board")
     tags = seen.Tags()
     for name in (

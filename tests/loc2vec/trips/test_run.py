@@ -193,7 +193,8 @@ def test_trips_that_leave_the_store_are_left_out_and_told(
     table = pq.read_table(file)
     lon = table["lon"].to_numpy().copy()
     lon[3] = 2.0
-    path, told = tmp_path / "trips.parquet", []
+    path = tmp_path / "trips.parquet"
+    told: list[str] = []
     pq.write_table(table.set_column(table.column_names.index("lon"), "lon", pa.array(lon)), path)
     trips = read_trips(path, Store.at(monaco_store), told.append)
     assert len(trips) == table.num_rows / 6 - 1

@@ -16,7 +16,7 @@ from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
 from service.cli.main import COMMANDS, main
 from service.index.index import NeighborIndex
 
-CONSOLE = [sys.executable, "-m", "service.cli.main"]
+CONSOLE = [sys.executable, "-m", "loc2vec"]
 
 
 def run(*arguments: object) -> Result:
@@ -275,3 +275,24 @@ def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[st
     _, log = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in log
+
+
+def test_the_module_is_the_same_program() -> None:
+    done = subprocess.run([*CONSOLE, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == run("--help").stdout.splitlines()[1:]
+    assert done.stdout.startswith("Usage: python -m loc2vec [OPTIONS]")
+
+
+def test_training_by_module_loads_nothing_of_the_service() -> None:
+    """`torchrun -m loc2vec train` starts many processes, each of which should stay small."""
+    code = (
+        "import contextlib, runpy, sys; sys.argv = ['loc2vec', 'train', '--help']\n"
+        "with contextlib.suppress(SystemExit): runpy.run_module('loc2vec', run_name='__main__')\n"
+        "print(sorted(name for name in sys.modules if name.startswith('service')))\n"
+        "print({'mapnik', 'faiss', 'fastapi', 'uvicorn', 'sqlite3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == [
+        "['service', 'service.cli', 'service.cli.main']",
+        "set()",
+    ]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from loc2vec.embed.batch import Places
-from service.engine.engine import Engine, EngineSettings
+from service.engine.engine import Engine
+from service.settings import Settings
 from tiling.store.store import Store
 from tiling.values import LonLat
 
@@ -15,9 +16,8 @@ def test_an_engine_with_processes_gives_the_same_vectors(
     monaco_store: Path, model_folder: Path, places: Places, engine: Engine
 ) -> None:
     asked = [LonLat(*row) for row in places.lon_lat[:40].tolist()]
-    with Engine.open(
-        EngineSettings(Store.at(monaco_store), model_folder, render_processes=2)
-    ) as other:
+    settings = Settings(store=Store.at(monaco_store), model=str(model_folder), render_processes=2)
+    with Engine.open(settings) as other:
         vectors = other.embed([*asked, *asked[:5]])
         assert other.known(asked[0]) is not None
     assert not multiprocessing.active_children()

@@ -11,7 +11,6 @@ import pytest
 from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
 from service.engine.reload import stamp, swap
-from service.http.server import open_engine
 from service.index.index import FACTS, VECTORS, NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
@@ -20,7 +19,7 @@ from tests.service.http.test_app import MONACO
 
 
 def moved(vectors: Vectors, by: float) -> Vectors:
-    """The same places, all their vectors moved: an answer says by its distances which index it is of."""
+    """Return the same places with other vectors, so that distances tell the indexes apart."""
     return Vectors(
         vectors.lat,
         vectors.lon,
@@ -64,7 +63,7 @@ def test_no_answer_is_lost_or_mixed_while_the_index_changes(
         return count
 
     with (
-        open_engine(changed(settings, index=folder)) as engine,
+        Engine.open(changed(settings, index=folder)) as engine,
         serving(changed(settings, index=None), engine) as client,  # which looks for none itself
         ThreadPoolExecutor(3) as pool,
     ):

@@ -1,4 +1,4 @@
-"""A store that is replaced under a running service: taken into use, never mixed with the one before."""
+"""A store that is replaced under a running service is put to use, and never mixed with the old."""
 
 import gc
 import os
@@ -99,7 +99,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is not used any more must go by itself: the collector of cycles may not come by for an hour."""
+    """Free memory by reference counts alone: the cycle collector may not run for an hour."""
     gc.collect()
     gc.disable()
     yield
@@ -167,7 +167,7 @@ def test_a_bad_new_store_leaves_the_old_one(
             time.sleep(0.05)
 
 
-def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
+def test_a_render_process_that_is_started_again_does_not_render_another_map(
     settings: Settings, stores: tuple[Path, Path], some: Places
 ) -> None:
     served, other = stores
@@ -179,7 +179,7 @@ def test_a_drawing_process_that_is_started_again_does_not_draw_another_map(
         other.replace(served)
         assert (vectors_of(client, some, 2) == before).all()
         (renderer,) = client.app.state.engine._idle.queue  # type: ignore[attr-defined]
-        renderer._process.kill()
+        renderer._worker.process.kill()
         refused = client.post("/embed", json=asked(some, 2))
         check_problem(refused, 503)
         assert refused.json()["type"].endswith("store-replaced")

@@ -54,7 +54,7 @@ def test_every_route_but_those_of_health_and_help_asks_for_a_key(locked: TestCli
         assert locked.get(path).status_code == 200
 
 
-HEADERS: list[dict[str, str | bytes]] = [
+HEADERS: list[dict[str, str] | dict[bytes, bytes]] = [
     {},
     {"authorization": ""},
     {"authorization": "Bearer"},
@@ -67,12 +67,12 @@ HEADERS: list[dict[str, str | bytes]] = [
     {"authorization": f"Bearer {HASHES[0]}"},
     {"authorization": f"Bearer {KEY},{OTHER}"},
     {"authorization": "Bearer None"},
-    {"authorization": b"Bearer \xff\xfe"},
+    {b"authorization": b"Bearer \xff\xfe"},
     {"x-api-key": HASHES[0]},
     {"x-api-key": "null"},
     {"x-api-key": "' OR 1=1 --"},
     {"x-api-key": "*"},
-    {"x-api-key": b"\xc3\x28"},
+    {b"x-api-key": b"\xc3\x28"},
     {"cookie": f"x-api-key={KEY}"},
     {"x-forwarded-for": "127.0.0.1", "x-real-ip": "127.0.0.1"},
     {"x-original-url": "/healthz", "x-rewrite-url": "/healthz"},

@@ -313,7 +313,7 @@ def test_a_failure_of_ours_shows_a_request_id_and_nothing_else(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(Engine, "embed", fail)
+    monkeypatch.setattr(Engine, "embed_new", fail)
     with caplog.at_level(logging.ERROR, "service"):
         response = client.get("/embed", params=MONACO)
     problem = check_problem(response, 500)

@@ -1,4 +1,4 @@
-"""The contract beyond a place's embedding: formats, caching, filters, ways through the space of embeddings."""
+"""The contract beyond one embedding: formats, caching, filters, walks and arithmetic."""
 
 import io
 from typing import Any
@@ -8,10 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from service.engine.engine import Engine
-from service.http.answers import ARROW, GEOJSON, PARQUET
+from service.http.formats import ARROW, GEOJSON, PARQUET
 from tests.service.http.test_app import MONACO, PARIS, check_problem
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import LonLat, Pose
@@ -130,11 +131,12 @@ def test_a_cell_is_a_place_like_any_other(client: TestClient) -> None:
     assert (by_name["lat"], by_name["lon"]) == MIDDLE
     assert client.get("/neighbors", params={"h3": CELL}).json()["lat"] == lat
     assert client.get("/tile.png", params={"h3": CELL}).status_code == 200
-    for query in (
+    wrong: tuple[dict[str, str | float], ...] = (
         {"h3": "8a3969a41d37ff0"},
         {"h3": CELL, "lat": lat, "lon": lon},
         {"h3": CELL, "lat": lat},
-    ):
+    )
+    for query in wrong:
         check_problem(client.get("/embed", params=query), 422)
     item = {"h3": CELL, "lat": lat, "lon": lon}
     assert (
@@ -169,16 +171,17 @@ def test_filters_leave_out_before_they_count(client: TestClient, vectors: Vector
         & (vectors.lat >= 43.735)
         & (vectors.lat <= 43.74)
     )
-    for asked, passing in (
+    cases: tuple[tuple[dict[str, str | int], NDArray[np.bool_]], ...] = (
         ({"min_distance_m": 500}, far >= 500),
         ({"bbox": BBOX}, in_box),
         ({"bbox": BBOX, "min_distance_m": 200}, in_box & (far >= 200)),
         ({"within": "monaco"}, np.ones(len(vectors), bool)),
         ({"not_within": "monaco"}, np.zeros(len(vectors), bool)),
         ({"bbox": "8,43,8.1,44"}, np.zeros(len(vectors), bool)),
-    ):
+    )
+    for asked, passing in cases:
         for k in (1, 7, 1000):
-            answer = client.get("/neighbors", params=MONACO | {"k": k} | asked).json()
+            answer = client.get("/neighbors", params={**MONACO, "k": k, **asked}).json()
             assert ids(answer) == [row for row in order if passing[row]][:k], asked
     assert 5 < in_box.sum() < len(vectors)
 
@@ -194,7 +197,7 @@ def test_filters_that_make_no_sense_are_refused(client: TestClient) -> None:
         {"within": "atlantis"},
         {"not_within": ""},
     ):
-        check_problem(client.get("/neighbors", params=MONACO | asked), 422)
+        check_problem(client.get("/neighbors", params={**MONACO, **asked}), 422)
     problem = check_problem(client.get("/neighbors", params=MONACO | {"within": "atlantis"}), 422)
     assert "monaco" in problem["detail"]
 
@@ -284,8 +287,8 @@ def test_interpolation_begins_and_ends_at_its_places(client: TestClient, vectors
 def test_a_walk_comes_to_new_places_and_is_the_same_for_a_seed(
     client: TestClient, vectors: Vectors
 ) -> None:
-    def walk(**asked: object) -> list[Any]:
-        return list(client.get("/walk", params=MONACO | asked).json()["steps"])
+    def walk(**asked: str | float) -> list[Any]:
+        return list(client.get("/walk", params={**MONACO, **asked}).json()["steps"])
 
     way = walk(steps=12, k=5, seed=1)
     rows = [near["id"] for near in way]
@@ -307,7 +310,7 @@ def test_a_place_of_the_index_is_not_drawn_again(
     place = {"lat": float(vectors.lat[9]), "lon": float(vectors.lon[9])}
     first = client.get("/embed", params=MONACO).json()
     monkeypatch.setattr(
-        Engine, "_embed_new", lambda self, places: pytest.fail("drawn") if places else []
+        Engine, "_embed_parts", lambda self, places: pytest.fail("drawn") if places else []
     )
     answer = client.get("/embed", params=place).json()["embedding"]
     assert (np.array(answer, np.float32) == vectors.embedding[9]).all()

@@ -356,10 +356,19 @@ def test_a_slow_body_is_given_up(settings: Settings, engine: Engine) -> None:
                 statuses.append(int(str(message["status"])))
 
         scope = {
-            "type": "http", "method": "POST", "path": "/embed", "raw_path": b"/embed", "query_string": b"",
-            "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
-            "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1", "asgi": {"version": "3.0"},
-        }  # fmt: skip
+            "type": "http",
+            "method": "POST",
+            "path": "/embed",
+            "raw_path": b"/embed",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "client": ("127.0.0.1", 1),
+            "root_path": "",
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+            "http_version": "1.1",
+            "asgi": {"version": "3.0"},
+        }
         await client.app(scope, receive, send)  # type: ignore[arg-type]
         return statuses
 
@@ -395,7 +404,7 @@ def test_tiles_of_several_requests_are_encoded_together() -> None:
 
 
 def test_a_batch_that_fails_fails_for_those_who_wait_for_it() -> None:
-    batcher = Batcher(lambda tiles: np.zeros(1 // 0))
+    batcher = Batcher(lambda tiles: np.zeros(1 // 0, np.float32))
     for _ in range(2):
         with batcher.expected(), pytest.raises(ZeroDivisionError):
             batcher.encode(np.zeros((1, 1, 2, 2), np.uint8))

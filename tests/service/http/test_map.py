@@ -14,7 +14,6 @@ from PIL import Image
 from loc2vec.embed.files import Vectors
 from loc2vec.paper.colours import Colours
 from service.engine.engine import Engine
-from service.http.server import open_engine
 from service.index.index import NeighborIndex
 from service.index.overlay import Overlay
 from service.index.pictures import Cells
@@ -130,7 +129,7 @@ def test_squares_are_painted_as_a_loop_would(side: float) -> None:
     assert np.array_equal(Cells(xy, colours, side, size=64).draw(), expected)
 
 
-def test_a_process_draws_them_too(monaco_store: Path, engine: Engine) -> None:
+def test_a_process_renders_them_too(monaco_store: Path, engine: Engine) -> None:
     process = RenderProcess(Store.at(monaco_store))
     try:
         base = process.picture(BaseTile(MIDDLE, "light"))
@@ -152,7 +151,7 @@ def test_another_index_has_another_overlay(
         embedding=vectors.embedding[half],
         table=None,
     )
-    with open_engine(settings) as engine:
+    with Engine.open(settings) as engine:
         first = engine.overlay(MIDDLE)
         engine.use(NeighborIndex.build(few, tmp_path / "few"))
         second = engine.overlay(MIDDLE)

@@ -25,14 +25,15 @@ def test_names_are_found_while_they_are_typed(client: TestClient) -> None:
     assert answer["places"][0]["name"] == CASINO
     assert answer["places"][0]["kind"] == "suburb"
     assert client.get("/places", params={"q": "no such name"}).json()["places"] == []
-    for query in (
+    wrong: tuple[dict[str, str | int], ...] = (
         {"q": ""},
         {"q": "x" * 300},
         {"q": "a", "limit": 0},
         {"q": "a", "limit": 51},
         {},
         {"q": "a", "x": 1},
-    ):
+    )
+    for query in wrong:
         check_kind(client.get("/places", params=query), 422, "invalid-request")
 
 
@@ -44,11 +45,15 @@ def test_a_name_stands_wherever_coordinates_may(client: TestClient) -> None:
     name = {"place": CASINO}
     to = {"to_lat": 43.7277, "to_lon": 7.4157}
     for path, more in (
-        ("/embed", {}), ("/neighbors", {"k": 3}), ("/tile.png", {}), ("/walk", {"steps": 2}), ("/interpolate", to),
+        ("/embed", {}),
+        ("/neighbors", {"k": 3}),
+        ("/tile.png", {}),
+        ("/walk", {"steps": 2}),
+        ("/interpolate", to),
         ("/compare", to),
-    ):  # fmt: skip
+    ):
         by_name, by_place = (
-            client.get(path, params=name | more),
+            client.get(path, params={**name, **more}),
             client.get(path, params=spot | more),
         )
         assert by_name.status_code == 200, by_name.text
@@ -56,8 +61,9 @@ def test_a_name_stands_wherever_coordinates_may(client: TestClient) -> None:
     there = client.get("/interpolate", params=spot | {"to_place": CASINO})
     assert there.json()["steps"][0] == there.json()["steps"][-1] | {"share": 0.0}
     for path, body in (
-        ("/embed", lambda one: {"locations": [MONACO, one]}), ("/arithmetic", lambda one: {"plus": [one], "k": 2})
-    ):  # fmt: skip
+        ("/embed", lambda one: {"locations": [MONACO, one]}),
+        ("/arithmetic", lambda one: {"plus": [one], "k": 2}),
+    ):
         assert (
             client.post(path, json=body(name)).json() == client.post(path, json=body(spot)).json()
         )

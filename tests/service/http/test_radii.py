@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.evaluation.run import encode_tasks
+from loc2vec.evaluation.run import Methods, encode_tasks
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.folder import ModelConfig, save_model
 from service.cli.main import main
-from service.engine.engine import Engine, EngineSettings
+from service.engine.engine import Engine
+from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
@@ -31,9 +32,13 @@ def model_of(folder: Path, geometry: TileGeometry, fingerprint: str | None = Non
     torch.manual_seed(0)
     catalogue = load_catalogue()
     config = ModelConfig(
-        name=folder.name, encoder="vit", options={"dim": 8}, channels=catalogue.channels_of(geometry),
-        geometry=geometry, fingerprint=fingerprint or catalogue.fingerprint(geometry),
-    )  # fmt: skip
+        name=folder.name,
+        encoder="vit",
+        options={"dim": 8},
+        channels=catalogue.channels_of(geometry),
+        geometry=geometry,
+        fingerprint=fingerprint or catalogue.fingerprint(geometry),
+    )
     save_model(folder, build("vit", geometry.scales, dim=8), config)
     return folder
 
@@ -63,7 +68,7 @@ def test_the_service_draws_the_radii_of_the_model(
     monaco_store: Path, expected: tuple[Path, NDArray[np.float32]], processes: int
 ) -> None:
     folder, vector = expected
-    settings = EngineSettings(Store.at(monaco_store), folder, render_processes=processes)
+    settings = Settings(store=Store.at(monaco_store), model=str(folder), render_processes=processes)
     with Engine.open(settings) as engine:
         np.testing.assert_allclose(engine.embed([PLACE])[0], vector, rtol=1e-4, atol=1e-5)
         assert engine.dim == 16
@@ -81,7 +86,11 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
     with pytest.raises(FingerprintError, match="wrong"):
         embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
-        Engine.open(EngineSettings(Store.at(monaco_store), tmp_path / "wrong"))
+        Engine.open(
+            Settings(
+                store=Store.at(monaco_store), model=str(tmp_path / "wrong"), render_processes=0
+            )
+        )
 
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
@@ -93,11 +102,11 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     folder, _ = expected
     models = {"narrow": model_of(tmp_path / "narrow", NARROW), "both": folder}
     encoders = {name: LocationEncoder.load(path) for name, path in models.items()}
-    lat, lon = np.full(3, PLACE.lat), PLACE.lon + np.arange(3) * 1e-3
+    lat, lon = np.full(3, PLACE.lat), PLACE.lon + np.arange(3, dtype=np.float64) * 1e-3
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(Store.at(monaco_store), [task], encoders)
+    (found,) = encode_tasks(Store.at(monaco_store), [task], Methods(encoders))
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(

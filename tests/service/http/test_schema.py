@@ -1,6 +1,6 @@
 """The interface against its own schema, with questions that schemathesis makes up.
 
-pytest -m soak tests/service/http/test_schema.py -rP    # 10,000 a route; prints status counts and time
+pytest -m soak tests/service/http/test_schema.py -rP    # 10,000 a route
 """
 
 import gc
@@ -19,7 +19,6 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import open_engine
 from service.settings import Settings
 from tests.service.conftest import serving
 
@@ -29,14 +28,14 @@ UNHEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_
 PATIENCE_S = 120.0  # of the client, which takes its question back after it
 ROUTES = [
     (path, method)
-    for path, methods in create_app(Settings(store="none"), open_engine).openapi()["paths"].items()
+    for path, methods in create_app(Settings(store="none"), Engine.open).openapi()["paths"].items()
     for method in methods
 ]
 Schema = dict[str, Any]
 
 
 def narrowed(schema: Schema, meant: Mapping[str, Schema | None]) -> Schema:
-    """Return a copy of a schema that asks less: parameters and parts of bodies of these names must be what is meant.
+    """Return a copy of a schema whose parameters and body parts of these names are narrowed.
 
     What is meant to be None is not asked for. Answers stay as they are described.
     """
@@ -82,7 +81,7 @@ def _is_parameter(schema: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
-    """The schema as it is, and one of questions about the middle of the store, which cost drawing and searching.
+    """Return the schema, and one that asks about the middle of the store only.
 
     The same few places come again and again, so that only some have to be drawn.
     """
@@ -93,7 +92,7 @@ def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
     lat, lon = (
         {
             "anyOf": [
-                {"enum": np.linspace(*ends, 8).tolist()},
+                {"enum": np.linspace(ends[0], ends[1], 8).tolist()},
                 {"type": "number", "minimum": ends[0], "maximum": ends[1]},
             ]
         }

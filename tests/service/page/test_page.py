@@ -19,6 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Locator,
     Page,
     Request,
@@ -28,7 +29,7 @@ from playwright.sync_api import (
 
 from service.engine.engine import Engine
 from service.http.app import create_app
-from service.http.server import bind, open_engine, url_of
+from service.http.server import bind, url_of
 from service.settings import Settings
 from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import Catalogue, load_catalogue
@@ -60,7 +61,7 @@ def listening(settings: Settings, engine: Engine | None = None) -> Iterator[str]
         assert engine is not None
         yield engine
 
-    app = create_app(settings, open_engine if engine is None else opened)
+    app = create_app(settings, Engine.open if engine is None else opened)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     with bind("127.0.0.1", 0) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
@@ -115,9 +116,11 @@ class Visit:
         context.on("requestfinished", lambda request: self.waiting.discard(request))
         context.on("requestfailed", lambda request: self.waiting.discard(request))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console", lambda message: message.type == "error" and self.errors.append(message.text)
-        )
+        self.page.on("console", self._heard)
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
 
     def asked(self, path: str, **query: str) -> list[dict[str, list[str]]]:
         """The queries of the requests of a path that hold `query`."""
@@ -130,7 +133,7 @@ class Visit:
         ]
 
     def quiet(self) -> None:
-        """Wait until the page has done all that it had to do, and asked for nothing more: sooner than `networkidle`."""
+        """Wait until the page is idle and has no request in flight; faster than `networkidle`."""
         calm = 0
         while calm < CALM:
             self.page.evaluate(A_TURN)
@@ -246,7 +249,8 @@ def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
 
     def mean() -> float:
         script = """image => { const c = document.createElement("canvas"); c.width = c.height = 128;
-          const d = c.getContext("2d"); d.drawImage(image, 0, 0); const p = d.getImageData(0, 0, 128, 128).data;
+          const d = c.getContext("2d"); d.drawImage(image, 0, 0);
+          const p = d.getImageData(0, 0, 128, 128).data;
           return p.reduce((sum, value) => sum + value, 0) / p.length; }"""
         return float(picture.evaluate(script))
 
@@ -312,6 +316,7 @@ def test_places_are_reckoned_with_by_picking_them(visit: Start) -> None:
     expect(seen.page.locator(".bars rect")).to_have_count(16)
     (post,) = [request for request in seen.requests if request.method == "POST"]
     body = post.post_data_json
+    assert body is not None
     assert [(place["lat"], place["lon"]) for place in body["minus"]] == [
         pytest.approx(QUAY, abs=1e-4)
     ]
@@ -450,7 +455,10 @@ def test_a_place_outside_is_explained_in_the_services_words(visit: Start) -> Non
 def test_a_busy_service_is_asked_again(visit: Start) -> None:
     seen = visit(VIEW)
     kind = "application/problem+json"
-    busy = '{"title": "The service is busy", "status": 503, "detail": "too many requests wait already"}'
+    busy = (
+        '{"title": "The service is busy", "status": 503, '
+        '"detail": "too many requests wait already"}'
+    )
     seen.page.route(
         "**/neighbors?*", lambda route: route.fulfill(status=503, content_type=kind, body=busy)
     )
@@ -574,9 +582,12 @@ def test_dark_is_dark(visit: Start) -> None:
 )
 def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: str) -> None:
     seen = visit(fragment, size=PHONE)
-    wider = """() => [...document.querySelectorAll("header *, #panel *, #colours, #colours *")].filter((node) => {
+    wider = """() => [
+        ...document.querySelectorAll("header *, #panel *, #colours, #colours *")
+    ].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && !node.closest(".hidden, .skip") && (box.right > innerWidth + 1 || box.left < -1);
+        return box.width && !node.closest(".hidden, .skip")
+            && (box.right > innerWidth + 1 || box.left < -1);
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(wider) == []
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -586,7 +597,8 @@ def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: st
         assert box["height"] >= 200
     small = """() => [...document.querySelectorAll("button, input, select")].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && Math.min(box.width, box.height) < 24 && !node.matches("[type=checkbox], [type=range]");
+        return box.width && Math.min(box.width, box.height) < 24
+            && !node.matches("[type=checkbox], [type=range]");
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(small) == []  # WCAG 2.2, 2.5.8
 

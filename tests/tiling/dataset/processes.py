@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def tile(*options: str | Path, out: str | Path) -> list[str]:
     """Return the command line of `loc2vec tile`."""
-    return [sys.executable, "-m", "service.cli.main", "tile", "--out", str(out), *map(str, options)]
+    return [sys.executable, "-m", "loc2vec", "tile", "--out", str(out), *map(str, options)]
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:

@@ -190,15 +190,8 @@ def test_places_of_a_dataset_say_what_they_are(dataset: Path, job: TileJob) -> N
     assert (group[:, None] == group)[near].all()
 
 
-def test_a_dataset_of_the_first_version_still_opens(dataset: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(dataset, tmp_path / "old"))
+def test_a_dataset_without_its_places_is_refused(dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "spoilt"))
     (folder / "places.parquet").unlink()
-    facts = read_json(folder / "dataset.json")
-    for fact in ("plan", "n_shards", "places_sha256", "locations", "points"):
-        del facts[fact]
-    write_json(folder / "dataset.json", facts)
-    old, new = TileDataset.open(folder), TileDataset.open(dataset)
-    assert old.places.equals(new.places.select(["place", "store", "lat", "lon"]))
-    assert np.array_equal(
-        old.tiles(np.array([3]), np.array([1])), new.tiles(np.array([3]), np.array([1]))
-    )
+    with pytest.raises(DatasetError, match=r"spoilt/places\.parquet is missing: .* --repair"):
+        TileDataset.open(folder)

@@ -23,9 +23,10 @@ import pytest
 
 from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
 from tiling.dataset.dataset import TileDataset, shard_name
-from tiling.dataset.executors import MAX_LOSSES, Processes
+from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, Share, TileJob, run_job
 from tiling.errors import DatasetError, StoreError, WorkerError
+from tiling.render.pool import MAX_LOSSES
 from tiling.store.store import Store
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
@@ -126,11 +127,12 @@ def deadly(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments, **options)
     return run
-for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"), (pathlib.Path, "unlink"),
-                    (pathlib.Path, "write_bytes"), (tempfile, "mkdtemp"), (shutil, "rmtree")):
+for owner, name in ((os, "fsync"), (os, "link"), (pathlib.Path, "replace"),
+                    (pathlib.Path, "unlink"), (pathlib.Path, "write_bytes"),
+                    (tempfile, "mkdtemp"), (shutil, "rmtree")):
     setattr(owner, name, deadly(getattr(owner, name)))
 sys.argv[0] = "loc2vec"
-runpy.run_module("service.cli.main", run_name="__main__")
+runpy.run_module("loc2vec", run_name="__main__")
 """
 
 

@@ -1,4 +1,4 @@
-"""The tile job on a real Ray of several processes on this machine, to a folder and to an object store."""
+"""The tile job on a real Ray cluster of this machine, to a folder and to an object store."""
 
 import json
 import os
@@ -15,11 +15,11 @@ import pytest
 
 from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
 from tiling.dataset.dataset import TileDataset
-from tiling.dataset.executors import MAX_LOSSES
 from tiling.dataset.job import TileJob, run_job
 from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
 from tiling.files.folders import open_folder
+from tiling.render.pool import MAX_LOSSES
 from tiling.store.store import Store
 
 

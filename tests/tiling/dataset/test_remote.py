@@ -92,7 +92,7 @@ def test_of_many_writers_one_creates_a_file(url: str) -> None:
     assert open_folder(url).read("plan.json") == created[0]
 
 
-def loc2vec(*arguments: str | Path) -> Result:
+def loc2vec(*arguments: str | Path | int) -> Result:
     return CliRunner().invoke(main, [*map(str, arguments)])
 
 

@@ -47,7 +47,7 @@ def test_without_a_coast_there_is_no_sea() -> None:
 def town(lon: float, lat: float, rng: np.random.Generator) -> np.ndarray:
     """5,000 vertices over 2 km by 2 km."""
     scale = np.array(MetresPerDegree.at(lat))
-    return np.array([lon, lat]) + rng.uniform(-1000, 1000, (5000, 2)) / scale
+    return np.asarray(np.array([lon, lat]) + rng.uniform(-1000, 1000, (5000, 2)) / scale)
 
 
 def test_coverage_is_where_the_data_is() -> None:

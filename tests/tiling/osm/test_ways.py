@@ -1,6 +1,5 @@
 """Ways as graphs: which ways a mode may use, and how they hang together."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ ROAD, CYCLE, FOOT = (
 )
 
 
-def way(tags: Mapping[str, str], *nodes: int) -> OsmWay:
+def way(tags: dict[str, str], *nodes: int) -> OsmWay:
     return OsmWay(
         tags, nodes, tuple(7.0 + node / 1000 for node in nodes), tuple(43.0 for _ in nodes)
     )

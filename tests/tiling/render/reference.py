@@ -1,4 +1,4 @@
-"""An independent drawing of tiles: PROJ for the ground, shapely for the shapes, point samples for the pixels."""
+"""An independent renderer: PROJ for the ground, shapely for shapes, point samples for pixels."""
 
 import numpy as np
 import pyproj
@@ -16,7 +16,7 @@ SAMPLES = 10  # a side of a pixel
 def reference_tile(
     source: FeatureSource, pose: Pose, size: int = 128, radius_m: float = 100.0
 ) -> NDArray[np.float64]:
-    """Draw the tile of `pose`, float64 [12, size, size]: 1 - product over the features of (1 - their cover)."""
+    """Render the tile of `pose`, float64 [12, size, size]: 1 - product of (1 - cover)."""
     features = source.features(_box(pose))
     to_plane = pyproj.Transformer.from_crs(
         "EPSG:4326", f"+proj=aeqd +lat_0={pose.lat} +lon_0={pose.lon} +ellps=WGS84", always_xy=True
@@ -47,7 +47,7 @@ def _shape(wkb: bytes, width: float, to_plane: pyproj.Transformer) -> BaseGeomet
 
 
 def _cover(shape: BaseGeometry, bare: NDArray[np.float64], radius_m: float) -> None:
-    """Multiply what is left bare, [size, size], by the share of each pixel that `shape` leaves bare."""
+    """Multiply `bare` [size, size] by the share of each pixel that `shape` leaves bare."""
     size = len(bare)
     pixel = 2 * radius_m / size
     west, south, east, north = shape.bounds

@@ -45,9 +45,9 @@ def pixel(picture: NDArray[np.uint8], box: Box, place: LonLat) -> list[int]:
     project = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True).transform
     (west, south), (east, north), (x, y) = (project(*v) for v in (box[:2], box[2:], place))
     height, width = picture.shape[:2]
-    return picture[
-        int((north - y) / (north - south) * height), int((x - west) / (east - west) * width)
-    ].tolist()
+    row = int((north - y) / (north - south) * height)
+    column = int((x - west) / (east - west) * width)
+    return [int(value) for value in picture[row, column]]
 
 
 def test_the_plane_is_that_of_proj() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from loc2vec.embed.batch import Places
-from tiling.errors import StoreError, WorkerError
+from tiling.errors import StoreError, StoreReplacedError
 from tiling.render.batch import render_all
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
@@ -34,18 +34,34 @@ def test_tiles_come_in_order(
         assert (np.concatenate(chunks) == alone).all()
 
 
-def test_a_killed_worker_is_named(monaco_store: Path, places: Places) -> None:
-    tiles = render_all(Store.at(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
-    next(tiles)
+def test_a_killed_worker_is_replaced_and_the_tiles_are_the_same(
+    monaco_store: Path, places: Places
+) -> None:
+    many = np.tile(places.lon_lat, (20, 1))
+    undisturbed = np.concatenate(list(render_all(Store.at(monaco_store), many, workers=0)))
+    tiles = render_all(Store.at(monaco_store), many, workers=2)
+    found = [next(tiles)]
     victim = multiprocessing.active_children()[0].pid
     assert victim is not None
     os.kill(victim, signal.SIGKILL)
-    with pytest.raises(WorkerError, match="fewer --workers"):
+    assert (np.concatenate([*found, *tiles]) == undisturbed).all()
+
+
+def test_a_worker_that_replaces_a_killed_one_renders_no_other_store(
+    own_store: Path, places: Places
+) -> None:
+    tiles = render_all(Store.at(own_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    next(tiles)
+    own_store.touch()
+    for child in multiprocessing.active_children():
+        child.kill()
+    with pytest.raises(StoreReplacedError, match=r"own\.gpkg was replaced"):
         list(tiles)
 
 
 def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) -> None:
-    tiles = render_all(Store.at(own_store), np.tile(places.lon_lat, (3, 1)), workers=2)
+    many = np.tile(places.lon_lat, (3, 1))
+    tiles = render_all(Store.at(own_store), many, workers=2)
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
         list(tiles)
@@ -65,14 +81,14 @@ def test_workers_end_with_a_killed_parent(monaco_store: Path) -> None:
         "import sys, numpy as np; from tiling.render.batch import render_all\n"
         "from tiling.store.store import Store\n"
         "tiles = render_all(Store.at(sys.argv[1]), np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
-        "next(tiles); print('drawing', flush=True); list(tiles)"
+        "next(tiles); print('rendering', flush=True); list(tiles)"
     )
     command = [sys.executable, "-c", code, str(monaco_store)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "drawing\n"
+        assert process.stdout.readline() == "rendering\n"
         process.kill()
     deadline = time.monotonic() + 60
     while group_is_alive(process.pid) and time.monotonic() < deadline:

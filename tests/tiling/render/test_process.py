@@ -1,4 +1,4 @@
-"""Processes that draw for the service."""
+"""Processes that render for the service."""
 
 import multiprocessing
 import os
@@ -12,16 +12,16 @@ import pytest
 
 from loc2vec.embed.batch import Places
 from tiling.errors import StoreError
-from tiling.render.process import AT_ONCE, RenderProcess
+from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.thread import RenderThread
 from tiling.store.store import Store
 from tiling.values import LonLat, Pose
 
 
-def test_a_process_draws_what_a_thread_draws_also_after_it_was_killed(
+def test_a_process_renders_what_a_thread_renders_also_after_it_was_killed(
     monaco_store: Path, places: Places
 ) -> None:
-    asked = [LonLat(*row) for row in places.lon_lat[:AT_ONCE].tolist()]
+    asked = [LonLat(*row) for row in places.lon_lat[:PLACES_PER_ORDER].tolist()]
     pose = Pose(asked[3].lat, asked[3].lon, 30.0, 5.0, -7.0)
     thread, process = RenderThread(Store.at(monaco_store)), RenderProcess(Store.at(monaco_store))
     expected, tile = thread.render(asked), thread.tile(pose)
@@ -57,7 +57,7 @@ def test_a_program_that_does_not_close_it_ends(monaco_store: Path, tmp_path: Pat
         "from tiling.store.store import Store\n"
         "if __name__ == '__main__':\n"
         f"    process = RenderProcess(Store.at({str(monaco_store)!r}))\n"
-        "    print(process._process.pid)\n"
+        "    print(process._worker.process.pid)\n"
     )
     ended = subprocess.run(
         [sys.executable, program], capture_output=True, text=True, timeout=60, check=True

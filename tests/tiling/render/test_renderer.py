@@ -149,12 +149,17 @@ def boxes_asked_for(source: FeatureSource, monkeypatch: pytest.MonkeyPatch) -> l
     """Return a list that grows with each query."""
     boxes: list[Box] = []
     query = source.features
-    monkeypatch.setattr(source, "features", lambda box: (boxes.append(box), query(box))[1])
+
+    def asked(box: Box) -> Features:
+        boxes.append(box)
+        return query(box)
+
+    monkeypatch.setattr(source, "features", asked)
     return boxes
 
 
 def assert_alike(pixels: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for the rounding of an edge that the one picture ends at its border, the other does not."""
+    """Expect equal pixels, but for rounding where the border of one picture cuts an edge."""
     difference = np.abs(pixels.astype(int) - expected)
     assert difference.max() <= 3
     assert (difference > 0).mean() < 1e-3

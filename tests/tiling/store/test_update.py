@@ -1,4 +1,4 @@
-"""Updates of a PostGIS store: a real file of changes against a real import, and whose tiles it changes."""
+"""Updates of a PostGIS store by a real file of changes, and the tiles they change."""
 
 import gzip
 import threading
@@ -105,7 +105,7 @@ def test_a_job_whose_store_is_updated_meanwhile_makes_no_dataset(
     slim: str, change_file: Path, tmp_path: Path
 ) -> None:
     job, out = TileJob((Store.at(slim),), positives=0, locations=70), tmp_path / "tiles"
-    with pytest.raises(DatasetError, match="was changed while its tiles were drawn"):
+    with pytest.raises(DatasetError, match="was changed while its tiles were made"):
         run_job(
             job,
             out,

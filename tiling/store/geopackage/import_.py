@@ -1,4 +1,8 @@
-"""From OSM extracts to a feature store: read, keep the newest versions, make the sea, cut, order, write."""
+"""From OSM extracts to a GeoPackage store.
+
+The extracts are read, the newest version of each object is kept, and the sea is added. Then large
+polygons are cut, and all is sorted and written.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +24,7 @@ from tiling.store.pieces import MAX_VERTICES, cut
 from tiling.store.store import ImportSummary
 from tiling.values import Box, Features
 
-# of object, and whether it is an area
+# For each kind: the type of the OSM object (node, way, relation), and 1 for an area.
 KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}
 
 
@@ -30,10 +34,9 @@ def import_extracts(
     catalogue: Catalogue,
     progress: Callable[[int], object] = lambda n: None,
 ) -> ImportSummary:
-    """Write the extracts to one GeoPackage store, replacing it as a whole at the end.
+    """Write the extracts to a GeoPackage, as `tiling.store.store.Store.import_extracts` has it.
 
-    Where several extracts hold an object the newest version wins. Raises `ExtractError` for an
-    extract that cannot be read and `UserError` when the store cannot be written.
+    Of an object in several extracts the newest version counts.
     """
     with replacing(store) as temporary:
         extracts = [read_extract(path, catalogue, progress) for path in paths]
@@ -59,18 +62,18 @@ def _record(extract: Extract) -> ExtractRecord:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Drawn:
-    """Features before they are cut and ordered: parallel arrays, geometries as shapely objects."""
+class _Gathered:
+    """Features before they are cut and sorted: parallel arrays; shapely objects as geometries."""
 
     channel: NDArray[np.int8]
     width_m: NDArray[np.float32]
     geometry: NDArray[np.object_]
 
 
-def _newest(extracts: Sequence[Extract]) -> _Drawn:
-    """Keep each object once: the newest version, and of equal versions the first read.
+def _newest(extracts: Sequence[Extract]) -> _Gathered:
+    """Return each object once, in the order of their ids.
 
-    In the order of their ids.
+    The newest version counts, of equal versions the first that was read.
     """
     newest: dict[tuple[str, int, int], tuple[int, Extract, int]] = {}
     for extract in extracts:
@@ -84,45 +87,48 @@ def _newest(extracts: Sequence[Extract]) -> _Drawn:
     kept = ((key[2], *newest[key][1:]) for key in ordered)
     rows = [(channel, extract.widths[row], extract.wkb[row]) for channel, extract, row in kept]
     channel, width, wkb = zip(*rows, strict=True)
-    return _Drawn(
+    return _Gathered(
         np.array(channel, np.int8), np.array(width, np.float32), shapely.from_wkb(list(wkb))
     )
 
 
 def _with_sea(
-    drawn: _Drawn,
+    gathered: _Gathered,
     extracts: Sequence[Extract],
     records: Sequence[ExtractRecord],
     catalogue: Catalogue,
-) -> _Drawn:
+) -> _Gathered:
     sea: list[BaseGeometry] = []
     for extract, record in zip(extracts, records, strict=True):
         box = extract.header_box or Box(*record.coverage.bounds)
         sea += sea_polygons(list(extract.coastline.values()), box)
-    return _Drawn(
-        np.append(drawn.channel, np.full(len(sea), catalogue.sea_channel, np.int8)),
-        np.append(drawn.width_m, np.zeros(len(sea), np.float32)),
-        np.append(drawn.geometry, np.array(sea, object)),
+    return _Gathered(
+        np.append(gathered.channel, np.full(len(sea), catalogue.sea_channel, np.int8)),
+        np.append(gathered.width_m, np.zeros(len(sea), np.float32)),
+        np.append(gathered.geometry, np.array(sea, object)),
     )
 
 
-def _clustered(drawn: _Drawn) -> Features:
-    """Cut large polygons and order all features along a space-filling curve."""
-    large = (shapely.get_dimensions(drawn.geometry) == 2) & (
-        shapely.get_num_coordinates(drawn.geometry) > MAX_VERTICES
+def _clustered(gathered: _Gathered) -> Features:
+    """Cut large polygons, and sort all features along a space-filling curve.
+
+    Rows that follow one another then lie near one another, so a query reads few pages.
+    """
+    large = (shapely.get_dimensions(gathered.geometry) == 2) & (
+        shapely.get_num_coordinates(gathered.geometry) > MAX_VERTICES
     )
-    pieces = [cut(polygon) for polygon in shapely.make_valid(drawn.geometry[large])]
+    pieces = [cut(polygon) for polygon in shapely.make_valid(gathered.geometry[large])]
     repeat = [len(parts) for parts in pieces]
-    channel = np.append(drawn.channel[~large], np.repeat(drawn.channel[large], repeat))
-    width = np.append(drawn.width_m[~large], np.repeat(drawn.width_m[large], repeat))
+    channel = np.append(gathered.channel[~large], np.repeat(gathered.channel[large], repeat))
+    width = np.append(gathered.width_m[~large], np.repeat(gathered.width_m[large], repeat))
     flat = np.array([part for parts in pieces for part in parts], object)
-    geometry = np.append(drawn.geometry[~large], flat)
+    geometry = np.append(gathered.geometry[~large], flat)
     order = np.argsort(_morton(geometry), kind="stable")
     return Features(channel[order], width[order], shapely.to_wkb(geometry[order]))
 
 
 def _morton(geometry: NDArray[np.object_]) -> NDArray[np.uint64]:
-    """Return the Morton code (Z-order, Morton 1966) of each geometry's middle."""
+    """Return the Morton code (Z-order, Morton 1966) of the middle of each bounding box."""
     bounds = shapely.bounds(geometry)
     middle = np.stack([bounds[:, 0] + bounds[:, 2] + 360, bounds[:, 1] + bounds[:, 3] + 180]) / 720
     x, y = (np.clip(middle, 0, 1) * (2**31 - 1)).astype(np.uint64)

@@ -1,8 +1,8 @@
 """A GeoPackage store that is open for reading, with SQLite alone.
 
-Layer `features` holds what is drawn (channel, width_m, geometry), along a space-filling curve and
-with an R-tree; layer `extracts` holds one row an extract: its name, hash and the area it covers.
-Table `names` holds what places are called, and `names_words` its full-text index (SQLite's FTS5).
+Layer `features` holds channel, width_m and geometry, sorted along a space-filling curve, with an
+R-tree. Layer `extracts` has one row for each extract: its name, its hash and the area it covers.
+Table `names` holds the names of places, `names_words` is its full-text index (SQLite's FTS5).
 Table `catalogue` holds the text of a user's own catalogue.
 """
 
@@ -27,7 +27,8 @@ _NO_ENVELOPE_HEADER = 8  # bytes: magic, version, flags, srs id
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code in the flags
 
 _QUERY = f"""
-SELECT f.fid, f.channel, f.width_m, f.geom FROM rtree_{LAYER}_geom AS r JOIN {LAYER} AS f ON f.fid = r.id
+SELECT f.fid, f.channel, f.width_m, f.geom
+FROM rtree_{LAYER}_geom AS r JOIN {LAYER} AS f ON f.fid = r.id
 WHERE r.minx <= :east AND r.maxx >= :west AND r.miny <= :north AND r.maxy >= :south
 AND (:smallest = 0 OR max(r.maxx - r.minx, r.maxy - r.miny) >= :smallest) ORDER BY f.fid
 """  # noqa: S608 - a constant
@@ -43,7 +44,12 @@ _CATALOGUE = "SELECT toml FROM catalogue"
 _FIND = """
 SELECT n.name, n.folded, n.kind, n.rank, n.lat, n.lon
 FROM names_words AS w JOIN names AS n ON n.fid = w.rowid WHERE names_words MATCH :words
-ORDER BY CASE WHEN n.folded = :folded THEN 0 WHEN substr(n.folded, 1, length(:folded)) = :folded THEN 1 ELSE 2 END,
+ORDER BY
+    CASE
+        WHEN n.folded = :folded THEN 0
+        WHEN substr(n.folded, 1, length(:folded)) = :folded THEN 1
+        ELSE 2
+    END,
     n.rank, length(n.folded), n.name, n.lat, n.lon LIMIT :most
 """
 
@@ -92,8 +98,7 @@ class GeoPackageSource(Coverage, Names):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
-        out.
+        Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
         rows = [
             row
@@ -107,7 +112,7 @@ class GeoPackageSource(Coverage, Names):
         )
 
     def outline(self) -> Outline:
-        """Return what and where all features are."""
+        """Return the ids, channels, widths and middles of all features."""
         ids, channel, width, x, y = zip(*self._select(_OUTLINE, ()), strict=True)
         middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
         return Outline(
@@ -148,7 +153,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     require_file(
         path, StoreError, f"make a store with `loc2vec import REGION.osm.pbf --store {path}`"
     )
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    location = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    # A source still belongs to one thread, but another one may close it.
+    connection = sqlite3.connect(location, uri=True, check_same_thread=False)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
 
@@ -159,7 +166,7 @@ def _wkb(blob: bytes) -> bytes:
 
 
 def objects(values: list[bytes]) -> NDArray[np.object_]:
-    """Return an array of objects, which numpy would else make an array of strings."""
+    """Return an object array; numpy would make an array of fixed-length strings."""
     array = np.empty(len(values), object)
     array[:] = values
     return array

@@ -1,4 +1,4 @@
-"""The kind of store that is one GeoPackage file."""
+"""The kind of store in a GeoPackage file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from tiling.store.store import FileStore, ImportSummary
 
 
 class GeoPackageStore(FileStore):
-    """A GeoPackage file: nothing to install, and read by as many processes as like."""
+    """A GeoPackage file; it needs no server, and any number of processes may read it."""
 
     kind = "a GeoPackage"
 

@@ -1,4 +1,4 @@
-"""Writing a GeoPackage store with GDAL: features, extracts, names, and a user's own catalogue."""
+"""Writing a GeoPackage store with GDAL. The only module that knows pyogrio."""
 
 import contextlib
 import sqlite3
@@ -20,17 +20,19 @@ from tiling.osm.names import Name
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects
 from tiling.values import ATTRIBUTION, Features, TileGeometry
 
-# The words are told apart by `fold`: between them are spaces, and nothing else is ASCII but letters
-# and digits.
+# `fold` has separated the words by spaces, and left no other ASCII than letters and digits. So the
+# plain `ascii` tokenizer splits them right.
 _NAMES = """
 CREATE TABLE names (
-    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, kind TEXT NOT NULL, rank SMALLINT NOT NULL,
+    fid INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL,
+    kind TEXT NOT NULL, rank SMALLINT NOT NULL,
     lat DOUBLE NOT NULL, lon DOUBLE NOT NULL
 );
 CREATE VIRTUAL TABLE names_words USING fts5(
     folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
 );
-INSERT INTO gpkg_contents (table_name, data_type, identifier) VALUES ('names', 'attributes', 'names');
+INSERT INTO gpkg_contents (table_name, data_type, identifier)
+VALUES ('names', 'attributes', 'names');
 """
 _CATALOGUE = """
 CREATE TABLE catalogue (fid INTEGER PRIMARY KEY, toml TEXT NOT NULL);
@@ -41,7 +43,7 @@ VALUES ('catalogue', 'attributes', 'catalogue');
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtractRecord:
-    """What a store remembers of one extract: file name, SHA-256 and the area covered (degrees)."""
+    """What a store keeps of an extract: its file name, SHA-256, and the area covered, degrees."""
 
     name: str
     sha256: str
@@ -55,7 +57,7 @@ def write_geopackage(
     extracts: Sequence[ExtractRecord],
     catalogue: Catalogue,
 ) -> None:
-    """Write a store to `path` (a new file): `features` in their order, clustered by the caller.
+    """Write a store to `path`, a new file; the order of `features` stays.
 
     Raises `WriteError` when the disk is full.
     """
@@ -66,12 +68,12 @@ def write_geopackage(
         "fingerprint": [catalogue.fingerprint(TileGeometry())] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
-    drawn: dict[str, NDArray[Any]] = {
+    attributes: dict[str, NDArray[Any]] = {
         "channel": features.channel.astype(np.int16),
         "width_m": features.width_m,
     }
     try:
-        _write_layer(path, LAYER, "Unknown", features.wkb, drawn)
+        _write_layer(path, LAYER, "Unknown", features.wkb, attributes)
         _write_layer(
             path,
             EXTRACTS,
@@ -109,7 +111,7 @@ def _write_catalogue(path: Path, text: str) -> None:
 
 
 def _write_names(path: Path, names: Sequence[Name]) -> None:
-    """Add the names and their index, which GDAL has no words for."""
+    """Add the names and their full-text index, which GDAL cannot write."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_NAMES)
         connection.executemany("INSERT INTO names VALUES (NULL, ?, ?, ?, ?, ?, ?)", names)

@@ -1,7 +1,7 @@
-"""A PostgreSQL database: where it is, its connections, its errors. The only module that knows psycopg2.
+"""A PostgreSQL database: its location, connections and errors. The only module that knows psycopg2.
 
-Reading outlasts a restart of the database: connections are checked before they are used, and a
-query that finds no database is sent again for as long as the caller's patience lasts.
+Readers survive a restart of the database. Connections are checked before they are used, and a query
+that finds no database is repeated for as long as the caller's patience lasts.
 """
 
 import logging
@@ -22,21 +22,23 @@ from tiling.store.store import without_secrets
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 1.0
-# libpq gives up a server that is silent, instead of hanging for minutes.
+# With these, libpq gives up a silent server within seconds; by default it hangs for minutes.
 LIVELY = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "tcp_user_timeout": "15000",
 }
+# libpq's parameters, and its environment variables for them.
 ENVIRONMENT = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
-    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "service": "PGSERVICE", "options": "PGOPTIONS",
-    "sslmode": "PGSSLMODE", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslrootcert": "PGSSLROOTCERT",
-    "application_name": "PGAPPNAME", "connect_timeout": "PGCONNECT_TIMEOUT",
+    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE",
+    "user": "PGUSER", "password": "PGPASSWORD", "passfile": "PGPASSFILE",
+    "service": "PGSERVICE", "options": "PGOPTIONS", "application_name": "PGAPPNAME",
+    "sslmode": "PGSSLMODE", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
+    "sslrootcert": "PGSSLROOTCERT", "connect_timeout": "PGCONNECT_TIMEOUT",
     "target_session_attrs": "PGTARGETSESSIONATTRS", "channel_binding": "PGCHANNELBINDING",
 }  # fmt: skip
-# What a server says to a client that will never be let in; whatever else it says may pass.
+# Words of errors that repeating a query cannot help; any other error of a connection may pass.
 REFUSED = (
     "authentication failed",
     "no password supplied",
@@ -47,7 +49,8 @@ REFUSED = (
 
 _SETTINGS = """
 SET jit = off;
-SELECT set_config('statement_timeout', '60s', false) WHERE current_setting('statement_timeout') = '0'
+SELECT set_config('statement_timeout', '60s', false)
+WHERE current_setting('statement_timeout') = '0'
 """
 
 Rows = list[tuple[Any, ...]]
@@ -55,28 +58,32 @@ Connection = Any  # psycopg2's, which has no types
 
 
 class Database:
-    """Where a database is: `location` is its URL without secrets, `parameters` are libpq's with them."""
+    """The location of a database.
+
+    `location` is its URL without secrets; `parameters` are those of libpq, secrets included.
+    """
 
     def __init__(self, location: str) -> None:
-        """Take a URL apart.
-
-        `StoreError` when it is malformed. What it does not say, libpq looks for itself.
-        """
+        """Parse a URL; libpq has defaults for what it lacks. Raises `StoreError` if malformed."""
         self.location = without_secrets(location)
         try:
             self.parameters: dict[str, str] = psycopg2.extensions.parse_dsn(location)
-        except psycopg2.ProgrammingError:  # whose text may hold the password
+        except psycopg2.ProgrammingError:  # its text may hold the password
             raise StoreError(
-                f"{self.location} is no URL of a database: write postgresql://USER@HOST:PORT/DATABASE"
+                f"{self.location} is no URL of a database: "
+                "write postgresql://USER@HOST:PORT/DATABASE"
             ) from None
 
     @property
     def name(self) -> str:
-        """Return the name of the database, or the location where the URL does not say it."""
+        """Return the name of the database, or the location if the URL has no name."""
         return self.parameters.get("dbname", self.location)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that tell another program where the database is: a command line shows in `ps`."""
+        """Return the environment variables that tell another program where the database is.
+
+        Its command line would show in the list of processes.
+        """
         unknown = sorted(self.parameters.keys() - ENVIRONMENT.keys())
         if unknown:
             raise StoreError(
@@ -85,7 +92,7 @@ class Database:
         return {ENVIRONMENT[keyword]: value for keyword, value in self.parameters.items()}
 
     def connect(self) -> Connection:
-        """Open a connection; raises what `failure` returns."""
+        """Open a connection; raises the errors of `failure`."""
         try:
             return psycopg2.connect(**{**LIVELY, **self.parameters})
         except psycopg2.Error as error:
@@ -93,14 +100,14 @@ class Database:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """Turn psycopg2's errors into ours."""
+        """Translate the errors of psycopg2 into ours."""
         try:
             yield
         except psycopg2.Error as error:
             raise self.failure(error) from error
 
     def failure(self, error: psycopg2.Error) -> StoreError | StoreUnavailableError:
-        """Return our error for one of psycopg2: unavailable when it can help to ask again."""
+        """Return our error for one of psycopg2: unavailable if a repeated query may succeed."""
         told = " ".join(str(error).split())
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.InvalidSchemaName):
             return self.holds_no_store()
@@ -129,8 +136,8 @@ class Pool:
     def ask(self, query: str, values: Any, patience_s: float) -> Rows:
         """Return all rows of a query that only reads.
 
-        While the database is away it is asked again, up to `patience_s` seconds, then
-        `StoreUnavailableError` is raised; `StoreError` at once when asking again cannot help.
+        While the database is away the query is repeated for up to `patience_s` seconds. Then
+        `StoreUnavailableError` is raised. `StoreError` is raised at once if repeating cannot help.
         """
         end, pause = time.monotonic() + patience_s, 0.0
         while True:
@@ -141,7 +148,7 @@ class Pool:
                 self._forget()
                 if time.monotonic() + pause > end:
                     raise
-                if pause:  # not for a single connection that was cut
+                if pause:  # the first failure may be just a connection that was cut
                     log.warning("%s; asking again for %.0f s", error, end - time.monotonic())
             time.sleep(pause)
             pause = min(2 * pause + 0.1, LONGEST_PAUSE_S)
@@ -172,14 +179,14 @@ class Pool:
         return connection
 
     def _forget(self) -> None:
-        """Close what is idle: when one connection was cut, the others most likely were."""
+        """Close the idle connections: when one was cut, most likely all were."""
         with suppress(Empty):
             while True:
                 self._idle.get_nowait().close()
 
 
 def _is_alive(connection: Connection) -> bool:
-    """Tell whether an idle connection is still good: a server that ended it has sent something."""
+    """Tell whether an idle connection is alive: a server that ended it has sent something."""
     if connection.closed:
         return False
     poll = select.poll()
@@ -187,12 +194,12 @@ def _is_alive(connection: Connection) -> bool:
     return not poll.poll(0)
 
 
-# by location without secrets, so that who knows a source's location may open it again
+# By location without secrets: the location of a source is enough to open it again.
 _POOLS: dict[str, Pool] = {}
 
 
 def pool_of(location: str) -> Pool:
-    """Return the pool of a database, which all threads of the process share."""
+    """Return the connections to a database that all threads of the process share."""
     database = Database(location)
     known = _POOLS.get(database.location)
     tells_more = location != database.location

@@ -1,9 +1,11 @@
-"""From OSM extracts to a PostGIS store: osm2pgsql reads, the database orders, the sea and the cuts are made here.
+"""From OSM extracts to a PostGIS store.
 
-Each extract is read into tables of its own (schema `raw`), completed, and gathered with the others
-into the tables of a store (schema `store`). Both schemas are fresh ones, which take the place of
-the store before in one transaction: whoever reads sees the one or the other, and an import that is
-killed leaves the one before. With `slim` the raw tables stay, for `loc2vec update`.
+osm2pgsql reads each extract into tables of its own (schema `raw`). They are completed and gathered
+into the tables of a store (schema `store`). The sea is made and large polygons are cut in Python;
+the database sorts.
+
+Both schemas are new. They replace the store before in one transaction, so a reader sees the one or
+the other, and a killed import leaves the one before. With `slim` the raw tables stay for updates.
 """
 
 import hashlib
@@ -32,78 +34,95 @@ from tiling.store.postgis.database import Connection, Database, Rows
 from tiling.store.store import ImportSummary
 from tiling.values import ATTRIBUTION, Box, TileGeometry
 
-STORE, RAW = "loc2vec", "loc2vec_raw"  # the schemas of the store in use
-FRESH = "loc2vec_import_"  # begins the names of the schemas that an import fills
-LOCK = 0x6C6F6332766563  # "loc2vec": the advisory lock of imports and updates
-ROWS_AT_ONCE = 2000  # of geometries on their way from the database
+STORE, RAW = "loc2vec", "loc2vec_raw"  # the schemas in use
+FRESH = "loc2vec_import_"  # the prefix of schemas that an import fills
+LOCK = 0x6C6F6332766563  # "loc2vec" in ASCII: the advisory lock of imports and updates
+ROWS_AT_ONCE = 2000  # that are fetched from the database
 MEMORY = "256MB"  # for each sort and index
 
-# `part` numbers the extracts; osm_type is N, W or R, and S for the sea.
+# `part` is the number of an extract; osm_type is N, W or R, and S for the sea.
 _TABLES = """
 CREATE TABLE extracts (
     id int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, fingerprint text NOT NULL,
-    attribution text NOT NULL, geom geometry(MultiPolygon, 4326) NOT NULL, frame geometry(Polygon, 4326) NOT NULL
+    attribution text NOT NULL, geom geometry(MultiPolygon, 4326) NOT NULL,
+    frame geometry(Polygon, 4326) NOT NULL
 );
 CREATE TABLE updates (  -- row 0 is the import
     number int PRIMARY KEY, content text NOT NULL, source text NOT NULL, data_until timestamptz,
     applied timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE changed (
-    number int NOT NULL REFERENCES updates, reach_m real NOT NULL, geom geometry(Geometry, 4326) NOT NULL
+    number int NOT NULL REFERENCES updates, reach_m real NOT NULL,
+    geom geometry(Geometry, 4326) NOT NULL
 );
 CREATE TABLE features (
     id bigint GENERATED ALWAYS AS IDENTITY, channel smallint NOT NULL, width_m real NOT NULL,
     osm_type char(1) NOT NULL, osm_id bigint NOT NULL, geom geometry(Geometry, 4326) NOT NULL
 );
-CREATE TABLE names (  -- what tiling/osm/names.py makes of an object's tags
-    osm_type char(1) NOT NULL, osm_id bigint NOT NULL, version int NOT NULL, name text NOT NULL, folded text NOT NULL,
+CREATE TABLE names (  -- made from the tags of an object by tiling/osm/names.py
+    osm_type char(1) NOT NULL, osm_id bigint NOT NULL, version int NOT NULL,
+    name text NOT NULL, folded text NOT NULL,
     kind text NOT NULL, rank smallint NOT NULL, lat float8 NOT NULL, lon float8 NOT NULL
 );
 """
 _CATALOGUE = "CREATE TABLE catalogue (toml text NOT NULL); INSERT INTO catalogue VALUES (%s)"
-# What is on its way to become features: whole objects, and the pieces of the large ones.
+# What becomes features: whole objects, and the pieces of large polygons.
 GATHERED = """
 CREATE {kind} TABLE gathered (
-    part int NOT NULL, osm_type char(1) NOT NULL, area boolean NOT NULL, osm_id bigint NOT NULL, version int NOT NULL,
+    part int NOT NULL, osm_type char(1) NOT NULL, area boolean NOT NULL, osm_id bigint NOT NULL,
+    version int NOT NULL,
     channel smallint NOT NULL, width_m real NOT NULL, geom geometry(Geometry, 4326) NOT NULL
 );
 CREATE {kind} TABLE pieces (
     part int NOT NULL, osm_type char(1) NOT NULL, area boolean NOT NULL, osm_id bigint NOT NULL,
-    channel smallint NOT NULL, width_m real NOT NULL, piece int NOT NULL, geom geometry(Geometry, 4326) NOT NULL
+    channel smallint NOT NULL, width_m real NOT NULL, piece int NOT NULL,
+    geom geometry(Geometry, 4326) NOT NULL
 );
 """
 
-# An extract that was cut out of a larger one lacks nodes and members. osm2pgsql leaps over a
-# missing node and makes what it can of a multipolygon; a store keeps the runs of a line between the
-# gaps, and no area that lacks a part. The column `nodes` tells which ways may be meant, the raw
-# objects which are.
+# An extract that was cut out of a larger one lacks nodes and members. osm2pgsql skips a missing
+# node and makes what it can of a multipolygon. A store keeps the runs of a line between its gaps,
+# and no area that lacks a part, as `tiling.osm.extract` does.
+#
+# `suspect`: ways whose geometry has fewer points than nodes, and the members of all relations.
+# `node`: their nodes, with the number of gaps before each and in all. `run`: the lines between
+# the gaps.
 _COMPLETE = """
 CREATE TEMP TABLE gappy AS
 WITH suspect AS (
-    SELECT osm_id AS id FROM touched WHERE osm_type = 'W' AND nodes <> COALESCE(ST_NPoints(geom), 0)
+    SELECT osm_id AS id FROM touched
+    WHERE osm_type = 'W' AND nodes <> COALESCE(ST_NPoints(geom), 0)
     UNION SELECT osm_id FROM coastline WHERE nodes <> COALESCE(ST_NPoints(geom), 0)
     UNION SELECT member FROM touched JOIN planet_osm_rels AS r ON osm_type = 'R' AND r.id = osm_id,
         unnest(r.parts[r.way_off + 1 : r.rel_off]) AS member
 ), node AS (
-    SELECT w.id, place, n.id IS NULL AS missing, n.lon / 1e7::float8 AS lon, n.lat / 1e7::float8 AS lat,
+    SELECT w.id, place, n.id IS NULL AS missing,
+        n.lon / 1e7::float8 AS lon, n.lat / 1e7::float8 AS lat,
         count(*) FILTER (WHERE n.id IS NULL) OVER (PARTITION BY w.id ORDER BY place) AS run,
         count(*) FILTER (WHERE n.id IS NULL) OVER (PARTITION BY w.id) AS gaps
-    FROM suspect JOIN planet_osm_ways AS w USING (id), unnest(w.nodes) WITH ORDINALITY AS u (node, place)
+    FROM suspect JOIN planet_osm_ways AS w USING (id),
+        unnest(w.nodes) WITH ORDINALITY AS u (node, place)
     LEFT JOIN planet_osm_nodes AS n ON n.id = u.node
 ), run AS (
     SELECT id, run, ST_RemoveRepeatedPoints(ST_SetSRID(
-        ST_MakeLine(ST_MakePoint(lon, lat) ORDER BY place) FILTER (WHERE NOT missing), 4326)) AS geom
+        ST_MakeLine(ST_MakePoint(lon, lat) ORDER BY place) FILTER (WHERE NOT missing), 4326)
+    ) AS geom
     FROM node WHERE gaps > 0 GROUP BY id, run
 )
-SELECT id, ST_Multi(ST_Collect(geom ORDER BY run) FILTER (WHERE ST_Length(geom) > 0)) AS geom FROM run GROUP BY id;
+SELECT id, ST_Multi(ST_Collect(geom ORDER BY run) FILTER (WHERE ST_Length(geom) > 0)) AS geom
+FROM run GROUP BY id;
 
-UPDATE drawn SET geom = gappy.geom FROM gappy WHERE osm_type = 'W' AND NOT area AND osm_id = gappy.id;
+UPDATE drawn SET geom = gappy.geom FROM gappy
+WHERE osm_type = 'W' AND NOT area AND osm_id = gappy.id;
 UPDATE drawn SET geom = NULL FROM gappy WHERE osm_type = 'W' AND area AND osm_id = gappy.id;
 UPDATE coastline SET geom = gappy.geom FROM gappy WHERE osm_id = gappy.id;
 UPDATE drawn SET geom = NULL FROM planet_osm_rels AS r
-WHERE osm_type = 'R' AND r.id = osm_id AND (osm_type, osm_id) IN (SELECT osm_type, osm_id FROM touched) AND EXISTS (
+WHERE osm_type = 'R' AND r.id = osm_id
+AND (osm_type, osm_id) IN (SELECT osm_type, osm_id FROM touched)
+AND EXISTS (
     SELECT FROM unnest(r.parts[r.way_off + 1 : r.rel_off]) AS member
-    WHERE member IN (SELECT id FROM gappy) OR NOT EXISTS (SELECT FROM planet_osm_ways AS w WHERE w.id = member)
+    WHERE member IN (SELECT id FROM gappy)
+    OR NOT EXISTS (SELECT FROM planet_osm_ways AS w WHERE w.id = member)
 );
 DROP TABLE gappy;
 """
@@ -120,10 +139,11 @@ CREATE TEMP TABLE incoming (LIKE names);
 """
 _INCOMING = """
 INSERT INTO incoming SELECT * FROM unnest(
-    %s::text[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::int[], %s::float8[], %s::float8[])
+    %s::text[], %s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[], %s::int[],
+    %s::float8[], %s::float8[])
 """
-# Of an object in several extracts the names of the newest version count, and of equal versions the
-# first extract's.
+# Of an object in several extracts the names of the newest version count, of equal versions those of
+# the first extract.
 _PUT_NAMES = """
 ANALYZE incoming;
 DELETE FROM names USING incoming AS new
@@ -138,21 +158,23 @@ INSERT INTO extracts
 VALUES (%s, %s, %s, %s, %s, ST_GeomFromWKB(%s, 4326), ST_MakeEnvelope(%s, %s, %s, %s, 4326))
 """
 
-# Of an object in several extracts the newest version counts, and of equal versions the first
-# extract's.
+# Of an object in several extracts the newest version counts, of equal versions that of the first
+# extract.
 _NEWEST = """
 DELETE FROM gathered USING (
     SELECT ctid AS row, row_number() OVER (
-        PARTITION BY osm_type, area, osm_id, channel ORDER BY version DESC, part) AS rank FROM gathered
+        PARTITION BY osm_type, area, osm_id, channel ORDER BY version DESC, part) AS rank
+    FROM gathered
 ) AS ranked WHERE gathered.ctid = ranked.row AND rank > 1
 """
 
 _IS_LARGE = "ST_Dimension(geom) = 2 AND ST_NPoints(geom) > %(max_vertices)s"
 _LARGE = f"""
-SELECT part, osm_type, area, osm_id, channel, width_m, ST_AsBinary(geom, 'NDR') FROM gathered WHERE {_IS_LARGE}
+SELECT part, osm_type, area, osm_id, channel, width_m, ST_AsBinary(geom, 'NDR')
+FROM gathered WHERE {_IS_LARGE}
 ORDER BY strpos('NWRS', osm_type), osm_id, area, channel
 """  # noqa: S608 - constants
-# Morton's curve (importer.py) over the middles of the boxes.
+# The Morton code of the middle of each bounding box, as tiling/store/geopackage/import_.py has it.
 _MORTON = """
 CREATE FUNCTION pg_temp.spread(v bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
     v := (v | (v << 16)) & x'0000FFFF0000FFFF'::bigint;
@@ -170,8 +192,10 @@ CREATE FUNCTION pg_temp.morton(g geometry) RETURNS bigint LANGUAGE plpgsql IMMUT
 END $$;
 """
 _FEATURES = f"""
-SELECT channel, width_m, osm_type, CASE osm_type WHEN 'S' THEN 0 ELSE osm_id END AS osm_id, geom FROM (
-    SELECT part, osm_type, area, osm_id, channel, width_m, 0 AS piece, geom FROM gathered WHERE NOT ({_IS_LARGE})
+SELECT channel, width_m, osm_type, CASE osm_type WHEN 'S' THEN 0 ELSE osm_id END AS osm_id, geom
+FROM (
+    SELECT part, osm_type, area, osm_id, channel, width_m, 0 AS piece, geom
+    FROM gathered WHERE NOT ({_IS_LARGE})
     UNION ALL SELECT * FROM pieces
 ) AS everything
 ORDER BY pg_temp.morton(geom), piece > 0, strpos('NWRS', osm_type), osm_id, area, channel, piece
@@ -183,13 +207,14 @@ CREATE INDEX ON features USING gist (geom);
 CREATE INDEX ON names USING gin (array_to_tsvector(string_to_array(folded, ' ')));
 ANALYZE features, extracts, names;
 """
-# Updates find the features of an object, and osm2pgsql notes which objects it touched ('S' is the
-# sea).
+# With `slim`: indexes that find the features of an object, and triggers on the raw tables that log
+# the objects which osm2pgsql touches ('S' is the sea).
 _WATCH = """
 CREATE INDEX ON loc2vec.features (osm_id, osm_type);
 CREATE INDEX ON loc2vec.names (osm_id, osm_type);
 CREATE TABLE loc2vec_raw.log (osm_type char(1), osm_id bigint, PRIMARY KEY (osm_type, osm_id));
-CREATE FUNCTION loc2vec_raw.note_object() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE object record; BEGIN
+CREATE FUNCTION loc2vec_raw.note_object() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE object record; BEGIN
     IF TG_OP = 'DELETE' THEN object := OLD; ELSE object := NEW; END IF;
     INSERT INTO loc2vec_raw.log VALUES (object.osm_type, object.osm_id) ON CONFLICT DO NOTHING;
     RETURN NULL;
@@ -258,7 +283,7 @@ def import_extracts(
 
 @contextmanager
 def opened(database: Database) -> Iterator[Connection]:
-    """Connect as the owner of the store, alone."""
+    """Connect as the owner of the store; `StoreError` while another import or update runs."""
     connection = database.connect()
     try:
         with database.failing():
@@ -286,14 +311,14 @@ def _require_postgis(database: Database, connection: Connection) -> None:
 
 @contextmanager
 def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple[str, str]]:
-    """Give two empty schemas.
+    """Make two empty schemas, and drop them on any error.
 
-    What is left of imports that were killed goes, and these go on any error.
+    Those that killed imports have left are dropped first.
     """
-    # before the search path is ours: it goes where it always goes
+    # Before the search path is ours: the extension belongs into the usual schema.
     _require_postgis(database, connection)
     _drop_fresh(connection)
-    # of its own: an osm2pgsql that outlived its import must not write here
+    # The names are random, because an osm2pgsql may outlive its import and go on writing.
     token = secrets.token_hex(4)
     store, raw = f"{FRESH}{token}", f"{FRESH}{token}_raw"
     execute(connection, f"CREATE SCHEMA {store}; CREATE SCHEMA {raw}")
@@ -315,10 +340,7 @@ def _drop_fresh(connection: Connection) -> None:
 
 
 def use(connection: Connection, store: str, raw: str) -> None:
-    """Let the names of tables mean those of two schemas.
-
-    The database's own search path finds PostGIS.
-    """
+    """Let the names of tables mean those of two schemas, before the database's search path."""
     execute(
         connection,
         "SELECT set_config('search_path', %s || ', ' || current_setting('search_path'), false), "
@@ -334,9 +356,9 @@ def _take_part(
     catalogue: Catalogue,
     progress: Callable[[int], object],
 ) -> int:
-    """Gather what osm2pgsql read of one extract, its sea and its record.
+    """Gather what osm2pgsql read of one extract, its sea, its record and its names.
 
-    Return the number of objects left out.
+    Return the number of objects without a geometry.
     """
     execute(connection, "ANALYZE drawn, named, planet_osm_ways, planet_osm_nodes")
     execute(connection, "CREATE TEMP VIEW touched AS SELECT * FROM drawn")
@@ -369,17 +391,14 @@ def _take_part(
 
 
 def gather(connection: Connection, part: int) -> int:
-    """Complete and gather the objects of the view `touched`.
-
-    Return the number of those without a geometry.
-    """
+    """Complete and gather the objects of the view `touched`; return how many have no geometry."""
     execute(connection, _COMPLETE)
     execute(connection, _GATHER, {"part": part})
     return int(rows(connection, _SKIPPED)[0][0])
 
 
 def gather_names(connection: Connection, named: str, area: BaseGeometry) -> None:
-    """Put what objects of the table or view `named` are called into the store's names, as far as they lie in `area`."""
+    """Put the names of those objects of the table `named` that lie in `area` into the store."""
     execute(connection, _NAMED)
     query = f"SELECT osm_type, osm_id, version, tags, ST_AsBinary(geom, 'NDR') FROM {named}"  # noqa: S608 - ours
     for some in columns(connection, query, None):
@@ -394,10 +413,10 @@ def gather_names(connection: Connection, named: str, area: BaseGeometry) -> None
 
 
 def gather_sea(connection: Connection, part: int, frame: Box, catalogue: Catalogue) -> None:
-    """Gather the parts of `frame` that are sea by the coastline that osm2pgsql read."""
+    """Gather the parts of `frame` that are sea, by the coastline that osm2pgsql read."""
     query = "SELECT ST_AsBinary(geom, 'NDR') FROM coastline WHERE geom IS NOT NULL ORDER BY osm_id"
     sea = sea_polygons([bytes(wkb) for (wkb,) in rows(connection, query)], frame)
-    first = part * 1_000_000  # its faces have no id of OSM
+    first = part * 1_000_000  # the sea has no OSM ids
     faces = (
         (part, "S", True, first + n, 0, catalogue.sea_channel, 0.0, face)
         for n, face in enumerate(sea)
@@ -406,7 +425,7 @@ def gather_sea(connection: Connection, part: int, frame: Box, catalogue: Catalog
 
 
 def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: int) -> ImportSummary:
-    """Make the features of all that was gathered: the newest, cut, along the curve, with their index."""
+    """Make the features of all that was gathered, and their indexes."""
     if parts > 1:
         execute(connection, _NEWEST)
     make_features(connection, "features (channel, width_m, osm_type, osm_id, geom)")
@@ -426,7 +445,7 @@ def _order(connection: Connection, catalogue: Catalogue, parts: int, skipped: in
 
 
 def make_features(connection: Connection, target: str) -> None:
-    """Fill a table with what was gathered, the large polygons cut, along the curve."""
+    """Fill a table with what was gathered: large polygons are cut, and all is sorted."""
     execute(connection, "ANALYZE gathered")
     execute(connection, _MORTON)
     for *key, wkb in columns(connection, _LARGE, {"max_vertices": MAX_VERTICES}):
@@ -445,10 +464,7 @@ def _hashes(connection: Connection) -> list[str]:
 
 
 def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> None:
-    """Put the fresh schemas in the place of the store before.
-
-    Seen by others when the transaction ends.
-    """
+    """Replace the store before by the fresh schemas; others see it when the transaction ends."""
     execute(
         connection, f"DROP SCHEMA IF EXISTS {STORE} CASCADE; DROP SCHEMA IF EXISTS {RAW} CASCADE"
     )
@@ -461,10 +477,7 @@ def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> Non
 
 
 def grant(connection: Connection, reader: str) -> None:
-    """Let a role read the tables of the store, and nothing else.
-
-    `StoreError` when there is no such role.
-    """
+    """Let a role read the tables of the store, and nothing else; `StoreError` for no role."""
     if not rows(connection, "SELECT FROM pg_roles WHERE rolname = %s", (reader,)):
         raise StoreError(f"there is no role {reader!r}: make it with tiling/store/roles.sql")
     ((role,),) = rows(connection, "SELECT quote_ident(%s)", (reader,))
@@ -473,11 +486,13 @@ def grant(connection: Connection, reader: str) -> None:
 
 
 def execute(connection: Connection, query: str, values: object = None) -> None:
+    """Execute a statement and return nothing."""
     with connection.cursor() as cursor:
         cursor.execute(query, values)
 
 
 def rows(connection: Connection, query: str, values: object = None) -> Rows:
+    """Return all rows of a query."""
     with connection.cursor() as cursor:
         cursor.execute(query, values)
         found: Rows = cursor.fetchall()
@@ -485,7 +500,7 @@ def rows(connection: Connection, query: str, values: object = None) -> Rows:
 
 
 def columns(connection: Connection, query: str, values: object) -> Iterator[list[list[Any]]]:
-    """Yield the columns of some rows at a time; the last one is WKB."""
+    """Yield the columns of `ROWS_AT_ONCE` rows at a time; the last column is WKB."""
     with connection.cursor(f"columns_{secrets.token_hex(4)}") as cursor:
         cursor.execute(query, values)
         while some := cursor.fetchmany(ROWS_AT_ONCE):
@@ -494,7 +509,7 @@ def columns(connection: Connection, query: str, values: object) -> Iterator[list
 
 
 def copy_into(connection: Connection, table: str, records: Iterable[tuple[Any, ...]]) -> None:
-    """Append rows of plain values, the last one a geometry."""
+    """Append rows of plain values; the last value is a geometry."""
     lines = [
         "\t".join((*map(str, plain), shapely.to_wkb(geometry, hex=True)))
         for *plain, geometry in records

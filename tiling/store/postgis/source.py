@@ -1,9 +1,13 @@
 """A PostGIS store that is open for reading.
 
-Schema `loc2vec` holds what `loc2vec import` put there: `features` (what is drawn, along a
-space-filling curve, with a GiST index), `extracts` (name, hash, fingerprint and area of each),
-`updates` (what was done to it since), `changed` (where that shows), `names` (what places are
-called), and `catalogue` (the text of a user's own catalogue).
+The schema `loc2vec` has five tables, and a sixth with a user's own catalogue:
+
+- `features`: channel, width_m and geometry, sorted along a space-filling curve, with a GiST index
+- `extracts`: the name, hash, fingerprint and area of each extract
+- `updates`: the import and the updates since, with the content hash after each
+- `changed`: where each update changed features
+- `names`: the names of places
+- `catalogue`: the text of a user's own catalogue
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,33 +23,40 @@ from tiling.store.base import Coverage, Names, Outline, halves
 from tiling.store.postgis.database import Pool, Rows
 from tiling.values import Box, Features, check_fingerprint
 
-# Also where there are no features there is one row: it says by which catalogue the store was made,
-# and what its content is, in the same breath, because the whole store may be replaced while it is
-# open.
+# An import may replace the whole store while it is open. So each row also has the catalogue's
+# fingerprint and the content hash, read in one statement with the features. The LEFT JOIN returns
+# them even where there are no features.
 _QUERY = """
 SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
 FROM (
     SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
         (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
 ) AS made
-LEFT JOIN loc2vec.features ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
+LEFT JOIN loc2vec.features
+    ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
 """
 _LARGE = """
 AND greatest(ST_XMax(geom) - ST_XMin(geom), ST_YMax(geom) - ST_YMin(geom)) >= %(smallest)s
 """
 _OUTLINE = """
-SELECT id, channel, width_m, (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
+SELECT id, channel, width_m,
+    (ST_XMin(geom) + ST_XMax(geom)) / 2, (ST_YMin(geom) + ST_YMax(geom)) / 2
 FROM loc2vec.features ORDER BY id
 """
 _SOME = """
 SELECT ST_AsBinary(geom, 'NDR') FROM unnest(%s::bigint[]) WITH ORDINALITY AS asked (id, place)
 JOIN loc2vec.features USING (id) ORDER BY place
 """
-# The index of `names` is one of words without a language: what `fold` made needs no dictionary.
+# The index of `names` is of plain words, because folded names need no dictionary of a language.
 _FIND = """
 SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
 WHERE array_to_tsvector(string_to_array(folded, ' ')) @@ %(words)s::tsquery
-ORDER BY CASE WHEN folded = %(folded)s THEN 0 WHEN starts_with(folded, %(folded)s) THEN 1 ELSE 2 END,
+ORDER BY
+    CASE
+        WHEN folded = %(folded)s THEN 0
+        WHEN starts_with(folded, %(folded)s) THEN 1
+        ELSE 2
+    END,
     rank, length(folded), name COLLATE "C", lat, lon LIMIT %(most)s
 """
 _NAMES_IN = """
@@ -54,7 +65,9 @@ WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
 ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
 # Only a store by a user's own catalogue has the table `catalogue`.
-_IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL"
+_IS_THERE = """
+SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL
+"""
 _CATALOGUE = "SELECT toml FROM loc2vec.catalogue"
 _EXTRACTS = (
     "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
@@ -96,8 +109,7 @@ class PostgisSource(Coverage, Names):
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
-        Those whose own boxes are neither so wide nor so high as `smallest_deg` degrees are left
-        out.
+        Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
         query = _QUERY + (_LARGE if smallest_deg else "") + "ORDER BY id"
         answer = [
@@ -119,7 +131,7 @@ class PostgisSource(Coverage, Names):
         )
 
     def outline(self) -> Outline:
-        """Return what and where all features are."""
+        """Return the ids, channels, widths and middles of all features."""
         ids, channel, width, x, y = zip(*self._ask(_OUTLINE), strict=True)
         middle = np.stack([np.array(x, np.float64), np.array(y, np.float64)], axis=1)
         return Outline(
@@ -141,7 +153,7 @@ class PostgisSource(Coverage, Names):
         return self._pool.ask(query, values, self._patience_s)
 
     def close(self) -> None:
-        """Let go of the store; its connections stay in the pool."""
+        """Do nothing: the connections stay in the pool."""
 
     def __enter__(self) -> Self:
         return self

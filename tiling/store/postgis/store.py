@@ -1,4 +1,4 @@
-"""The kind of store that lies in a PostGIS database."""
+"""The kind of store in a PostGIS database."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,17 +18,14 @@ LEFT JOIN loc2vec.changed ON changed.number > past.number WHERE past.content = %
 
 
 class PostgisStore(Store):
-    """The schema `loc2vec` of a database, as a URL names it: postgresql://USER@HOST:PORT/DATABASE."""
+    """The schema `loc2vec` of a database at a URL such as postgresql://USER@HOST:PORT/DATABASE."""
 
     kind = "a PostGIS store"
 
-    def __post_init__(self) -> None:
+    def __init__(self, given: str) -> None:
         """Raise `StoreError` for a malformed URL."""
-        Database(self.given)
-
-    @property
-    def database(self) -> Database:
-        return Database(self.given)
+        super().__init__(given)
+        self.database = Database(given)
 
     @property
     def location(self) -> str:
@@ -47,19 +44,19 @@ class PostgisStore(Store):
         return self.database.name
 
     def _open(self, patience_s: float, only: str | None) -> PostgisSource:
-        return PostgisSource(pool_of(self.given), patience_s, only)
+        return PostgisSource(pool_of(self._given), patience_s, only)
 
     def content_hash(self) -> str:
-        """Return the hash of what was imported and how it was updated since."""
+        """Return the hash of what was imported and of all updates since."""
         return self.revision()
 
     def revision(self, patience_s: float = PATIENCE_S) -> str:
         """Return the content hash, which the database keeps."""
-        return str(pool_of(self.given).ask(_CONTENT, None, patience_s)[0][0])
+        return str(pool_of(self._given).ask(_CONTENT, None, patience_s)[0][0])
 
     def changes_since(self, content: str) -> Changes:
         """Return what updates changed since the store had this content hash."""
-        rows = pool_of(self.given).ask(_CHANGED, (content,), PATIENCE_S)
+        rows = pool_of(self._given).ask(_CHANGED, (content,), PATIENCE_S)
         if not rows:
             raise StoreError(
                 f"{self.location} was imported anew since, or is another store: "
@@ -88,7 +85,7 @@ class PostgisStore(Store):
         return apply_changes(self.database, changes, self.catalogue)
 
     def replicate(self, url: str) -> UpdateSummary:
-        """Apply all changes of a replication server since the last that the store has."""
+        """Apply all changes of a replication server that the store lacks."""
         from tiling.store.postgis.update import apply_replication
 
         return apply_replication(self.database, url, self.catalogue)

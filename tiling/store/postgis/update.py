@@ -1,8 +1,8 @@
-"""Bringing a PostGIS store up to date with a file of changes, and telling where that shows.
+"""Updates of a PostGIS store: applies a file of changes, and tells where features changed.
 
-osm2pgsql changes its own tables and notes the objects that it touched. Their features are made
-again, as by an import; those that differ take the place of the old ones in one transaction. An
-update that was stopped is taken up by the next one.
+osm2pgsql changes its raw tables; triggers log the objects that it touched. Their features are made
+again, as by an import. Those that differ replace the old ones in one transaction. An update that
+was stopped is resumed by the next one, because its log is still there.
 """
 
 import hashlib
@@ -44,7 +44,9 @@ from tiling.values import Box, TileGeometry
 
 _FRESH = """
 CREATE TEMP VIEW touched AS SELECT drawn.* FROM drawn JOIN log USING (osm_type, osm_id);
-CREATE TEMP TABLE fresh (channel smallint, width_m real, osm_type char(1), osm_id bigint, geom geometry);
+CREATE TEMP TABLE fresh (
+    channel smallint, width_m real, osm_type char(1), osm_id bigint, geom geometry
+);
 """
 _FRESH_NAMES = """
 CREATE TEMP VIEW renamed AS SELECT named.* FROM named JOIN log USING (osm_type, osm_id);
@@ -57,13 +59,16 @@ CREATE TEMP TABLE stale AS
 ALTER TABLE fresh ADD wkb bytea;
 UPDATE fresh SET wkb = ST_AsBinary(geom, 'NDR');
 CREATE TEMP TABLE went AS SELECT stale.*
-    FROM stale LEFT JOIN fresh USING (channel, width_m, osm_type, osm_id, wkb) WHERE fresh.geom IS NULL;
+    FROM stale LEFT JOIN fresh USING (channel, width_m, osm_type, osm_id, wkb)
+    WHERE fresh.geom IS NULL;
 CREATE TEMP TABLE came AS SELECT fresh.*
-    FROM fresh LEFT JOIN stale USING (channel, width_m, osm_type, osm_id, wkb) WHERE stale.geom IS NULL;
+    FROM fresh LEFT JOIN stale USING (channel, width_m, osm_type, osm_id, wkb)
+    WHERE stale.geom IS NULL;
 """
 _BEFORE_AND_AFTER = """
 WITH differing AS (
-    SELECT osm_type, osm_id, channel, width_m FROM went UNION SELECT osm_type, osm_id, channel, width_m FROM came
+    SELECT osm_type, osm_id, channel, width_m FROM went
+    UNION SELECT osm_type, osm_id, channel, width_m FROM came
 ), piece AS (
     SELECT osm_type, osm_id, channel, width_m, false AS after, wkb FROM stale
     UNION ALL SELECT osm_type, osm_id, channel, width_m, true, wkb FROM fresh
@@ -80,7 +85,8 @@ DELETE FROM log;
 """
 _NOTE = """
 INSERT INTO updates (number, content, source, data_until)
-SELECT number + 1, %s, %s, COALESCE(%s, data_until) FROM updates ORDER BY number DESC LIMIT 1 RETURNING number
+SELECT number + 1, %s, %s, COALESCE(%s, data_until)
+FROM updates ORDER BY number DESC LIMIT 1 RETURNING number
 """
 
 
@@ -100,7 +106,7 @@ def apply_changes(
         tidy_changes(path, tidy)
         connection = stack.enter_context(opened(database))
         _check(connection, database.location, catalogue)
-        connection.commit()  # osm2pgsql must find nothing locked
+        connection.commit()  # so that nothing is locked for osm2pgsql
         run_osm2pgsql(tidy, catalogue, RAW, database.environment(), ["--append"])
         use(connection, STORE, RAW)
         summary = _renew(connection, catalogue)
@@ -149,7 +155,7 @@ def _content(connection: Connection) -> str:
 
 
 def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
-    """Make the features of the touched objects again, and put those that differ in the place of the old ones."""
+    """Make the features of the logged objects again, and replace those that differ."""
     execute(connection, GATHERED.format(kind="TEMP") + _FRESH)
     gather(connection, part=0)
     if rows(connection, "SELECT FROM log WHERE osm_type = 'S'"):
@@ -170,13 +176,13 @@ def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
 
 
 def _area(connection: Connection) -> BaseGeometry:
-    # a store that is updated has one
+    # A store with `slim` has one extract.
     ((wkb,),) = rows(connection, "SELECT ST_AsBinary(geom, 'NDR') FROM extracts")
     return shapely.from_wkb(bytes(wkb))
 
 
 def _changes(connection: Connection) -> Changes:
-    """Return where the old and the new features of each object and channel differ."""
+    """Return where the old and the new features of each object differ, channel by channel."""
     before: dict[tuple[object, ...], list[BaseGeometry]] = defaultdict(list)
     after: dict[tuple[object, ...], list[BaseGeometry]] = defaultdict(list)
     for osm_type, osm_id, width, channel, is_after, wkb in rows(connection, _BEFORE_AND_AFTER):
@@ -196,12 +202,13 @@ def _changes(connection: Connection) -> Changes:
 
 
 def difference(before: Sequence[BaseGeometry], after: Sequence[BaseGeometry]) -> list[BaseGeometry]:
-    """Return where the drawing of an object changes: what it gains and loses, all of it when in doubt.
+    """Return where an object is rendered differently: what it gains and loses.
 
-    Pieces of one polygon overlap, and where they do their edges are drawn twice: that counts too.
+    When in doubt that is all of it. Pieces of one polygon overlap, and are rendered twice there. So
+    the overlaps are compared as well as the whole.
     """
     try:
-        pairs = zip(_drawn(before), _drawn(after), strict=True)
+        pairs = zip(_covered(before), _covered(after), strict=True)
         parts = [shapely.symmetric_difference(old, new) for old, new in pairs]
     except GEOSException:  # of an invalid polygon
         parts = []
@@ -209,8 +216,8 @@ def difference(before: Sequence[BaseGeometry], after: Sequence[BaseGeometry]) ->
     return found or [*before, *after]
 
 
-def _drawn(pieces: Sequence[BaseGeometry]) -> tuple[BaseGeometry, BaseGeometry]:
-    """Return what pieces cover, and what two of them cover."""
+def _covered(pieces: Sequence[BaseGeometry]) -> tuple[BaseGeometry, BaseGeometry]:
+    """Return what pieces cover at least once, and what they cover twice."""
     all_of_it = np.array(pieces, object)
     one, other = shapely.STRtree(all_of_it).query(all_of_it, predicate="intersects")
     pair = one < other

@@ -1,16 +1,16 @@
-"""The losses that pull the pictures of one place together and push other places away: SoftPN and NCE.
+"""The contrastive losses, SoftPN and NCE: pull the views of a place together, push others away.
 
-A batch is P places with V views each, the anchor and its positives. Any two views of a place are a
-pair (a, p), every view of another place is a negative n, and D is the Euclidean distance.
+A batch is P places with V views each: the anchor and its positives. Any two views of a place are a
+pair (a, p). Every view of another place is a negative n. D is the Euclidean distance.
 
 SoftPN is the loss of Balntas, Johns, Tang, Mikolajczyk: PN-Net: Conjoined Triple Deep Network for
 Learning Local Image Descriptors, arXiv 1601.05030. With D* = min(D(a, n), D(p, n)),
 
     d+ = e^D(a,p) / (e^D(a,p) + e^D*),   d- = e^D* / (e^D(a,p) + e^D*),
-    loss = d+^2 + (1 - d-)^2 = 2 sigmoid(D(a,p) - D*)^2,
+    loss = d+^2 + (1 - d-)^2 = 2 sigmoid(D(a,p) - D*)^2.
 
-and the last form does not overflow. In a batch D* is the soft minimum over all negatives of both
-views, -log(mean(e^-D)): the least of many distances alone makes all of them shrink together.
+The last form does not overflow. In a batch, D* is the soft minimum over all negatives of both
+views, -log(mean(e^-D)). The hard minimum of that many distances would shrink all distances.
 
 NCE is the cross-entropy of choosing p among p and the negatives of a by e^(-2 D(a, .)); van den
 Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, arXiv 1807.03748.
@@ -24,27 +24,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from loc2vec.train.batches import Batch
+from loc2vec.train.objectives.objective import Objective, Outcome
+
 EPSILON = 1e-12  # keeps the gradient of the square root finite between equal points
 NCE_SHARPNESS = 2.0
-FAR = 1e9  # the distance at which a view counts for nothing
+FAR = 1e9  # the distance of a view that is no negative: its share e^-D is 0
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance along the last axis: [..., D], [..., D] -> [...]."""
+    """Return Euclidean distances along the last axis: [..., D], [..., D] -> [...]."""
     return (a - b).square().sum(-1).add(EPSILON).sqrt()
 
 
 def soft_pn_of_distances(positive: Tensor, nearest_negative: Tensor) -> Tensor:
-    """SoftPN of D(a, p) and D*, tensors of any one shape."""
+    """Return SoftPN of D(a, p) and D*, two tensors of the same shape."""
     return 2 * torch.sigmoid(positive - nearest_negative).square()
 
 
 class Pairs(NamedTuple):
-    """The pairs of a batch: all V (V - 1) / 2 of each place, Q in number.
+    """The pairs of a batch: each place has Q = V (V - 1) / 2.
 
-    `positive` [P, Q]: D(a, p); `negative` [P, V, P * V]: the distance of each view to every view of
-    the batch, `FAR` where it is no negative; `first`, `second` int64 [Q]: the views of a pair;
-    `weight` [P]: 1, or 0 for a place without any negative.
+    `positive` [P, Q]: D(a, p).
+    `negative` [P, V, P * V]: distance of each view to every view of the batch, or `FAR`.
+    `first`, `second` int64 [Q]: the two views of a pair.
+    `weight` [P]: 1, or 0 for a place without negatives.
     """
 
     positive: Tensor
@@ -54,15 +58,14 @@ class Pairs(NamedTuple):
     weight: Tensor
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean of values [P, Q] over the pairs that have negatives; NaN when none has."""
+        """Return the mean of values [P, Q] over the pairs with negatives; NaN if there are none."""
         return (values.mean(1) * self.weight).sum() / self.weight.sum()
 
 
 def pairs_of(views: Tensor, overlapping: Tensor) -> Pairs:
-    """Compare the views [P, V, D] of a batch.
+    """Return the pairs of views [P, V, D].
 
-    Places where `overlapping` bool [P, P] is true (it is on the diagonal) are not each other's
-    negatives.
+    Two places are no negatives of each other where `overlapping` bool [P, P] is true.
     """
     places, per_place, _ = views.shape
     flat = views.flatten(0, 1)
@@ -75,7 +78,7 @@ def pairs_of(views: Tensor, overlapping: Tensor) -> Pairs:
 
 
 def soft_pn(pairs: Pairs) -> Tensor:
-    """Mean SoftPN of the pairs of a batch, with the soft minimum over their negatives as D*."""
+    """Return the mean SoftPN of the pairs, with the soft minimum over their negatives as D*."""
     many = (pairs.negative < FAR).sum(-1).clamp(min=1).to(pairs.negative.dtype)
     near = torch.logsumexp(-pairs.negative, -1) - many.log()  # [P, V]
     nearest = log(2) - torch.logaddexp(near[:, pairs.first], near[:, pairs.second])  # [P, Q]
@@ -83,7 +86,7 @@ def soft_pn(pairs: Pairs) -> Tensor:
 
 
 def nce(pairs: Pairs) -> Tensor:
-    """Mean NCE of the pairs of a batch, each view in turn the one that looks for the other."""
+    """Return the mean NCE of the pairs; each view of a pair looks for the other."""
     among = torch.logsumexp(-NCE_SHARPNESS * pairs.negative, -1)  # [P, V]
     apart = NCE_SHARPNESS * pairs.positive
     return pairs.mean(
@@ -91,5 +94,27 @@ def nce(pairs: Pairs) -> Tensor:
     )
 
 
-NO_LOSS = "none"  # only that of a head
 LOSSES: dict[str, Callable[[Pairs], Tensor]] = {"softpn": soft_pn, "nce": nce}
+NO_LOSS = "none"  # no contrastive objective
+
+
+class Contrastive(Objective):
+    """A contrastive loss on the vectors themselves; it has no parameters."""
+
+    name = "contrastive"
+
+    def __init__(self, loss: str) -> None:
+        super().__init__()
+        self.loss = LOSSES[loss]
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
+        """Return the loss, mean distances, and how many pairs are nearer than all negatives."""
+        pairs = pairs_of(vectors, batch.overlapping)
+        with torch.no_grad():
+            nearest = pairs.negative.amin(-1)[:, pairs.first]  # [P, Q], of the first view
+            metrics = {
+                "positive_distance": pairs.mean(pairs.positive),
+                "nearest_negative_distance": pairs.mean(nearest),
+                "easy_share": pairs.mean((pairs.positive < nearest).float()),
+            }
+        return Outcome(self.loss(pairs), metrics)

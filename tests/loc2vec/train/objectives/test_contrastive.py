@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from loc2vec.train.losses import (
+from loc2vec.train.objectives.contrastive import (
     LOSSES,
     NCE_SHARPNESS,
+    Pairs,
     distance,
     nce,
     pairs_of,
@@ -15,6 +16,7 @@ from loc2vec.train.losses import (
     soft_pn_of_distances,
 )
 
+Loss = Callable[[Pairs], Tensor]
 BOTH = pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
 
 
@@ -94,7 +96,7 @@ def test_one_negative_is_its_own_soft_minimum() -> None:
 
 @BOTH
 def test_places_kept_together_are_cheaper_than_mixed_ones(
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
 ) -> None:
     views = 3 * vectors(8)[:, None] + 0.1 * vectors(8, 3, seed=1)
     mixed = views.flatten(0, 1)[
@@ -111,7 +113,7 @@ def test_one_point_for_all_costs_a_half_or_the_log_of_the_choices() -> None:
 
 @BOTH
 def test_gradients_flow_and_are_finite_where_points_coincide(
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
 ) -> None:
     views = vectors(6, 4)
     views[0, 1] = views[0, 0]
@@ -124,7 +126,7 @@ def test_gradients_flow_and_are_finite_where_points_coincide(
 
 
 @BOTH
-def test_following_the_gradient_lowers_the_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_following_the_gradient_lowers_the_loss(loss: Loss) -> None:
     views = vectors(6, 3).requires_grad_()
     optimizer = torch.optim.SGD([views], lr=1.0)
     costs = []
@@ -148,7 +150,7 @@ def test_soft_pn_does_not_overflow(positive: float, negative: float, expected: f
 
 
 @BOTH
-def test_far_points_do_not_overflow(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_far_points_do_not_overflow(loss: Loss) -> None:
     views = (1e4 * vectors(4, 2).float()).requires_grad_()
     cost = loss(pairs_of(views, apart(4)))
     cost.backward()
@@ -158,7 +160,7 @@ def test_far_points_do_not_overflow(loss: Callable[[Tensor, Tensor], Tensor]) ->
 
 
 @BOTH
-def test_overlapping_places_do_not_repel(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_overlapping_places_do_not_repel(loss: Loss) -> None:
     views = vectors(4, 3).requires_grad_()
     overlapping = apart(4)
     overlapping[0] = overlapping[:, 0] = True
@@ -169,13 +171,13 @@ def test_overlapping_places_do_not_repel(loss: Callable[[Tensor, Tensor], Tensor
 
 
 @BOTH
-def test_a_batch_without_negatives_has_no_loss(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_a_batch_without_negatives_has_no_loss(loss: Loss) -> None:
     assert loss(pairs_of(vectors(3, 2), torch.ones(3, 3, dtype=torch.bool))).isnan()
 
 
 @BOTH
 def test_vectors_that_are_not_finite_show_in_the_loss(
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
 ) -> None:
     views = vectors(4, 2)
     views[0, 0] = math.nan

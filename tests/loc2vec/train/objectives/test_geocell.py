@@ -2,25 +2,36 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import nn
 
 from loc2vec.errors import ModelError, RunError
 from loc2vec.model.folder import load_model
 from loc2vec.train.checkpoint import checkpoints
-from loc2vec.train.geocell import LEVELS, METRICS, Cells, GeoCell, GeoCells, load_head
-from loc2vec.train.loop import TrainConfig, train
+from loc2vec.train.loop import train
+from loc2vec.train.objectives.geocell import (
+    LEVELS,
+    METRICS,
+    Cells,
+    GeoCellEvaluator,
+    GeoCellHead,
+    load_head,
+)
+from loc2vec.train.run import Run, TrainConfig
 from loc2vec.train.run_page import table, write_report
 from loc2vec.train.runlog import read_log
 from tests.loc2vec.memory import MemoryDataset
 
 APART_M = 20_000.0  # so that each place has a town of its own
 SMALL = TrainConfig(
-    encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=6, checkpoint_every=3, head="geocell"
+    encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=6, checkpoint_every=3,
+    head="geocell",
 )  # fmt: skip
 
 
@@ -49,7 +60,7 @@ def test_a_cell_that_is_not_known_has_no_number(make_dataset: type[MemoryDataset
 
 def test_loss_is_the_mean_cross_entropy_of_the_levels(make_dataset: type[MemoryDataset]) -> None:
     dataset = make_dataset(spacing_m=APART_M)
-    head, vectors = GeoCell(16, cells_of(dataset)), torch.randn(8, 16)
+    head, vectors = GeoCellHead(16, cells_of(dataset)), torch.randn(8, 16)
     labels = head.cells.labels(dataset.lat, dataset.lon)
     expected = 0.0
     for level, own in zip(head.levels, labels.T.tolist(), strict=True):
@@ -65,7 +76,7 @@ def test_loss_is_the_mean_cross_entropy_of_the_levels(make_dataset: type[MemoryD
 def test_a_cell_is_as_likely_as_it_and_its_parents_together(
     make_dataset: type[MemoryDataset],
 ) -> None:
-    head = GeoCell(16, cells_of(make_dataset(spacing_m=APART_M)))
+    head = GeoCellHead(16, cells_of(make_dataset(spacing_m=APART_M)))
     vectors = torch.randn(3, 16)
     probability = [found.exp() for found in head(vectors)]
     product = torch.stack(
@@ -77,15 +88,16 @@ def test_a_cell_is_as_likely_as_it_and_its_parents_together(
 def test_measures_of_a_head_that_knows(make_dataset: type[MemoryDataset]) -> None:
     """Vectors that say which place it is, and a head that reads them."""
     dataset = make_dataset(spacing_m=APART_M)
-    head = GeoCell(8, cells_of(dataset))
+    head = GeoCellHead(8, cells_of(dataset))
     labels = torch.from_numpy(head.cells.labels(dataset.lat, dataset.lon))
     with torch.no_grad():
         for level, own in zip(head.levels, labels.T, strict=True):
+            assert isinstance(level, nn.Linear)
             level.bias.zero_()
             level.weight.zero_()
             level.weight[own, torch.arange(8)] = 20.0
     numbers = iter(range(8))
-    scores = GeoCells(head, dataset)(
+    scores = GeoCellEvaluator(head, dataset)(
         lambda tiles: np.eye(8, dtype=np.float32)[[next(numbers) for _ in tiles]]
     )
     assert (
@@ -97,7 +109,7 @@ def test_measures_of_a_head_that_knows(make_dataset: type[MemoryDataset]) -> Non
     )
     assert scores["within 25 km"] == 1
     assert 0 < scores["median km"] < 1.5  # the middle of a cell
-    constant = GeoCells(head, dataset)(
+    constant = GeoCellEvaluator(head, dataset)(
         lambda tiles: np.eye(8, dtype=np.float32)[:1].repeat(len(tiles), 0)
     )
     assert constant["top-1 cell"] == 1 / 8
@@ -118,16 +130,17 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
     The third place's is not known.
     """
     first, two, three = (make_dataset(n_places=n, spacing_m=1e6) for n in (1, 2, 3))
-    head = GeoCell(1, cells_of(two))
-    country, town, cell = head.levels
+    head = GeoCellHead(1, cells_of(two))
+    country, town, cell = (cast(nn.Linear, level) for level in head.levels)
     own = torch.from_numpy(head.cells.labels(first.lat, first.lon)[0])
     with torch.no_grad():
         for level in (country, town, cell):
             level.weight.zero_()
             level.bias.zero_()
-        country.bias[own[0]], cell.bias[own[2]] = 9.0, -1.0
-    assert GeoCells(head, first)(say_nothing)["top-1 cell"] == 1
-    scores = GeoCells(head, three)(say_nothing)
+        country.get_parameter("bias")[own[0]] = 9.0
+        cell.get_parameter("bias")[own[2]] = -1.0
+    assert GeoCellEvaluator(head, first)(say_nothing)["top-1 cell"] == 1
+    scores = GeoCellEvaluator(head, three)(say_nothing)
     assert scores["top-5 cell"] == scores["top-5 town"] == scores["top-5 country"] == 2 / 3
     assert scores["median km"] == pytest.approx(1000, abs=2)
 
@@ -136,7 +149,7 @@ def test_a_cell_is_ranked_with_its_parents_and_an_unknown_one_is_missed(
 def test_it_learns(tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str, loss: str) -> None:
     data = make_dataset(spacing_m=APART_M)
     config = replace(SMALL, loss=loss, steps=60, eval_every=60, learning_rate=3e-2)
-    train(config, data, tmp_path / "run", data, device="cpu")
+    train(Run(config, data, tmp_path / "run", data), "cpu")
     first, last = (
         line for line in read_log(tmp_path / "run" / "log.jsonl") if "top-1 cell" in line
     )
@@ -149,10 +162,10 @@ def test_it_learns(tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str,
 def test_the_best_model_is_judged_by_what_it_learns(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str, loss: str, score: str
 ) -> None:
-    """Where only cells are learned, a network that finds places again but names no cell is not kept."""
+    """Where only cells are learned, the best model names cells; finding places is not enough."""
     data = make_dataset(spacing_m=APART_M)
     config = replace(SMALL, loss=loss, steps=30, eval_every=5, learning_rate=3e-2)
-    result = train(config, data, tmp_path / "run", data, device="cpu")
+    result = train(Run(config, data, tmp_path / "run", data), "cpu")
     log = [line for line in read_log(tmp_path / "run" / "log.jsonl") if "top-1 cell" in line]
     best = max(log, key=lambda line: line[score])  # the first of equal ones
     assert (result.score, result.best, result.best_step) == (score, best[score], best["step"])
@@ -163,7 +176,7 @@ def test_the_report_tells_how_cells_are_named(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
 ) -> None:
     data = make_dataset(spacing_m=APART_M)
-    train(SMALL, data, tmp_path / "run", data, device="cpu")
+    train(Run(SMALL, data, tmp_path / "run", data), "cpu")
     scores = write_report(tmp_path / "run", data, validated=True, device="cpu")
     about = load_model(tmp_path / "run" / "best").config.training
     assert {name: scores["run"][name] for name in METRICS} == {
@@ -173,7 +186,7 @@ def test_the_report_tells_how_cells_are_named(
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"<td>median km</td><td>{about['median km']:,.1f}</td>" in page
     assert re.search(rf"naming the cell, top-5 town +{about['top-5 town']:.3f}\n", table(scores))
-    train(replace(SMALL, head=None), data, tmp_path / "plain", data, device="cpu")
+    train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
     scores = write_report(tmp_path / "plain", data, validated=True, device="cpu")
     assert "naming the cell" not in table(scores)
     assert "Naming the cell" not in (tmp_path / "plain" / "report.html").read_text()
@@ -183,16 +196,16 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
 ) -> None:
     data = make_dataset(spacing_m=APART_M)
-    train(SMALL, data, tmp_path / "run", data, device="cpu")
+    train(Run(SMALL, data, tmp_path / "run", data), "cpu")
     best = tmp_path / "run" / "best"
     assert load_model(best).network(torch.zeros(2, 12, 128, 128)).shape == (2, 16)
     head, saved = (
         load_head(best),
-        load_file(checkpoints(tmp_path / "run")[-1] / "model.safetensors"),
+        load_file(checkpoints(tmp_path / "run")[-1] / "objectives.safetensors"),
     )
     assert head.cells == cells_of(data)
-    assert torch.equal(head.levels[2].weight, saved["head.levels.2.weight"])
-    train(replace(SMALL, head=None), data, tmp_path / "plain", data, device="cpu")
+    assert torch.equal(head.state_dict()["levels.2.weight"], saved["geocell.head.levels.2.weight"])
+    train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
     with pytest.raises(ModelError, match="trained without --head geocell"):
         load_head(tmp_path / "plain" / "best")
 
@@ -201,27 +214,26 @@ def test_a_resumed_run_does_what_an_undisturbed_one_does(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
 ) -> None:
     data = make_dataset(spacing_m=APART_M)
-    train(replace(SMALL, steps=3), data, tmp_path / "two", device="cpu")
-    train(SMALL, data, tmp_path / "two", device="cpu", resume=True)
-    train(replace(SMALL, steps=3), data, tmp_path / "one", device="cpu")
-    train(SMALL, data, tmp_path / "one", device="cpu", resume=True)
-    one, two = (
-        load_file(checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("one", "two")
-    )
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
-    assert any(name.startswith("head.") for name in one)
+    train(Run(replace(SMALL, steps=3), data, tmp_path / "two"), "cpu")
+    train(Run(SMALL, data, tmp_path / "two"), "cpu", resume=True)
+    train(Run(replace(SMALL, steps=3), data, tmp_path / "one"), "cpu")
+    train(Run(SMALL, data, tmp_path / "one"), "cpu", resume=True)
+    folders = [checkpoints(tmp_path / name)[-1] for name in ("one", "two")]
+    for part in ("model", "objectives", "optimizer"):
+        one, two = (load_file(folder / f"{part}.safetensors") for folder in folders)
+        assert one
+        assert one.keys() == two.keys()
+        assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_what_cannot_be_trained_says_so(
     tmp_path: Path, make_dataset: type[MemoryDataset], tiny: str
 ) -> None:
     with pytest.raises(RunError, match="nothing to learn: all 8 places lie in one cell"):
-        train(SMALL, make_dataset(spacing_m=0.1, south=1.0), tmp_path / "run", device="cpu")
+        train(Run(SMALL, make_dataset(spacing_m=0.1, south=1.0), tmp_path / "run"), "cpu")
     with pytest.raises(RunError, match=r"--loss none .* goes with --head geocell"):
-        train(
-            replace(SMALL, head=None, loss="none"), make_dataset(), tmp_path / "run", device="cpu"
-        )
+        train(Run(replace(SMALL, head=None, loss="none"), make_dataset(), tmp_path / "run"), "cpu")
     far = make_dataset(spacing_m=APART_M, south=50.0)
     with pytest.raises(RunError, match="no place of --validation lies in a cell"):
-        train(SMALL, make_dataset(spacing_m=APART_M), tmp_path / "run", far, device="cpu")
+        train(Run(SMALL, make_dataset(spacing_m=APART_M), tmp_path / "run", far), "cpu")
     assert not (tmp_path / "run").exists()

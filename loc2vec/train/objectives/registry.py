@@ -1,0 +1,24 @@
+"""The objectives of a run: from its configuration to a list."""
+
+from collections.abc import Callable
+
+from loc2vec.errors import RunError
+from loc2vec.train.objectives.contrastive import NO_LOSS, Contrastive
+from loc2vec.train.objectives.geocell import GeoCellObjective
+from loc2vec.train.objectives.objective import Objective
+from loc2vec.train.run import Run
+
+HEADS: dict[str, Callable[[Run], Objective]] = {"geocell": GeoCellObjective.of}
+
+
+def objectives_of(run: Run) -> list[Objective]:
+    """Return fresh objectives; `RunError` when the run has none, or its tiles do not suit them."""
+    config = run.config
+    objectives: list[Objective] = []
+    if config.loss != NO_LOSS:
+        objectives.append(Contrastive(config.loss))
+    if config.head is not None:
+        objectives.append(HEADS[config.head](run))
+    if not objectives:
+        raise RunError("--loss none leaves nothing to learn: it goes with --head geocell")
+    return objectives

@@ -1,0 +1,1 @@
+"""One file a command, named like the file of its figure in `loc2vec.explore`."""

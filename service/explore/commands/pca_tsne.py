@@ -1,0 +1,63 @@
+"""`loc2vec explore pca` and `loc2vec explore tsne`."""
+
+from typing import TYPE_CHECKING
+
+import click
+from tqdm import tqdm
+
+from service.explore.options import (
+    Command,
+    Output,
+    SpaceOptions,
+    count_option,
+    place_facts,
+    seed_option,
+    space_options,
+)
+
+if TYPE_CHECKING:
+    from loc2vec.explore.pca_tsne import Cloud
+
+
+def cloud_options(command: Command) -> Command:
+    """Add what both clouds take."""
+    return space_options(count_option(600)(seed_option(command)))
+
+
+@click.command("pca", epilog="Example: loc2vec explore pca --store monaco.gpkg")
+@cloud_options
+def pca_command(count: int, seed: int, space: SpaceOptions, output: Output) -> None:
+    """Lay places out by three principal components, their tiles as the points.
+
+    Writes an animation, too (.webp).
+    """
+    from loc2vec.explore.pca_tsne import pca
+
+    with space.open() as opened:
+        _finish(pca(opened, count, seed), output)
+
+
+@click.command("tsne", epilog="Example: loc2vec explore tsne --store monaco.gpkg --perplexity 20")
+@cloud_options
+@click.option("--perplexity", type=click.FloatRange(min=1), default=30.0, show_default=True)
+def tsne_command(
+    count: int, perplexity: float, seed: int, space: SpaceOptions, output: Output
+) -> None:
+    """Lay places out by t-SNE in three dimensions; writes an animation, too (.webp)."""
+    from loc2vec.explore.pca_tsne import tsne
+
+    with space.open() as opened:
+        _finish(tsne(opened, count, perplexity, seed), output)
+
+
+def _finish(cloud: "Cloud", output: Output) -> None:
+    from loc2vec.explore.pca_tsne import FRAMES, write_animation
+
+    with tqdm(total=FRAMES, unit=" frames", desc="turn") as bar:
+        moving = write_animation(cloud, output.target, bar.update)
+    places = [
+        {**place_facts(view), "at": at}
+        for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)
+    ]
+    facts = {"axes": cloud.axes, "places": places}
+    output.finish(cloud, facts, [f"{len(places)} places"], [moving])

@@ -1,0 +1,277 @@
+"""What the service is asked, as pydantic models; the examples are places in Monaco."""
+
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
+
+from service.index.search import Filters
+from tiling.geo.cells import place_of_cell
+from tiling.geo.grid import check_box, parse_box
+from tiling.geo.mercator import MAX_ZOOM
+from tiling.osm.names import LONGEST
+from tiling.values import N_CHANNELS, LonLat, Pose, check_place
+
+MAX_LOCATIONS = 1000
+MAX_NEIGHBORS = 1000
+MAX_DIM = 4096
+MAX_STEPS = 100
+MAX_OFFSET_M = 1000.0  # of a tile from its place
+LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
+CELL = "Or an H3 cell, whose middle is meant"
+NAMED = "Or a name that means one place of the store; `GET /places` tells what there is"
+
+# `tiling.values.check_place` validates ranges, so HTTP and files share one error message.
+Degrees = Annotated[float, Field(strict=True)]
+Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
+Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
+# Beyond this range, distances are lost to rounding in float32.
+Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
+Where = LonLat | str  # a place, or the name of one
+
+
+class Query(BaseModel):
+    """The parameters of a GET; unknown ones are refused, because they are most likely typos."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Given(NamedTuple):
+    """What says where a place is; one of three ways holds, the others are None."""
+
+    lat: float | None
+    lon: float | None
+    h3: str | None
+    place: str | None
+
+    def check(self, prefix: str = "") -> None:
+        """Raise `ValueError` unless the place is given in exactly one way."""
+        ways = sum(way is not None for way in (self.lat, self.h3, self.place))
+        if (self.lat is None) != (self.lon is None) or ways != 1:
+            raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3, or {prefix}place")
+
+    def where(self) -> Where:
+        """Return the place or its name; raise `PlaceError` for what is no place."""
+        if self.place is not None:
+            return self.place
+        if self.h3 is not None:
+            return place_of_cell(self.h3)
+        return check_place(self.lat, self.lon)  # type: ignore[arg-type]  # neither is None
+
+
+class OnePlace(BaseModel):
+    """A place, given in one of three ways; subclasses describe the fields."""
+
+    lat: float | None = None
+    lon: float | None = None
+    h3: str | None = None
+    place: PlaceName | None = None
+
+    @property
+    def _given(self) -> _Given:
+        return _Given(self.lat, self.lon, self.h3, self.place)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        self._given.check()
+        return self
+
+    def where(self) -> Where:
+        """Return the place or its name; raise `PlaceError` for what is no place."""
+        return self._given.where()
+
+
+class PlaceQuery(Query, OnePlace):
+    """A place, as coordinates, as an H3 cell or by its name."""
+
+    lat: float | None = Field(None, description=LAT, examples=[43.7384])
+    lon: float | None = Field(None, description=LON, examples=[7.4246])
+    h3: str | None = Field(None, description=CELL, examples=["8a3969a41d37fff"])
+    place: PlaceName | None = Field(None, description=NAMED, examples=["Monte-Carlo"])
+
+
+class NameQuery(Query):
+    """The parameters of `GET /places`."""
+
+    q: PlaceName = Field(description="A name, or the beginning of its words", examples=["monte"])
+    limit: int = Field(10, ge=1, le=50, description="How many places at most")
+
+
+class FilterQuery(Query):
+    """Where neighbours may lie."""
+
+    bbox: str | None = Field(
+        None,
+        max_length=200,
+        description="Only in this box: W,S,E,N in degrees",
+        examples=["7.41,43.73,7.43,43.75"],
+    )
+    within: list[Name] = Field(
+        [], max_length=20, description="Only in this region of the store; may be repeated"
+    )
+    not_within: list[Name] = Field(
+        [], max_length=20, description="Not in this region of the store; may be repeated"
+    )
+
+    def filters(self, min_distance_m: float = 0.0) -> Filters:
+        """Return the filters, or raise the error of a malformed box."""
+        box = None if self.bbox is None else parse_box(self.bbox)
+        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
+
+
+class NeighborQuery(PlaceQuery, FilterQuery):
+    """The parameters of `GET /neighbors`."""
+
+    k: Count = 10
+    min_distance_m: Metres = Field(0.0, description="At least so far away on the ground, metres")
+
+
+class PairQuery(PlaceQuery):
+    """Two places."""
+
+    to_lat: float | None = Field(None, description=LAT, examples=[43.7277])
+    to_lon: float | None = Field(None, description=LON, examples=[7.4157])
+    to_h3: str | None = Field(None, description=CELL)
+    to_place: PlaceName | None = Field(None, description=NAMED)
+
+    @property
+    def _given_to(self) -> _Given:
+        return _Given(self.to_lat, self.to_lon, self.to_h3, self.to_place)
+
+    @model_validator(mode="after")
+    def _one_way_to(self) -> Self:
+        self._given_to.check("to_")
+        return self
+
+    def destination(self) -> Where:
+        """Return the second place or its name; raise `PlaceError` for what is no place."""
+        return self._given_to.where()
+
+
+class InterpolationQuery(PairQuery, FilterQuery):
+    """The parameters of `GET /interpolate`."""
+
+    steps: int = Field(
+        5, ge=2, le=MAX_STEPS, description="How many embeddings, both ends among them"
+    )
+    k: Count = 1
+
+
+class WalkQuery(PlaceQuery, FilterQuery):
+    """The parameters of `GET /walk`."""
+
+    steps: int = Field(10, ge=1, le=MAX_STEPS, description="How many places to come to")
+    k: int = Field(
+        10, ge=1, le=100, description="Each step goes to one of so many nearest that are new"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="The same seed walks the same way")
+
+
+class TileQuery(PlaceQuery):
+    """The parameters of `GET /tile.png`."""
+
+    rotation: float = Field(
+        0.0, ge=-360, le=360, description="Turn of the map, degrees counter-clockwise"
+    )
+    dx: float = Field(
+        0.0, ge=-MAX_OFFSET_M, le=MAX_OFFSET_M, description="Shift of the map to the right, metres"
+    )
+    dy: float = Field(
+        0.0, ge=-MAX_OFFSET_M, le=MAX_OFFSET_M, description="Shift of the map upwards, metres"
+    )
+    channel: int | None = Field(None, ge=0, lt=N_CHANNELS, description="One channel in grey")
+
+    def pose(self, place: LonLat) -> Pose:
+        """Return the pose of the tile of `place`."""
+        return Pose(place.lat, place.lon, self.rotation, self.dx, self.dy)
+
+
+class MapPath(Query):
+    """The path of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
+
+    layer: Literal["base", "pca"] = Field(
+        description="The base map, or the indexed places by their vectors' colours"
+    )
+    zoom: int = Field(ge=0, le=MAX_ZOOM, description="0 is the whole world", examples=[15])
+    x: int = Field(ge=0, lt=2**MAX_ZOOM, description="Column from the west", examples=[17059])
+    y: int = Field(ge=0, lt=2**MAX_ZOOM, description="Row from the north", examples=[11931])
+
+
+class MapQuery(Query):
+    """The parameters of `GET /map/{layer}/{zoom}/{x}/{y}.png`."""
+
+    theme: Literal["light", "dark"] = Field("light", description="Colours of the base map")
+    scale: int = Field(
+        1, ge=1, le=2, description="2 for screens with small pixels: 512 instead of 256 a side"
+    )
+
+
+class Body(BaseModel):
+    """The body of a POST."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Location(Body, OnePlace):
+    """A place in degrees, WGS 84, an H3 cell, or a name."""
+
+    lat: Degrees | None = None
+    lon: Degrees | None = None
+    h3: str | None = Field(None, description=CELL)
+    place: PlaceName | None = Field(None, description=NAMED)
+
+
+MONACO: JsonDict = {"lat": 43.7384, "lon": 7.4246}
+HARBOUR: JsonDict = {"lat": 43.7347, "lon": 7.4213}
+STADIUM: JsonDict = {"lat": 43.7277, "lon": 7.4157}
+
+
+class LocationList(Body):
+    """The body of `POST /embed`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"locations": [MONACO, HARBOUR]}]})
+
+    locations: list[Location] = Field(min_length=1, max_length=MAX_LOCATIONS)
+
+
+class FilterBody(Body):
+    """Where neighbours may lie."""
+
+    k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
+    bbox: list[Degrees] | None = Field(
+        None,
+        min_length=4,
+        max_length=4,
+        description="Only in this box: west, south, east, north, degrees",
+    )
+    within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
+    not_within: list[Name] = Field(
+        [], max_length=20, description="Not in these regions of the store"
+    )
+
+    def filters(self, min_distance_m: float = 0.0) -> Filters:
+        """Return the filters, or raise the error of a malformed box."""
+        box = None if self.bbox is None else check_box(*self.bbox)
+        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
+
+
+class VectorQuestion(FilterBody):
+    """The body of `POST /neighbors`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"embedding": [0.5] * 16, "k": 3}]})
+
+    embedding: list[Number] = Field(min_length=1, max_length=MAX_DIM)
+
+
+class Arithmetic(FilterBody):
+    """The body of `POST /arithmetic`: the embeddings of `plus`, less those of `minus`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"plus": [MONACO, STADIUM], "minus": [HARBOUR], "k": 3}]}
+    )
+
+    plus: list[Location] = Field(min_length=1, max_length=16)
+    minus: list[Location] = Field([], max_length=16)
+    min_distance_m: Metres = Field(0.0, description="At least so far from each place given, metres")

@@ -1,0 +1,268 @@
+"""A pool of worker processes for tile jobs, batch embedding and the service.
+
+Each worker has a pipe of its own and does one item at a time. The standard `ProcessPoolExecutor`
+shares one pipe between its workers: one that is killed in the middle of an answer breaks the pool,
+or leaves the reader waiting for the rest of it.
+
+- A killed worker is replaced and gets its item again, at most `MAX_LOSSES` times.
+- An error of the task is raised in the main process, and the worker goes on.
+- NumPy arrays come back through shared memory, without being pickled.
+- Ctrl-C and SIGTERM reach the main process only. Workers end when it ends, however it ends.
+- Processes are spawned, not forked: Mapnik and SQLite keep threads and locks.
+"""
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import accumulate, islice
+from multiprocessing import connection, get_context, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+from tiling.errors import Loc2VecError, WorkerError
+
+MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
+KILLED = (
+    f"a worker process was killed {MAX_LOSSES + 1} times over the same work (out of memory?): "
+    "run the same command again with fewer --workers"
+)
+ENDED = (EOFError, OSError)  # what a pipe raises when the process at its other end has ended
+SPAWN = get_context("spawn")
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+R = TypeVar("R")
+Setup = Callable[[], AbstractContextManager[Callable[[T], R]]]
+
+
+class Answer(NamedTuple, Generic[R]):
+    """What a task returned."""
+
+    value: R
+
+
+class Worker(Generic[T, R]):
+    """A process that runs a task over items, one at a time. It belongs to one thread at a time.
+
+    `setup` runs in the process: it opens what the task needs, such as a store, and yields the task.
+    `room`: bytes of shared memory for the arrays of one answer; larger ones take the pipe.
+    """
+
+    def __init__(self, setup: Setup[T, R], room: int = 0) -> None:
+        self.retried = 0  # items given out again because the process was killed
+        self._setup, self._shared = setup, SPAWN.RawArray("B", room)
+        self._start()
+
+    def _start(self) -> None:
+        self.pipe, theirs = SPAWN.Pipe()
+        arguments = (self._setup, theirs, self._shared)
+        self.process = SPAWN.Process(target=_work, args=arguments, name="worker", daemon=True)
+        with _ctrl_c_blocked():
+            self.process.start()
+        theirs.close()  # only the process holds that end now, so its death closes the pipe
+        # A program that forgets close() ends all the same: before it waits for its children.
+        self._kill = Finalize(self, _kill, (self.process,), exitpriority=0)
+
+    def give(self, item: T) -> None:
+        """Hand over an item; `receive` returns the answer."""
+        self._item, self._losses = item, 0
+        self._send()
+
+    def _send(self) -> None:
+        with contextlib.suppress(*ENDED):  # killed while it was idle: `receive` replaces it
+            self.pipe.send(self._item)
+
+    def receive(self) -> Answer[R] | None:
+        """Wait for a message: an answer, or None when the process has started or was replaced.
+
+        Raises what the task or `setup` raised, `WorkerError` after too many losses of one item.
+        """
+        try:
+            message: _Packed | Exception | None = self.pipe.recv()
+        except ENDED as error:
+            self._replace(error)
+            return None
+        if isinstance(message, Exception):
+            raise message
+        return None if message is None else Answer(_unpack(message, self._shared))
+
+    def _replace(self, error: Exception) -> None:
+        self._losses += 1
+        if self._losses > MAX_LOSSES:
+            raise WorkerError(KILLED) from error
+        log.warning("worker process %s was killed: starting another", self.process.pid)
+        self.retried += 1
+        self.close()
+        self._start()
+        self._send()
+
+    def ask(self, item: T) -> R:
+        """Return the answer to one item; raises what `receive` raises."""
+        self.give(item)
+        while (answer := self.receive()) is None:
+            pass
+        return answer.value
+
+    def finish(self) -> None:
+        """Let the process complete its item, then end it."""
+        self.pipe.close()
+        self.process.join()
+
+    def close(self) -> None:
+        """End the process at once, whatever it is doing."""
+        self.pipe.close()
+        self._kill()
+
+
+class Pool(Generic[T, R]):
+    """Workers that share out many items. A context manager; it belongs to one thread."""
+
+    def __init__(self, workers: int, setup: Setup[T, R], room: int = 0) -> None:
+        """Start the processes; `setup` and `room` as those of `Worker`."""
+        self._workers = [Worker(setup, room) for _ in range(workers)]
+
+    @property
+    def retried(self) -> int:
+        """How many items were given out again because their worker was killed."""
+        return sum(worker.retried for worker in self._workers)
+
+    def run(self, items: Iterable[T], in_order: bool = False) -> Iterator[R]:
+        """Yield the answers as they come, or in the order of the items.
+
+        Memory is bounded: `items` is read as workers become free, and a worker that waits for its
+        turn holds its answer back. Raises what `Worker.receive` raises.
+        """
+        items, busy = iter(items), deque[Worker[T, R]]()
+        for worker, item in zip(self._workers, items, strict=False):
+            worker.give(item)
+            busy.append(worker)
+        while busy:
+            for worker in [busy[0]] if in_order else _with_message(busy):
+                answer = worker.receive()
+                if answer is None:
+                    continue
+                busy.remove(worker)
+                for item in islice(items, 1):  # before the yield: it works while the caller does
+                    worker.give(item)
+                    busy.append(worker)
+                yield answer.value
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes: at once on Ctrl-C, after their items on an error of one of them."""
+        if isinstance(error, Exception):
+            for worker in self._workers:
+                worker.finish()
+        for worker in self._workers:
+            worker.close()
+
+
+def _with_message(busy: Sequence[Worker[T, R]]) -> list[Worker[T, R]]:
+    """Wait until a worker has a message or has died, and return all such."""
+    ready = set(connection.wait([worker.pipe for worker in busy]))
+    return [worker for worker in busy if worker.pipe in ready]
+
+
+def _kill(process: BaseProcess) -> None:
+    process.kill()
+    process.join()
+
+
+@contextlib.contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Start processes that never see SIGINT, which a terminal sends to all: they inherit the mask.
+
+    The main process gets the signal after the block.
+    """
+    resource_tracker.ensure_running()  # the first process starts it, and that unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(setup: Setup[T, R], pipe: Connection, shared: Any) -> None:
+    """Run in the worker: answer items until the main process closes the pipe.
+
+    The first message says that the task is ready (None), or what `setup` raised.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(*ENDED), contextlib.ExitStack() as stack:
+        try:
+            task = stack.enter_context(setup())
+        except Exception as error:
+            pipe.send(error)
+            return
+        pipe.send(None)
+        while True:
+            pipe.send(_answer(task, pipe.recv(), shared))
+
+
+def _end_with_parent() -> None:
+    """End this process in the middle of its work when its parent is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _answer(task: Callable[[T], R], item: T, shared: Any) -> "_Packed | Exception":
+    try:
+        return _pack(task(item), shared)
+    except Loc2VecError as error:  # raised again in the main process
+        return error
+    except Exception as error:
+        error.add_note(f"In the worker process:\n{traceback.format_exc()}")
+        return error
+
+
+class _Packed(NamedTuple):
+    """A pickled answer, and the sizes in bytes of its arrays, which lie in the shared memory."""
+
+    pickled: bytes
+    sizes: list[int]
+
+
+def _pack(value: Any, shared: Any) -> _Packed:
+    """Pickle a value, its arrays one after the other into the shared memory if they fit."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    arrays = [buffer.raw() for buffer in buffers]
+    sizes = [array.nbytes for array in arrays]
+    if sum(sizes) > len(shared):
+        return _Packed(pickle.dumps(value), [])
+    memory = memoryview(shared).cast("B")
+    for array, end in zip(arrays, accumulate(sizes), strict=True):
+        memory[end - len(array) : end] = array
+    return _Packed(pickled, sizes)
+
+
+def _unpack(packed: _Packed, shared: Any) -> Any:
+    """Return the value with arrays of its own: the next answer overwrites the shared memory."""
+    memory = memoryview(shared).cast("B")
+    arrays = [
+        bytearray(memory[end - size : end])
+        for size, end in zip(packed.sizes, accumulate(packed.sizes), strict=True)
+    ]
+    return pickle.loads(packed.pickled, buffers=arrays)  # noqa: S301 - from a process of ours
