@@ -11,11 +11,16 @@ from tiling.geo.geodesy import MetresPerDegree, ground_distance_m
 
 
 def task_of(
-    lat: NDArray[np.float64], lon: NDArray[np.float64], place: NDArray[np.int64], **more: bool
+    lat: NDArray[np.float64],
+    lon: NDArray[np.float64],
+    place: NDArray[np.int64],
+    geolocation: bool = False,
 ) -> Task:
     target = np.arange(len(lat)) % 2
     towns = tuple(f"town {number}" for number in range(int(place.max()) + 1))
-    return Task("kind", "of place", lat, lon, target, ("a", "b"), place, towns, **more)
+    return Task(
+        "kind", "of place", lat, lon, target, ("a", "b"), place, towns, geolocation=geolocation
+    )
 
 
 def towns(count: int, places: int = 40, seed: int = 0) -> Task:
