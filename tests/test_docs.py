@@ -40,7 +40,7 @@ LESS: Mapping[str, str] = {
 EXTRACTS = ("helsinki.osm.pbf", "monaco.osm.pbf")
 STORES = ("helsinki.gpkg", "monaco.gpkg")
 LESS_OF: Mapping[str, tuple[str, ...]] = {
-    "train": ("--places", "4", "--pairs", "1"),
+    "train": ("--places", "4", "--pairs", "1", "--steps", "2"),
     "explore": ("--places", "60"),
 }
 # First words of the blocks that run here, each chain in a folder, and what it leaves there.

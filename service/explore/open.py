@@ -17,7 +17,6 @@ from loc2vec.explore.space import Ground, Space, Tell
 from loc2vec.model.arrays import Pixels
 from service.errors import SearchIndexError
 from service.explore.gazetteer import Gazetteer, locate
-from service.explore.options import PLACES
 from service.index.index import VECTORS, NeighborIndex
 from service.index.search import Filters, Neighbor, Search
 from tiling.dataset.places import sample_places
@@ -57,8 +56,8 @@ def open_ground(store: Store, model: str | Path) -> Iterator[Ground]:
 def open_space(
     store: Store,
     model: str | Path,
+    places: int,
     index: Path | None = None,
-    places: int = PLACES,
     box: Box | None = None,
     metres: float | None = None,
     tell: Tell = lambda n: None,

@@ -145,8 +145,10 @@ def test_stores_of_two_catalogues_do_not_mix(
     assert result.exit_code == 2
     assert "were made with different catalogues: import both with the same one" in result.stderr
     model = save_fresh_model(tmp_path / "fresh", seed=1)
-    for store, whose in ((own_settings.store, "that of "), (str(monaco_store), "the shipped cata")):
-        other = model if store == own_settings.store else own_settings.model
+    for store, other, whose in (
+        (own_settings.store, model, "that of "),
+        (Store.at(monaco_store), own_settings.model, "the shipped catalogue"),
+    ):
         settings = Settings(store=store, model=str(other), render_processes=0)
         with pytest.raises(FingerprintError, match=f"geometry than {whose}"), serving(settings):
             pass
