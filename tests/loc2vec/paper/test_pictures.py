@@ -11,10 +11,12 @@ from loc2vec.paper.page import COLUMNS, SPRITE, Points, atlas, page, small
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.squares import paint
 from loc2vec.paper.strips import Cell, View
+from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.values import PALETTE, Box, LonLat, composite
+from tiling.values import Box, LonLat
 
 Colour = tuple[int, int, int]
+PALETTE = load_catalogue().palette
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
 
@@ -113,8 +115,11 @@ class TestOverlays:
     def test_one_channel_alone_is_its_ink_on_white_and_opaque(self) -> None:
         tile = np.zeros((12, 4, 4), np.uint8)
         tile[3, 0], tile[5] = 255, 255
-        picture = only_channel(tile, 3)
-        assert picture[0, 0].tolist() == [*np.rint(0.6 * np.array(PALETTE[3])).tolist(), 255]
+        picture = only_channel(tile, 3, PALETTE)
+        assert picture[0, 0].tolist() == [
+            *np.rint(0.6 * PALETTE.ink(3).astype(np.float64)).tolist(),
+            255,
+        ]
         assert picture[1, 1].tolist() == [250, 250, 250, 255]  # whatever channel 5 holds
 
     def test_heat_is_clear_where_there_is_none_and_darkest_at_the_top(self) -> None:
@@ -156,7 +161,7 @@ class TestPages:
     def view(number: int) -> View:
         tile = np.zeros((12, 128, 128), np.uint8)
         tile[number % 12] = 255
-        return View(LonLat(7 + number / 100, 43.5), f"Place {number}", tile)
+        return View(LonLat(7 + number / 100, 43.5), f"Place {number}", tile, PALETTE)
 
     def test_a_cell_of_a_place_says_which_and_shows_its_tile(self) -> None:
         view = self.view(3)
@@ -164,7 +169,7 @@ class TestPages:
         assert cell.lines == ["Place 3", "d 0.5"]
         assert cell.place == view.where == "43.50000,7.03000"
         assert cell.tile is view.tile
-        assert np.array_equal(composite(view.tile), view.picture)
+        assert np.array_equal(PALETTE.composite(view.tile), view.picture)
 
     def test_sprites_stand_in_rows_in_their_order(self) -> None:
         pictures = [np.full((128, 128, 3), number, np.uint8) for number in range(COLUMNS + 2)]
