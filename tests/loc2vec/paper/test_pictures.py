@@ -16,6 +16,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import Box, LonLat
 
 Colour = tuple[int, int, int]
+PALETTE = load_catalogue().palette
 RED, GREEN, BLUE = (200, 0, 0), (0, 200, 0), (0, 0, 200)
 
 
