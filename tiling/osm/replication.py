@@ -28,14 +28,19 @@ def complete_until(extract: Path) -> datetime | None:
     return declared or (newest if newest.timestamp() > 0 else None)
 
 
+def require_changes(path: Path) -> None:
+    """Raise `ExtractError` unless `path` is a file with the name of a change file."""
+    require_file(path, ExtractError, "give a file of changes, .osc or .osc.gz")
+    if not path.name.endswith((".osc", ".osc.gz", ".osc.bz2")):
+        raise ExtractError(f"{path} is no file of changes: its name must end in .osc or .osc.gz")
+
+
 def tidy_changes(path: Path, tidy: Path) -> None:
     """Write a change file as osm2pgsql needs it: sorted, with only the newest version of an object.
 
     Raises `ExtractError` when `path` is no change file, or is truncated.
     """
-    require_file(path, ExtractError, "give a file of changes, .osc or .osc.gz")
-    if not path.name.endswith((".osc", ".osc.gz", ".osc.bz2")):
-        raise ExtractError(f"{path} is no file of changes: its name must end in .osc or .osc.gz")
+    require_changes(path)
     changes = osmium.MergeInputReader()
     try:
         changes.add_file(str(path))

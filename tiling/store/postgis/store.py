@@ -80,8 +80,10 @@ class PostgisStore(Store):
 
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes with osm2pgsql, by the catalogue of the store."""
+        from tiling.osm.replication import require_changes
         from tiling.store.postgis.update import apply_changes
 
+        require_changes(changes)  # before the database is asked for the catalogue
         return apply_changes(self.database, changes, self.catalogue)
 
     def replicate(self, url: str) -> UpdateSummary:
