@@ -166,7 +166,8 @@ def grid_ways(renderer: Renderer, places: Places, step_m: float) -> tuple[Draw, 
 def poses_at(places: Places, number: int, positives: int) -> list[Pose]:
     """Return the poses of place `number`, modulo their count: the anchor's, then its positives'."""
     row = number % len(places)
-    return place_poses(TileJob((), positives), float(places.lat[row]), float(places.lon[row]), row)
+    place = LonLat(float(places.lon[row]), float(places.lat[row]))
+    return place_poses(place, row, positives, seed=0)
 
 
 def check(renderer: Renderer, naive: NaiveRenderer, places: Iterable[list[Pose]]) -> None:

@@ -24,8 +24,8 @@ from tiling.dataset.job import TileJob, place_poses
 from tiling.dataset.places import sample_places
 from tiling.geo.geodesy import box_around
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
 from tiling.store.postgis.database import Database
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat
 

@@ -19,7 +19,7 @@ from tests import postgres
 from tests.catalogues import OWN
 from tests.models import save_fresh_model
 from tiling.catalogue import Catalogue, load_catalogue
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Self, TypedDict
 
-ROLES = Path(__file__).parent.parent / "tiling" / "store" / "roles.sql"
+ROLES = Path(__file__).parent.parent / "tiling" / "store" / "postgis" / "roles.sql"
 PACKAGES = "postgresql-postgis osm2pgsql"
 PASSWORD = "hush-hush"  # noqa: S105 - of a server that lives for one test run
 
@@ -99,7 +99,7 @@ class Server:
         return self._psql(database, "-c", command, **variables)
 
     def create(self, database: str) -> None:
-        """Make a database with the roles of tiling/store/roles.sql."""
+        """Make a database with the roles of tiling/store/postgis/roles.sql."""
         self._psql("postgres", "-v", f"database={database}", "-f", str(ROLES))
 
     def url(self, database: str, user: str = "loc2vec") -> str:

@@ -17,7 +17,6 @@ from tiling.errors import FingerprintError, PlaceError
 ATTRIBUTION = "(c) OpenStreetMap contributors, ODbL"
 TILE_SIZE = 128  # pixels a side
 TILE_RADIUS_M = 100.0  # half the side of a tile, metres on the ground
-MAX_SHIFT_M = 80.0  # how far a positive is shifted along each axis
 N_CHANNELS = 12
 PAPER = (247, 245, 240)  # red, green, blue under the channels of a picture
 

@@ -19,9 +19,9 @@ from loc2vec.errors import RunError
 from loc2vec.model.arrays import Flags, Floats, Places
 from loc2vec.model.dataset import Dataset
 from loc2vec.train.distributed import World
+from tiling.dataset.poses import MAX_SHIFT_M
 from tiling.geo.geodesy import ground_distance_m
 from tiling.machine import cpu_count
-from tiling.values import MAX_SHIFT_M
 
 CHANNEL_DROPOUT = 0.05  # share of the channels of a positive that training switches off
 PREFETCHED = 4  # batches

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from tiling.geo.globe import on_the_globe
 from tiling.osm.names import resolve
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.values import Box, LonLat, check_place
 
 STREET = "street"  # a kind of name

@@ -22,7 +22,7 @@ from service.index.search import Filters, Neighbor, Search
 from tiling.dataset.places import sample_places
 from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import TILE_RADIUS_M, Box, LonLat
 

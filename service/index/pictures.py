@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from loc2vec.paper.squares import paint
 from tiling.geo.mercator import TILE_PX
 from tiling.render.pictures import encode_png
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tiling.catalogue import load_catalogue
+from tiling.dataset.poses import MAX_SHIFT_M
 from tiling.errors import FingerprintError, PlaceError
 from tiling.values import (
-    MAX_SHIFT_M,
     N_CHANNELS,
     PAPER,
     Box,

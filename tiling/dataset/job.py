@@ -46,6 +46,7 @@ from tiling.dataset.dataset import (
 )
 from tiling.dataset.executors import Executor, InProcess
 from tiling.dataset.places import GIVEN_PLACE, Places, sample_places
+from tiling.dataset.poses import MAX_SHIFT_M, place_poses
 from tiling.errors import DatasetError, Loc2VecError, OutsideError
 from tiling.files.atomic import json_bytes
 from tiling.files.folders import Folder, absolute, open_folder
@@ -53,11 +54,11 @@ from tiling.files.geoparquet import GEOMETRY, parquet_bytes, with_points
 from tiling.files.points import Points, hash_of_points, read_points
 from tiling.geo.groups import group_places
 from tiling.machine import give_back_memory
+from tiling.render.contact_sheet import write_sheet
 from tiling.render.renderer import Renderer
-from tiling.render.sheet import write_sheet
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
-from tiling.values import ATTRIBUTION, MAX_SHIFT_M, LonLat, Pose, TileGeometry
+from tiling.values import ATTRIBUTION, LonLat, Pose, TileGeometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ class TileJob:
 
     @property
     def margin_m(self) -> float:
-        """Return how far from its place a tile may show ground, metres.
+        """Return the distance from a place to the farthest corner of a shifted tile, metres.
 
-        That is half the diagonal of a shifted tile. Sampled places lie so far inside the data.
+        Sampled places keep this distance from the edge of the data.
         """
         return float(np.sqrt(2) * (self.geometry.widest.radius_m + MAX_SHIFT_M))
 
@@ -525,24 +526,6 @@ def _poses(job: TileJob, shard: Shard) -> list[list[Pose]]:
     """Return the poses of each place of a shard."""
     lat, lon = shard.places.lat.tolist(), shard.places.lon.tolist()
     return [
-        place_poses(job, *lat_lon, shard.first + row)
-        for row, lat_lon in enumerate(zip(lat, lon, strict=True))
+        place_poses(LonLat(*place), shard.first + row, job.positives, job.seed)
+        for row, place in enumerate(zip(lon, lat, strict=True))
     ]
-
-
-def place_poses(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:
-    """Return the poses of place number `row`: the anchor's, then those of its positives.
-
-    A positive is turned by any angle and shifted along each axis by up to `MAX_SHIFT_M`, both
-    uniform, with a random sign. The generator depends on the seed and the place alone, so any
-    worker makes the same tiles.
-    """
-    rng = np.random.default_rng([job.seed, row])
-    angle = rng.uniform(0, 360, job.positives)
-    shift = rng.uniform(0, MAX_SHIFT_M, (job.positives, 2)) * rng.choice(
-        [-1, 1], (job.positives, 2)
-    )
-    turned = [
-        Pose(lat, lon, a, x, y) for a, (x, y) in zip(angle.tolist(), shift.tolist(), strict=True)
-    ]
-    return [Pose(lat, lon), *turned]

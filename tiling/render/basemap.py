@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tiling.catalogue import LineLook, Look, Pair
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.style import AWAY, EDGE, LAND, THEMES, Theme, looks_of
-from tiling.store.base import FeatureSource, halves
+from tiling.store.source import FeatureSource, halves
 from tiling.values import Box, Features
 
 FEATURES_FROM_ZOOM = 7  # below, the area that the store covers is all that is shown

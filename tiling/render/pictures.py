@@ -9,7 +9,7 @@ from PIL import Image
 
 from tiling.render.basemap import draw_tile
 from tiling.render.style import Theme
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 
 QUICK = 3  # zlib level: a third of the default's time, 6 % more bytes
 

@@ -25,7 +25,7 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree, box_around
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, a primary each

@@ -1,1 +1,1 @@
-"""Feature sources: where the features around a place come from."""
+"""Feature stores, one folder a kind: `store.py` has `Store` and the registry of kinds, `KINDS`."""

@@ -20,8 +20,8 @@ from tiling.errors import (
     UserError,
 )
 from tiling.files.atomic import require_file, sha256_of
-from tiling.store.base import FeatureSource
 from tiling.store.changes import Changes
+from tiling.store.source import FeatureSource
 from tiling.values import Box, TileGeometry
 
 PATIENCE_S = 30.0  # with a store that is away: a database restarts in a few seconds

@@ -20,7 +20,7 @@ from service.settings import Settings
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 

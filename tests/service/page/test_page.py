@@ -35,8 +35,8 @@ from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
-from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)

@@ -20,7 +20,7 @@ from tiling.files.atomic import read_json, write_json
 from tiling.files.points import read_points
 from tiling.geo.geodesy import ground_distance_m
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat, Pose
 

@@ -6,24 +6,30 @@ import numpy as np
 import pytest
 
 from tiling.dataset.dataset import PLACES_PER_SHARD
-from tiling.dataset.job import Share, TileJob, place_poses, shards_of
+from tiling.dataset.job import Share, TileJob, shards_of
 from tiling.dataset.places import Places
+from tiling.dataset.poses import MAX_SHIFT_M, place_poses
 from tiling.store.store import Store
-from tiling.values import MAX_SHIFT_M, Pose, TileGeometry
+from tiling.values import LonLat, Pose, TileGeometry
+
+
+def poses_of(job: TileJob, lat: float, lon: float, row: int) -> list[Pose]:
+    return place_poses(LonLat(lon, lat), row, job.positives, job.seed)
+
 
 JOB = TileJob((Store.at("store.gpkg"),), positives=400, seed=3, locations=1)
 
 
 def test_the_first_pose_is_the_place_itself() -> None:
-    first, *others = place_poses(JOB, 43.7, 7.4, 0)
+    first, *others = poses_of(JOB, 43.7, 7.4, 0)
     assert first == Pose(43.7, 7.4)
     assert len(others) == 400
     assert {(pose.lat, pose.lon) for pose in others} == {(43.7, 7.4)}
-    assert place_poses(replace(JOB, positives=0), 43.7, 7.4, 0) == [first]
+    assert poses_of(replace(JOB, positives=0), 43.7, 7.4, 0) == [first]
 
 
 def test_turns_and_shifts_are_spread_evenly() -> None:
-    poses = place_poses(JOB, 43.7, 7.4, 0)[1:]
+    poses = poses_of(JOB, 43.7, 7.4, 0)[1:]
     turns = np.array([pose.rotation_deg for pose in poses])
     shifts = np.array([(pose.shift_x_m, pose.shift_y_m) for pose in poses])
     assert 0 <= turns.min() < 10
@@ -37,12 +43,12 @@ def test_turns_and_shifts_are_spread_evenly() -> None:
 
 
 def test_poses_follow_the_seed_and_the_number_of_the_place_alone() -> None:
-    poses = place_poses(JOB, 43.7, 7.4, 5)
-    assert place_poses(JOB, 43.7, 7.4, 5) == poses
-    assert place_poses(replace(JOB, geometry=TileGeometry(64)), 43.7, 7.4, 5) == poses
-    moved = place_poses(JOB, 1.0, 2.0, 5)
+    poses = poses_of(JOB, 43.7, 7.4, 5)
+    assert poses_of(JOB, 43.7, 7.4, 5) == poses
+    assert poses_of(replace(JOB, geometry=TileGeometry(64)), 43.7, 7.4, 5) == poses
+    moved = poses_of(JOB, 1.0, 2.0, 5)
     assert [pose.rotation_deg for pose in moved] == [pose.rotation_deg for pose in poses]
-    for other in (place_poses(JOB, 43.7, 7.4, 6), place_poses(replace(JOB, seed=4), 43.7, 7.4, 5)):
+    for other in (poses_of(JOB, 43.7, 7.4, 6), poses_of(replace(JOB, seed=4), 43.7, 7.4, 5)):
         assert other[1:] != poses[1:]
         assert len({pose.rotation_deg for pose in (*other[1:], *poses[1:])}) == 800
 

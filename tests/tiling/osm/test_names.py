@@ -13,7 +13,7 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import AmbiguousNameError, StoreError, UnknownNameError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.names import NamedPlace, fold, resolve
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, LonLat
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from shapely.affinity import rotate, translate
 from shapely.geometry.base import BaseGeometry
 
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.values import Box, Pose
 
 SAMPLES = 10  # a side of a pixel

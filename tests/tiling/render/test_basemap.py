@@ -14,8 +14,8 @@ from tiling.geo.geodesy import box_around
 from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
 from tiling.render.basemap import FEATURES_FROM_ZOOM, draw_map, draw_tile
 from tiling.render.style import AREA, AWAY, LAND, LINE, THEMES, Theme, looks_of
-from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
 

@@ -14,7 +14,7 @@ from loc2vec.embed.batch import Places
 from tiling.errors import StoreError, StoreReplacedError
 from tiling.render.batch import render_all
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat
 

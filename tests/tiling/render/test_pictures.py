@@ -14,9 +14,9 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import Loc2VecError
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.mercator import TILE_PX, to_world
+from tiling.render.contact_sheet import FOOT, GAP, HEAD, LABEL, write_sheet
 from tiling.render.pictures import BaseTile, TileNumber, encode_png
 from tiling.render.renderer import Renderer
-from tiling.render.sheet import FOOT, GAP, HEAD, LABEL, write_sheet
 from tiling.render.thread import RenderThread
 from tiling.store.geopackage.source import GeoPackageSource
 from tiling.store.store import Store

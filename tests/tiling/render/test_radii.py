@@ -14,8 +14,8 @@ from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
 from tiling.store.changes import Changes
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat, Pose, TileGeometry
 

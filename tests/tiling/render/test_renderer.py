@@ -13,8 +13,8 @@ from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.render.renderer import Renderer, _Scene, _Window
-from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat, Pose, TileGeometry
 

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.catalogue import load_catalogue
-from tiling.store.base import Coverage, FeatureSource, Names, Outline, halves
+from tiling.store.source import Coverage, FeatureSource, Names, Outline, halves
 from tiling.store.store import FileStore
 from tiling.values import Box, Features
 

@@ -12,8 +12,8 @@ import shapely
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
 from tiling.geo.geodesy import box_around
-from tiling.store.base import FeatureSource
 from tiling.store.pieces import MAX_VERTICES
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
 

@@ -27,8 +27,8 @@ from tiling.errors import (
 )
 from tiling.osm.osm2pgsql import lua_string
 from tiling.render.renderer import Renderer
-from tiling.store.base import FeatureSource
 from tiling.store.postgis.database import Database
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store, without_secrets
 from tiling.values import Box, LonLat, Pose
 

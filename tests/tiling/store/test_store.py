@@ -14,10 +14,10 @@ from tests.tiling.store.geoparquet import GeoParquetStore, write_geoparquet
 from tiling.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.errors import StoreError, StoreReplacedError, UserError
-from tiling.store.base import FeatureSource
 from tiling.store.geopackage.store import GeoPackageStore
 from tiling.store.postgis.database import Pool
 from tiling.store.postgis.store import PostgisStore
+from tiling.store.source import FeatureSource
 from tiling.store.store import KINDS, Store, StoreKind
 from tiling.values import Box
 

@@ -18,7 +18,7 @@ from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST
-from tiling.store.base import Coverage, Names, Outline, halves
+from tiling.store.source import Coverage, Names, Outline, halves
 from tiling.values import Box, Features
 
 LAYER = "features"

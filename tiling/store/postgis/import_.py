@@ -303,9 +303,8 @@ def _require_postgis(database: Database, connection: Connection) -> None:
         with database.failing():
             execute(connection, "CREATE EXTENSION postgis")
     except StoreError as error:
-        advice = (
-            "let a superuser run CREATE EXTENSION postgis in it, or all of tiling/store/roles.sql"
-        )
+        advice = "let a superuser run CREATE EXTENSION postgis in it, "
+            "or all of tiling/store/postgis/roles.sql"
         raise StoreError(f"{error}: {advice}") from error
 
 
@@ -479,7 +478,9 @@ def _put_in_use(connection: Connection, store: str, raw: str, slim: bool) -> Non
 def grant(connection: Connection, reader: str) -> None:
     """Let a role read the tables of the store, and nothing else; `StoreError` for no role."""
     if not rows(connection, "SELECT FROM pg_roles WHERE rolname = %s", (reader,)):
-        raise StoreError(f"there is no role {reader!r}: make it with tiling/store/roles.sql")
+        raise StoreError(
+            f"there is no role {reader!r}: make it with tiling/store/postgis/roles.sql"
+        )
     ((role,),) = rows(connection, "SELECT quote_ident(%s)", (reader,))
     execute(connection, f"GRANT USAGE ON SCHEMA {STORE} TO {role}")
     execute(connection, f"GRANT SELECT ON ALL TABLES IN SCHEMA {STORE} TO {role}")

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tiling.catalogue import carried_catalogue
 from tiling.errors import StoreError, StoreReplacedError
 from tiling.osm.names import MOST
-from tiling.store.base import Coverage, Names, Outline, halves
 from tiling.store.postgis.database import Pool, Rows
+from tiling.store.source import Coverage, Names, Outline, halves
 from tiling.values import Box, Features, check_fingerprint
 
 # An import may replace the whole store while it is open. So each row also has the catalogue's

@@ -1,7 +1,7 @@
 -- The roles and the database of a PostGIS store: an owner that imports, a reader that may look at the store and at
 -- nothing else. To be run by a superuser with psql (14 or newer), before the first import, and again to change a password:
 --
---     LOC2VEC_OWNER_PASSWORD=... LOC2VEC_READER_PASSWORD=... psql -v ON_ERROR_STOP=1 -d postgres -f tiling/store/roles.sql
+--     LOC2VEC_OWNER_PASSWORD=... LOC2VEC_READER_PASSWORD=... psql -v ON_ERROR_STOP=1 -d postgres -f tiling/store/postgis/roles.sql
 --     loc2vec import REGION.osm.pbf --store postgresql://loc2vec@HOST/loc2vec --reader loc2vec_api
 --
 -- Other names: -v owner=... -v reader=... -v database=... A role whose variable is not set keeps its password, or has none.
