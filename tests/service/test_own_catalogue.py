@@ -28,7 +28,7 @@ from tiling.render.style import looks_of
 from tiling.store.store import Store
 from tiling.values import LonLat, TileGeometry
 
-SEA, CASINO = LonLat(7.4400, 43.7300), LonLat(7.4274, 43.7394)
+SEA, CASINO = LonLat(7.4356, 43.7404), LonLat(7.4274, 43.7394)
 SHIPPED = Path("tiling/catalogue.toml")
 
 
