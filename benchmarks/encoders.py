@@ -52,6 +52,7 @@ from loc2vec.model.folder import load_model
 from loc2vec.train.loop import train
 from loc2vec.train.objectives.contrastive import LOSSES
 from loc2vec.train.run import Run, TrainConfig
+from tiling.catalogue import load_catalogue
 from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
@@ -144,9 +145,9 @@ class Probes:
         self, extract: Path, store: Store | None, per_class: int, left_out: Collection[str]
     ) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
-        self._store, towns = store, read_towns([extract])
-        with store_of([extract], store) as drawn_from:
-            self._extract = extract
+        self._store, self._extract = store, extract
+        with store_of([extract], store, load_catalogue()) as drawn_from:
+            towns = read_towns([extract], drawn_from.catalogue)
             covered = covered_by(drawn_from)
             self.tasks = []
             for name, recipe in RECIPES.items():
@@ -171,7 +172,7 @@ class Probes:
 
     def _tiles(self, geometry: TileGeometry) -> list[NDArray[np.uint8]]:
         if geometry not in self._drawn:
-            with store_of([self._extract], self._store) as store:
+            with store_of([self._extract], self._store, load_catalogue()) as store:
                 self._drawn[geometry] = [_blanked(task, store, geometry) for task in self.tasks]
         return self._drawn[geometry]
 

@@ -18,7 +18,6 @@ import mapnik
 import numpy as np
 from table import Row, rows_of, show
 
-from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, place_poses
 from tiling.dataset.places import Places, sample_places
 from tiling.geo.geodesy import MetresPerDegree, box_around
@@ -120,7 +119,7 @@ def measure(store: Path, seconds: float) -> list[Row]:
     """Measure the ways in turn."""
     with Store.at(store).open() as source:
         places = sample_places([source], 200, TileJob(()).margin_m, seed=0)
-        renderer, naive = Renderer(source), NaiveRenderer(store, load_catalogue().reach_m)
+        renderer, naive = Renderer(source), NaiveRenderer(store, source.catalogue.reach_m)
         check(renderer, naive, [poses_at(places, number, positives=4) for number in range(10)])
 
         def one_by_one(positives: int) -> Draw:

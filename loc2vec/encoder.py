@@ -17,6 +17,7 @@ from loc2vec.errors import InputError
 from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
+from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, Pose, TileGeometry, check_fingerprint, check_place
 
@@ -125,6 +126,7 @@ class LocationEncoder:
         self.dim = int(config.options["dim"]) * self.geometry.scales  # each has its numbers
         self.name, self.family = config.name, config.encoder
         self.fingerprint = config.fingerprint
+        self.catalogue = carried_catalogue(config.catalogue, f"model {self.name}")
         self.model_id = model.model_id
 
     @classmethod

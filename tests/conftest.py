@@ -16,8 +16,9 @@ from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from service.index.index import NeighborIndex
 from tests import postgres
+from tests.catalogues import OWN
 from tests.models import save_fresh_model
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.base import FeatureSource
 from tiling.store.store import Store
 
@@ -47,6 +48,12 @@ def monaco(monaco_store: Path) -> Iterator[FeatureSource]:
     """The Monaco store, open."""
     with Store.at(monaco_store).open() as source:
         yield source
+
+
+@pytest.fixture(scope="session")
+def own_catalogue() -> Catalogue:
+    """A catalogue of somebody else."""
+    return load_catalogue(OWN)
 
 
 @pytest.fixture

@@ -1,25 +1,38 @@
-"""The channel catalogue: which OSM tags are drawn in which of the twelve channels. It is data, not code."""
+"""The channel catalogue: what is drawn in each of the twelve channels, and how people see them.
 
+It is data, not code: `catalogue.toml`, or a user's own file.
+"""
+
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import CatalogueError
-from tiling.values import N_CHANNELS, TileGeometry, fingerprint
+from tiling.errors import CatalogueError, FingerprintError
+from tiling.values import N_CHANNELS, Palette, TileGeometry, fingerprint
 
 KINDS = ("line", "area", "point")
+# What a channel is to those who ask: sampling, evaluation, trips and the base map.
+ROLES = ("building", "civic", "land use", "stop", "way")
+# Where a channel without `paint` stands, by its first role here; any other channel lies between.
+PAINT = {"building": 12, "way": 8, "land use": 1}
+PAINT_BETWEEN = 7
+COLOUR = re.compile(r"#[0-9a-f]{6}")
+MAP_COLOUR = re.compile(r"#[0-9a-f]{6}([0-9a-f]{2})?")  # the last two: opacity
+
 Tags = Mapping[str, str]
 Conditions = tuple[tuple[str, frozenset[str] | None], ...]  # key -> values, None = any value
+Pair = tuple[str, str]  # the colours of the light and of the dark base map
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Draw objects with these tags in `channel`, as a line of a width, a point of a radius or an area."""
+    """Objects with these tags are drawn in `channel`: as lines, areas or points of a radius."""
 
     channel: int
     on: str
@@ -28,7 +41,7 @@ class Rule:
     without: Conditions
 
     def fits(self, tags: Tags) -> bool:
-        """Tell whether the rule draws an object with these tags."""
+        """Tell whether an object with these tags matches the rule."""
         return all(_holds(tags, key, values) for key, values in self.tags) and not any(
             _holds(tags, key, values) for key, values in self.without
         )
@@ -39,16 +52,114 @@ def _holds(tags: Tags, key: str, values: frozenset[str] | None) -> bool:
     return value is not None and (values is None or value in values)
 
 
+@dataclass(frozen=True, slots=True)
+class LineLook:
+    """How the base map shows the lines of a channel that are at least `width_m` wide.
+
+    They show from a zoom on, as wide as on the ground times `of_ground`, and at least `px` pixels
+    wide at zoom 13. With a `casing` they have an edge of that colour from zoom `cased_from` on.
+    """
+
+    colour: Pair
+    width_m: float
+    from_zoom: float
+    px: float
+    of_ground: float = 1.0
+    casing: Pair | None = None
+    cased_from: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the base map shows a channel: areas in `colour`, points as discs of `dot`, and lines.
+
+    Without a colour, lines or a dot it leaves out areas, lines or points. Areas, lines and dots lie
+    over those of a lower order.
+    """
+
+    area_order: float
+    line_order: float
+    dot_order: float
+    colour: Pair | None = None
+    outline: Pair | None = None  # of the areas; their own colour where none is given
+    area_from: float = 0  # zoom
+    lines: tuple[LineLook, ...] = ()
+    dot: Pair | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel, which pictures show in `colour` over channels of a lower `paint` order.
+
+    `look` is None where the base map derives its own from the colour, the roles and the rules.
+    """
+
+    name: str
+    colour: str  # "#rrggbb"
+    paint: int
+    roles: frozenset[str]
+    sea: bool  # the sea is drawn in this channel
+    rules: tuple[Rule, ...]
+    look: Look | None
+
+
 @dataclass(frozen=True)
 class Catalogue:
-    """Twelve channel names, the rules in order, and the channel that takes the sea."""
+    """Twelve channels, the TOML `text` that they were read from, and the file that it stood in."""
 
-    channels: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    sea_channel: int
+    each: tuple[Channel, ...]
+    text: str = field(repr=False)
+    source: str = field(compare=False)
+
+    @property
+    def carried(self) -> str | None:
+        """Return what stores, tile datasets and models keep: the text, of the shipped one None."""
+        return None if self.text == _shipped().text else self.text
+
+    def check(self, what: str, found: str, geometry: TileGeometry) -> None:
+        """Raise `FingerprintError` when `what`, of the fingerprint `found`, is of another one."""
+        expected = self.fingerprint(geometry)
+        if found != expected:
+            ours = "the shipped catalogue" if self.carried is None else f"that of {self.source}"
+            again = "this version" if self.carried is None else "that catalogue"
+            raise FingerprintError(
+                f"{what} was made with another channel catalogue or tile geometry than {ours} "
+                f"(fingerprint {found}, expected {expected}): make it again with {again}"
+            )
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:
+        """Return the names of the channels."""
+        return tuple(channel.name for channel in self.each)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules of all channels, in order."""
+        return tuple(rule for channel in self.each for rule in channel.rules)
+
+    @cached_property
+    def sea_channel(self) -> int:
+        """Return the number of the channel that takes the sea."""
+        return next(number for number, channel in enumerate(self.each) if channel.sea)
+
+    @cached_property
+    def palette(self) -> Palette:
+        """Return the colours of the channels, and the order in which they are painted."""
+        order = sorted(range(len(self.each)), key=lambda number: self.each[number].paint)
+        return Palette.of([channel.colour for channel in self.each], order)
+
+    def with_role(self, *roles: str) -> tuple[int, ...]:
+        """Return the numbers of the channels that have any of these roles.
+
+        >>> load_catalogue().with_role("way")
+        (0, 1, 2, 3)
+        """
+        return tuple(
+            number for number, channel in enumerate(self.each) if channel.roles & set(roles)
+        )
 
     def fingerprint(self, geometry: TileGeometry) -> str:
-        """Hash the catalogue together with the tile geometry it is drawn with."""
+        """Hash what makes the pixels of a tile: names, rules, sea channel and tile geometry."""
         rules = [
             (
                 r.channel,
@@ -68,7 +179,7 @@ class Catalogue:
         )
 
     def channels_of(self, geometry: TileGeometry) -> tuple[str, ...]:
-        """Return the names of a tile's channels: those of each scale after the first say how far it reaches."""
+        """Return the names of a tile's channels; those after the first scale say their radius."""
         return self.channels + tuple(
             f"{name}, {radius:g} m" for radius in geometry.wider_m for name in self.channels
         )
@@ -85,13 +196,13 @@ class Catalogue:
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str], list[tuple[int, Rule]]]:
-        """Numbered rules by kind and first key, so that an object meets only the few that can fit."""
+        """Numbered rules by kind and first key: an object meets only the few that can fit."""
         table: dict[tuple[str, str], list[tuple[int, Rule]]] = {}
         for number, rule in enumerate(self.rules):
             table.setdefault((rule.on, rule.tags[0][0]), []).append((number, rule))
         return table
 
-    def draw(self, on: str, tags: Tags) -> list[tuple[int, float]]:
+    def match(self, on: str, tags: Tags) -> list[tuple[int, float]]:
         """Return (channel, width_m) for each channel that an object of kind `on` falls in."""
         first: dict[int, float] = {}
         for rule in self._fitting(on, tags):
@@ -99,7 +210,7 @@ class Catalogue:
         return sorted(first.items())
 
     def reasons(self, on: str, tags: Tags) -> tuple[tuple[int, str], ...]:
-        """Return (channel, tag) for each tag that draws an object of kind `on`.
+        """Return (channel, tag) for each tag by which an object of kind `on` matches a rule.
 
         >>> load_catalogue().reasons("area", {"building": "house", "amenity": "school"})
         ((4, 'building'), (11, 'amenity=school'))
@@ -128,6 +239,14 @@ def load_catalogue(path: Path | None = None) -> Catalogue:
     return _shipped() if path is None else _read(path)
 
 
+def carried_catalogue(text: str | None, source: str) -> Catalogue:
+    """Return the catalogue that a store, dataset or model carries; without one, the shipped one.
+
+    `CatalogueError` if the text breaks the rules.
+    """
+    return _shipped() if text is None else parse_catalogue(text, source)
+
+
 @cache
 def _shipped() -> Catalogue:
     return _read(resources.files("tiling").joinpath("catalogue.toml"))
@@ -135,24 +254,129 @@ def _shipped() -> Catalogue:
 
 def _read(source: Traversable) -> Catalogue:
     try:
-        document = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return parse_catalogue(source.read_text(encoding="utf-8"), str(source))
+    except (OSError, UnicodeDecodeError) as error:
         raise CatalogueError(f"cannot read the catalogue {source}: {error}") from error
-    channels = document.get("channel", [])
-    if len(channels) != N_CHANNELS:
-        raise CatalogueError(f"{source}: {len(channels)} channels, must be {N_CHANNELS}")
-    sea = [index for index, channel in enumerate(channels) if channel.get("sea")]
-    if len(sea) != 1:
-        raise CatalogueError(f"{source}: {len(sea)} channels have sea = true, must be one")
-    names = tuple(str(channel.get("name", "")) for channel in channels)
-    if len(set(names)) != N_CHANNELS or not all(names):
+
+
+def parse_catalogue(text: str, source: str) -> Catalogue:
+    """Parse the text of a catalogue.
+
+    `CatalogueError`, which names `source`, if it breaks the rules.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CatalogueError(f"cannot read the catalogue {source}: {error}") from error
+    records = _tables(document, "channel", source)
+    if len(records) != N_CHANNELS:
+        raise CatalogueError(f"{source}: {len(records)} channels, must be {N_CHANNELS}")
+    try:
+        channels = tuple(_channel(number, record) for number, record in enumerate(records))
+    except CatalogueError as error:
+        raise CatalogueError(f"{source}: {error}") from error
+    sea = sum(channel.sea for channel in channels)
+    if sea != 1:
+        raise CatalogueError(f"{source}: {sea} channels have sea = true, must be one")
+    if len({channel.name for channel in channels} - {""}) != N_CHANNELS:
         raise CatalogueError(f"{source}: channel names must be given and distinct")
-    rules = (
-        _rule(index, names[index], rule)
-        for index, channel in enumerate(channels)
-        for rule in channel.get("rules", [])
+    return Catalogue(channels, text, source)
+
+
+def _channel(number: int, record: Mapping[str, Any]) -> Channel:
+    name = str(record.get("name", ""))
+    where = f"channel {name!r}"
+    _known(record, ("name", "colour", "paint", "roles", "sea", "rules", "map"), where)
+    roles = record.get("roles", [])
+    if not isinstance(roles, list) or any(role not in ROLES for role in roles):
+        raise CatalogueError(f"{where}: `roles` must be a list of {', '.join(ROLES)}, not {roles}")
+    paint = record.get("paint", _paint(roles))
+    if not _is_number(paint):
+        raise CatalogueError(f"{where}: `paint` must be a number, not {paint!r}")
+    look = record.get("map")
+    return Channel(
+        name=name,
+        colour=_colour(record.get("colour"), where),
+        paint=paint,
+        roles=frozenset(roles),
+        sea=record.get("sea") is True,
+        rules=tuple(_rule(number, name, rule) for rule in _tables(record, "rules", where)),
+        look=None if look is None else _look(look, paint, f"{where}, map"),
     )
-    return Catalogue(names, tuple(rules), sea[0])
+
+
+def _paint(roles: Iterable[str]) -> int:
+    """Return the order of a channel that says none: ways over water over land, buildings on top."""
+    return max((PAINT[role] for role in roles if role in PAINT), default=PAINT_BETWEEN)
+
+
+def _look(table: Any, paint: float, where: str) -> Look:
+    pairs, orders = ("colour", "outline", "dot"), ("area_order", "line_order", "dot_order")
+    numbers = (*orders, "area_from")
+    _known(table, (*pairs, *numbers, "lines"), where)
+    colour = _pair(table["colour"], where) if "colour" in table else None
+    given: dict[str, Any] = {key: _pair(table[key], where) for key in pairs if key in table}
+    return Look(
+        **(dict.fromkeys(orders, paint) | _numbers(table, numbers, where) | given),
+        lines=tuple(_line_look(line, colour, where) for line in _tables(table, "lines", where)),
+    )
+
+
+def _line_look(table: Any, colour: Pair | None, where: str) -> LineLook:
+    pairs = ("colour", "casing")
+    numbers = ("width_m", "from_zoom", "px", "of_ground", "cased_from")
+    _known(table, (*pairs, *numbers), where)
+    given: dict[str, Any] = {key: _pair(table[key], where) for key in pairs if key in table}
+    if colour is not None:
+        given.setdefault("colour", colour)
+    try:
+        return LineLook(**given, **_numbers(table, numbers, where))
+    except TypeError as error:
+        raise CatalogueError(f"{where}: lines need colour, width_m, from_zoom and px") from error
+
+
+def _tables(table: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
+    found = table.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+        raise CatalogueError(f"{where}: `{key}` must be a list of tables")
+    return found
+
+
+def _known(table: Any, keys: tuple[str, ...], where: str) -> None:
+    """Raise `CatalogueError` unless `table` is a table of these keys: no typing error is silent."""
+    if not isinstance(table, Mapping):
+        raise CatalogueError(f"{where}: {table!r} must be a table")
+    unknown = sorted(table.keys() - set(keys))
+    if unknown:
+        raise CatalogueError(f"{where}: no key {unknown[0]!r}, there are {', '.join(keys)}")
+
+
+def _numbers(table: Mapping[str, Any], keys: Iterable[str], where: str) -> dict[str, Any]:
+    given = {key: table[key] for key in keys if key in table}
+    for key, value in given.items():
+        if not _is_number(value):
+            raise CatalogueError(f"{where}: `{key}` must be a number, not {value!r}")
+    return given
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _colour(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not COLOUR.fullmatch(value):
+        raise CatalogueError(f'{where}: `colour` must be like "#d6603c", not {value!r}')
+    return value
+
+
+def _pair(value: Any, where: str) -> Pair:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or not all(isinstance(one, str) and MAP_COLOUR.fullmatch(one) for one in value)
+    ):
+        raise CatalogueError(f'{where}: {value!r} must be two colours, as ["#d6603c", "#93703c"]')
+    return value[0], value[1]
 
 
 def _rule(channel: int, name: str, record: Mapping[str, Any]) -> Rule:

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ TILE_SIZE = 128  # pixels a side
 TILE_RADIUS_M = 100.0  # half the side of a tile, metres on the ground
 MAX_SHIFT_M = 80.0  # how far a positive is shifted along each axis
 N_CHANNELS = 12
+PAPER = (247, 245, 240)  # red, green, blue under the channels of a picture
 
 
 class LonLat(NamedTuple):
@@ -157,6 +159,36 @@ class TileGeometry:
         return self.size / (2 * self.radius_m)
 
 
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours (red, green, blue) of the channels, and their numbers in painting order."""
+
+    colours: tuple[tuple[int, int, int], ...]
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, colours: Iterable[str], order: Iterable[int]) -> Self:
+        """Return the palette of colours like "#d6603c".
+
+        >>> Palette.of(["#d6603c"], [0]).colours
+        ((214, 96, 60),)
+        """
+        rgb = [(int(c[1:3], 16), int(c[3:5], 16), int(c[5:7], 16)) for c in colours]
+        return cls(tuple(rgb), tuple(order))
+
+    def ink(self, channel: int) -> NDArray[np.float32]:
+        """Return the colour of a channel, float32 [3]; every scale of a tile has the same ones."""
+        return np.array(self.colours[channel % len(self.colours)], np.float32)
+
+    def composite(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Paint the first scale's channels: uint8 [C, H, W] -> uint8 [H, W, 3]."""
+        image = np.broadcast_to(np.array(PAPER, np.float32), (*pixels.shape[1:], 3)).copy()
+        for channel in self.order:
+            cover = pixels[channel, :, :, None].astype(np.float32) / 255
+            image += cover * (self.ink(channel) - image)
+        return image.round().astype(np.uint8)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
     """The picture of a place: `pixels` uint8 [channels, size, size], north up when not turned."""
@@ -165,6 +197,7 @@ class Tile:
     pose: Pose
     channels: tuple[str, ...]
     metres_per_pixel: float
+    palette: Palette
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
@@ -178,28 +211,10 @@ class Tile:
 
     def png(self, channel: int | None = None) -> bytes:
         """Encode one channel as a grey PNG, or all of them as one colour composite."""
-        picture = composite(self.pixels) if channel is None else self.pixels[channel]
+        picture = self.palette.composite(self.pixels) if channel is None else self.pixels[channel]
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         return buffer.getvalue()
-
-
-# One colour a channel for people to look at, drawn from below to above in PAINT_ORDER.
-PALETTE: tuple[tuple[int, int, int], ...] = (
-    (214, 96, 60), (245, 236, 214), (190, 120, 90), (90, 90, 110), (120, 100, 95), (120, 180, 215),
-    (150, 195, 130), (226, 220, 160), (222, 216, 212), (216, 196, 214), (196, 196, 200), (240, 190, 120),
-)  # fmt: skip
-PAINT_ORDER = (8, 7, 6, 9, 11, 10, 5, 2, 1, 0, 3, 4)
-PAPER = (247, 245, 240)
-
-
-def composite(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Paint the twelve channels over each other: uint8 [12, H, W] -> uint8 [H, W, 3]."""
-    image = np.broadcast_to(np.array(PAPER, np.float32), (*pixels.shape[1:], 3)).copy()
-    for channel in PAINT_ORDER:
-        cover = pixels[channel, :, :, None].astype(np.float32) / 255
-        image += cover * (np.array(PALETTE[channel], np.float32) - image)
-    return image.round().astype(np.uint8)
 
 
 def fingerprint(*parts: Any) -> str:

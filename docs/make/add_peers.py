@@ -20,6 +20,7 @@ from loc2vec.evaluation.run import Lookup
 from loc2vec.evaluation.table import as_values, table
 from loc2vec.evaluation.tasks.osm import RECIPES
 from loc2vec.evaluation.tasks.task import Task
+from tiling.catalogue import load_catalogue
 from tiling.files.atomic import read_json, write_json, write_text
 
 
@@ -43,7 +44,7 @@ def task_of(report: Path, name: str) -> Task:
         classes=classes,
         place=place,
         places=tuple(places.tolist()),
-        blank=recipe.blank,
+        blank=load_catalogue().with_role(*recipe.blank),
         drawn=recipe.drawn,
         geolocation=recipe.geolocation,
     )

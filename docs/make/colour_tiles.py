@@ -6,7 +6,7 @@ Other open re-implementations do this.
     python docs/make/colour_tiles.py embed --weights colour.safetensors --store all.gpkg --report
     REPORT --out PEERS
 
-The picture is `tiling.values.composite`: the twelve channels painted over each other in the colours
+The picture is `Palette.composite`: the twelve channels painted over each other in the colours
 of a map, uint8 [128, 128, 3]. The network is a ResNet-18 (He et al., arXiv 1512.03385) with 16
 outputs, trained from random weights. A triplet is a place's unturned tile, one that is turned and
 shifted, and the unturned tile of the next place of the batch. `embed` writes vectors at the very
@@ -33,7 +33,7 @@ from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.render.batch import render_all
 from tiling.store.store import Store
-from tiling.values import composite
+from tiling.values import Palette
 
 DIM = 16
 MARGIN = 1.0
@@ -41,9 +41,9 @@ LEARNING_RATE = 1e-3
 NAME = "colour ResNet-18"
 
 
-def pictures(tiles: Pixels) -> Tensor:
+def pictures(tiles: Pixels, palette: Palette) -> Tensor:
     """Paint tiles uint8 [n, 12, H, W]: float32 [n, 3, H, W] in 0..1."""
-    painted = np.stack([composite(tile) for tile in tiles]).transpose(0, 3, 1, 2)
+    painted = np.stack([palette.composite(tile) for tile in tiles]).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(painted)).float() / 255
 
 
@@ -122,9 +122,8 @@ def train(tiles: str, out: Path, steps: int, places: int, seed: int) -> None:
                 np.concatenate([np.zeros_like(place), slot[:, 0]]),
             )
             with mixed_precision(device):
-                seen = model(
-                    pictures(dataset.tiles(*both)).contiguous(memory_format=torch.channels_last)
-                ).float()
+                read = pictures(dataset.tiles(*both), dataset.catalogue.palette)
+                seen = model(read.contiguous(memory_format=torch.channels_last)).float()
             anchor, positive = seen.chunk(2)
             loss = criterion(anchor, positive, anchor.roll(1, 0))
             optimizer.zero_grad()
@@ -157,14 +156,15 @@ def embed(weights: Path, store: Store, report: Path, out: Path) -> None:
     model = network()
     model.load_state_dict(load_file(weights))
     model.eval()
+    with store.open() as source:
+        palette = source.catalogue.palette
     for blank, places in places_of(report).items():
         found = []
         with torch.inference_mode():
             for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
-                found.append(
-                    model(pictures(drawn).contiguous(memory_format=torch.channels_last)).numpy()
-                )
+                read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
+                found.append(model(read).numpy())
         write_peer(out, blank, NAME, places, np.concatenate(found))
 
 

@@ -108,7 +108,7 @@ def _smallest(extracts: list[Path]) -> list[Path]:
 
 def _store(extracts: list[Path], work: Path) -> Store:
     store = Store.at(work / "extracts.gpkg")
-    if not store.holds(extracts):
+    if not store.holds(extracts, load_catalogue()):
         store.import_extracts(extracts, load_catalogue())
     return store
 

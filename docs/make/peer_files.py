@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors, write_vectors
 from loc2vec.evaluation.tasks.osm import RECIPES
+from tiling.catalogue import load_catalogue
 
 Blank = tuple[int, ...]  # channels
 
@@ -33,7 +34,7 @@ def places_of(report: Path) -> dict[Blank, NDArray[np.float64]]:
         path = file_of_task(report, name)
         if path.exists():
             table = pq.read_table(path, columns=["lon", "lat"])
-            found.setdefault(recipe.blank, []).append(
+            found.setdefault(load_catalogue().with_role(*recipe.blank), []).append(
                 np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
             )
     return {blank: np.unique(np.concatenate(parts), axis=0) for blank, parts in found.items()}

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tiling.catalogue import load_catalogue
 from tiling.files.atomic import replacing
-from tiling.values import ATTRIBUTION, TILE_RADIUS_M, composite
+from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
 PICTURE = Path(__file__).parent.parent / "stn.png"
 GAP, LABEL, MARGIN = 6, 18, 8  # pixels
@@ -29,17 +30,17 @@ def sheet_of(upright: Tiles, turned: Tiles, read: Tiles) -> Image.Image:
     step = upright.shape[-1] + GAP
     row = 2 * step + LABEL
     size = 2 * MARGIN + (1 + turned.shape[1]) * step, MARGIN + len(upright) * row + LABEL
-    sheet = Image.new("RGB", size, "white")
+    sheet, paint = Image.new("RGB", size, "white"), load_catalogue().palette.composite
     for place, pairs in enumerate(zip(turned, read, strict=True)):
         top = MARGIN + place * row + LABEL
         write(sheet, MARGIN, top - LABEL, "upright")
         note = "turned and shifted; below it, what the transformer reads"
         write(sheet, MARGIN + step, top - LABEL, note)
-        sheet.paste(Image.fromarray(composite(upright[place])), (MARGIN, top))
+        sheet.paste(Image.fromarray(paint(upright[place])), (MARGIN, top))
         for line, views in enumerate(pairs):
             for column, tile in enumerate(views, 1):
                 at = (MARGIN + column * step, top + line * step)
-                sheet.paste(Image.fromarray(composite(tile)), at)
+                sheet.paste(Image.fromarray(paint(tile)), at)
     note = f"tiles of {2 * TILE_RADIUS_M:.0f} m   {ATTRIBUTION}"
     write(sheet, MARGIN, sheet.height - LABEL, note)
     return sheet

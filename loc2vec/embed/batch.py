@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EarlierError, EmbeddingError
-from tiling.catalogue import load_catalogue
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import render_all
 from tiling.store.store import Store
-from tiling.values import Box, check_fingerprint
+from tiling.values import Box
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +59,7 @@ def embed(
     """
     content = store.content_hash()
     with store.open() as source:
-        expected = load_catalogue().fingerprint(encoder.geometry)
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+        source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
         inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
     progress(len(places) - len(inside))
     embedding = np.full((len(places), encoder.dim), np.nan, np.float32)

@@ -132,7 +132,7 @@ def evaluate_command(**given: Any) -> None:
 
     _check_names(options.names)
     methods, dataset = _methods(options), _dataset(options.tiles)
-    with store_of(options.extracts, options.store) as store:
+    with store_of(options.extracts, options.store, methods.catalogue) as store:
         tasks = _chosen_tasks(options, methods, store)
         vectors = _encode(tasks, methods, store, options.workers)
     views = None if dataset is None else _views(dataset, methods)
@@ -170,7 +170,7 @@ def _methods(options: Options) -> "Methods":
     loaded = [LocationEncoder.load(model) for model in options.models]
     lookups = [Lookup.read(file) for file in options.files]
     encoders = {encoder.model_id: encoder for encoder in loaded}
-    return Methods(encoders, lookups, read_towns(options.extracts))
+    return Methods(encoders, lookups, read_towns(options.extracts, loaded[0].catalogue))
 
 
 def _dataset(tiles: Path | None) -> "TileDataset | None":

@@ -27,7 +27,7 @@ from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.arrays import Flags, Floats, Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
@@ -43,25 +43,26 @@ SEARCHED = 1000  # places of a tile dataset that are searched
 Covered = Callable[[Floats, Floats], Flags]  # whether places lie in the store, by lon and lat
 
 
-def read_towns(extracts: Sequence[Path]) -> list[Town]:
+def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
     """Read what tasks are made of; each extract is a town, named after its file."""
-    catalogue = load_catalogue()
     keys = sorted({*KEYS, *catalogue.keys})
     return [
-        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)))
+        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)), catalogue)
         for path in extracts
     ]
 
 
 @contextmanager
-def store_of(extracts: Sequence[Path], store: Store | None) -> Iterator[Store]:
-    """Yield the store to render from: the named one, or a temporary one made of the extracts."""
+def store_of(
+    extracts: Sequence[Path], store: Store | None, catalogue: Catalogue
+) -> Iterator[Store]:
+    """Yield the store to render from: the named one, or a temporary one made by `catalogue`."""
     if store is not None:
         yield store
         return
     with tempfile.TemporaryDirectory() as folder:
         made = Store.at(Path(folder) / "store.gpkg")
-        made.import_extracts(extracts, load_catalogue())
+        made.import_extracts(extracts, catalogue)
         yield made
 
 
@@ -170,6 +171,11 @@ class Methods:
     lookups: Sequence[Lookup] = ()
     towns: Sequence[Town] = ()
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue that the first model was trained with."""
+        return next(iter(self.encoders.values())).catalogue
+
 
 def encode_tasks(
     store: Store,
@@ -233,7 +239,7 @@ def _readers(
     store: Store, tasks: Sequence[Task], encoders: Mapping[str, LocationEncoder], workers: int
 ) -> dict[TileGeometry, dict[str, Encode]]:
     """Return the methods that read tiles; the baselines read those of the first model."""
-    methods = by_geometry(encoders)
+    methods = by_geometry(encoders, store.catalogue)
     first = next(iter(methods), TileGeometry())
     lon_lat = _lon_lat(tasks)
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
@@ -257,12 +263,13 @@ def _beside(task: Task, methods: Methods) -> dict[str, Vectors]:
     return found
 
 
-def by_geometry(encoders: Mapping[str, LocationEncoder]) -> dict[TileGeometry, dict[str, Encode]]:
+def by_geometry(
+    encoders: Mapping[str, LocationEncoder], catalogue: Catalogue
+) -> dict[TileGeometry, dict[str, Encode]]:
     """Group models by the tiles that they read; raises `FingerprintError` for another catalogue."""
     methods: dict[TileGeometry, dict[str, Encode]] = {}
     for name, encoder in encoders.items():
-        expected = load_catalogue().fingerprint(encoder.geometry)
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+        catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
         methods.setdefault(encoder.geometry, {})[name] = encoder.encode
     return methods
 

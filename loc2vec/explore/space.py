@@ -11,6 +11,7 @@ from loc2vec.errors import ExploreError
 from loc2vec.model.arrays import Pixels, Places, Vector
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
+from tiling.catalogue import Catalogue
 from tiling.values import Box, LonLat, TileGeometry
 
 Tell = Callable[[int], object]  # a progress callback: how many more are done
@@ -33,6 +34,7 @@ class Ground:
     chart: Callable[[Box, int], Pixels]
     title: str
     channels: tuple[str, ...]
+    catalogue: Catalogue
     geometry: TileGeometry
 
     def view(self, place: LonLat) -> View:
@@ -43,7 +45,8 @@ class Ground:
         """Look at places."""
         tiles = self.render(places)
         return [
-            View(place, self.name(place), tile) for place, tile in zip(places, tiles, strict=True)
+            View(place, self.name(place), tile, self.catalogue.palette)
+            for place, tile in zip(places, tiles, strict=True)
         ]
 
     def embed(self, views: Sequence[View]) -> Vector:

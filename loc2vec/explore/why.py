@@ -68,7 +68,10 @@ class Comparison:
         effect = self.why.effect
         order = np.argsort(-np.abs(effect), kind="stable").tolist()
         both = np.concatenate([self.a.tile, self.b.tile], axis=2)
-        over = [(self.channels[n], f"{effect[n]:+.2f}", only_channel(both, n)) for n in order]
+        over = [
+            (self.channels[n], f"{effect[n]:+.2f}", only_channel(both, n, self.a.palette))
+            for n in order
+        ]
         names = f"Left: {self.a.name}; right: {self.b.name}. "
         return page(self.title, names + self.lead, [Layers(base, over)], self.channels)
 

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from loc2vec.model.arrays import Floats, Pixels, Places
+from tiling.catalogue import Catalogue
 from tiling.values import TileGeometry
 
 
@@ -16,6 +17,8 @@ class Dataset(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def channels(self) -> tuple[str, ...]: ...
+    @property
+    def catalogue(self) -> Catalogue: ...
     @property
     def geometry(self) -> TileGeometry: ...
     @property

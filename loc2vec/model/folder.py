@@ -32,6 +32,12 @@ class ModelConfig:
     geometry: TileGeometry
     fingerprint: str  # of the channel catalogue and the tile geometry
     training: dict[str, Any] = field(default_factory=dict)
+    catalogue: str | None = None  # the text of a user's own channels; None: the shipped ones
+
+    def as_values(self) -> dict[str, Any]:
+        """Return what JSON keeps: `catalogue` only where it is the user's own."""
+        values = asdict(self) | {"geometry": self.geometry.as_values()}
+        return {key: value for key, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +72,7 @@ def save_model(
             "licence": LICENCE,
             "attribution": ATTRIBUTION,
         }
-        write_json(
-            temporary / CONFIG, asdict(config) | {"geometry": config.geometry.as_values()} | about
-        )
+        write_json(temporary / CONFIG, config.as_values() | about)
 
 
 def _rebuild(config: ModelConfig, weights: bytes, sha256: str) -> Model:
@@ -132,6 +136,7 @@ def _read_config(folder: Path) -> tuple[ModelConfig, str]:
             geometry=TileGeometry(**values["geometry"]),
             fingerprint=values["fingerprint"],
             training=values["training"],
+            catalogue=values.get("catalogue"),
         )
         return config, values["sha256"]
     except KeyError as error:

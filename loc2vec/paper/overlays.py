@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from loc2vec.model.arrays import Floats, Pixels
-from tiling.values import PALETTE
+from tiling.values import Palette
 
 # light to dark, told apart without colour, too
 HEAT = ((255, 255, 255), (253, 208, 80), (213, 94, 0), (90, 0, 60))
@@ -13,10 +13,10 @@ HEAT = ((255, 255, 255), (253, 208, 80), (213, 94, 0), (90, 0, 60))
 RELIEF, LAND = 1.5, 242.0
 
 
-def only_channel(tile: Pixels, channel: int) -> Pixels:
+def only_channel(tile: Pixels, channel: int, palette: Palette) -> Pixels:
     """Dim a tile [C, H, W] but for one channel, which has its colour."""
     cover = tile[channel, :, :, None] / 255
-    ink = 0.6 * np.array(PALETTE[channel])
+    ink = 0.6 * palette.ink(channel).astype(np.float64)
     rgb = 250 + cover * (ink - 250)
     return (
         np.concatenate([rgb, np.full((*tile.shape[1:], 1), 255)], axis=2).round().astype(np.uint8)

@@ -5,22 +5,23 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from loc2vec.model.arrays import Pixels
-from tiling.values import LonLat, composite
+from tiling.values import LonLat, Palette
 
 END = "#D55E00"  # the frame of a place at which a strip begins or ends
 
 
 class View(NamedTuple):
-    """A place with its tile, uint8 [12, H, W], and what people call it."""
+    """A place, what people call it, its tile, uint8 [12, H, W], and the tile's colours."""
 
     place: LonLat
     name: str
     tile: Pixels
+    palette: Palette
 
     @property
     def picture(self) -> Pixels:
         """The tile in colour, uint8 [H, W, 3]."""
-        return composite(self.tile)
+        return self.palette.composite(self.tile)
 
     @property
     def where(self) -> str:

@@ -111,6 +111,7 @@ class Run:
             geometry=self.tiles.geometry,
             fingerprint=self.tiles.fingerprint,
             training=training,
+            catalogue=self.tiles.catalogue.carried,
         )
 
 

@@ -17,7 +17,6 @@ from loc2vec.train.objectives.geocell import METRICS
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import Sample, Triplet, distances, hardest, sample
 from tiling.files.atomic import replacing
-from tiling.values import composite
 
 PLACES = 1000  # searched, and looked at
 TRIPLETS = 8
@@ -155,7 +154,7 @@ def _spread(seen: Sample) -> Chart:
 def _shown(triplet: Triplet) -> dict[str, object]:
     """Return the pictures of a triplet as data URLs, and its distances."""
     return {
-        "pictures": [exact_data_url(composite(tile)) for tile in triplet[:3]],
+        "pictures": [exact_data_url(triplet.palette.composite(tile)) for tile in triplet[:3]],
         "positive": triplet.positive_distance,
         "negative": triplet.negative_distance,
     }

@@ -9,7 +9,7 @@ from loc2vec.evaluation.retrieval import APART_M, encode_slots, positive_slots, 
 from loc2vec.model.arrays import Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
 from loc2vec.model.dataset import Dataset
-from tiling.values import composite
+from tiling.values import Palette
 
 GAP = 4  # pixels between pictures
 
@@ -31,7 +31,7 @@ class Triplet(NamedTuple):
     """The tiles [C, H, W] of an anchor, its positive and the nearest other anchor.
 
     `positive_distance` is that of anchor and positive. `negative_distance` is that of the negative
-    and the nearer one of the two.
+    and the nearer one of the two. Pictures have the colours of `palette`.
     """
 
     anchor: Pixels
@@ -39,6 +39,7 @@ class Triplet(NamedTuple):
     negative: Pixels
     positive_distance: float
     negative_distance: float
+    palette: Palette
 
 
 def sample(encode: Encode, dataset: Dataset, limit: int) -> Sample:
@@ -80,12 +81,12 @@ def hardest(seen: Sample, dataset: Dataset, count: int) -> list[Triplet]:
     rows = zip(
         anchors, positives, negatives, pair[worst].tolist(), negative[worst].tolist(), strict=True
     )
-    return [Triplet(*row) for row in rows]
+    return [Triplet(*row, dataset.catalogue.palette) for row in rows]
 
 
 def picture(triplets: list[Triplet]) -> NDArray[np.uint8]:
     """Return one picture of triplets, a row each: anchor, positive, negative; uint8 [H, W, 3]."""
-    cells = [[composite(tile) for tile in triplet[:3]] for triplet in triplets]
+    cells = [[triplet.palette.composite(tile) for tile in triplet[:3]] for triplet in triplets]
     padded = [
         [np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row]
         for row in cells

@@ -13,7 +13,7 @@ from loc2vec.evaluation.probes import confusion, metrics, predict
 from loc2vec.evaluation.splits import folds
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.arrays import Vectors
-from loc2vec.trips.models import READERS, fit_predict
+from loc2vec.trips.models import READERS, Reader
 from loc2vec.trips.trip import Sequences, Trips
 from tiling.geo.geodesy import MetresPerDegree
 
@@ -77,12 +77,11 @@ def _linear(task: Task, values: Vectors) -> Predict:
     return run
 
 
-def _reader(task: Task, reader: str, sequences: Sequences) -> Predict:
+def _reader(task: Task, kind: str, sequences: Sequences) -> Predict:
     def run(seen: Rows, asked: Rows, seed: int) -> NDArray[np.float64]:
         target = task.target[seen].astype(np.int64)
-        return fit_predict(
-            reader, sequences.at(seen), target, sequences.at(asked), len(task.classes), seed
-        )
+        reader = Reader(kind, len(task.classes), seed)
+        return reader.fit_predict(sequences.at(seen), target, sequences.at(asked))
 
     return run
 

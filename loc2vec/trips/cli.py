@@ -63,10 +63,10 @@ def walk_command(
     Each extract is one town. The modes differ in their ways and in nothing else: number of points,
     spacing and the error of the receiver are drawn alike, and there is no time.
     """
-    from loc2vec.trips.run import walk_towns, write_trips
+    from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
     with tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
-        table = walk_towns(extracts, store, count, points, seed, bar.update)
+        table = walk_towns(extracts, store, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)
     numbers = _counts(table)
     if as_json:
@@ -132,17 +132,17 @@ def classify_command(
     from loc2vec.encoder import LocationEncoder
     from loc2vec.trips.classify import measure
     from loc2vec.trips.models import READERS
-    from loc2vec.trips.run import WAYS, encode_points, read_trips
+    from loc2vec.trips.run import encode_points, read_trips, ways_of
 
     encoders = {encoder.model_id: encoder for encoder in map(LocationEncoder.load, models)}
     geometries = {encoder.geometry for encoder in encoders.values()}
     radius_m = max(geometry.widest.radius_m for geometry in geometries)
     trips = read_trips(file, store, lambda line: click.echo(line, err=True), radius_m)
     trips.require()
+    blank = ways_of(store) if without_ways else ()
     with tqdm(
         total=len(trips.lon_lat) * len(geometries), unit=" tiles", desc="draw, encode"
     ) as bar:
-        blank = WAYS if without_ways else ()
         vectors = encode_points(store, trips.lon_lat, encoders, blank, workers, bar.update)
     with tqdm(total=3 + (1 + len(READERS)) * len(vectors), unit=" methods", desc="classify") as bar:
         scores = measure(trips, vectors, seeds, bar.update)

@@ -1,6 +1,7 @@
 """Classifiers of sequences of vectors: an LSTM and a transformer encoder."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from loc2vec.trips.trip import Sequences
 from tiling.machine import one_thread
@@ -71,42 +74,48 @@ def positions(count: int) -> Tensor:
 READERS: dict[str, Callable[[int, int], nn.Module]] = {"LSTM": LSTM, "transformer": Transformer}
 
 
-def fit_predict(
-    reader: str,
-    seen: Sequences,
-    target: NDArray[np.int64],
-    asked: Sequences,
-    classes: int,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Fit a reader on trips and return the probability of each class of others: float64 [n, K].
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A classifier to fit: its kind in `READERS`, how many classes K, the seed of its weights."""
 
-    Vectors are standardised by the points of the trips that it is fitted on; the rarer classes
-    weigh more, so that all count alike. A fixed number of epochs, chosen on no test trip.
-    """
-    mean, spread = seen.statistics()
-    vectors, lengths = seen.standardised(mean, spread), torch.from_numpy(seen.lengths)
-    truth = torch.from_numpy(target)
-    weight = 1 / torch.bincount(truth, minlength=classes).clamp(min=1)
-    # The steps are so small that more threads would only wait for each other.
-    with (
-        torch.random.fork_rng(devices=[]),
-        one_thread(torch.get_num_threads, torch.set_num_threads),
-    ):
-        torch.manual_seed(seed)
-        model = READERS[reader](seen.dim, classes)
-        steps = EPOCHS * -(-len(seen) // BATCH)
-        optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        for _ in range(EPOCHS):
-            for rows in torch.split(torch.randperm(len(seen)), BATCH):
-                loss = F.cross_entropy(model(vectors[rows], lengths[rows]), truth[rows], weight)
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-    model.eval()
-    with torch.inference_mode():
-        logits = model(asked.standardised(mean, spread), torch.from_numpy(asked.lengths))
-    probability: NDArray[np.float64] = logits.softmax(1).double().numpy()
-    return probability
+    kind: str
+    classes: int
+    seed: int
+
+    def fit_predict(
+        self, seen: Sequences, target: NDArray[np.int64], asked: Sequences
+    ) -> NDArray[np.float64]:
+        """Fit on the trips `seen`, and return the probability of each class of others: [n, K].
+
+        Vectors are standardised by the points of `seen`. Rare classes weigh more, so all count
+        alike. The number of epochs is fixed: no test trip chooses it.
+        """
+        mean, spread = seen.statistics()
+        vectors, lengths = seen.standardised(mean, spread), torch.from_numpy(seen.lengths)
+        model = self._fit(vectors, lengths, torch.from_numpy(target)).eval()
+        with torch.inference_mode():
+            logits = model(asked.standardised(mean, spread), torch.from_numpy(asked.lengths))
+        probability: NDArray[np.float64] = logits.softmax(1).double().numpy()
+        return probability
+
+    def _fit(self, vectors: Tensor, lengths: Tensor, truth: Tensor) -> nn.Module:
+        """Train on float32 [n, T, D], int64 [n], int64 [n]; the caller's random state stays."""
+        weight = 1 / torch.bincount(truth, minlength=self.classes).clamp(min=1)
+        # The steps are so small that more threads would only wait for each other.
+        with (
+            torch.random.fork_rng(devices=[]),
+            one_thread(torch.get_num_threads, torch.set_num_threads),
+        ):
+            torch.manual_seed(self.seed)
+            model = READERS[self.kind](vectors.shape[2], self.classes)
+            steps = EPOCHS * -(-len(vectors) // BATCH)
+            optimizer = AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+            schedule = CosineAnnealingLR(optimizer, steps)
+            for _ in range(EPOCHS):
+                for rows in torch.split(torch.randperm(len(vectors)), BATCH):
+                    loss = F.cross_entropy(model(vectors[rows], lengths[rows]), truth[rows], weight)
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    schedule.step()
+        return model

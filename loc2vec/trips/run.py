@@ -4,8 +4,9 @@ The tiles of their points drawn and encoded.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,36 +26,30 @@ from tiling.render.batch import render_all
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
-WAYS = (0, 1, 2, 3)  # channels of roads, paths and rail
+WAY = "way"  # the role of the channels of roads, paths and rail
 COLUMNS = ("trip", "mode", "town")
 
 
+class TripPlan(NamedTuple):
+    """What trips to make: up to `trips` of each mode in each town, of `points` points."""
+
+    trips: int
+    points: int
+    seed: int
+
+
 def walk_towns(
-    extracts: Sequence[Path],
-    store: Store,
-    count: int,
-    points: int,
-    seed: int,
-    progress: Callable[[int], object],
+    extracts: Sequence[Path], store: Store, plan: TripPlan, progress: Callable[[int], object]
 ) -> pa.Table:
-    """Make up to `count` trips of each mode in each town.
+    """Make trips of each mode in each town, one row a point: trip, mode, town, lat, lon.
 
-    One row a point: trip, mode, town, lat, lon.
-
-    Every point's tile lies whole in the store. A town's trips depend on its extract and the seed,
-    not on other towns. Raises `LabelsError` when no trip can be made.
+    The tile of every point lies whole in the store. A town's trips depend on its extract and the
+    seed, not on other towns. Raises `LabelsError` when no trip can be made.
     """
     covered = covered_by(store)
     found: list[tuple[NDArray[np.float64], str, str]] = []
     for path in extracts:
-        town, graphs = path.name.split(".")[0], read_graphs(path)
-        for number, mode in enumerate(MODES):
-            if mode.name in graphs:
-                rng = np.random.default_rng([seed, zlib.crc32(town.encode()), number])
-                made = make_trips(
-                    graphs[mode.name], count, points, rng, lambda trip: bool(covered(*trip.T).all())
-                )
-                found += [(trip, mode.name, town) for trip in made]
+        found += _walk_town(path, plan, lambda trip: bool(covered(*trip.T).all()))
         progress(1)
     if not found:
         raise LabelsError(
@@ -70,6 +65,18 @@ def walk_towns(
         "lon": lon_lat[:, 0],
     }
     return pa.table(columns)
+
+
+def _walk_town(
+    path: Path, plan: TripPlan, whole: Callable[[NDArray[np.float64]], bool]
+) -> Iterator[tuple[NDArray[np.float64], str, str]]:
+    """Yield the trips of a town, (lon, lat) float64 [points, 2], with their mode and town."""
+    town, graphs = path.name.split(".")[0], read_graphs(path)
+    for number, mode in enumerate(MODES):
+        if mode.name in graphs:
+            rng = np.random.default_rng([plan.seed, zlib.crc32(town.encode()), number])
+            for trip in make_trips(graphs[mode.name], plan.trips, plan.points, rng, whole):
+                yield trip, mode.name, town
 
 
 def write_trips(path: Path, table: pa.Table) -> None:
@@ -122,6 +129,18 @@ def read_trips(
     )
 
 
+def ways_of(store: Store) -> tuple[int, ...]:
+    """Return the channels of a store that show ways; `LabelsError` when its catalogue has none."""
+    with store.open() as source:
+        ways = source.catalogue.with_role(WAY)
+        if not ways:
+            raise LabelsError(
+                f"the catalogue of {source.location} has no channel with the role {WAY!r}: "
+                "leave out --without-ways"
+            )
+        return ways
+
+
 def encode_points(
     store: Store,
     lon_lat: NDArray[np.float64],
@@ -136,7 +155,7 @@ def encode_points(
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
     it was told last.
     """
-    methods = by_geometry(encoders)
+    methods = by_geometry(encoders, store.catalogue)
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Vectors]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():

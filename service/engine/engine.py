@@ -23,12 +23,12 @@ from service.index.index import NeighborIndex
 from service.index.search import Search
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
 from service.settings import Settings
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
-from tiling.render.basemap import Theme
 from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
+from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
@@ -61,8 +61,7 @@ class Engine:
         self._closing = False
         self._idle: LifoQueue[RemoteRenderer] = LifoQueue()
         with contextlib.ExitStack() as opened:
-            expected = load_catalogue().fingerprint(encoder.geometry)
-            check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, expected)
+            self.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
             if index is not None:
                 self.use(index)
             renderers = self._renderers()
@@ -120,6 +119,10 @@ class Engine:
     @property
     def geometry(self) -> TileGeometry:
         return self._encoder.geometry
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.source.catalogue
 
     @property
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
 from tiling.store.base import FeatureSource
 from tiling.store.store import Store
-from tiling.values import TILE_RADIUS_M, Box, LonLat, check_fingerprint
+from tiling.values import TILE_RADIUS_M, Box, LonLat
 
 TIMES = 8  # as many places are sampled as are wanted: small extracts have enough, too
 
@@ -56,8 +56,8 @@ def open_ground(store: Store, model: str | Path) -> Iterator[Ground]:
 def open_space(
     store: Store,
     model: str | Path,
+    places: int,
     index: Path | None = None,
-    places: int = 2000,
     box: Box | None = None,
     metres: float | None = None,
     tell: Tell = lambda n: None,
@@ -126,7 +126,7 @@ def _within(vectors: Vectors, box: Box | None) -> Vectors:
 
 def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
     renderer, gazetteer = Renderer(source, encoder.geometry), Gazetteer(source)
-    check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, renderer.fingerprint)
+    source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
 
     def render(places: Sequence[LonLat]) -> Pixels:
         for place in places:
@@ -141,5 +141,6 @@ def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
         title=gazetteer.title,
         chart=lambda box, width: draw_map(source, box, width),
         channels=renderer.channels,
+        catalogue=source.catalogue,
         geometry=renderer.geometry,
     )

@@ -47,7 +47,7 @@ class SpaceOptions:
         with (
             tqdm(unit=" places", desc="embed", disable=self.index is not None) as bar,
             open_space(
-                self.store, self.model, self.index, self.places, self.box, metres, bar.update
+                self.store, self.model, self.places, self.index, self.box, metres, bar.update
             ) as opened,
         ):
             bar.close()

@@ -216,6 +216,7 @@ class Info(BaseModel):
     )
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
     channels: list[str] = Field(description="Names of the channels of a tile")
+    colours: list[str] = Field(description="Colours of the channels in pictures, as #rrggbb")
     attribution: str
     licence: str
 

@@ -1,4 +1,4 @@
-// Asking the service. What it refuses comes as a Problem, in the service's own words.
+// Requests to the service; a refusal becomes a Problem with the service's message.
 
 const KEY = "loc2vec-key";
 
@@ -23,7 +23,7 @@ export function post(path, body, signal) {
   return ask(url(path), { method: "POST", body: JSON.stringify(body), headers, signal }).then((response) => response.json());
 }
 
-/** Return an object URL of a picture; whoever asked revokes it. Fetched, because an <img> sends no key. */
+/** Return an object URL of a picture, for the caller to revoke. An <img> would send no key. */
 export async function picture(path, parameters, signal) {
   const response = await ask(url(path, parameters), { signal });
   return URL.createObjectURL(await response.blob());

@@ -23,19 +23,19 @@ function build(node, name, attributes, children) {
   return node;
 }
 
-/** Children without those that are not to be shown. */
+/** Return the children that are to be shown. */
 function real(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
 }
 
-/** Put other children into a node; what had the focus has it again, when it is still there by its `data-key`. */
+/** Replace the children of a node; an element with the same `data-key` keeps the focus. */
 export function fill(node, ...children) {
   const key = node.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   node.replaceChildren(...real(children));
   if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
 }
 
-/** Say something to those who listen instead of looking. */
+/** Announce a text to screen readers. */
 export function say(text) {
   document.getElementById("live").textContent = text;
 }

@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers and coordinates, formatted and parsed.
 
 export function degrees({ lat, lon }) {
   return `${lat.toFixed(5)}, ${lon.toFixed(5)}`;
@@ -20,7 +20,7 @@ export function signed(value) {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 }
 
-/** Read "43.7384, 7.4246", also with N/S/E/W; null when it is something else. */
+/** Parse "43.7384, 7.4246", also with N/S/E/W; null for anything else. */
 export function place(text) {
   const number = String.raw`([-+−]?\d{1,3}(?:\.\d+)?)\s*°?\s*`;
   const found = new RegExp(String.raw`^\s*${number}([NS]?)\s*[,;\s]\s*${number}([EW]?)\s*$`, "i").exec(text);

@@ -1,4 +1,4 @@
-// The page: puts map, panel, search and address together.
+// The page: connects map, panel, search and address.
 
 import { get } from "./api.js";
 import { el, fill } from "./dom.js";
@@ -35,7 +35,7 @@ function run(info) {
   let leaving = new AbortController();
   let told = false;
 
-  /** A map that cannot be drawn fails a hundred times; it is said once, until a change. */
+  /** A map that fails reports hundreds of errors; show one until something changes. */
   function tellOnce(error) {
     if (told) return;
     told = true;

@@ -9,7 +9,7 @@ const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 const SMALL_REGION_PX = 60;
 
-/** Tiles that are fetched, so that they can carry a key and their failure its reason. */
+/** Fetched tiles: requests carry the key, and failures their reason. */
 const Tiles = L.GridLayer.extend({
   options: { noWrap: true, minZoom: 1, maxZoom: 19, bounds: [[-85.06, -180], [85.06, 180]], updateWhenZooming: false },
 
@@ -71,7 +71,7 @@ export class PlaceMap {
     });
   }
 
-  /** Show what a link says, or all that the store covers. */
+  /** Show the view of a link, or all that the store covers. */
   show(view) {
     if (view) this._map.setView([view.lat, view.lon], view.zoom, { animate: false });
     else this._map.fitBounds(this._bounds, { animate: false, padding: [8, 8] });
@@ -86,7 +86,7 @@ export class PlaceMap {
     this._map.fitBounds(bounds, { maxZoom: 16, padding: [60, 60], animate: !STILL.matches });
   }
 
-  /** Move so that a place is seen, no farther than needed. */
+  /** Pan until a place is visible, no farther than needed. */
   reveal({ lat, lon }, zoom = 0) {
     const seen = this._map.getBounds().pad(-0.1).contains([lat, lon]);
     if (!seen || this._map.getZoom() < zoom) this._map.setView([lat, lon], Math.max(this._map.getZoom(), zoom), { animate: !STILL.matches });
@@ -98,7 +98,7 @@ export class PlaceMap {
     this._overlay.addTo(this._map);
   }
 
-  /** Pins: {letter: place}; the one that waits is drawn stronger. */
+  /** Pins: {letter: place}; the active slot's pin is highlighted. */
   pins(places) {
     this._pins.clearLayers();
     for (const [letter, place] of Object.entries(places)) {
@@ -106,7 +106,7 @@ export class PlaceMap {
     }
   }
 
-  /** Numbered places, and the way between them if it is one. */
+  /** Numbered places, and for a walk the line between them. */
   found(places, way) {
     this._found.clearLayers();
     if (way) L.polyline(way.map(({ lat, lon }) => [lat, lon]), { className: "way", interactive: false }).addTo(this._found);
@@ -117,7 +117,7 @@ export class PlaceMap {
     });
   }
 
-  /** Draw one of the numbered places stronger. */
+  /** Highlight one of the numbered places. */
   mark(number, on) {
     this._dots?.[number]?.getElement()?.classList.toggle("marked", on);
   }
@@ -128,7 +128,7 @@ export class PlaceMap {
     this._handlers.move({ lat, lon: lng, zoom: this._map.getZoom() });
   }
 
-  /** From far away a town is a pixel: say where the store has data. */
+  /** Zoomed out, a town is one pixel: show where the store has data. */
   _drawRegions() {
     this._regions.clearLayers();
     for (const [name, box] of this._boxes) {

@@ -4,10 +4,7 @@ import { keepKey, picture } from "./api.js";
 import { el, fill, svg } from "./dom.js";
 import { degrees, distance, metres } from "./format.js";
 
-// The colours of the composite picture (tiling/values.py, PALETTE), for the swatches.
-const PALETTE = ["#d6603c", "#f5ecd6", "#be785a", "#5a5a6e", "#78645f", "#78b4d7", "#96c382", "#e2dca0", "#ded8d4", "#d8c4d6", "#c4c4c8", "#f0be78"];
-
-/** A picture of the service; while it is under way its place is kept, and a failure says its reason there. */
+/** A picture of the service; its space is reserved while it loads, and shows an error. */
 export function image(path, parameters, alt, signal, attributes = {}) {
   const frame = el("span.image.waiting", attributes);
   const shown = el("img", { alt });
@@ -34,11 +31,11 @@ export function tile({ lat, lon }, signal) {
   return image("tile.png", { lat, lon }, `The 200 m around ${degrees({ lat, lon })}, all channels`, signal, { class: "image tile waiting" });
 }
 
-/** The names of the channels; whichever is under the pointer or has the focus is shown by `tiles` alone. */
-export function channels(names, tiles, details = () => null) {
+/** Channels with name and colour; `tiles` show only the hovered or focused one. */
+export function channels(each, tiles, details = () => null) {
   let pinned = null;
   const show = (number) => tiles.forEach((one) => one.show(number === null ? {} : { channel: number }));
-  const buttons = names.map((name, number) =>
+  const buttons = each.map(({ name, colour }, number) =>
     el(
       "button.channel",
       {
@@ -55,7 +52,7 @@ export function channels(names, tiles, details = () => null) {
           show(pinned ?? number);
         },
       },
-      swatch(number),
+      swatch(colour),
       el("span", {}, name),
       details(number),
     ),
@@ -63,13 +60,13 @@ export function channels(names, tiles, details = () => null) {
   return el("ul.channels", { "aria-label": "Channels: point at one to see it alone" }, buttons.map((button) => el("li", {}, button)));
 }
 
-export function swatch(number) {
+export function swatch(colour) {
   const square = el("i.swatch", { "aria-hidden": "true" });
-  square.style.background = PALETTE[number];
+  square.style.background = colour;
   return square;
 }
 
-/** A vector as bars about a middle line. */
+/** A vector as bars about a zero line. */
 export function bars(vector) {
   const [width, height, most] = [320, 64, Math.max(...vector.map(Math.abs), 1e-9)];
   const step = width / vector.length;
@@ -87,7 +84,7 @@ export function bars(vector) {
     svg("line", { x1: 0, x2: width, y1: middle, y2: middle }), drawn);
 }
 
-/** Numbered cards of indexed places, in step with the dots of the map. */
+/** Numbered cards of indexed places, linked to the dots on the map. */
 export function cards(places, { map, regionOf, open, signal, from, away = "away" }) {
   return el("ol.cards", {}, places.map((near, number) => {
     const region = regionOf(near);
@@ -113,7 +110,7 @@ export function cards(places, { map, regionOf, open, signal, from, away = "away"
   }));
 }
 
-/** What went wrong, in the service's words, and what can be done about it. */
+/** The service's error message, and what the user can do. */
 export function problem(error, { retry, showBox } = {}) {
   const actions = [
     error.status === 401 && keyForm(retry),
@@ -135,7 +132,7 @@ function keyForm(retry) {
     el("p.quiet", {}, "It stays in this tab and is forgotten when the tab is closed."));
 }
 
-/** One of several, as a row of buttons. */
+/** A row of buttons, one of which is selected. */
 export function choice(label, options, chosen, pick) {
   return el("div.choice", { role: "group", "aria-label": label }, Object.entries(options).map(([value, text]) =>
     el("button", { type: "button", "aria-pressed": String(value === chosen), "data-key": `${label} ${value}`, onclick: () => pick(value) }, text)));

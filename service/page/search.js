@@ -1,4 +1,4 @@
-// Searching by name or by coordinates.
+// Search by name or coordinates.
 
 import { get } from "./api.js";
 import { el, fill, say } from "./dom.js";
@@ -6,7 +6,7 @@ import { place } from "./format.js";
 
 const PAUSE_MS = 200; // of typing, before names are asked for
 
-/** `go(place, name)` is called with what was chosen. */
+/** `go(place, name)` is called with the choice. */
 export function startSearch(form, go) {
   const field = form.querySelector("input");
   const found = form.querySelector("ul");

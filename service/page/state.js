@@ -1,4 +1,4 @@
-// What the page shows, kept in the address: a link brings all of it back.
+// The state of the page, kept in the address: a link restores all of it.
 
 const WHERE = ["far", "any", "other"];
 const SLOTS = ["a", "b", "c"];
@@ -15,7 +15,7 @@ export function listen(listener) {
   listeners.push(listener);
 }
 
-/** Change some of the state. `quiet` replaces the entry of the history, as moving the map does. */
+/** Update the state. `quiet` replaces the history entry, as moving the map does. */
 export function change(changes, { quiet = false } = {}) {
   const before = { ...state };
   Object.assign(state, changes);
@@ -23,12 +23,12 @@ export function change(changes, { quiet = false } = {}) {
   tell(before);
 }
 
-/** Look at one place alone. */
+/** Show a single place. */
 export function open(place) {
   change({ mode: "place", slot: "a", a: rounded(place) });
 }
 
-/** Choose a place for the slot that waits for one, and let the next empty slot wait. */
+/** Put a place into the active slot, and activate the next empty one. */
 export function choose(place) {
   const slots = SLOTS.slice(0, NEEDED[state.mode]);
   const slot = slots.includes(state.slot) ? state.slot : "a";
@@ -57,7 +57,7 @@ export function hash() {
   return parts.length ? `#${parts.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
 }
 
-/** Read what another version, or a hand, may have written: what makes no sense is left out. */
+/** Parse an address that may be old or edited by hand; invalid parts are left out. */
 function read(text) {
   const given = Object.fromEntries(new URLSearchParams(text.slice(1)));
   const found = {};

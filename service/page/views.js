@@ -1,4 +1,4 @@
-// The four views of the panel. Each returns its elements; what it has to ask for comes later, unless it is left before.
+// The four views of the panel. Each returns its elements at once and fills in answers later.
 
 import { get, post } from "./api.js";
 import { el, fill, say } from "./dom.js";
@@ -10,7 +10,7 @@ const FAR_M = 500;
 const NEAREST = 8;
 const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
 
-/** Ask, and put what is made of the answer into `node`; a problem goes there (or to `instead`) in its own words. */
+/** Request, and render the answer into `node`; a problem goes there, or to `instead`. */
 function later(node, context, asking, made, instead = node) {
   const { signal } = context; // of this view: the next one has its own
   const begin = async () => {
@@ -81,7 +81,7 @@ function withTile(context, at, whole) {
     say(`Place ${degrees(at)} chosen`);
     return [bars(answer.embedding), el("p.quiet", {}, `Its ${answer.dim} numbers`)];
   }, whole); // without a vector there is nothing else to say
-  return el("div.look", {}, el("div", {}, picture, vector), channels(context.info.channels, [picture]));
+  return el("div.look", {}, el("div", {}, picture, vector), channels(context.info.channels.map((name, number) => ({ name, colour: colourOf(context, number) })), [picture]));
 }
 
 function nearest(context, at) {
@@ -103,7 +103,7 @@ function nearest(context, at) {
   return later(body, context, () => get("neighbors", asked, context.signal), ({ neighbors }) => found(context, neighbors)) && section;
 }
 
-/** Cards of what was found, and its dots on the map. */
+/** Cards of the results, and their dots on the map. */
 function found(context, neighbors, { way, away } = {}) {
   const { map } = context;
   if (!neighbors.length) return el("p.quiet", {}, "No indexed place is left by this choice.");
@@ -122,7 +122,7 @@ function openPlace({ map }, near) {
   map.reveal(near);
 }
 
-/** The chosen places of a view, one of which waits for the next click. */
+/** The slots of a view; the active one takes the next click. */
 function slots(names, hints) {
   return el("div.slots", { role: "group", "aria-label": "Places" }, names.map((name, number) => [
     hints[number] && el("span.sign", { "aria-hidden": "true" }, hints[number]),
@@ -145,19 +145,24 @@ function compare(context) {
   const tiles = [tile(a, context.signal), tile(b, context.signal)];
   const body = el("div");
   const asked = { ...a, to_lat: b.lat, to_lon: b.lon };
-  later(body, context, () => get("compare", asked, context.signal), (answer) => effects(answer, tiles));
+  later(body, context, () => get("compare", asked, context.signal), (answer) => effects(context, answer, tiles));
   return [head, el("div.pair", {}, tiles.map((one, number) => el("figure", {}, one, el("figcaption", {}, names[number].toUpperCase())))), body];
 }
 
-function effects({ channels: all, distance, ground_distance_m: ground }, tiles) {
+/** The colour of a channel; those of a further scale of the tile have the same ones. */
+function colourOf({ info: { colours } }, number) {
+  return colours[number % colours.length];
+}
+
+function effects(context, { channels: all, distance, ground_distance_m: ground }, tiles) {
   const most = Math.max(...all.map(({ effect }) => Math.abs(effect)), 1e-9);
   const telling = 0.05 * distance;
-  const order = all.map((channel, number) => ({ ...channel, number })).sort((one, other) => other.effect - one.effect);
+  const order = all.map((channel, number) => ({ ...channel, number, colour: colourOf(context, number) })).sort((one, other) => other.effect - one.effect);
   const apart = order.filter(({ effect }) => effect > telling).map(({ name }) => name);
   const together = order.filter(({ effect }) => effect < -telling).map(({ name }) => name).reverse();
   const parts = [apart.length && `set apart by ${list(apart.slice(0, 3))}`, together.length && `brought together by ${list(together.slice(0, 3))}`];
   const sentence = distance < 0.005 ? "They are the same to the model." : `They are ${parts.filter(Boolean).join("; ") || "told apart by no single channel"}.`;
-  const buttons = channels(order.map(({ name }) => name), []);
+  const buttons = channels(order, []);
   buttons.replaceChildren(...order.map((channel) => el("li", {}, effectRow(channel, most, tiles))));
   buttons.classList.add("effects");
   say(sentence);
@@ -168,7 +173,7 @@ function effects({ channels: all, distance, ground_distance_m: ground }, tiles) 
   ];
 }
 
-function effectRow({ name, effect, share, to_share: other, number }, most, tiles) {
+function effectRow({ name, colour, effect, share, to_share: other, number }, most, tiles) {
   const show = (changed) => tiles.forEach((one) => one.show(changed));
   const bar = el(effect < 0 ? "i.together" : "i.apart");
   bar.style.width = `${(50 * Math.abs(effect)) / most}%`;
@@ -177,7 +182,7 @@ function effectRow({ name, effect, share, to_share: other, number }, most, tiles
     type: "button", "data-key": `channel ${number}`, title: `covers ${percent(share)} of A and ${percent(other)} of B`,
     onpointerenter: () => show({ channel: number }), onfocus: () => show({ channel: number }),
     onpointerleave: () => show({}), onblur: () => show({}),
-  }, swatch(number), el("span", {}, name), el("span.track", { "aria-hidden": "true" }, bar), el("span.value", {}, signed(effect)));
+  }, swatch(colour), el("span", {}, name), el("span.track", { "aria-hidden": "true" }, bar), el("span.value", {}, signed(effect)));
 }
 
 function sum(context) {

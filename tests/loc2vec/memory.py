@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from loc2vec.encoders.base import Options
+from tiling.catalogue import Catalogue, load_catalogue
 from tiling.values import N_CHANNELS, TILE_SIZE, TileGeometry
 
-GEOMETRY = TileGeometry()
+GEOMETRY, CATALOGUE = TileGeometry(), load_catalogue()
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class MemoryDataset:
     seed: int = 0
     fingerprint: str = "0123456789abcdef"
     channels: tuple[str, ...] = tuple(f"channel {i}" for i in range(N_CHANNELS))
+    catalogue: Catalogue = CATALOGUE
     geometry: TileGeometry = GEOMETRY
     spacing_m: float = 1000.0
     south: float = 0.0  # latitude of the first place
@@ -60,7 +62,7 @@ class MemoryDataset:
 
 
 class Tiny(nn.Module):
-    """An encoder that a test can train in no time, with all that training must keep: statistics, dropout."""
+    """A small encoder with all that training must keep: batch statistics and dropout."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()

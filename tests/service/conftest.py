@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
+from service.cli.main import main
 from service.engine.engine import Engine
 from service.http.app import create_app
 from service.settings import Settings
+from tests.catalogues import OWN
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +22,42 @@ def settings(monaco_store: Path, model_folder: Path, index_folder: Path) -> Sett
     )
 
 
+@pytest.fixture(scope="session")
+def own_settings(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of a service by somebody's own catalogue, which `import` alone was told of."""
+    folder = tmp_path_factory.mktemp("own")
+    store, tiles, run, vectors, index = (
+        folder / name for name in ("own.gpkg", "tiles", "run", "vectors.parquet", "index")
+    )
+    small = [
+        "--steps",
+        "3",
+        "--places",
+        "4",
+        "--pairs",
+        "1",
+        "--device",
+        "cpu",
+        "--encoder",
+        "vit",
+        "--dim",
+        "8",
+    ]
+    for command in (
+        ["import", monaco_pbf, "--catalogue", OWN, "--store", store],
+        ["tile", "--store", store, "--locations", 24, "--positives", 2, "--out", tiles],
+        ["train", "--tiles", tiles, "--out", run, *small],
+        ["embed", "--store", store, "--model", run / "best", "--grid", 300, "--out", vectors],
+        ["index", vectors, "--out", index],
+    ):
+        result = CliRunner().invoke(main, list(map(str, command)))
+        assert result.exit_code == 0, result.output
+    return Settings(store=str(store), model=str(run / "best"), index=index, render_processes=0)
+
+
 @contextlib.contextmanager
 def serving(settings: Settings, engine: Engine | None = None) -> Iterator[TestClient]:
-    """A client of a service with these settings, and with an engine that stays open when one is given."""
+    """Yield a client of a service; an engine that is given stays open."""
 
     @contextlib.contextmanager
     def opened(_: Settings) -> Iterator[Engine]:

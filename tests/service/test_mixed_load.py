@@ -1,6 +1,6 @@
-"""All kinds of questions at once, for an hour: none is lost, and the memory of the service does not grow.
+"""All kinds of requests at once for an hour: none is lost, and memory does not grow.
 
-SOAK_S=600 pytest -m soak tests/service/test_mixed_load.py -rP    # ten minutes of it, with the curve
+SOAK_S=600 pytest -m soak tests/service/test_mixed_load.py -rP    # ten minutes
 """
 
 import itertools
@@ -90,14 +90,14 @@ def memory_mb(pid: int) -> float:
 
 
 def turned(vectors: Vectors, by: int) -> Vectors:
-    """The same vectors in another order: another index, whose vectors are those of the same store."""
+    """Return another index of the same store: the same vectors in another order."""
     lat, lon = (np.roll(column, by) for column in (vectors.lat, vectors.lon))
     embedding = np.roll(vectors.embedding, by, axis=0)
     return Vectors(lat, lon, embedding, None, vectors.model, vectors.fingerprint, vectors.store)
 
 
 def medians(curve: Sequence[tuple[float, float]], seconds: float) -> list[float]:
-    """Return the median of the memory in each part, MB: it falls each time that freed memory is given back."""
+    """Return the median memory in each part, MB; it falls when freed memory is returned."""
     parts = [
         [mb for at, mb in curve if part <= PARTS * at / seconds < part + 1] for part in range(PARTS)
     ]
@@ -179,7 +179,8 @@ def test_nothing_is_lost_and_memory_does_not_grow(
         slope, level = np.polyfit(range(len(parts)), parts, 1)
         growth = (len(parts) - 1) * slope / level
         print(
-            f"{count} answers {dict(statuses)}, {stores:.0f} stores, {indexes:.0f} indexes in {seconds:.0f} s"
+            f"{count} answers {dict(statuses)}, {stores:.0f} stores, "
+            f"{indexes:.0f} indexes in {seconds:.0f} s"
         )
         print(f"MB, medians of the parts {[round(mb) for mb in parts]}: {growth:+.1%}")
         print("MB:", [round(mb) for _, mb in curve[:: max(1, len(curve) // 120)]])

@@ -1,4 +1,4 @@
-"""Every model that ships fits today's catalogue, says what it is made of, and finds places as first weights do not."""
+"""Every shipped model fits the catalogue, names its data and beats untrained weights."""
 
 from functools import partial
 from pathlib import Path

@@ -11,7 +11,7 @@ from tiling.catalogue import load_catalogue
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
-from tiling.values import Features, TileGeometry
+from tiling.values import Features
 
 SHA256 = "0" * 64
 
@@ -44,8 +44,7 @@ def make_store(
 ) -> Path:
     """Write a GeoPackage store of one extract."""
     record = ExtractRecord(extract, SHA256, area)
-    fingerprint = load_catalogue().fingerprint(TileGeometry())
-    write_geopackage(path, features, names, [record], fingerprint)
+    write_geopackage(path, features, names, [record], load_catalogue())
     return path
 
 

@@ -1,20 +1,22 @@
-"""What the catalogue draws, and what it refuses."""
+"""Which channels tags match, what a catalogue says of its channels, and what it refuses."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue import ROLES, Catalogue, load_catalogue, parse_catalogue
 from tiling.errors import CatalogueError
-from tiling.values import N_CHANNELS, TileGeometry
+from tiling.values import N_CHANNELS, PAPER, TileGeometry
 
 SHIPPED = Path("tiling/catalogue.toml")
 
 
 def channels(on: str, **tags: str) -> set[str]:
     catalogue = load_catalogue()
-    return {catalogue.channels[channel] for channel, _ in catalogue.draw(on, tags)}
+    return {catalogue.channels[channel] for channel, _ in catalogue.match(on, tags)}
 
 
 @pytest.mark.parametrize(
@@ -50,16 +52,16 @@ def test_tags_fall_in_their_channels(on: str, tags: dict[str, str], expected: se
 
 def test_the_kind_of_a_building_makes_no_difference() -> None:
     catalogue = load_catalogue()
-    assert catalogue.draw("area", {"building": "garage"}) == catalogue.draw(
+    assert catalogue.match("area", {"building": "garage"}) == catalogue.match(
         "area", {"building": "church"}
     )
 
 
 def test_the_first_rule_of_a_channel_gives_the_width() -> None:
     both = {"railway": "platform", "public_transport": "platform"}
-    assert load_catalogue().draw("line", both) == [(3, 4.0)]
-    assert load_catalogue().draw("line", {"highway": "trunk"}) == [(0, 18.0)]
-    assert load_catalogue().draw("line", {"highway": "tertiary"}) == [(0, 10.0)]
+    assert load_catalogue().match("line", both) == [(3, 4.0)]
+    assert load_catalogue().match("line", {"highway": "trunk"}) == [(0, 18.0)]
+    assert load_catalogue().match("line", {"highway": "tertiary"}) == [(0, 10.0)]
 
 
 @pytest.fixture
@@ -84,6 +86,56 @@ def test_any_change_changes_the_fingerprint(changed: Callable[[str, str], Catalo
     assert shipped.fingerprint(TileGeometry(radius_m=200.0)) != shipped.fingerprint(geometry)
 
 
+def test_the_shipped_fingerprint_stays() -> None:
+    """Shipped models, and the stores, tiles and indexes of users, know the catalogue by it."""
+    assert load_catalogue().fingerprint(TileGeometry()) == "9dcdf6ebca0ed173"
+
+
+def test_how_people_see_a_channel_is_no_part_of_the_fingerprint(
+    changed: Callable[[str, str], Catalogue],
+) -> None:
+    shipped = load_catalogue()
+    for old, new in (
+        ('colour = "#d6603c"', 'colour = "#010203"'),
+        ("paint = 10\n", "paint = 1\n"),
+        ('roles = ["way"]', "roles = []"),
+        ("map.line_order = 7\n", ""),
+    ):
+        own = changed(old, new)
+        assert own.each != shipped.each
+        assert own.fingerprint(TileGeometry()) == shipped.fingerprint(TileGeometry())
+
+
+def test_channels_are_asked_for_by_role() -> None:
+    shipped = load_catalogue()
+    named = {role: [shipped.channels[n] for n in shipped.with_role(role)] for role in ROLES}
+    assert named["building"] == ["buildings"]
+    assert named["civic"] == ["civic and leisure"]
+    assert named["stop"] == ["rail and public transport"]
+    assert named["way"] == ["major roads", "minor roads", "paths", "rail and public transport"]
+    assert named["land use"] == list(shipped.channels[6:])
+    assert shipped.with_role("civic", "building") == (4, 11)
+
+
+def test_a_picture_has_the_colours_of_the_channels_in_their_order() -> None:
+    palette = load_catalogue().palette
+    assert palette.order == (8, 7, 6, 9, 11, 10, 5, 2, 1, 0, 3, 4)
+    pixels = np.zeros((N_CHANNELS, 1, 4), np.uint8)
+    pixels[5, 0, 1:] = 255
+    pixels[4, 0, 2] = 255  # a building over water
+    pixels[8, 0, 3] = 255  # residential land under water
+    picture = palette.composite(pixels)
+    water, building = (120, 180, 215), (120, 100, 95)
+    assert [tuple(colour) for colour in picture[0].tolist()] == [PAPER, water, building, water]
+    np.testing.assert_array_equal(palette.ink(5), palette.ink(N_CHANNELS + 5))
+
+
+def test_an_order_that_is_not_given_follows_from_the_roles() -> None:
+    text = re.sub(r"paint = .*\n", "", SHIPPED.read_text(encoding="utf-8"))
+    own = parse_catalogue(text, "own.toml")
+    assert own.palette.order == (6, 7, 8, 9, 10, 11, 5, 0, 1, 2, 3, 4)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -98,6 +150,16 @@ def test_any_change_changes_the_fingerprint(changed: Callable[[str, str], Catalo
         ),
         ("sea = true", "sea = false", "0 channels have sea = true"),
         ("[[channel]]", "[[channels]]", "11 channels, must be 12"),
+        ("#d6603c", "red", "channel 'major roads': `colour` must be like \"#d6603c\", not 'red'"),
+        ('colour = "#d6603c"', "", "`colour` must be like .*, not None"),
+        ("paint = 10", 'paint = "top"', "`paint` must be a number, not 'top'"),
+        ('["way"]', '["road"]', "must be a list of building, civic, land use, stop, way"),
+        ('roles = ["way"]', 'role = ["way"]', "no key 'role', there are name, colour"),
+        ("map.line_order", "map.order", "channel 'paths', map: no key 'order'"),
+        ("map.line_order = 7", "map.line_order = true", "`line_order` must be a number, not True"),
+        ('["#fdebc0", "#6b5d3a"]', '["#fdebc0"]', "must be two colours"),
+        ("from_zoom = 11, ", "", "lines need colour, width_m, from_zoom and px"),
+        ("rules = [", "rules = [1,", "channel 'major roads': `rules` must be a list of tables"),
         ("[[channel]]", "[[channel", "cannot read the catalogue"),
     ],
 )

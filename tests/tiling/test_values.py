@@ -9,10 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, PlaceError
 from tiling.values import (
-    PAINT_ORDER,
-    PALETTE,
     PAPER,
     Box,
     Features,
@@ -22,9 +21,10 @@ from tiling.values import (
     TileGeometry,
     check_fingerprint,
     check_place,
-    composite,
     fingerprint,
 )
+
+PALETTE = load_catalogue().palette
 
 
 def blank() -> NDArray[np.uint8]:
@@ -101,18 +101,18 @@ def test_features_of_different_lengths_are_refused() -> None:
 )
 def test_a_tile_checks_its_pixels(pixels: NDArray[np.uint8], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Tile(pixels, Pose(0, 0), ("a", "b"), 1.0)
+        Tile(pixels, Pose(0, 0), ("a", "b"), 1.0, PALETTE)
 
 
 def test_a_tile_shows_one_channel_in_grey_and_all_of_them_in_colour() -> None:
     pixels = blank()
     pixels[5, 1] = 200
-    tile = Tile(pixels, Pose(0, 0), tuple("abcdefghijkl"), 1.0)
+    tile = Tile(pixels, Pose(0, 0), tuple("abcdefghijkl"), 1.0, PALETTE)
     grey = Image.open(io.BytesIO(tile.png(5)))
     colour = Image.open(io.BytesIO(tile.png()))
     assert (grey.mode, colour.mode, colour.size) == ("L", "RGB", (4, 3))
     assert np.array_equal(np.asarray(grey), pixels[5])
-    assert np.array_equal(np.asarray(colour), composite(pixels))
+    assert np.array_equal(np.asarray(colour), PALETTE.composite(pixels))
     assert not np.asarray(Image.open(io.BytesIO(tile.png(0)))).any(), "channel 0 is the first"
 
 
@@ -132,26 +132,26 @@ def test_a_tile_has_a_geometry_for_each_scale() -> None:
 
 
 def test_without_cover_the_composite_is_paper() -> None:
-    assert (composite(blank()) == np.array(PAPER, np.uint8)).all()
+    assert (PALETTE.composite(blank()) == np.array(PAPER, np.uint8)).all()
 
 
 @pytest.mark.parametrize("channel", range(12))
 def test_full_cover_takes_the_colour_of_its_channel_and_half_of_it_the_middle(channel: int) -> None:
     pixels = blank()
     pixels[channel, 0], pixels[channel, 1] = 255, 128
-    picture = composite(pixels)
-    colour, paper = np.array(PALETTE[channel], float), np.array(PAPER, float)
-    assert picture[0, 0].tolist() == list(PALETTE[channel])
+    picture = PALETTE.composite(pixels)
+    colour, paper = np.array(PALETTE.colours[channel], float), np.array(PAPER, float)
+    assert picture[0, 0].tolist() == list(PALETTE.colours[channel])
     assert np.abs(picture[1, 0] - (paper + 128 / 255 * (colour - paper))).max() <= 0.51
     assert picture[2, 0].tolist() == list(PAPER)
 
 
 def test_a_channel_covers_those_that_are_painted_before_it() -> None:
-    assert sorted(PAINT_ORDER) == list(range(12))
-    for below, above in pairwise(PAINT_ORDER):
+    assert sorted(PALETTE.order) == list(range(12))
+    for below, above in pairwise(PALETTE.order):
         pixels = blank()
         pixels[[below, above]] = 255
-        assert composite(pixels)[0, 0].tolist() == list(PALETTE[above])
+        assert PALETTE.composite(pixels)[0, 0].tolist() == list(PALETTE.colours[above])
 
 
 def test_a_fingerprint_follows_the_printed_values_and_their_order() -> None:

@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     help="PostGIS: a role that may read the store, such as loc2vec_api.",
 )
 @click.option(
-    "--if-changed", is_flag=True, help="Do nothing if the store was made from just these extracts."
+    "--catalogue",
+    type=FilePath,
+    help="TOML file of your own twelve channels (docs/catalogue.md); default: those of loc2vec.",
+)
+@click.option(
+    "--if-changed",
+    is_flag=True,
+    help="Do nothing if the store was made from just these extracts with this catalogue.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_command(
@@ -40,6 +47,7 @@ def import_command(
     store: "Store",
     slim: bool,
     reader: str | None,
+    catalogue: Path | None,
     if_changed: bool,
     as_json: bool,
 ) -> None:
@@ -50,7 +58,8 @@ def import_command(
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
-    if if_changed and store.holds(extracts):
+    by = load_catalogue(catalogue)
+    if if_changed and store.holds(extracts, by):
         click.echo(
             json.dumps({"store": store.location, "up_to_date": True})
             if as_json
@@ -58,7 +67,7 @@ def import_command(
         )
         return
     with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        summary = store.import_extracts(extracts, load_catalogue(), bar.update, slim, reader)
+        summary = store.import_extracts(extracts, by, bar.update, slim, reader)
     if as_json:
         click.echo(json.dumps({"store": store.location, **asdict(summary)}))
         return

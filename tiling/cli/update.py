@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 from shapely import to_geojson
 
-from tiling.catalogue import load_catalogue
 from tiling.cli.options import FilePath, StoreType
 from tiling.values import TileGeometry
 
@@ -42,12 +41,12 @@ def update_command(
     Example:
         loc2vec update changes.osc.gz --store postgresql://loc2vec@localhost/osm
     """
-    if (changes is None) == (replication is None):
-        raise click.UsageError("give either a file of changes or --replication URL")
-    if changes is not None:
-        summary = store.update(changes, load_catalogue())
+    if changes is not None and replication is None:
+        summary = store.update(changes)
+    elif replication is not None and changes is None:
+        summary = store.replicate(replication)
     else:
-        summary = store.replicate(str(replication), load_catalogue())
+        raise click.UsageError("give either a file of changes or --replication URL")
     area = summary.changes.area(TileGeometry())
     facts = {
         "store": store.location,

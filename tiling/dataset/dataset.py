@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 import zstandard
 from numpy.typing import NDArray
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import DatasetError, UserError
 from tiling.files.atomic import json_bytes, parse_json
 from tiling.files.folders import Folder, open_folder
 from tiling.files.geoparquet import parquet_bytes, with_points
-from tiling.values import Pose, TileGeometry, check_fingerprint, fingerprint
+from tiling.values import Pose, TileGeometry, fingerprint
 
 MANIFEST = "dataset.json"
 PLACES = "places.parquet"
@@ -179,10 +179,13 @@ class TileDataset:
     user's file. `tiling.geo.groups` explains groups.
     """
 
-    def __init__(self, manifest: dict[str, Any], table: pa.Table, places: pa.Table) -> None:
+    def __init__(
+        self, manifest: dict[str, Any], catalogue: Catalogue, table: pa.Table, places: pa.Table
+    ) -> None:
         """Take the parts of a dataset; `table` has one row for each tile, slots together."""
         self.fingerprint = str(manifest["fingerprint"])
         self.channels = tuple(manifest["channels"])
+        self.catalogue = catalogue
         self.geometry = TileGeometry(**manifest["geometry"])
         self.positives = int(manifest["positives"])
         self.n_places = int(manifest["places"])
@@ -212,15 +215,14 @@ class TileDataset:
         manifest = parse_json(folder.read(MANIFEST), f"{location}/{MANIFEST}")
         try:
             geometry = TileGeometry(**manifest["geometry"])
-            check_fingerprint(
-                str(location), manifest["fingerprint"], load_catalogue().fingerprint(geometry)
-            )
+            catalogue = carried_catalogue(manifest.get("catalogue"), str(location))
+            catalogue.check(str(location), manifest["fingerprint"], geometry)
             with ThreadPoolExecutor(READERS) as readers:
                 tables = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
             if PLACES not in sizes:
                 raise DatasetError(f"{location}/{PLACES} is missing: {REPAIR}")
             places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
-            return cls(manifest, pa.concat_tables(tables), places)
+            return cls(manifest, catalogue, pa.concat_tables(tables), places)
         except (KeyError, TypeError) as error:
             raise DatasetError(
                 f"{location}/{MANIFEST} is damaged ({error}): run the same `loc2vec tile` again"

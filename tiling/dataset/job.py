@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.dataset.dataset import (
     MANIFEST,
     PLACES,
@@ -197,9 +197,8 @@ def run_job(
     executor = executor or InProcess()
     job = replace(job, stores=tuple(store.absolute() for store in job.stores))
     folder = open_folder(absolute(out))
-    for store in job.stores:
-        store.open().close()  # reports a missing or foreign store before anything is written
-    places, plan = _claim(folder, job, repair)
+    catalogue = _catalogue_of(job)  # reports a missing or foreign store before anything is written
+    places, plan = _claim(folder, job, catalogue, repair)
     shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
     done: list[Done] = []
     try:
@@ -239,12 +238,25 @@ def _summary(
     )
 
 
-def _facts(job: TileJob) -> dict[str, Any]:
+def _catalogue_of(job: TileJob) -> Catalogue:
+    """Return the catalogue of all stores; `DatasetError` when they have several."""
+    first, *others = (store.catalogue for store in job.stores)
+    for store, other in zip(job.stores[1:], others, strict=True):
+        if other != first:
+            raise DatasetError(
+                f"{job.stores[0]} and {store} were made with different catalogues: "
+                "import both with the same one"
+            )
+    return first
+
+
+def _facts(job: TileJob, catalogue: Catalogue) -> dict[str, Any]:
     """Return the values of the plan that are known before the places are."""
     return {
-        "fingerprint": load_catalogue().fingerprint(job.geometry),
+        "fingerprint": catalogue.fingerprint(job.geometry),
         "geometry": job.geometry.as_values(),
-        "channels": list(load_catalogue().channels_of(job.geometry)),
+        "channels": list(catalogue.channels_of(job.geometry)),
+        **({} if catalogue.carried is None else {"catalogue": catalogue.carried}),
         "stores": _stores(job),
         "seed": job.seed,
         "locations": job.locations,
@@ -261,12 +273,14 @@ def _stores(job: TileJob) -> list[dict[str, str]]:
     return [{"name": store.name, "sha256": store.content_hash()} for store in job.stores]
 
 
-def _claim(folder: Folder, job: TileJob, repair: bool) -> tuple[Places, dict[str, Any]]:
+def _claim(
+    folder: Folder, job: TileJob, catalogue: Catalogue, repair: bool
+) -> tuple[Places, dict[str, Any]]:
     """Return the places and the plan of a job, and write both to `folder` unless they are there.
 
     Of several jobs that start together, one writes the plan and the others find it.
     """
-    facts = _facts(job)
+    facts = _facts(job, catalogue)
     sizes = folder.sizes()
     written = {name: read_facts(folder, name) for name in (PLAN, MANIFEST) if name in sizes}
     if written and not any({**each, **facts} == each for each in written.values()):

@@ -16,8 +16,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.osm.coverage import shrink
 from tiling.store.base import FeatureSource, Outline
 
-VISITED = (4, 11, 3)  # buildings, civic places, stops and stations
-WAYS = (0, 1, 2, 3)  # roads, paths, rail
+VISITED, WAY = ("building", "civic", "stop"), "way"  # roles of channels
 VISITED_SHARE = 2 / 3
 CELL_M = 200.0  # side of a ground cell
 # A cell counts as one with so many features at most: town centres do not take all places, and empty
@@ -52,6 +51,13 @@ def sample_places(
     The same seed gives the same places. Every place lies at least `margin_m` inside the data. There
     are fewer places when the stores have no more. Raises `DatasetError` when they have none.
     """
+    for source in sources:
+        if not source.catalogue.with_role(*VISITED):
+            raise DatasetError(
+                f"the catalogue of {source.location} has no channel with the role "
+                f"{', '.join(VISITED[:-1])} or {VISITED[-1]}, near which places are sampled: "
+                "give one that role, or places of your own"
+            )
     candidates = [Candidates(source, margin_m) for source in sources]
     built = np.array([each.built_cells for each in candidates], np.float64)
     if not built.sum():
@@ -89,9 +95,10 @@ class Candidates:
         self._inner = shrink(source.coverage, margin_m)
         shapely.prepare(self._inner)
         self._inside = shapely.contains_xy(self._inner, *self._outline.middle.T)
-        is_line = (self._outline.width_m > 0) & np.isin(self._outline.channel, WAYS)
+        channel, catalogue = self._outline.channel, source.catalogue
+        is_line = (self._outline.width_m > 0) & np.isin(channel, catalogue.with_role(WAY))
         self._visited = np.flatnonzero(
-            self._inside & np.isin(self._outline.channel, VISITED) & ~is_line
+            self._inside & np.isin(channel, catalogue.with_role(*VISITED)) & ~is_line
         )
         self._ways = np.flatnonzero(self._inside & is_line)
         self.built_cells = len(np.unique(_cells(self._outline, self._visited), axis=0))

@@ -164,20 +164,20 @@ def _take(item: Any, catalogue: Catalogue, extract: Extract) -> None:
         return
     tags = dict(item.tags)
     if item.is_node():
-        _add(extract, "n", item.id, item, catalogue.draw("point", tags), _point)
+        _add(extract, "n", item.id, item, catalogue.match("point", tags), _point)
         _name(extract, "N", item.id, item, tags, _point)
     elif item.is_way():
         if tags.get("natural") == "coastline" and (line := _line(item)):
             extract.coastline[item.id] = line
         if not (tags.get("area") == "yes" and item.is_closed()):
-            _add(extract, "w", item.id, item, catalogue.draw("line", tags), _line)
+            _add(extract, "w", item.id, item, catalogue.match("line", tags), _line)
         if not is_area(tags, item.is_closed()):
             _name(extract, "W", item.id, item, tags, _line)
     else:
         kind = "aw" if item.from_way() else "ar"
         if kind == "ar":  # osmium takes the tag of the relation away
             tags["type"] = "boundary" if "boundary" in tags else "multipolygon"
-        _add(extract, kind, item.orig_id(), item, catalogue.draw("area", tags), _area)
+        _add(extract, kind, item.orig_id(), item, catalogue.match("area", tags), _area)
         if kind == "ar" or is_area(tags, closed=True):
             _name(extract, kind[1].upper(), item.orig_id(), item, tags, _area)
 

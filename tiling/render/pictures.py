@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.render.basemap import Theme, draw_tile
+from tiling.render.basemap import draw_tile
+from tiling.render.style import Theme
 from tiling.store.base import FeatureSource
 
 QUICK = 3  # zlib level: a third of the default's time, 6 % more bytes

@@ -24,7 +24,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.store.base import FeatureSource
 from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
@@ -44,15 +43,15 @@ class Renderer:
         self,
         source: FeatureSource,
         geometry: TileGeometry = DEFAULT_GEOMETRY,
-        catalogue: Catalogue | None = None,
     ) -> None:
         """Build the Mapnik maps; `FingerprintError` when the source has another catalogue."""
-        catalogue = catalogue or load_catalogue()
+        catalogue = source.catalogue
         check_fingerprint(
             source.location, source.fingerprint, catalogue.fingerprint(TileGeometry())
         )
         self.source = source
         self.geometry = geometry
+        self.palette = catalogue.palette
         self.channels = catalogue.channels_of(geometry)
         self.fingerprint = catalogue.fingerprint(geometry)
         self._reach_m = catalogue.reach_m
@@ -61,7 +60,8 @@ class Renderer:
     def tile(self, pose: Pose) -> Tile:
         """Render one tile."""
         pixels = self.tiles(LonLat(pose.lon, pose.lat), [pose])[0]
-        return Tile(pixels, pose, self.channels, self.geometry.metres_per_pixel)
+        scale = self.geometry.metres_per_pixel
+        return Tile(pixels, pose, self.channels, scale, self.palette)
 
     def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
         """Render the tiles of one place with a single query.

@@ -1,4 +1,4 @@
-"""A contact sheet: tiles of some places, the colour composite beside the twelve channels, for people to look at."""
+"""A contact sheet: tiles of some places, each as a colour composite and channel by channel."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tiling.files.atomic import replacing
-from tiling.values import ATTRIBUTION, PALETTE, PAPER, Tile, composite
+from tiling.values import ATTRIBUTION, PAPER, Tile
 
 GAP = 6  # pixels between tiles
 HEAD = 46  # height of the channel names
@@ -51,9 +51,14 @@ def _sheet(tiles: Sequence[Tile], labels: Sequence[str]) -> Image.Image:
 
 
 def _pictures(tile: Tile) -> list[NDArray[np.uint8]]:
-    """Return the composite and each channel in its colour (darkened, so that light ones show on paper)."""
+    """Return the composite and each channel in its colour, darker, which shows better on paper."""
     paper = np.array(PAPER, np.float32)
-    inks = [np.array(colour, np.float32) * 0.72 for colour in PALETTE]
     covers = tile.pixels[:, :, :, None].astype(np.float32) / 255
-    tinted = [paper + cover * (ink - paper) for cover, ink in zip(covers, inks, strict=True)]
-    return [composite(tile.pixels), *(picture.round().astype(np.uint8) for picture in tinted)]
+    tinted = [
+        paper + cover * (0.72 * tile.palette.ink(channel) - paper)
+        for channel, cover in enumerate(covers)
+    ]
+    return [
+        tile.palette.composite(tile.pixels),
+        *(picture.round().astype(np.uint8) for picture in tinted),
+    ]

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from tiling.catalogue import Catalogue
 from tiling.errors import OutsideError
 from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
 from tiling.values import Box, Features, LonLat
@@ -43,6 +44,7 @@ class FeatureSource(Protocol):
     name: str
     location: str
     fingerprint: str
+    catalogue: Catalogue
     extract_hashes: tuple[str, ...]
 
     @property

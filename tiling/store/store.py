@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 from urllib.parse import unquote
 
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue import Catalogue
 from tiling.errors import (
+    CatalogueError,
     ExtractError,
     FingerprintError,
     StoreError,
@@ -21,7 +22,7 @@ from tiling.errors import (
 from tiling.files.atomic import require_file, sha256_of
 from tiling.store.base import FeatureSource
 from tiling.store.changes import Changes
-from tiling.values import Box, TileGeometry, check_fingerprint
+from tiling.values import Box, TileGeometry
 
 PATIENCE_S = 30.0  # with a store that is away: a database restarts in a few seconds
 SECRETS = ("password", "sslpassword")  # in the query of a URL
@@ -107,12 +108,7 @@ class Store(ABC):
         """Return this store with a location that is valid in any working directory."""
         return self
 
-    def open(
-        self,
-        catalogue: Catalogue | None = None,
-        patience_s: float = PATIENCE_S,
-        only: str | None = None,
-    ) -> FeatureSource:
+    def open(self, patience_s: float = PATIENCE_S, only: str | None = None) -> FeatureSource:
         """Open the store for reading.
 
         `patience_s`: for how many seconds a query is repeated while the database is away. `only`:
@@ -123,9 +119,8 @@ class Store(ABC):
         made with another catalogue, `StoreUnavailableError` when its database does not answer.
         """
         source = self._open(patience_s, only)
-        expected = (catalogue or load_catalogue()).fingerprint(TileGeometry())
         try:
-            check_fingerprint(self.location, source.fingerprint, expected)
+            source.catalogue.check(self.location, source.fingerprint, TileGeometry())
             if only is not None and only != self.revision(patience_s):
                 raise StoreReplacedError(f"{self.location} was replaced while it was opened")
         except BaseException:
@@ -136,6 +131,12 @@ class Store(ABC):
     @abstractmethod
     def _open(self, patience_s: float, only: str | None) -> FeatureSource:
         """Open the store, whatever catalogue it was made with."""
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue that the store was made with; raises as `open` does."""
+        with self.open() as source:
+            return source.catalogue
 
     @abstractmethod
     def content_hash(self) -> str:
@@ -161,7 +162,7 @@ class Store(ABC):
             "embed all places again"
         )
 
-    def holds(self, extracts: Sequence[Path], catalogue: Catalogue | None = None) -> bool:
+    def holds(self, extracts: Sequence[Path], catalogue: Catalogue) -> bool:
         """Tell whether the store was made from just these extracts, with this catalogue.
 
         Raises `ExtractError` when an extract is missing.
@@ -169,9 +170,10 @@ class Store(ABC):
         for path in extracts:
             require_file(path, ExtractError, "give the path of an .osm.pbf extract")
         try:
-            with self.open(catalogue) as source:
-                return sorted(source.extract_hashes) == sorted(map(sha256_of, extracts))
-        except (StoreError, FingerprintError):
+            with self.open() as source:
+                hashes = sorted(map(sha256_of, extracts))
+                return source.catalogue == catalogue and sorted(source.extract_hashes) == hashes
+        except (StoreError, FingerprintError, CatalogueError):
             return False
 
     def import_extracts(
@@ -192,7 +194,7 @@ class Store(ABC):
         """
         raise UserError(f"{self.kind} is only read: import into a GeoPackage or postgresql://...")
 
-    def update(self, changes: Path, catalogue: Catalogue) -> UpdateSummary:
+    def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes, .osc or .osc.gz.
 
         Raises `StoreError` for a store that was not imported with `slim`, `ExtractError` for a
@@ -200,7 +202,7 @@ class Store(ABC):
         """
         raise self._never_updated()
 
-    def replicate(self, url: str, catalogue: Catalogue) -> UpdateSummary:
+    def replicate(self, url: str) -> UpdateSummary:
         """Apply all changes that a replication server has and the store has not, as `update`."""
         raise self._never_updated()
 

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Flags, Floats
+from tiling.catalogue import Catalogue
 from tiling.geo.geodesy import box_around
 from tiling.osm.values import OsmObject
 from tiling.values import LonLat
 
-BUILDINGS = 4  # the channel of every building, whatever its type
-CIVIC = 11
-LAND = (6, 7, 8, 9, 10, 11)  # the channels that draw the use of land
+BUILDING, CIVIC, LAND, WAY = "building", "civic", "land use", "way"  # roles of channels
 WITHIN_M = 250.0  # shops and amenities are counted this far around a place
 MAX_LEVELS = 60
 FEWEST = 10  # places; a class with fewer is left out
@@ -102,10 +101,11 @@ Labelled = list[tuple[LonLat, float]]  # places with their target
 
 @dataclass(frozen=True, eq=False)
 class Town:
-    """What one extract holds that tasks are made of."""
+    """What one extract holds that tasks are made of, and by which catalogue it is drawn."""
 
     name: str
     objects: Sequence[OsmObject]
+    catalogue: Catalogue
 
 
 def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
@@ -121,9 +121,17 @@ def kind_of(tags: Mapping[str, str], kinds: Kinds) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
-def plain(item: OsmObject, blank: tuple[int, ...] = ()) -> bool:
-    """Tell whether the object is not drawn, or as a building that looks like every other."""
-    return {channel for channel, _ in item.drawn} <= {BUILDINGS, *blank}
+def plain(town: Town, kinds: tuple[str, ...], blank: tuple[str, ...] = ()) -> list[OsmObject]:
+    """Return the objects of some kinds that are not drawn, or like every other building.
+
+    What channels of the roles `blank` show does not count.
+    """
+    allowed = set(town.catalogue.with_role(BUILDING, *blank))
+    return [
+        item
+        for item in town.objects
+        if item.kind in kinds and {channel for channel, _ in item.drawn} <= allowed
+    ]
 
 
 def building_type(town: Town, rng: np.random.Generator) -> Labelled:
@@ -138,11 +146,7 @@ def point_of_interest(town: Town, rng: np.random.Generator) -> Labelled:
 
 def building_levels(town: Town, rng: np.random.Generator) -> Labelled:
     """How many levels each building has, at its centroid."""
-    items = [
-        item
-        for item in town.objects
-        if item.kind == "area" and "building" in item.tags and plain(item)
-    ]
+    items = [item for item in plain(town, ("area",)) if "building" in item.tags]
     with_levels = [(item, levels) for item in items if (levels := _levels(item.tags)) is not None]
     middles = shapely.centroid(shapely.from_wkb([item.wkb for item, _ in with_levels]))
     return list(zip(_places(middles), [levels for _, levels in with_levels], strict=True))
@@ -159,9 +163,7 @@ def _levels(tags: Mapping[str, str]) -> float | None:
 def amenities_near(town: Town, rng: np.random.Generator) -> Labelled:
     """The logarithm of 1 + the shops and amenities within 250 m of some buildings."""
     families = [
-        item
-        for item in town.objects
-        if item.kind != "line" and kind_of(item.tags, POINTS) is not None and plain(item)
+        item for item in plain(town, ("point", "area")) if kind_of(item.tags, POINTS) is not None
     ]
     places = _buildings(town)
     if not places:
@@ -186,7 +188,7 @@ def _discs(places: Sequence[LonLat], radius_m: float) -> NDArray[np.object_]:
 
 def land_use(town: Town, rng: np.random.Generator) -> Labelled:
     """The use of land at a point inside each area."""
-    return _classified(town, LAND_USES, ("area",), lambda areas: _inside(areas, rng), blank=LAND)
+    return _classified(town, LAND_USES, ("area",), lambda areas: _inside(areas, rng), blank=(LAND,))
 
 
 def way(town: Town, rng: np.random.Generator) -> Labelled:
@@ -201,7 +203,7 @@ def way(town: Town, rng: np.random.Generator) -> Labelled:
         )
         return points
 
-    return _classified(town, WAYS, ("line",), along, blank=(0, 1, 2, 3), without="tunnel")
+    return _classified(town, WAYS, ("line",), along, blank=(WAY,), without="tunnel")
 
 
 def town(town: Town, rng: np.random.Generator) -> Labelled:
@@ -219,13 +221,13 @@ def _classified(
     kinds: Kinds,
     kind: tuple[str, ...],
     place: Callable[[NDArray[np.object_]], NDArray[np.object_]],
-    blank: tuple[int, ...] = (),
+    blank: tuple[str, ...] = (),
     without: str = "",
 ) -> Labelled:
     found = [
         (item.wkb, number)
-        for item in town.objects
-        if item.kind in kind and without not in item.tags and plain(item, blank)
+        for item in plain(town, kind, blank)
+        if without not in item.tags
         if (number := kind_of(item.tags, kinds)) is not None
     ]
     if not found:
@@ -253,12 +255,17 @@ def _places(points: NDArray[np.object_]) -> list[LonLat]:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a task is made: `rows` finds the labels of a town."""
+    """How a task is made: `rows` finds the labels of a town.
+
+    `blank`: the roles of the channels that are blank in its tiles; `needs`: the roles that a
+    catalogue must have besides.
+    """
 
     about: str
     rows: Callable[[Town, np.random.Generator], Labelled]
     classes: tuple[str, ...] = ()
-    blank: tuple[int, ...] = ()
+    blank: tuple[str, ...] = ()
+    needs: tuple[str, ...] = (BUILDING,)
     drawn: bool = False
     geolocation: bool = False
 
@@ -278,10 +285,16 @@ RECIPES = {
         "log(1 + shops and amenities within 250 m) of a building", amenities_near
     ),
     "land use": Recipe(
-        "use of the land at a point, land-use channels blanked", land_use, tuple(LAND_USES), LAND
+        "use of the land at a point, land-use channels blanked", land_use, tuple(LAND_USES), (LAND,)
     ),
-    "way": Recipe("kind of way at a point along it; ways are drawn", way, tuple(WAYS), drawn=True),
-    "town": Recipe("which town a building stands in", town, geolocation=True),
+    "way": Recipe(
+        "kind of way at a point along it; ways are drawn",
+        way,
+        tuple(WAYS),
+        needs=(BUILDING, WAY),
+        drawn=True,
+    ),
+    "town": Recipe("which town a building stands in", town, needs=(), geolocation=True),
 }
 
 
@@ -295,10 +308,11 @@ def make_task(
     """Build a task from extracts: at most `per_class` places a class, spread over the towns.
 
     A regression, and the question for the town, have `6 * per_class` places in all. `covered(lon,
-    lat)` tells which places have a whole tile. Raises `LabelsError` when the extracts hold no
-    labels for the task.
+    lat)` tells which places the tiles can show whole. Raises `LabelsError` when the extracts hold
+    no labels for the task, or their catalogue has no channel of a role that it needs.
     """
     recipe = RECIPES[name]
+    _require_roles(name, recipe, towns)
     rows = [
         (place, target, number)
         for number, one in enumerate(towns)
@@ -341,10 +355,18 @@ def make_task(
         classes=classes,
         place=place[chosen],
         places=names,
-        blank=recipe.blank,
+        blank=towns[0].catalogue.with_role(*recipe.blank),
         drawn=recipe.drawn,
         geolocation=recipe.geolocation,
     )
+
+
+def _require_roles(name: str, recipe: Recipe, towns: Sequence[Town]) -> None:
+    for role in (*recipe.needs, *recipe.blank):
+        if not all(town.catalogue.with_role(role) for town in towns):
+            raise LabelsError(
+                f"task {name}: the catalogue has no channel with the role {role!r}, which it needs"
+            )
 
 
 def _of_each(

@@ -35,11 +35,11 @@ def clusters_command(
     Writes the places with their kinds as GeoParquet and GeoJSON, too.
     """
     from loc2vec.explore.clusters import TAGS, kinds_of
-    from tiling.catalogue import load_catalogue
     from tiling.osm.extract import read_objects
 
-    objects = [item for path in extracts for item in read_objects(path, load_catalogue(), TAGS)]
     with space.open(metres) as opened:
+        by = opened.catalogue
+        objects = [item for path in extracts for item in read_objects(path, by, TAGS)]
         found = kinds_of(opened, title or opened.title, objects=objects, **options)
         files = _write_places(output.target, opened.vectors, found.columns)
         kinds = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]

@@ -39,14 +39,17 @@ def lda_command(
 
     By default the classes are those of ways.
     """
+    from loc2vec.encoder import LocationEncoder
     from loc2vec.evaluation.run import covered_by, read_towns, store_of
     from loc2vec.evaluation.tasks.osm import make_task
     from loc2vec.explore.lda import discriminate
     from service.explore.open import open_ground
 
     _check_name(name)
-    with store_of(extracts, store) as source, open_ground(source, model) as ground:
-        task = make_task(name, read_towns(extracts), covered_by(source), per_class, seed)
+    made_by = LocationEncoder.load(model).catalogue
+    with store_of(extracts, store, made_by) as source, open_ground(source, model) as ground:
+        towns = read_towns(extracts, ground.catalogue)
+        task = make_task(name, towns, covered_by(source), per_class, seed)
         with tqdm(total=len(task), unit=" places", desc="embed") as bar:
             found = discriminate(ground, task, seed, bar.update)
     facts = {"classes": task.counts, "accuracy": found.accuracy, "chance": found.chance}

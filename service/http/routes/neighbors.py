@@ -37,7 +37,6 @@ from service.http.questions import (
 from service.http.routes.parts import Engines, Gates, located
 from service.index.search import Neighbor
 from service.observe.metrics import timed
-from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat
 
@@ -171,7 +170,7 @@ async def compare(
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
         for name, effect, (share, to_share) in zip(
-            load_catalogue().channels_of(engine.geometry),
+            engine.catalogue.channels_of(engine.geometry),
             found.effect.tolist(),
             shares.T.tolist(),
             strict=True,

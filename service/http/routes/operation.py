@@ -13,7 +13,6 @@ from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
 from service.observe.metrics import exposition
 from service.version import version
-from tiling.catalogue import load_catalogue
 from tiling.values import ATTRIBUTION
 
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -42,7 +41,8 @@ async def info(request: Request, engine: Engines) -> Response:
             index_count=None if index is None else len(index),
             index_refused=engine.index_refused,
             fingerprint=engine.fingerprint,
-            channels=list(load_catalogue().channels),
+            channels=list(engine.catalogue.channels),
+            colours=[channel.colour for channel in engine.catalogue.each],
             attribution=ATTRIBUTION,
             licence=LICENCE,
         ),

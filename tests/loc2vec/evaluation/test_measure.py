@@ -23,6 +23,8 @@ from loc2vec.evaluation.splits import APART_M, BLOCK_M, Split, blocks, folds, gr
 from loc2vec.evaluation.table import as_values, margins, of_town, table, town_grid, views_grid
 from loc2vec.evaluation.tasks.osm import BUILDING_TYPES, POINTS, Town, kind_of, make_task
 from loc2vec.evaluation.tasks.task import Task
+from tests.catalogues import without
+from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.values import OsmObject
 from tiling.values import LonLat
@@ -366,6 +368,7 @@ def towns_of_buildings(counts: Sequence[int]) -> list[Town]:
                 for i in range(n)
                 for kind in ("house", "shed")
             ],
+            load_catalogue(),
         )
         for t, n in enumerate(counts)
     ]
@@ -385,7 +388,8 @@ def test_what_is_drawn_as_its_label_is_no_label() -> None:
     )
     plain = [area(7, 50 + 0.001 * i, {"building": "church"}) for i in range(12)]
     houses = [area(7, 50 + 0.001 * i, {"building": "house"}) for i in range(12)]
-    task = make_task("building type", [Town("a", [church] * 5 + plain + houses)], everywhere, 100)
+    town = Town("a", [church] * 5 + plain + houses, load_catalogue())
+    task = make_task("building type", [town], everywhere, 100)
     assert task.counts == {"house": 12, "civic": 12}
 
 
@@ -407,3 +411,18 @@ def test_places_outside_the_store_are_left_out() -> None:
 def test_extracts_without_labels_are_refused() -> None:
     with pytest.raises(LabelsError, match="point of interest"):
         make_task("point of interest", towns_of_buildings([30]), everywhere, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("building type", "building"),
+        ("point of interest", "civic"),
+        ("land use", "land use"),
+        ("way", "way"),
+    ],
+)
+def test_a_catalogue_without_a_role_that_a_task_needs_is_refused(name: str, role: str) -> None:
+    town = Town("a", [], without(role))
+    with pytest.raises(LabelsError, match=f"task {name}: .* no channel with the role '{role}'"):
+        make_task(name, [town], everywhere, 100)

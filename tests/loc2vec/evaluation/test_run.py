@@ -29,7 +29,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def towns(monaco_pbf: Path) -> list[Town]:
-    return read_towns([monaco_pbf])
+    return read_towns([monaco_pbf], load_catalogue())
 
 
 def test_one_command_from_extract_to_table(

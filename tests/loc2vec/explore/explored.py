@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from loc2vec.explore.space import Space
+from tiling.catalogue import load_catalogue
 from tiling.errors import OutsideError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, TILE_SIZE, Box, LonLat, TileGeometry
@@ -89,6 +90,7 @@ def make_space() -> Space:
         chart=lambda box, width: chart(box, width),
         title="Known Town",
         channels=CHANNELS,
+        catalogue=load_catalogue(),
         geometry=TileGeometry(),
         vectors=vectors,
         nearest=nearest,

@@ -19,6 +19,7 @@ from loc2vec.explore.why import compare
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, make_space
+from tiling.catalogue import load_catalogue
 from tiling.values import LonLat
 
 CORNER, OTHER = LonLat(WEST, SOUTH), LonLat(WEST + 8 * STEP_DEG, SOUTH + 8 * STEP_DEG)
@@ -133,6 +134,6 @@ def test_the_layer_that_is_chosen_hides_the_others(opened: Page, tmp_path: Path)
     opened.locator("[type=range]").fill("100")
     for channel in (2, 4, 7):
         opened.get_by_label(f"channel {channel} ").check()
-        expected = only_channel(both, channel)[:, :, :3]
+        expected = only_channel(both, channel, load_catalogue().palette)[:, :, :3]
         found = picture_of(opened, expected.shape[1::-1])
         np.testing.assert_allclose(found, expected.mean((0, 1)), atol=6)

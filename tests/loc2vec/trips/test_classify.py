@@ -1,4 +1,4 @@
-"""Trips: how they are walked, what their classifiers can and cannot learn, and that no town leaks."""
+"""Trips: how they are walked, what classifiers can learn, and that no town leaks."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
 from loc2vec.trips.classify import measure, shapes
-from loc2vec.trips.models import READERS, fit_predict
+from loc2vec.trips.models import READERS, Reader
 from loc2vec.trips.trip import Sequences, Trips
 from loc2vec.trips.walk import Roads, along, make_trips, received, walk
 from tiling.geo.geodesy import MetresPerDegree
@@ -142,13 +142,10 @@ class TestReaders:
         )
         sequences = Sequences(vectors.astype(np.float32), np.full(120, 8))
         first, last = np.arange(80), np.arange(80, 120)
-        answer = fit_predict(
-            reader, sequences.at(first), target[first], sequences.at(last), 2, seed=0
-        )
+        fresh = Reader(reader, classes=2, seed=0)
+        answer = fresh.fit_predict(sequences.at(first), target[first], sequences.at(last))
         assert (answer.argmax(1) == target[last]).mean() > 0.9
-        alone = fit_predict(
-            reader, sequences.at(first), target[first], sequences.at(last[:1]), 2, seed=0
-        )
+        alone = fresh.fit_predict(sequences.at(first), target[first], sequences.at(last[:1]))
         # the same again, and whatever else is asked
         np.testing.assert_allclose(alone, answer[:1], atol=1e-6)
         assert answer.sum(1) == pytest.approx(1)
@@ -167,7 +164,7 @@ def some_trips(towns: int = 5, each: int = 8, points: int = 6) -> Trips:
 
 
 def test_vectors_of_a_town_that_betray_its_modes_help_in_no_other_town() -> None:
-    """Each town says its modes by a number of its own: what is learned of one is of no use, or worse, in another."""
+    """Each town encodes its modes in its own way: what one town teaches fails in another."""
     trips = some_trips(towns=3)
     code = np.random.default_rng(1).normal(0, 5, (len(trips.towns), 2, 4))
     told = np.repeat(code[trips.town, trips.mode], np.diff(trips.first), axis=0).astype(np.float32)

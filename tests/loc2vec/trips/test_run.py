@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.run import covered_by
-from loc2vec.trips.run import WAYS, encode_points, read_trips
+from loc2vec.trips.run import encode_points, read_trips, ways_of
 from service.cli.main import main
 from tests.models import save_fresh_model
 from tiling.osm.ways import read_graphs
@@ -119,10 +119,11 @@ def test_from_trips_to_the_table(file: Path, monaco_store: Path, model_folder: P
 
 
 def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> None:
+    ways = ways_of(Store.at(monaco_store))
     place = np.array([[7.4246, 43.7384]])
     seen, blanked = (
         encode_points(Store.at(monaco_store), place, {"model": encoder}, blank, workers=0)
-        for blank in ((), WAYS)
+        for blank in ((), ways)
     )
     assert (seen["channel means"][0, :3] > 0).any()
     assert (blanked["channel means"][0, :4] == 0).all()
@@ -148,7 +149,7 @@ def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_p
         found["both"], np.hstack([found["narrow"], found["wide"]]), atol=1e-5
     )
     assert not np.allclose(found["narrow"], found["wide"])
-    means = encode_points(Store.at(monaco_store), place, models, WAYS, workers=0)[
+    means = encode_points(Store.at(monaco_store), place, models, (0, 1, 2, 3), workers=0)[
         "channel means"
     ].reshape(2, 12)
     assert (means[:, :4] == 0).all()  # in either scale

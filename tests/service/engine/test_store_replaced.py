@@ -22,7 +22,6 @@ from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.http.test_access import changed
 from tests.service.http.test_app import check_problem
-from tiling.catalogue import load_catalogue
 from tiling.errors import StoreReplacedError
 from tiling.store.store import Store
 from tiling.values import Box
@@ -208,7 +207,7 @@ def test_an_updated_database_is_not_mixed_with_what_it_was(
         before = vectors_of(client, some, 3)
         with Store.at(slim).open(only=Store.at(slim).revision()) as source:
             source.features(Box(7.41, 43.72, 7.43, 43.75))
-            Store.at(slim).update(change_file, load_catalogue())
+            Store.at(slim).update(change_file)
             with pytest.raises(
                 StoreReplacedError, match="was replaced or updated while it was open"
             ):

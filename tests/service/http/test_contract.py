@@ -1,4 +1,4 @@
-"""The contract beyond a place's embedding: formats, caching, filters, ways through the space of embeddings."""
+"""The contract beyond one embedding: formats, caching, filters, walks and arithmetic."""
 
 import io
 from typing import Any

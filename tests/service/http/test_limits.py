@@ -356,10 +356,19 @@ def test_a_slow_body_is_given_up(settings: Settings, engine: Engine) -> None:
                 statuses.append(int(str(message["status"])))
 
         scope = {
-            "type": "http", "method": "POST", "path": "/embed", "raw_path": b"/embed", "query_string": b"",
-            "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "root_path": "",
-            "server": ("127.0.0.1", 80), "scheme": "http", "http_version": "1.1", "asgi": {"version": "3.0"},
-        }  # fmt: skip
+            "type": "http",
+            "method": "POST",
+            "path": "/embed",
+            "raw_path": b"/embed",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "client": ("127.0.0.1", 1),
+            "root_path": "",
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+            "http_version": "1.1",
+            "asgi": {"version": "3.0"},
+        }
         await client.app(scope, receive, send)  # type: ignore[arg-type]
         return statuses
 

@@ -45,9 +45,13 @@ def test_a_name_stands_wherever_coordinates_may(client: TestClient) -> None:
     name = {"place": CASINO}
     to = {"to_lat": 43.7277, "to_lon": 7.4157}
     for path, more in (
-        ("/embed", {}), ("/neighbors", {"k": 3}), ("/tile.png", {}), ("/walk", {"steps": 2}), ("/interpolate", to),
+        ("/embed", {}),
+        ("/neighbors", {"k": 3}),
+        ("/tile.png", {}),
+        ("/walk", {"steps": 2}),
+        ("/interpolate", to),
         ("/compare", to),
-    ):  # fmt: skip
+    ):
         by_name, by_place = (
             client.get(path, params={**name, **more}),
             client.get(path, params=spot | more),
@@ -57,8 +61,9 @@ def test_a_name_stands_wherever_coordinates_may(client: TestClient) -> None:
     there = client.get("/interpolate", params=spot | {"to_place": CASINO})
     assert there.json()["steps"][0] == there.json()["steps"][-1] | {"share": 0.0}
     for path, body in (
-        ("/embed", lambda one: {"locations": [MONACO, one]}), ("/arithmetic", lambda one: {"plus": [one], "k": 2})
-    ):  # fmt: skip
+        ("/embed", lambda one: {"locations": [MONACO, one]}),
+        ("/arithmetic", lambda one: {"plus": [one], "k": 2}),
+    ):
         assert (
             client.post(path, json=body(name)).json() == client.post(path, json=body(spot)).json()
         )

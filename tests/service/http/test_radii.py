@@ -32,9 +32,13 @@ def model_of(folder: Path, geometry: TileGeometry, fingerprint: str | None = Non
     torch.manual_seed(0)
     catalogue = load_catalogue()
     config = ModelConfig(
-        name=folder.name, encoder="vit", options={"dim": 8}, channels=catalogue.channels_of(geometry),
-        geometry=geometry, fingerprint=fingerprint or catalogue.fingerprint(geometry),
-    )  # fmt: skip
+        name=folder.name,
+        encoder="vit",
+        options={"dim": 8},
+        channels=catalogue.channels_of(geometry),
+        geometry=geometry,
+        fingerprint=fingerprint or catalogue.fingerprint(geometry),
+    )
     save_model(folder, build("vit", geometry.scales, dim=8), config)
     return folder
 

@@ -1,6 +1,6 @@
 """The interface against its own schema, with questions that schemathesis makes up.
 
-pytest -m soak tests/service/http/test_schema.py -rP    # 10,000 a route; prints status counts and time
+pytest -m soak tests/service/http/test_schema.py -rP    # 10,000 a route
 """
 
 import gc
@@ -35,7 +35,7 @@ Schema = dict[str, Any]
 
 
 def narrowed(schema: Schema, meant: Mapping[str, Schema | None]) -> Schema:
-    """Return a copy of a schema that asks less: parameters and parts of bodies of these names must be what is meant.
+    """Return a copy of a schema whose parameters and body parts of these names are narrowed.
 
     What is meant to be None is not asked for. Answers stay as they are described.
     """
@@ -81,7 +81,7 @@ def _is_parameter(schema: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def schemas(settings: Settings, engine: Engine) -> Iterator[Mapping[str, Any]]:
-    """The schema as it is, and one of questions about the middle of the store, which cost drawing and searching.
+    """Return the schema, and one that asks about the middle of the store only.
 
     The same few places come again and again, so that only some have to be drawn.
     """

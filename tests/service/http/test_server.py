@@ -67,7 +67,7 @@ def locations(vectors: Vectors, shift: float) -> list[dict[str, float]]:
 
 
 def wait_until_begun(url: str) -> None:
-    """Wait until the service is at work on a question, however long a busy machine takes to send it."""
+    """Wait until the service works on a request."""
     end = time.monotonic() + 60
     while re.search(
         r"^loc2vec_queued_places 0\.0$", httpx2.get(f"{url}/metrics", timeout=60).text, re.MULTILINE
@@ -213,7 +213,8 @@ def test_a_flood_is_refused_quickly_and_passes(
     assert statuses[200] > 0
     if seconds == 60.0:
         # To be seen with -rP.
-        rate = f"{capacity:.0f} a second alone, then {len(answers) / seconds:.0f} with {dict(statuses)}"
+        busy = f"{len(answers) / seconds:.0f} with {dict(statuses)}"
+        rate = f"{capacity:.0f} a second alone, then {busy}"
         print(f"{rate}; /healthz {1000 * statistics.median(health):.0f} ms")
         assert statuses[503] > 0
         assert statistics.median(health) < 0.1

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -32,13 +32,12 @@ from service.http.app import create_app
 from service.http.server import bind, url_of
 from service.settings import Settings
 from tests.service.http.test_access import HASHES, KEY, changed
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.store import Store
-from tiling.values import TileGeometry
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
 AT = "a=43.7384,7.4246"
@@ -134,7 +133,7 @@ class Visit:
         ]
 
     def quiet(self) -> None:
-        """Wait until the page has done all that it had to do, and asked for nothing more: sooner than `networkidle`."""
+        """Wait until the page is idle and has no request in flight; faster than `networkidle`."""
         calm = 0
         while calm < CALM:
             self.page.evaluate(A_TURN)
@@ -230,6 +229,19 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
     assert "min_distance_m" not in seen.asked("/neighbors")[-1]
 
 
+def test_the_page_shows_the_channels_of_the_store(
+    visit: Start, own_settings: Settings, own_catalogue: Catalogue
+) -> None:
+    """A store by a user's own catalogue: its names, and swatches of its colours."""
+    with listening(own_settings) as url:
+        seen = visit(AT, url=url)
+        expect(seen.page.locator(".channel")).to_have_text(list(own_catalogue.channels))
+        shown = "all => all.map(one => getComputedStyle(one).backgroundColor)"
+        colours = seen.page.locator(".channel .swatch").evaluate_all(shown)
+        assert colours == [f"rgb{rgb}" for rgb in own_catalogue.palette.colours]
+        seen.quiet()
+
+
 def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
     seen = visit(AT)
     picture, names = seen.page.locator(".image.tile img"), load_catalogue().channels
@@ -237,7 +249,8 @@ def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
 
     def mean() -> float:
         script = """image => { const c = document.createElement("canvas"); c.width = c.height = 128;
-          const d = c.getContext("2d"); d.drawImage(image, 0, 0); const p = d.getImageData(0, 0, 128, 128).data;
+          const d = c.getContext("2d"); d.drawImage(image, 0, 0);
+          const p = d.getImageData(0, 0, 128, 128).data;
           return p.reduce((sum, value) => sum + value, 0) / p.length; }"""
         return float(picture.evaluate(script))
 
@@ -442,7 +455,10 @@ def test_a_place_outside_is_explained_in_the_services_words(visit: Start) -> Non
 def test_a_busy_service_is_asked_again(visit: Start) -> None:
     seen = visit(VIEW)
     kind = "application/problem+json"
-    busy = '{"title": "The service is busy", "status": 503, "detail": "too many requests wait already"}'
+    busy = (
+        '{"title": "The service is busy", "status": 503, '
+        '"detail": "too many requests wait already"}'
+    )
     seen.page.route(
         "**/neighbors?*", lambda route: route.fulfill(status=503, content_type=kind, body=busy)
     )
@@ -521,7 +537,7 @@ def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
             source.features(source.bounds),
             (),
             extracts,
-            load_catalogue().fingerprint(TileGeometry()),
+            load_catalogue(),
         )
     return path
 
@@ -566,9 +582,12 @@ def test_dark_is_dark(visit: Start) -> None:
 )
 def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: str) -> None:
     seen = visit(fragment, size=PHONE)
-    wider = """() => [...document.querySelectorAll("header *, #panel *, #colours, #colours *")].filter((node) => {
+    wider = """() => [
+        ...document.querySelectorAll("header *, #panel *, #colours, #colours *")
+    ].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && !node.closest(".hidden, .skip") && (box.right > innerWidth + 1 || box.left < -1);
+        return box.width && !node.closest(".hidden, .skip")
+            && (box.right > innerWidth + 1 || box.left < -1);
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(wider) == []
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -578,7 +597,8 @@ def test_a_phone_shows_all_without_scrolling_sideways(visit: Start, fragment: st
         assert box["height"] >= 200
     small = """() => [...document.querySelectorAll("button, input, select")].filter((node) => {
         const box = node.getBoundingClientRect();
-        return box.width && Math.min(box.width, box.height) < 24 && !node.matches("[type=checkbox], [type=range]");
+        return box.width && Math.min(box.width, box.height) < 24
+            && !node.matches("[type=checkbox], [type=range]");
     }).map((node) => node.outerHTML.slice(0, 80))"""
     assert seen.page.evaluate(small) == []  # WCAG 2.2, 2.5.8
 

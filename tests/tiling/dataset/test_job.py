@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from tests.catalogues import without
 from tiling.dataset.dataset import PLACES_PER_SHARD, TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, locate, run_job
@@ -66,6 +67,12 @@ def test_places_lie_where_people_go_and_along_ways(monaco: FeatureSource) -> Non
 def test_a_store_too_small_for_the_margin_is_refused(monaco: FeatureSource) -> None:
     with pytest.raises(DatasetError, match="no place lies 9000 m inside"):
         sample_places([monaco], 10, 9000, seed=0)
+
+
+def test_places_are_sampled_near_channels_of_some_roles(monaco: FeatureSource) -> None:
+    monaco.catalogue = without("building", "civic", "stop")
+    with pytest.raises(DatasetError, match="no channel with the role building, civic or stop"):
+        sample_places([monaco], 10, 100, seed=0)
 
 
 def test_tiles_read_back_are_the_tiles_of_their_poses(dataset: Path, monaco: FeatureSource) -> None:

@@ -305,6 +305,18 @@ def test_an_unknown_name_is_tried_by_shorter_beginnings() -> None:
     assert e.value.candidates == []
 
 
+def test_so_many_candidates_are_asked_for() -> None:
+    asked: list[int] = []
+
+    def find(text: str, limit: int) -> Sequence[NamedPlace]:
+        asked.append(limit)
+        return [CITY]
+
+    assert resolve("upton", find) == CITY
+    assert resolve("upton", find, 3) == CITY
+    assert asked == [10, 3]
+
+
 def test_a_long_name_is_cut_where_it_is_shown() -> None:
     with pytest.raises(UnknownNameError) as unknown:
         found_by({}, [], "x" * 5_000)

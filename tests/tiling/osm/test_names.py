@@ -1,4 +1,4 @@
-"""Places by their names: what has one, which is found first, and that a name is data in both stores."""
+"""Places by their names: what has one, and which is found first, in both stores."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -66,12 +66,20 @@ def escaped(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "folded"),
     [
-        ("Łódź", "lodz"), ("STRASSE", "strasse"), ("Straße", "strasse"), ("Ærøskøbing", "aeroskobing"),
+        ("Łódź", "lodz"),
+        ("STRASSE", "strasse"),
+        ("Straße", "strasse"),
+        ("Ærøskøbing", "aeroskobing"),
         ("  Rue  de l’Hôtel-de-Ville (Nord)", "rue de l hotel de ville nord"),
-        ("東京駅", "東京駅"), ("Ａｂｃ①", "abc1"),
-        ("' OR 1=1 --", "or 1 1"), ("🏛", ""), ("\0\n\t", ""), ("x" * 999, "x" * 255), ("ﷺ" * 999, None),
+        ("東京駅", "東京駅"),
+        ("Ａｂｃ①", "abc1"),
+        ("' OR 1=1 --", "or 1 1"),
+        ("🏛", ""),
+        ("\0\n\t", ""),
+        ("x" * 999, "x" * 255),
+        ("ﷺ" * 999, None),
     ],
-)  # fmt: skip
+)
 def test_names_are_compared_without_case_accents_and_signs(text: str, folded: str | None) -> None:
     assert fold(fold(text)) == fold(text)
     assert len(fold(text)) <= 255
@@ -139,17 +147,23 @@ def test_a_town_comes_before_the_shop_of_its_name_and_the_whole_name_before_a_lo
     both: Both,
 ) -> None:
     lines = (
-        "n500 v1 x10.003 y0.003 Tshop=bakery,name=Upton\nn501 v1 x10.006 y0.006 Tplace=town,name=Upton\n"
+        "n500 v1 x10.003 y0.003 Tshop=bakery,name=Upton\n"
+        "n501 v1 x10.006 y0.006 Tplace=town,name=Upton\n"
         "n502 v1 x10.005 y0.001 Tplace=city,name=Upton%20%Magna\n"
         "n503 v1 x10.001 y0.005 Tamenity=pub,name=The%20%Upton\n"
         "w1 v1 Thighway=residential,name=Upton Nn34,n35\nn504 v1 x10.004 y0.004 Tname=Upton\n"
-        "n505 v1 x10.002 y0.002 Tplace=village,name=K%f8%benhavn,name:en=Copenhagen,alt_name=Hafn;Kjob\n"
+        "n505 v1 x10.002 y0.002 Tplace=village,name=K%f8%benhavn,name:en=Copenhagen,"
+        "alt_name=Hafn;Kjob\n"
         "n506 v1 x30.0 y30.0 Tplace=town,name=Far%20%Upton\n"
     )  # the last but one has no kind, the last lies outside
     for source in both(lines):
         assert found(source, "upton") == [
-            ("Upton", "town"), ("Upton", "street"), ("Upton", "bakery"), ("Upton Magna", "city"), ("The Upton", "pub"),
-        ]  # fmt: skip
+            ("Upton", "town"),
+            ("Upton", "street"),
+            ("Upton", "bakery"),
+            ("Upton Magna", "city"),
+            ("The Upton", "pub"),
+        ]
         for name in ("copenhagen", "KOBENHAVN", "København", "kjob"):
             assert [(p.name, p.exact) for p in source.find(name)] == [("København", True)]
         assert [(p.name, p.exact) for p in source.find("copen")] == [("København", False)]
@@ -187,11 +201,19 @@ def test_of_two_extracts_the_newest_version_gives_the_name(both: Both) -> None:
 
 
 HOSTILE = (
-    "Robert'); DROP TABLE names; --", '" OR name MATCH "a', "NEAR(a b) AND NOT *", "a:* & !b | (c <-> d)",
+    "Robert'); DROP TABLE names; --",
+    '" OR name MATCH "a',
+    "NEAR(a b) AND NOT *",
+    "a:* & !b | (c <-> d)",
     "%s %(words)s {0}",
-    "back\\slash\tand\nnew line", "{name: *} ^a - b + c", "naïve 地図 مكان שם", "$$; SELECT pg_sleep(9) $$",
-    "*", "'", '""',
-)  # fmt: skip
+    "back\\slash\tand\nnew line",
+    "{name: *} ^a - b + c",
+    "naïve 地図 مكان שם",
+    "$$; SELECT pg_sleep(9) $$",
+    "*",
+    "'",
+    '""',
+)
 
 
 def test_a_hostile_name_is_only_data(both: Both) -> None:
@@ -221,13 +243,14 @@ def test_an_update_keeps_the_names_true(
         nodes = osmium.FileProcessor(str(monaco_pbf), osmium.osm.NODE)
         (node,) = (node.id for node in nodes if node.tags.get("place") == "city")
         change.write_text(
-            f'<osmChange version="0.6"><modify><node id="{node}" version="99" lat="43.74" lon="7.43">'
+            f'<osmChange version="0.6"><modify>'
+            f'<node id="{node}" version="99" lat="43.74" lon="7.43">'
             '<tag k="place" v="city"/><tag k="name" v="Renamed"/></node></modify>'
             '<create><node id="99999999999" version="1" lat="43.7384" lon="7.4246">'
             '<tag k="shop" v="books"/><tag k="name" v="Brand New Books"/></node></create>'
             f"<delete>{deleted}</delete></osmChange>"
         )
-        Store.at(slim).update(change, load_catalogue())
+        Store.at(slim).update(change)
         assert resolve("renamed", source.find) == NamedPlace(
             "Renamed", "city", 43.74, 7.43, True, city.rank
         )
@@ -236,7 +259,7 @@ def test_an_update_keeps_the_names_true(
         assert (rue.name, "street") not in found(source, "rue grimaldi")
     server.psql("DROP TABLE loc2vec_raw.named CASCADE", slim.rpartition("/")[2])
     with pytest.raises(StoreError, match="import its extract again, with --slim"):
-        Store.at(slim).update(change, load_catalogue())
+        Store.at(slim).update(change)
 
 
 def test_a_name_means_one_place_or_says_which_it_may_be(monaco: FeatureSource) -> None:

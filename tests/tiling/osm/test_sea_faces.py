@@ -111,6 +111,10 @@ def test_a_piece_the_wrong_way_round_is_outvoted() -> None:
     assert_same(sea(*coast), shapely.box(0.5, 0, 1, 1))
 
 
+def test_where_as_much_speaks_for_land_as_for_sea_it_is_land() -> None:
+    assert sea([(0.5, -0.1), (0.5, 0.5)], [(0.5, 1.1), (0.5, 0.5)]).is_empty
+
+
 def test_the_sea_is_a_share_of_the_box_without_overlaps() -> None:
     rng = np.random.default_rng(3)
     middles = rng.uniform(0.1, 0.9, (4, 2)).round(1) + rng.uniform(-0.01, 0.01, (4, 2))

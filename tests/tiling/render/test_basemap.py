@@ -1,5 +1,6 @@
 """The map picture for people."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,26 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue import Catalogue, Look, load_catalogue
 from tiling.geo.geodesy import box_around
 from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
-from tiling.render.basemap import COLOURS, FEATURES_FROM_ZOOM, THEMES, Theme, draw_map, draw_tile
+from tiling.render.basemap import FEATURES_FROM_ZOOM, draw_map, draw_tile
+from tiling.render.style import AREA, AWAY, LAND, LINE, THEMES, Theme, looks_of
 from tiling.store.base import FeatureSource
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.store import Store
-from tiling.values import Box, Features, LonLat, TileGeometry
+from tiling.values import Box, Features, LonLat
 
-SEA, AWAY = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
+SEA, FAR = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
 ROAD = LonLat(7.4219793, 43.7392899)  # the middle of a primary road
+
+
+def look_of(channel: str) -> Look:
+    catalogue = load_catalogue()
+    return looks_of(catalogue)[catalogue.channels.index(channel)]
+
+
+WATER, PRIMARY = look_of("water").lines[0].colour, look_of("major roads").lines[2].colour
 
 
 def rgb(colour: str) -> list[int]:
@@ -56,14 +66,12 @@ def test_the_plane_is_that_of_proj() -> None:
 @pytest.mark.parametrize("scale", [1, 2])
 def test_what_is_where(monaco: FeatureSource, theme: Theme, scale: int) -> None:
     for zoom in (14, 16):
-        for place, name in ((SEA, 5), (AWAY, "away"), (ROAD, "primary")):
+        for place, colour in ((SEA, WATER), (FAR, AWAY), (ROAD, PRIMARY)):
             where = zoom, *tile_of(place, zoom)
             picture = draw_tile(monaco, *where, theme, scale)
             assert picture.shape == (256 * scale, 256 * scale, 3)
-            assert pixel(picture, tile_box(*where), place) == rgb(COLOURS[theme][name]), (
-                zoom,
-                name,
-            )
+            expected = rgb(colour[THEMES.index(theme)])
+            assert pixel(picture, tile_box(*where), place) == expected, (zoom, colour)
 
 
 def test_tiles_fit_together(monaco: FeatureSource) -> None:
@@ -92,7 +100,7 @@ def test_far_out_only_the_covered_area_is_asked_for(
     zoom = FEATURES_FROM_ZOOM - 1
     picture = draw_tile(monaco, zoom, *tile_of(SEA, zoom))
     colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
-    assert tuple(rgb(COLOURS["light"]["away"])) in colours
+    assert tuple(rgb(AWAY[0])) in colours
     assert len(colours) > 1  # Monaco is a dot
 
 
@@ -122,11 +130,47 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
         [shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.9, -16.9)]
     )
     store = tmp_path / "fiji.gpkg"
-    fingerprint = load_catalogue().fingerprint(TileGeometry())
-    write_geopackage(store, features, (), [ExtractRecord("fiji", "0" * 64, covered)], fingerprint)
+    record = ExtractRecord("fiji", "0" * 64, covered)
+    write_geopackage(store, features, (), [record], load_catalogue())
     with Store.at(store).open() as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
-    land, water = rgb(COLOURS["light"]["land"]), rgb(COLOURS["light"][5])
+    land, water = rgb(LAND[0]), rgb(WATER[0])
     row = picture[len(picture) // 2].tolist()
     assert row[:49] + row[151:] == [land] * 98
     assert row[51:149] == [water] * 98
+
+
+@pytest.fixture(scope="module")
+def own(
+    monaco_pbf: Path, own_catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FeatureSource]:
+    """Monaco by a catalogue that says nothing of the base map."""
+    store = tmp_path_factory.mktemp("own") / "own.gpkg"
+    Store.at(store).import_extracts([monaco_pbf], own_catalogue)
+    with Store.at(store).open() as source:
+        yield source
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_look_of_a_channel_follows_from_its_colour(own: FeatureSource, theme: Theme) -> None:
+    """The sea is a tint of its colour, and a primary road nearly has its own."""
+    land = np.array(rgb(LAND[THEMES.index(theme)]))
+    where = 16, *tile_of(SEA, 16)
+    sea = land + AREA * (np.array([0x1F, 0x5F, 0xBF]) - land)
+    assert np.abs(pixel(draw_tile(own, *where, theme), tile_box(*where), SEA) - sea).max() <= 0.5
+    where = 16, *tile_of(ROAD, 16)
+    road = land + LINE * (np.array([0xF0, 0xD0, 0x00]) - land)
+    assert np.abs(pixel(draw_tile(own, *where, theme), tile_box(*where), ROAD) - road).max() <= 0.5
+
+
+def test_a_derived_look_shows_what_the_rules_draw(own_catalogue: Catalogue) -> None:
+    looks = dict(zip(own_catalogue.channels, looks_of(own_catalogue), strict=True))
+    assert [line.width_m for line in looks["busy streets"].lines] == [12, 20]
+    assert [line.from_zoom for line in looks["busy streets"].lines] == [10, 7]
+    assert looks["busy streets"].colour is None
+    assert looks["trees"].dot is not None
+    assert not looks["trees"].lines
+    assert looks["houses"].outline is not None
+    assert looks["houses"].area_from > looks["parks"].area_from
+    assert looks["houses"].area_order > looks["sea and rivers"].area_order
+    assert looks["sea and rivers"].area_order > looks["parks"].area_order

@@ -10,6 +10,7 @@ import shapely
 from PIL import Image
 
 from tests.tiling.handmade import features_of, make_store, open_store
+from tiling.catalogue import load_catalogue
 from tiling.errors import Loc2VecError
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.mercator import TILE_PX, to_world
@@ -19,9 +20,11 @@ from tiling.render.sheet import FOOT, GAP, HEAD, LABEL, write_sheet
 from tiling.render.thread import RenderThread
 from tiling.store.geopackage.source import GeoPackageSource
 from tiling.store.store import Store
-from tiling.values import PALETTE, PAPER, LonLat, Pose, Tile, TileGeometry, composite
+from tiling.values import PAPER, LonLat, Pose, Tile, TileGeometry
 
 PLACE = LonLat(7.4, 43.7)
+
+PALETTE = load_catalogue().palette
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def tile_of(cover: dict[int, int]) -> Tile:
     pixels = np.zeros((12, 16, 16), np.uint8)
     for channel, value in cover.items():
         pixels[channel] = value
-    return Tile(pixels, Pose(0, 0), tuple(f"channel {n}" for n in range(12)), 10.0)
+    return Tile(pixels, Pose(0, 0), tuple(f"channel {n}" for n in range(12)), 10.0, PALETTE)
 
 
 def test_a_sheet_has_a_row_a_tile_and_a_column_a_channel(tmp_path: Path) -> None:
@@ -107,10 +110,10 @@ def test_a_sheet_has_a_row_a_tile_and_a_column_a_channel(tmp_path: Path) -> None
 
     paper = [list(PAPER)]
     assert all(cell(0, column) == paper for column in range(13))
-    assert cell(1, 0) == [composite(tiles[1].pixels)[0, 0].tolist()]
-    full = [round(0.72 * value) for value in PALETTE[4]]
+    assert cell(1, 0) == [PALETTE.composite(tiles[1].pixels)[0, 0].tolist()]
+    full = [round(0.72 * value) for value in PALETTE.colours[4]]
     assert np.abs(np.array(cell(1, 5)) - full).max() <= 1
-    half = np.array(PAPER) + 128 / 255 * (0.72 * np.array(PALETTE[5]) - np.array(PAPER))
+    half = np.array(PAPER) + 128 / 255 * (0.72 * np.array(PALETTE.colours[5]) - np.array(PAPER))
     assert np.abs(np.array(cell(1, 6)) - half).max() <= 1
     assert cell(1, 7) == paper
     assert [entry.name for entry in tmp_path.iterdir()] == ["sheet.png"]

@@ -91,7 +91,7 @@ def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], Featur
             kept,
             [],
             [ExtractRecord("moved", "0" * 64, area)],
-            load_catalogue().fingerprint(TileGeometry()),
+            load_catalogue(),
         )
         return Store.at(store).open()
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
+from tiling.catalogue import load_catalogue
 from tiling.store.base import Coverage, FeatureSource, Names, Outline, halves
 from tiling.store.store import FileStore
 from tiling.values import Box, Features
@@ -32,7 +33,7 @@ class GeoParquetSource(Coverage, Names):
     """All of the file in memory; the features of a box are found by a tree of their boxes."""
 
     def __init__(self, path: Path) -> None:
-        self.name, self.location = path.stem, str(path)
+        self.name, self.location, self.catalogue = path.stem, str(path), load_catalogue()
         table = pq.read_table(path)
         facts = json.loads(table.schema.metadata[b"store"])
         self.fingerprint, self.extract_hashes = facts["fingerprint"], tuple(facts["sha256"])

@@ -1,4 +1,4 @@
-"""A tiling job whose database is restarted and whose connections are cut: not one tile is blank or lost."""
+"""A tile job survives restarts of its database and cut connections without a blank tile."""
 
 import random
 import threading
@@ -19,7 +19,7 @@ CUT = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usena
 
 
 class Faults(threading.Thread):
-    """Restarts the server and cuts the reader's connections, so many times each, in random order."""
+    """Restarts the server and cuts connections, in random order."""
 
     def __init__(self, server: Server, restarts: int, cuts: int, pause_s: float) -> None:
         super().__init__()

@@ -146,7 +146,7 @@ def test_several_extracts_are_one_area_and_regions_by_their_names(tmp_path: Path
         for number, (name, part) in enumerate(zip(names, parts, strict=True))
     ]
     path = tmp_path / "several.gpkg"
-    write_geopackage(path, features_of(SHAPES[0]), [], records, "f" * 16)
+    write_geopackage(path, features_of(SHAPES[0]), [], records, load_catalogue())
     with open_store(path) as source:
         assert source.coverage.equals(shapely.union_all(parts))
         assert source.coverage.geom_type == "MultiPolygon"

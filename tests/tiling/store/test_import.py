@@ -52,7 +52,8 @@ BUILDING = "w1 v1 Tbuilding=yes Nn1,n2,n12,n11,n1"
 
 def test_lines_areas_and_points_are_told_apart(imported: Import) -> None:
     with imported(
-        f"n500 v1 x10.005 y0.005 Tnatural=tree\n{BUILDING}\nw2 v1 Thighway=residential Nn5,n6,n16,n15,n5"
+        f"n500 v1 x10.005 y0.005 Tnatural=tree\n{BUILDING}\n"
+        "w2 v1 Thighway=residential Nn5,n6,n16,n15,n5"
     ) as source:
         features = everything(source)
     kinds = {
@@ -169,9 +170,14 @@ def test_bad_stores_are_refused(own_store: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="a store is a file"):
         Store.at("mysql://localhost/osm").open()
     pyogrio.raw.write(
-        tmp_path / "other.gpkg", np.array([shapely.Point(0, 0).wkb], object), [np.array([1])], ["n"],
-        driver="GPKG", crs="EPSG:4326", geometry_type="Point",
-    )  # fmt: skip
+        tmp_path / "other.gpkg",
+        np.array([shapely.Point(0, 0).wkb], object),
+        [np.array([1])],
+        ["n"],
+        driver="GPKG",
+        crs="EPSG:4326",
+        geometry_type="Point",
+    )
     with pytest.raises(StoreError, match="not a feature store"):
         Store.at(tmp_path / "other.gpkg").open()
     own_store.write_bytes(own_store.read_bytes()[:50_000])

@@ -1,4 +1,4 @@
-"""The PostGIS store: the same as a GeoPackage, made whole or not at all, and of no use to an intruder."""
+"""The PostGIS store: equal to a GeoPackage, written whole or not at all, and safe."""
 
 import os
 import shutil
@@ -70,8 +70,10 @@ def test_the_table_is_indexed_clustered_and_analysed(server: Server, monaco_data
     assert server.psql(known, "monaco") == server.psql(
         "SELECT count(*) FROM loc2vec.features", "monaco"
     )
-    near = """SELECT avg(ST_Distance(a.geom, b.geom)) < avg(ST_Distance(a.geom, c.geom)) / 10 FROM loc2vec.features a
-        JOIN loc2vec.features b ON b.id = a.id + 1 JOIN loc2vec.features c ON c.id = (a.id * 7919) % 5000 + 1"""
+    near = """SELECT avg(ST_Distance(a.geom, b.geom)) < avg(ST_Distance(a.geom, c.geom)) / 10
+        FROM loc2vec.features a
+        JOIN loc2vec.features b ON b.id = a.id + 1
+        JOIN loc2vec.features c ON c.id = (a.id * 7919) % 5000 + 1"""
     assert server.psql(near, "monaco") == "t", "rows that follow each other lie near each other"
 
 
@@ -102,7 +104,8 @@ def test_both_stores_give_the_same_tiles(
     iou = np.where(either, both / np.maximum(either, 1), 1.0)
     # To be seen with -rP.
     print(
-        f"{name}: IoU by channel {iou.round(6).tolist()}, {(a == b).all((1, 2, 3)).sum()} of {len(a)} identical"
+        f"{name}: IoU by channel {iou.round(6).tolist()}, "
+        f"{(a == b).all((1, 2, 3)).sum()} of {len(a)} identical"
     )
     assert (either > 0).sum() >= 10, "the channels hold something to compare"
     assert (iou >= 0.999).all()
@@ -177,7 +180,10 @@ def test_a_killed_import_leaves_the_store_before_it(
     before = Store.at(url).content_hash()
     command = [sys.executable, "-m", "loc2vec", "import", str(monaco_pbf), "--store", url]
     importing = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    wanted = "SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'loc2vec_import_%' AND tablename = 'drawn'"
+    wanted = (
+        "SELECT count(*) FROM pg_tables "
+        "WHERE schemaname LIKE 'loc2vec_import_%' AND tablename = 'drawn'"
+    )
     while server.psql(wanted, filled) == "0":
         assert importing.poll() is None
         time.sleep(0.01)
@@ -274,7 +280,8 @@ REFUSED = (
     "SELECT lo_from_bytea(0, 'mine')",
     "SELECT * FROM pg_authid",
     "SELECT count(*) FROM loc2vec_raw.drawn",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres' AND pid <> pg_backend_pid()",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE usename = 'postgres' AND pid <> pg_backend_pid()",
     "SET ROLE loc2vec",
     "SET SESSION AUTHORIZATION postgres",
     "ALTER ROLE loc2vec_api SUPERUSER",
@@ -311,8 +318,11 @@ def test_the_reader_may_look_and_nothing_else(
 
 
 def test_the_reader_s_statements_end_in_time(server: Server, monaco_database: str) -> None:
-    ended = ("SELECT pg_sleep(30)", "SELECT count(*) FROM generate_series(1, 1e12)",
-             "SELECT count(*) FROM loc2vec.features a, loc2vec.features b, loc2vec.features c")  # fmt: skip
+    ended = (
+        "SELECT pg_sleep(30)",
+        "SELECT count(*) FROM generate_series(1, 1e12)",
+        "SELECT count(*) FROM loc2vec.features a, loc2vec.features b, loc2vec.features c",
+    )
     assert server.psql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'loc2vec_api'") == "64"
     limits = server.psql(
         "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'loc2vec_api'::regrole"
@@ -331,14 +341,19 @@ def test_the_reader_s_statements_end_in_time(server: Server, monaco_database: st
         connection.close()
     finally:
         server.psql(
-            "ALTER ROLE loc2vec_api SET statement_timeout = '10s'; ALTER ROLE loc2vec_api CONNECTION LIMIT 64"
+            "ALTER ROLE loc2vec_api SET statement_timeout = '10s'; "
+            "ALTER ROLE loc2vec_api CONNECTION LIMIT 64"
         )
 
 
 HOSTILE = (
-    "'; DROP SCHEMA loc2vec CASCADE; --", '"] = true } } } os.execute("touch PWNED") --', "]] .. os.exit(1) .. [[",
-    "%(part)s {0} $$ \\", "\\065\n\t\u0001", "naïve 地図",
-)  # fmt: skip
+    "'; DROP SCHEMA loc2vec CASCADE; --",
+    '"] = true } } } os.execute("touch PWNED") --',
+    "]] .. os.exit(1) .. [[",
+    "%(part)s {0} $$ \\",
+    "\\065\n\t\u0001",
+    "naïve 地図",
+)
 
 
 def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_path: Path) -> None:
@@ -352,8 +367,9 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
         f" without = {{ {quoted(word)} = ['c'] }} }},"
         for word in words
     )
-    text = text.replace(
-        'name = "buildings"\nrules = [', f"name = {quoted(words[0])}\nrules = [\n{rules}"
+    named, ruled = text.split('name = "buildings"')
+    text = f"{named}name = {quoted(words[0])}" + ruled.replace(
+        "rules = [", f"rules = [\n{rules}", 1
     )
     path = tmp_path / "hostile.toml"
     path.write_text(text, encoding="utf-8")
@@ -371,8 +387,8 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
     Store.at(tmp_path / "hand.gpkg").import_extracts([extract], catalogue)
     Store.at(server.url(database)).import_extracts([extract], catalogue)
     with (
-        Store.at(tmp_path / "hand.gpkg").open(catalogue) as ours,
-        Store.at(server.url(database)).open(catalogue) as theirs,
+        Store.at(tmp_path / "hand.gpkg").open() as ours,
+        Store.at(server.url(database)).open() as theirs,
     ):
         a, b = ours.features(WORLD), theirs.features(WORLD)
     assert len(a) == len(words) + 1

@@ -166,16 +166,16 @@ def test_a_third_kind_of_store_gives_the_same_vectors(
 def test_a_store_that_is_only_read_says_so(parquet: Path, monaco_pbf: Path) -> None:
     store = Store.at(parquet)
     assert isinstance(store, GeoParquetStore)
-    assert store.holds([monaco_pbf])
+    assert store.holds([monaco_pbf], load_catalogue())
     with store.open() as source:
         assert source.find("monaco") == []
         assert source.names_in(Box(-180, -90, 180, 90)) == []
     with pytest.raises(UserError, match="a GeoParquet file is only read"):
         store.import_extracts([monaco_pbf], load_catalogue())
     with pytest.raises(UserError, match="a GeoParquet file is not updated"):
-        store.update(Path("changes.osc"), load_catalogue())
+        store.update(Path("changes.osc"))
     with pytest.raises(UserError, match="a GeoParquet file is not updated"):
-        store.replicate("http://127.0.0.1/", load_catalogue())
+        store.replicate("http://127.0.0.1/")
 
 
 def test_what_only_a_database_takes_is_refused_by_a_file(tmp_path: Path, monaco_pbf: Path) -> None:

@@ -1,4 +1,4 @@
-"""Updates of a PostGIS store: a real file of changes against a real import, and whose tiles it changes."""
+"""Updates of a PostGIS store by a real file of changes, and the tiles they change."""
 
 import gzip
 import threading
@@ -57,7 +57,7 @@ def test_an_update_is_an_import_of_the_changed_extract(
 ) -> None:
     before, places = Store.at(slim).content_hash(), grid()
     drawn = tiles(slim, places)
-    summary = Store.at(slim).update(change_file, load_catalogue())
+    summary = Store.at(slim).update(change_file)
     after = tmp_path / "after.osm.pbf"
     merging = osmium.MergeInputReader()
     merging.add_file(str(change_file))
@@ -92,12 +92,12 @@ def test_a_stopped_update_is_taken_up_by_the_next(
             lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):  # osm2pgsql is through, the features are not
-            Store.at(slim).update(change_file, load_catalogue())
+            Store.at(slim).update(change_file)
     assert content(slim) == before
     assert Store.at(slim).content_hash() == hashed
     nothing = tmp_path / "nothing.osc"
     nothing.write_text('<osmChange version="0.6"></osmChange>')
-    summary = Store.at(slim).update(nothing, load_catalogue())
+    summary = Store.at(slim).update(nothing)
     assert (summary.went, summary.came) == (3, 2)
 
 
@@ -109,7 +109,7 @@ def test_a_job_whose_store_is_updated_meanwhile_makes_no_dataset(
         run_job(
             job,
             out,
-            progress=lambda done, shards: Store.at(slim).update(change_file, load_catalogue()),
+            progress=lambda done, shards: Store.at(slim).update(change_file),
         )
     assert list(out.glob("*.parquet"))
     assert not (out / "dataset.json").exists()
@@ -143,14 +143,14 @@ class QuietHandler(SimpleHTTPRequestHandler):
 def test_a_replication_server_brings_the_store_up_to_date(
     slim: str, replication_server: str
 ) -> None:
-    summary = Store.at(slim).replicate(replication_server, load_catalogue())
+    summary = Store.at(slim).replicate(replication_server)
     assert (summary.went, summary.came) == (3, 2)
     hashed = Store.at(slim).content_hash()
-    again = Store.at(slim).replicate(replication_server, load_catalogue())
+    again = Store.at(slim).replicate(replication_server)
     assert (again.went, again.came, len(again.changes)) == (0, 0, 0)
     assert Store.at(slim).content_hash() == hashed
     with pytest.raises(ReplicationError, match="does not answer as a replication server"):
-        Store.at(slim).replicate(f"{replication_server}/nowhere", load_catalogue())
+        Store.at(slim).replicate(f"{replication_server}/nowhere")
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_what_cannot_be_updated_says_why(
     server: Server, monaco_database: str, change_file: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(StoreError, match="import its extract again, with --slim"):
-        Store.at(server.url("monaco")).update(change_file, load_catalogue())
+        Store.at(server.url("monaco")).update(change_file)
     with pytest.raises(StoreError, match="embed all places again"):
         Store.at(monaco_database).changes_since("of another store")
     for name, text, message in (
@@ -189,4 +189,4 @@ def test_what_cannot_be_updated_says_why(
         path = tmp_path / name
         path.write_text(text)
         with pytest.raises(ExtractError, match=message):
-            Store.at(server.url("monaco")).update(path, load_catalogue())
+            Store.at(server.url("monaco")).update(path)

@@ -22,7 +22,7 @@ from tiling.osm.names import names_of, newest_names
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.pieces import MAX_VERTICES, cut
 from tiling.store.store import ImportSummary
-from tiling.values import Box, Features, TileGeometry
+from tiling.values import Box, Features
 
 # For each kind: the type of the OSM object (node, way, relation), and 1 for an area.
 KINDS = {"n": (0, 0), "w": (1, 0), "aw": (1, 1), "ar": (2, 1)}
@@ -46,7 +46,7 @@ def import_extracts(
             names_of(e.named, record.coverage) for e, record in zip(extracts, records, strict=True)
         ]
         names = newest_names([name for part in named for name in part])
-        write_geopackage(temporary, features, names, records, catalogue.fingerprint(TileGeometry()))
+        write_geopackage(temporary, features, names, records, catalogue)
     count = np.bincount(features.channel, minlength=len(catalogue.channels))
     return ImportSummary(
         len(features),

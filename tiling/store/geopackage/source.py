@@ -3,6 +3,7 @@
 Layer `features` holds channel, width_m and geometry, sorted along a space-filling curve, with an
 R-tree. Layer `extracts` has one row for each extract: its name, its hash and the area it covers.
 Table `names` holds the names of places, `names_words` is its full-text index (SQLite's FTS5).
+Table `catalogue` holds the text of a user's own catalogue.
 """
 
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST
@@ -36,6 +38,9 @@ FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
+# Only a store by a user's own catalogue has the table.
+_HAS_CATALOGUE = "SELECT 1 FROM sqlite_master WHERE name = 'catalogue'"
+_CATALOGUE = "SELECT toml FROM catalogue"
 _FIND = """
 SELECT n.name, n.folded, n.kind, n.rank, n.lat, n.lon
 FROM names_words AS w JOIN names AS n ON n.fid = w.rowid WHERE names_words MATCH :words
@@ -77,9 +82,18 @@ class GeoPackageSource(Coverage, Names):
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
         self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
+        self.catalogue = self._catalogue()
         super().__init__(
             [_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
         )
+
+    def _catalogue(self) -> Catalogue:
+        try:
+            text = self._select(_CATALOGUE, ())[0][0] if self._select(_HAS_CATALOGUE, ()) else None
+            return carried_catalogue(text, self.location)
+        except Exception:
+            self.close()
+            raise
 
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from shapely.geometry.base import BaseGeometry
 
+from tiling.catalogue import Catalogue
 from tiling.errors import WriteError
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects
-from tiling.values import ATTRIBUTION, Features
+from tiling.values import ATTRIBUTION, Features, TileGeometry
 
 # `fold` has separated the words by spaces, and left no other ASCII than letters and digits. So the
 # plain `ascii` tokenizer splits them right.
@@ -32,6 +33,11 @@ CREATE VIRTUAL TABLE names_words USING fts5(
 );
 INSERT INTO gpkg_contents (table_name, data_type, identifier)
 VALUES ('names', 'attributes', 'names');
+"""
+_CATALOGUE = """
+CREATE TABLE catalogue (fid INTEGER PRIMARY KEY, toml TEXT NOT NULL);
+INSERT INTO gpkg_contents (table_name, data_type, identifier)
+VALUES ('catalogue', 'attributes', 'catalogue');
 """
 
 
@@ -49,7 +55,7 @@ def write_geopackage(
     features: Features,
     names: Sequence[Name],
     extracts: Sequence[ExtractRecord],
-    fingerprint: str,
+    catalogue: Catalogue,
 ) -> None:
     """Write a store to `path`, a new file; the order of `features` stays.
 
@@ -59,7 +65,7 @@ def write_geopackage(
     facts = {
         "name": [e.name for e in extracts],
         "sha256": [e.sha256 for e in extracts],
-        "fingerprint": [fingerprint] * len(extracts),
+        "fingerprint": [catalogue.fingerprint(TileGeometry())] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
     attributes: dict[str, NDArray[Any]] = {
@@ -76,6 +82,8 @@ def write_geopackage(
             {k: np.array(v, object) for k, v in facts.items()},
         )
         _write_names(path, names)
+        if catalogue.carried is not None:
+            _write_catalogue(path, catalogue.carried)
     except (DataLayerError, DataSourceError, FeatureError, sqlite3.OperationalError) as error:
         raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
 
@@ -94,6 +102,12 @@ def _write_layer(
         crs="EPSG:4326",
         append=path.exists(),
     )
+
+
+def _write_catalogue(path: Path, text: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(_CATALOGUE)
+        connection.execute("INSERT INTO catalogue VALUES (1, ?)", (text,))
 
 
 def _write_names(path: Path, names: Sequence[Name]) -> None:

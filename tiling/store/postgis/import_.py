@@ -65,6 +65,7 @@ CREATE TABLE names (  -- made from the tags of an object by tiling/osm/names.py
     kind text NOT NULL, rank smallint NOT NULL, lat float8 NOT NULL, lon float8 NOT NULL
 );
 """
+_CATALOGUE = "CREATE TABLE catalogue (toml text NOT NULL); INSERT INTO catalogue VALUES (%s)"
 # What becomes features: whole objects, and the pieces of large polygons.
 GATHERED = """
 CREATE {kind} TABLE gathered (
@@ -261,9 +262,11 @@ def import_extracts(
             run_osm2pgsql(path, catalogue, raw, database.environment(), options)
             skipped += _take_part(connection, part, path, catalogue, progress)
         summary = _order(connection, catalogue, len(paths), skipped)
-        content = hashlib.sha256(
-            repr([catalogue.fingerprint(TileGeometry()), *_hashes(connection)]).encode()
-        )
+        made_of = [catalogue.fingerprint(TileGeometry()), *_hashes(connection)]
+        if catalogue.carried is not None:
+            execute(connection, _CATALOGUE, (catalogue.carried,))
+            made_of.append(catalogue.carried)
+        content = hashlib.sha256(repr(made_of).encode())
         names = ", ".join(path.name for path in paths)
         until = complete_until(paths[0]) if slim else None
         execute(

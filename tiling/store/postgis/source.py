@@ -1,12 +1,13 @@
 """A PostGIS store that is open for reading.
 
-The schema `loc2vec` has five tables:
+The schema `loc2vec` has five tables, and a sixth with a user's own catalogue:
 
 - `features`: channel, width_m and geometry, sorted along a space-filling curve, with a GiST index
 - `extracts`: the name, hash, fingerprint and area of each extract
 - `updates`: the import and the updates since, with the content hash after each
 - `changed`: where each update changed features
 - `names`: the names of places
+- `catalogue`: the text of a user's own catalogue
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.catalogue import carried_catalogue
 from tiling.errors import StoreError, StoreReplacedError
 from tiling.osm.names import MOST
 from tiling.store.base import Coverage, Names, Outline, halves
@@ -62,7 +64,11 @@ SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
 WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
 ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
-_IS_THERE = "SELECT to_regclass('loc2vec.extracts') IS NOT NULL"
+# Only a store by a user's own catalogue has the table `catalogue`.
+_IS_THERE = """
+SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL
+"""
+_CATALOGUE = "SELECT toml FROM loc2vec.catalogue"
 _EXTRACTS = (
     "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 )
@@ -81,7 +87,8 @@ class PostgisSource(Coverage, Names):
         self._content, self._pool, self._patience_s = content, pool, patience_s
         self.location = self._pool.database.location
         self.name = self._pool.database.name
-        if not self._ask(_IS_THERE)[0][0]:  # asked first, to keep the log of the server clean
+        is_there, has_catalogue = self._ask(_IS_THERE)[0]  # first: no error in the server's log
+        if not is_there:
             raise self._pool.database.holds_no_store()
         extracts = self._ask(_EXTRACTS)
         if not extracts:
@@ -92,6 +99,8 @@ class PostgisSource(Coverage, Names):
                 f"{self.location} holds extracts of several catalogues: import it again"
             )
         (self.fingerprint,) = fingerprints
+        text = str(self._ask(_CATALOGUE)[0][0]) if has_catalogue else None
+        self.catalogue = carried_catalogue(text, self.location)
         self.extract_hashes = tuple(sha256 for _, sha256, _, _ in extracts)
         super().__init__(
             [bytes(area) for _, _, _, area in extracts], [name for _, _, name, _ in extracts]

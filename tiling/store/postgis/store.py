@@ -78,14 +78,14 @@ class PostgisStore(Store):
 
         return import_extracts(self.database, extracts, catalogue, progress, slim, reader)
 
-    def update(self, changes: Path, catalogue: Catalogue) -> UpdateSummary:
-        """Apply a file of changes with osm2pgsql."""
+    def update(self, changes: Path) -> UpdateSummary:
+        """Apply a file of changes with osm2pgsql, by the catalogue of the store."""
         from tiling.store.postgis.update import apply_changes
 
-        return apply_changes(self.database, changes, catalogue)
+        return apply_changes(self.database, changes, self.catalogue)
 
-    def replicate(self, url: str, catalogue: Catalogue) -> UpdateSummary:
+    def replicate(self, url: str) -> UpdateSummary:
         """Apply all changes of a replication server that the store lacks."""
         from tiling.store.postgis.update import apply_replication
 
-        return apply_replication(self.database, url, catalogue)
+        return apply_replication(self.database, url, self.catalogue)

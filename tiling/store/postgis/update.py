@@ -40,7 +40,7 @@ from tiling.store.postgis.import_ import (
     use,
 )
 from tiling.store.store import UpdateSummary
-from tiling.values import Box, TileGeometry, check_fingerprint
+from tiling.values import Box, TileGeometry
 
 _FRESH = """
 CREATE TEMP VIEW touched AS SELECT drawn.* FROM drawn JOIN log USING (osm_type, osm_id);
@@ -145,7 +145,7 @@ def _complete_until(database: Database) -> datetime:
 
 def _check(connection: Connection, location: str, catalogue: Catalogue) -> None:
     ((fingerprint,),) = rows(connection, "SELECT min(fingerprint) FROM loc2vec.extracts")
-    check_fingerprint(location, fingerprint, catalogue.fingerprint(TileGeometry()))
+    catalogue.check(location, fingerprint, TileGeometry())
     if not rows(connection, "SELECT WHERE to_regclass(%s) IS NOT NULL", (f"{RAW}.named",)):
         raise StoreError(f"{location} cannot be updated: import its extract again, with --slim")
 
