@@ -110,8 +110,10 @@ def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, "the service did not start"
-        yield line.split()[1].removesuffix("/docs"), process.pid
-        process.terminate()
+        try:
+            yield line.split()[1].removesuffix("/docs"), process.pid
+        finally:
+            process.terminate()
 
 
 def made_up(store: Store, encoder: LocationEncoder, count: int) -> Vectors:

@@ -40,7 +40,7 @@ LESS: Mapping[str, str] = {
 EXTRACTS = ("helsinki.osm.pbf", "monaco.osm.pbf")
 STORES = ("helsinki.gpkg", "monaco.gpkg")
 LESS_OF: Mapping[str, tuple[str, ...]] = {
-    "train": ("--places", "4", "--pairs", "1"),
+    "train": ("--places", "4", "--pairs", "1", "--steps", "2"),
     "explore": ("--places", "60"),
 }
 # First words of the blocks that run here, each chain in a folder, and what it leaves there.
@@ -51,7 +51,7 @@ CHAINS = {
             "loc2vec tile  --store helsinki.gpkg --out tiles --locations 2000",
             "loc2vec train --tiles tiles --out runs/vit",
         ),
-        ("vectors.parquet", "helsinki.index", "runs/first/report.html", "runs/wide/best"),
+        ("vectors.parquet", "helsinki.index", "runs/first/report.html", "runs/vit/best"),
     ),
     "places of one's own": (
         ("loc2vec tile --store helsinki.gpkg --out tiles --points shops.csv",),
@@ -59,8 +59,10 @@ CHAINS = {
     ),
     "explore": (("$ pip install 'loc2vec[explore]'",), ("walk.png", "walk.html")),
 }
-# What these blocks hold beside: what does not end, needs a network, or other extracts.
-NOT_HERE = re.compile(r"^(loc2vec serve|pip |\. )|s3://|extracts\.gpkg|--validation|ray")
+# What these blocks hold beside: what does not end, needs a network, or more than Monaco.
+NOT_HERE = re.compile(
+    r"^(loc2vec serve|pip |\. )|s3://|extracts\.gpkg|--validation|--tiles wide|ray"
+)
 
 
 def ids(command: Command) -> str:

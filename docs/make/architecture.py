@@ -22,7 +22,12 @@ WIDTH, HEIGHT = 124, 44  # of a room
 GAP_X, GAP_Y = 14, 34  # between rooms
 MARGIN, HEAD = 24, 56  # around a package, and for its title
 SHIFTS = (0.0, 0.75, 0.25, 1.0, 0.5)  # of the rows: long arrows then pass between rooms
-LEFT_OUT = {"errors", "__init__", "version"}  # everybody imports them, or they import nothing
+LEFT_OUT = {
+    "errors",
+    "__init__",
+    "__main__",
+    "version",
+}  # everybody imports them, or they import nothing
 
 Edges = dict[str, set[str]]
 

@@ -60,6 +60,8 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
     """
     group = groups(task, split)
     count = min(FOLDS, len(np.unique(group)))
+    if count < 2:
+        raise _too_near(task)
     # Not the stratified kind: with few groups it comes to the same folds for every seed.
     for train, test in GroupKFold(count, shuffle=True, random_state=seed).split(
         group, groups=group
@@ -67,11 +69,14 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
         if split != "random":
             train = train[_apart(task, train, test)]
         if not len(train):
-            raise LabelsError(
-                f"task {task.name}: no place lies {APART_M:.0f} m from the others: "
-                "give a wider area"
-            )
+            raise _too_near(task)
         yield train, test
+
+
+def _too_near(task: Task) -> LabelsError:
+    return LabelsError(
+        f"task {task.name}: no place lies {APART_M:.0f} m from the others: give a wider area"
+    )
 
 
 def _apart(task: Task, train: Rows, test: Rows) -> Flags:

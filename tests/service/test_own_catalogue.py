@@ -112,7 +112,7 @@ def test_the_service_has_the_names_and_colours(
         alone = picture(client.get("/tile.png", params={**place, "channel": sea}).content)
         assert (alone == 255).all()
         x, y = (int(v * 2**16) for v in to_world(SEA.lon, SEA.lat))
-        chart = picture(client.get(f"/map/16/{x}/{y}.png").content)
+        chart = picture(client.get(f"/map/base/16/{x}/{y}.png").content)
         colour = looks_of(own_catalogue)[sea].colour
         assert colour is not None
         assert (chart[128, 128] == list(bytes.fromhex(colour[0][1:]))).all()
@@ -122,17 +122,17 @@ def test_the_service_has_the_names_and_colours(
         assert len(client.get("/neighbors", params={**place, "k": 3}).json()["neighbors"]) == 3
 
 
-def test_tasks_and_figures_read_it_from_the_store(
-    own_settings: Settings, monaco_pbf: Path, tmp_path: Path
-) -> None:
-    common = ["--model", own_settings.model, "--json"]
-    quick = ["--task", "point of interest", "--per-class", 20, "--seeds", 1, "--workers", 0]
-    for store in ([], ["--store", own_settings.store]):
-        result = run("evaluate", monaco_pbf, *common, *quick, *store)
-        assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout)["tasks"][0]["task"] == "point of interest"
+def test_tasks_read_it_from_the_model(own_settings: Settings, monaco_pbf: Path) -> None:
+    quick = ["--task", "point of interest", "--per-class", 10, "--seeds", 1, "--workers", 0]
+    result = run("evaluate", monaco_pbf, "--model", own_settings.model, *quick, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tasks"][0]["task"] == "point of interest"
+
+
+def test_figures_read_it_from_the_store(own_settings: Settings, tmp_path: Path) -> None:
     pair = ["43.7384,7.4246", "43.7277,7.4157", "--store", own_settings.store]
-    result = run("explore", "why", *pair, *common, "--out", tmp_path / "why")
+    model = ["--model", own_settings.model]
+    result = run("explore", "why", *pair, *model, "--json", "--out", tmp_path / "why")
     assert result.exit_code == 0, result.output
     assert "sea and rivers" in result.stdout
 
@@ -145,8 +145,10 @@ def test_stores_of_two_catalogues_do_not_mix(
     assert result.exit_code == 2
     assert "were made with different catalogues: import both with the same one" in result.stderr
     model = save_fresh_model(tmp_path / "fresh", seed=1)
-    for store, whose in ((own_settings.store, "that of "), (str(monaco_store), "the shipped cata")):
-        other = model if store == own_settings.store else own_settings.model
+    for store, other, whose in (
+        (own_settings.store, model, "that of "),
+        (Store.at(monaco_store), own_settings.model, "the shipped catalogue"),
+    ):
         settings = Settings(store=store, model=str(other), render_processes=0)
         with pytest.raises(FingerprintError, match=f"geometry than {whose}"), serving(settings):
             pass

@@ -30,8 +30,8 @@ def load(tmp_path: Path) -> Load:
 
 
 def document(rules: str) -> str:
-    first = f'[[channel]]\nname = "channel 0"\nsea = true\nrules = [{rules}]\n'
-    return first + "".join(f'[[channel]]\nname = "channel {n}"\n' for n in range(1, N_CHANNELS))
+    heads = [f'[[channel]]\nname = "channel {n}"\ncolour = "#102030"\n' for n in range(N_CHANNELS)]
+    return "".join([heads[0], f"sea = true\nrules = [{rules}]\n", *heads[1:]])
 
 
 def fitting(catalogue: Catalogue, tags: dict[str, str], on: str = "line") -> bool:
@@ -122,6 +122,18 @@ def test_the_fingerprint_follows_what_is_matched_and_not_how_it_is_written(load:
     assert len({load(rules).fingerprint(geometry) for rules in swapped}) == 1
 
 
+def test_colours_and_roles_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
+    plain, changed = tmp_path / "plain.toml", tmp_path / "changed.toml"
+    plain.write_text(document(ROAD), encoding="utf-8")
+    text = document(ROAD).replace("#102030", "#405060", 1)
+    changed.write_text(text.replace("sea = true", 'sea = true\nroles = ["way"]'), encoding="utf-8")
+    one, other = load_catalogue(plain), load_catalogue(changed)
+    assert one.fingerprint(TileGeometry()) == other.fingerprint(TileGeometry())
+    assert (one.with_role("way"), other.with_role("way")) == ((), (0,))
+    assert other.carried == changed.read_text(encoding="utf-8")
+    assert SHIPPED.carried is None
+
+
 def test_each_scale_has_channels_of_its_own() -> None:
     names = SHIPPED.channels_of(TileGeometry(wider_m=(400.0, 1_000.5)))
     assert len(names) == 36
@@ -170,7 +182,7 @@ def test_any_width_up_to_a_kilometre_will_do(load: Load, width: float) -> None:
         ('"channel 3"', '"channel 4"', "channel names must be given and distinct"),
         ('name = "channel 3"', 'name = "channel 3"\nsea = true', "2 channels have sea = true"),
         ("sea = true", "", "0 channels have sea = true"),
-        ('[[channel]]\nname = "channel 11"\n', "", "11 channels, must be 12"),
+        ('[[channel]]\nname = "channel 11"\ncolour = "#102030"\n', "", "11 channels, must be 12"),
         ("rules = [", "rules = ", "cannot read the catalogue"),
     ],
 )

@@ -12,6 +12,8 @@ from PIL import Image
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError, PlaceError
 from tiling.values import (
+    MAX_SHIFT_M,
+    N_CHANNELS,
     PAPER,
     Box,
     Features,
@@ -52,6 +54,12 @@ def test_a_box_contains_its_edges_and_nothing_beyond(
 ) -> None:
     assert all(box.contains(LonLat(*place)) for place in inside)
     assert not any(box.contains(LonLat(*place)) for place in outside)
+
+
+def test_a_tile_is_200_m_in_128_pixels_unless_it_is_told_otherwise() -> None:
+    assert TileGeometry() == TileGeometry(128, 100.0, ())
+    assert Pose(43.7, 7.4) == Pose(43.7, 7.4, 0.0, 0.0, 0.0)
+    assert (N_CHANNELS, MAX_SHIFT_M) == (12, 80.0)
 
 
 def test_only_west_beyond_east_crosses_the_antimeridian() -> None:

@@ -12,9 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loc2vec.encoder import LocationEncoder
+from loc2vec.errors import LabelsError
 from loc2vec.evaluation.run import covered_by
 from loc2vec.trips.run import encode_points, read_trips, ways_of
 from service.cli.main import main
+from tests.catalogues import without
 from tests.models import save_fresh_model
 from tiling.osm.ways import read_graphs
 from tiling.store.store import Store
@@ -129,6 +131,13 @@ def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> No
     assert (blanked["channel means"][0, :4] == 0).all()
     np.testing.assert_array_equal(blanked["channel means"][0, 4:], seen["channel means"][0, 4:])
     assert not np.allclose(blanked["model"], seen["model"])
+
+
+def test_a_store_without_ways_has_none_to_blank(monaco_pbf: Path, tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "own.gpkg")
+    store.import_extracts([monaco_pbf], without("way"))
+    with pytest.raises(LabelsError, match="no channel with the role 'way': leave out --without"):
+        ways_of(store)
 
 
 def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ def die_unless(path: Path, lives: int) -> int:
     return lives
 
 
-def fail_or_wait(path: Path, seconds: float) -> float:
+def fail_or_wait(folder: Path, seconds: float) -> float:
     """Raise for 0 seconds, else leave a file after the wait."""
     if not seconds:
         raise StoreError("nothing to wait for")
     time.sleep(seconds)
-    path.touch()
+    (folder / str(seconds)).touch()
     return seconds
 
 
@@ -138,13 +138,15 @@ def test_a_pool_without_items_has_no_answers() -> None:
         assert list(pool.run([])) == []
 
 
-def test_an_error_waits_for_the_others_but_an_abandoned_run_does_not(tmp_path: Path) -> None:
-    written, never = tmp_path / "written", tmp_path / "never"
-    with pytest.raises(StoreError), Pool(2, partial(opened, partial(fail_or_wait, written))) as one:
-        list(one.run([1.0, 0]))
-    assert written.exists()
-    with Pool(2, partial(opened, partial(fail_or_wait, never))) as other:
-        answers = other.run([0.01, 60.0])
-        assert next(answers) == 0.01
+def test_an_error_waits_for_the_others(tmp_path: Path) -> None:
+    setup = partial(opened, partial(fail_or_wait, tmp_path))
+    with pytest.raises(StoreError), Pool(2, setup) as pool:
+        list(pool.run([0.01, 0.02, 1.0, 0]))  # both workers are ready before the last two
+    assert (tmp_path / "1.0").exists()
+
+
+def test_an_abandoned_run_does_not_wait(tmp_path: Path) -> None:
+    with Pool(2, partial(opened, partial(fail_or_wait, tmp_path))) as pool:
+        assert next(pool.run([0.01, 60.0])) == 0.01
         start = time.monotonic()
     assert time.monotonic() - start < 30

@@ -82,6 +82,18 @@ def test_a_long_polygon_is_cut_across_its_longer_side() -> None:
     assert len(more) <= 2
 
 
+def test_the_halves_overlap_by_twenty_metres_however_they_are_cut() -> None:
+    x = np.linspace(7, 8, 260)
+    lying = shapely.Polygon([*((v, 43.0) for v in x), *((v, 43.1) for v in x[::-1])])
+    standing = shapely.transform(lying, lambda lon_lat: lon_lat[:, ::-1])
+    assert shapely.get_num_coordinates(lying) > MAX_VERTICES
+    for strip, edges in ((lying, (0, 2)), (standing, (1, 3))):
+        first, second = cut(strip)
+        low, high = ((first & second).bounds[edge] for edge in edges)
+        assert high - low == pytest.approx(2 * OVERLAP_DEG)
+        assert (low + high) / 2 == pytest.approx(7.5)
+
+
 def test_what_needs_no_cut_is_left_alone() -> None:
     small = star(0.01, 100)
     assert cut(small) == [small]
