@@ -117,7 +117,7 @@ class Catalogue:
         return None if self.text == _shipped().text else self.text
 
     def check(self, what: str, found: str, geometry: TileGeometry) -> None:
-        """Raise `FingerprintError` unless `found`, the fingerprint of `what`, is that of this one."""
+        """Raise `FingerprintError` unless `found`, that of `what`, is ours."""
         expected = self.fingerprint(geometry)
         if found != expected:
             ours = "the shipped catalogue" if self.carried is None else f"that of {self.source}"

@@ -47,9 +47,7 @@ class Engine:
         """
         self.revision = settings.store.revision()
         with settings.store.open(only=self.revision) as source:
-            self.source = (
-                source  # closed, it keeps its coverage and regions; renderers open their own
-            )
+            self.source = source  # closed: kept for coverage and regions
         self._encoder, self._settings = encoder, settings
         self._search: Search | None = None
         # Shown to clients: why a newer index is not in use.

@@ -303,8 +303,10 @@ def _require_postgis(database: Database, connection: Connection) -> None:
         with database.failing():
             execute(connection, "CREATE EXTENSION postgis")
     except StoreError as error:
-        advice = "let a superuser run CREATE EXTENSION postgis in it, "
+        advice = (
+            "let a superuser run CREATE EXTENSION postgis in it, "
             "or all of tiling/store/postgis/roles.sql"
+        )
         raise StoreError(f"{error}: {advice}") from error
 
 
