@@ -122,7 +122,7 @@ class TestPairs:
         )
 
     def test_no_pair_has_an_empty_tile(self, space: Space) -> None:
-        for pair in equal_histograms(space, count=20, tolerance=0.05).pairs:
+        for pair in equal_histograms(space, count=100, tolerance=0.05).pairs:
             for view in (pair.a, pair.b):
                 assert channel_means(view.tile[None]).sum() >= LEAST_COVER
 
