@@ -207,6 +207,20 @@ def test_the_page_has_each_place_with_its_kind_and_its_tiles(three: Kinds) -> No
         assert f"{len(kind.rows):,} places" in html
 
 
+def test_a_large_page_has_some_places_with_their_own_colours(
+    monkeypatch: pytest.MonkeyPatch, groups: NDArray[np.int64]
+) -> None:
+    monkeypatch.setattr("loc2vec.explore.clusters.MOST_POINTS", 40)
+    found = kinds_of(space_in(groups), "Town", 3)
+    points = embedded(found.page())
+    vectors, label = found.space.vectors, found.label
+    places = [f"{vectors.lat[row]:.5f},{vectors.lon[row]:.5f}" for row in found.rows]
+    assert points["places"] == places
+    assert len(places) == 40
+    expected = [found.kinds[label[row]].colour.lower() for row in found.rows]
+    assert points["colours"] == expected
+
+
 def test_the_figure_has_the_map_and_the_tiles_of_each_kind(three: Kinds) -> None:
     figure = three.figure()
     assert len(figure.axes) == 1 + TYPICAL * 3

@@ -160,6 +160,14 @@ def test_no_turn_is_sharper_than_the_mode_allows(widest: float, reached: set[int
     assert set(taken_at_the_crossing(cross(widest), 300)) == reached
 
 
+def test_a_small_turn_is_small_in_every_direction() -> None:
+    """Headings jump from 180 to -180 degrees on the way to the west."""
+    zigzag = [(100.0 * number, 10.0 * (number % 2)) for number in range(30)]
+    ways = graph(zigzag, [(n, n + 1) for n in range(29)], widest_turn_deg=15)
+    steps = {nodes[1] - nodes[0] for nodes in walks(ways, 400.0, 60)}
+    assert steps == {-1, 1}
+
+
 @pytest.mark.parametrize(("shared_m", "allowed"), [(90.0, True), (110.0, False)])
 def test_half_of_a_walk_lies_on_ways_of_its_own(shared_m: float, allowed: bool) -> None:
     assert OWN_SHARE == 0.5
