@@ -1,6 +1,4 @@
-"""Trips put together: made of extracts, or read from a file.
-
-The tiles of their points drawn and encoded.
+"""Trips made of extracts, or read from a file; the tiles of their points, rendered and encoded.
 """
 
 import zlib
