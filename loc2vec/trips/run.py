@@ -1,5 +1,4 @@
-"""Trips made of extracts, or read from a file; the tiles of their points, rendered and encoded.
-"""
+"""Trips made of extracts, or read from a file; the tiles of their points, rendered and encoded."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
