@@ -18,8 +18,9 @@ import mapnik
 import numpy as np
 from table import Row, rows_of, show
 
-from tiling.dataset.job import TileJob, place_poses
+from tiling.dataset.job import TileJob
 from tiling.dataset.places import Places, sample_places
+from tiling.dataset.poses import place_poses
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.geo.grid import grid
 from tiling.render.batch import CHUNK

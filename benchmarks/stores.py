@@ -20,8 +20,9 @@ from pathlib import Path
 
 import click
 
-from tiling.dataset.job import TileJob, place_poses
+from tiling.dataset.job import TileJob
 from tiling.dataset.places import sample_places
+from tiling.dataset.poses import place_poses
 from tiling.geo.geodesy import box_around
 from tiling.render.renderer import Renderer
 from tiling.store.postgis.database import Database
@@ -136,11 +137,11 @@ def queried(source: FeatureSource, places: list[LonLat], radius_m: float) -> dic
 
 
 def drawn(source: FeatureSource, places: list[LonLat], positives: int, server: int | None) -> float:
-    """Draw the places; return the tiles per second of a core."""
-    renderer, job = Renderer(source), TileJob((), positives)
+    """Render the places; return the tiles per second of a core."""
+    renderer = Renderer(source)
     start, tiles = cpu_s(server), 0
     for number, place in enumerate(places):
-        tiles += len(renderer.tiles(place, place_poses(job, place.lat, place.lon, number)))
+        tiles += len(renderer.tiles(place, place_poses(place, number, positives, seed=0)))
     return round(tiles / (cpu_s(server) - start), 1)
 
 
