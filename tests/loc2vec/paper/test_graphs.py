@@ -36,6 +36,7 @@ def test_every_bar_has_its_name_its_length_and_its_number(axes: Axes) -> None:
     assert [text.get_text() for text in numbers(axes)] == ["1.50", "-0.25", "0.00"]
     assert [text.get_horizontalalignment() for text in numbers(axes)] == ["left", "right", "left"]
     assert axes.yaxis_inverted(), "the first is on top"
+    assert axes.figure.axes == [axes]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,16 @@ def test_the_lines_of_a_class_hold_half_and_nine_tenths_of_it(axes: Axes) -> Non
     outer, inner = (path for path in lines.get_paths() if np.size(path.vertices))
     assert outer.contains_points(points).mean() == pytest.approx(0.9, abs=0.03)
     assert inner.contains_points(points).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_only_classes_with_enough_points_have_a_density(axes: Axes) -> None:
+    rng = np.random.default_rng(0)
+    at = np.concatenate([rng.normal(0, 1, (50, 2)), rng.normal(9, 1, (3, 2))])
+    densities(axes, at, np.repeat([0, 1], [50, 3]), 2)
+    lines, _ = axes.collections  # of the first class alone: lines, and the ground within
+    assert to_hex(np.asarray(lines.get_edgecolor())[0]) == CLASSES[0].lower()
+    shares = [path.contains_points(at[:50]).mean() for path in lines.get_paths()]
+    assert shares == pytest.approx([0.9, 0.5], abs=0.12)
 
 
 def test_few_points_and_equal_points_have_no_density(axes: Axes) -> None:
