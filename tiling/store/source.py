@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
-from tiling.errors import OutsideError
+from tiling.errors import OutsideError, StoreError
 from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
 from tiling.values import Box, Features, LonLat
 
@@ -126,6 +126,8 @@ class Names(ABC):
 class Coverage:
     """The area that a store holds data for, mixed into the sources."""
 
+    location: str
+
     def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
         """`areas` of the extracts, WKB in degrees, and their `names`.
 
@@ -135,8 +137,13 @@ class Coverage:
 
     @cached_property
     def coverage(self) -> BaseGeometry:
-        """Return the area that the store holds data for, in degrees."""
+        """Return the area that the store holds data for, in degrees.
+
+        Raises `StoreError` when it is none.
+        """
         area = shapely.union_all(shapely.from_wkb(list(self._areas)))
+        if area.is_empty or not np.isfinite(area.bounds).all():
+            raise StoreError(f"{self.location} covers no place: import the extracts again")
         shapely.prepare(area)
         return area
 
