@@ -17,6 +17,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
+from service.engine.flights import Flights
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, CostError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
@@ -59,6 +60,7 @@ class Engine:
             PICTURE_BYTES, settings.cache_s, getsizeof=len
         )
         self._knowing = threading.Lock()
+        self._new = Flights[LonLat, Vector]()
         self._precomputed = False  # whether the vectors of the index are of this very store
         self._closing = False
         self._idle: LifoQueue[RemoteRenderer] = LifoQueue()
@@ -211,13 +213,16 @@ class Engine:
         return sum(self._look_up(place)[0] is None for place in set(places))
 
     def _look_up(self, place: LonLat) -> tuple[Vector | None, str]:
-        with self._knowing:
-            vector = self._known.get(place)
+        vector = self._cached(place)
         if vector is not None:
             return vector, "cache"
         search = self._search
         vector = search.index.vector(place) if search is not None and self._precomputed else None
         return vector, "index"
+
+    def _cached(self, place: LonLat) -> Vector | None:
+        with self._knowing:
+            return self._known.get(place)
 
     def forget(self) -> None:
         """Empty the caches of embeddings and pictures, because the map has changed."""
@@ -238,7 +243,13 @@ class Engine:
         return np.stack([vectors[place] for place in places])
 
     def embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Return the embeddings [D] of distinct places that are not `known`, and remember them."""
+        """Return the embeddings [D] of distinct places that are not `known`, and remember them.
+
+        Requests that ask for one place at the same time have it made once.
+        """
+        return self._new.get(places, self._cached, self._make)
+
+    def _make(self, places: Sequence[LonLat]) -> list[Vector]:
         vectors = self._embed_parts(places)
         if self._settings.cache_places:
             with self._knowing:
