@@ -1,6 +1,7 @@
 """The engine: an open store, a model and perhaps an index. It answers from any thread."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,9 +33,10 @@ from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
-from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
+from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 MOST_NEW = 200  # places to render and encode for one request: about a second of CPU
+log = logging.getLogger(__name__)
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
 
 
@@ -178,6 +180,17 @@ class Engine:
                 f"the index was made with model {index.model}, not with {self.model}: "
                 "give that model (--model), or make the index again "
                 "with `loc2vec embed` and `loc2vec index`"
+            )
+        if index.dim != self.dim:
+            raise SearchIndexError(
+                f"the index holds vectors of {index.dim} numbers, model {self.model} gives "
+                f"{self.dim}: make the index again"
+            )
+        west, south, east, north = self.bounds
+        if not len(index.ids_in(Box(west, south, east, north))):
+            log.warning(
+                "no place of the index lies in the store %s: it is of other ground",
+                self.source.location,
             )
         # Vectors of another map are searched, but they do not stand for the places of this one.
         self._precomputed = bool(index.store) and index.store == self._content

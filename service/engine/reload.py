@@ -1,36 +1,26 @@
 """Hot reload: a new index or a new store is put to use while the service answers.
 
-What is new is tried in a process of its own first. So nothing that it holds, or that opening it
-does, can stop the service or this watch: it may be damaged, hang or crash the process. Whatever
-happens is logged, counted and shown by `/readyz`, and the watch goes on.
+What is new is tried in a process of its own first (`trial.py`). Whatever happens there is refused,
+logged, counted and shown by `/readyz`, and the watch goes on.
 """
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from starlette.datastructures import State
 
 from service.engine.engine import Engine
+from service.engine.trial import Trials
 from service.index.index import FACTS, NeighborIndex, name_of
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, Loc2VecError, StoreUnavailableError
 from tiling.machine import give_back_memory
-from tiling.render.pool import Worker
-from tiling.render.thread import open_renderer
-from tiling.store.store import Store
-from tiling.values import LonLat, Pose, TileGeometry
 
 # Freed memory is returned to the system so often: each time costs some page faults.
 GIVE_BACK_S = 60.0
-# In which a new index or store must open in a process; ten million vectors take three seconds.
-TRIAL_S = 60.0
 CLOSE_S = 1.0  # for which a stop waits for the look that is going on
 
 log = logging.getLogger(__name__)
@@ -50,37 +40,7 @@ def stamp(folder: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns
 
 
-def try_elsewhere(trial: Callable[[], object]) -> None:
-    """Run a trial in a process that is given up after `TRIAL_S`, and raise its error."""
-    worker: Worker[Callable[[], object], object] = Worker(_trials, patience_s=TRIAL_S)
-    with contextlib.closing(worker):
-        worker.give(trial)
-        while worker.receive() is None:
-            if worker.retried:
-                raise Loc2VecError("the process that opened it crashed")
-
-
-@contextlib.contextmanager
-def _trials() -> Iterator[Callable[[Callable[[], object]], object]]:
-    yield lambda trial: trial()
-
-
-def _open_index(folder: Path) -> None:
-    index = NeighborIndex.open(folder, keep_cache=False)
-    index.search(index.vector_of(int(index.ids[0])), 1)
-
-
-def _open_store(store: Store, geometry: TileGeometry, revision: str) -> None:
-    """Open a store and use all that the service uses."""
-    with open_renderer(store, geometry, revision) as renderer:
-        inside = renderer.source.coverage.representative_point()
-        renderer.source.require(LonLat(inside.x, inside.y))
-        renderer.tile(Pose(inside.y, inside.x))
-        renderer.source.find("a", 1)
-        assert renderer.source.regions
-
-
-def swap(engine: Engine, folder: Path) -> bool:
+def swap(engine: Engine, folder: Path, trials: Trials) -> bool:
     """Put the index in `folder` to use and tell whether that was done.
 
     The old one stays when the new one is the same, damaged, or made with another model.
@@ -89,7 +49,7 @@ def swap(engine: Engine, folder: Path) -> bool:
         if name_of(folder) == engine.index_name:
             engine.index_refused = None
             return False
-        try_elsewhere(partial(_open_index, folder))
+        trials.index(folder)
         engine.use(NeighborIndex.open(folder, keep_cache=False))
     except Exception as error:  # whatever it is, the old index goes on answering
         SWAPS.labels("refused").inc()
@@ -121,6 +81,7 @@ class Reloader:
         self._retired: list[tuple[float, Engine]] = []
         self._own: Engine | None = None
         self._given_back = time.monotonic()
+        self._trials = Trials()
         self._looking, self._closed = threading.Lock(), threading.Event()
 
     def start(self) -> None:
@@ -149,7 +110,7 @@ class Reloader:
         now = None if folder is None else stamp(folder)
         if folder is not None and now is not None and now != self._seen:
             self._seen = now
-            swap(self._state.engine, folder)
+            swap(self._state.engine, folder, self._trials)
 
     def _look_for_store(self) -> None:
         before: Engine = self._state.engine
@@ -163,7 +124,7 @@ class Reloader:
         if now in (before.revision, self._tried):
             return
         try:
-            try_elsewhere(partial(_open_store, store, before.geometry, now))
+            self._trials.store(store, before.geometry, now)
             after = before.reopened()
         except StoreUnavailableError:  # the next look tries again
             return
@@ -201,6 +162,7 @@ class Reloader:
     def close(self) -> None:
         """Stop looking, and close all engines that were opened here unless a look hangs."""
         self._closed.set()
+        self._trials.end()
         if not self._looking.acquire(timeout=CLOSE_S):
             log.error("a look for a new index and store hangs: it is left alone")
             return
