@@ -35,7 +35,7 @@ from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
-MOST_NEW = 200  # places to render and encode for one request: about a second of CPU
+MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
 log = logging.getLogger(__name__)
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
 

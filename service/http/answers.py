@@ -233,7 +233,7 @@ class Ready(Health):
     status: Literal["ready", "degraded"] = Field(
         "ready", description="degraded: places are answered, but from older data than there is"
     )
-    reasons: list[str] = Field([], description="Why it is degraded")
+    reasons: list[str] | None = Field(None, description="Why it is degraded")
 
 
 class Problem(BaseModel):

@@ -51,6 +51,7 @@ def create_app(
         ):
             app.state.engine, app.state.gate = engine, gate
             app.state.readiness, app.state.store_refused = Readiness(), None
+            app.openapi()  # takes a tenth of a second, which nobody shall wait for
             with _watching(Reloader(app.state, settings)):
                 yield
 

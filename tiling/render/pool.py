@@ -36,15 +36,17 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from tiling.errors import Loc2VecError, WorkerError
+from tiling.machine import cpu_s_of
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (
     f"a worker process was killed {MAX_LOSSES + 1} times over the same work (out of memory?): "
     "run the same command again with fewer --workers"
 )
-HUNG = "a worker process did not answer in {:.0f} s: another one takes its place"
+HUNG = "a worker process did not answer: another one takes its place"
 ENDING = "the worker process is being ended"
-START_S = 60.0  # in which a process that may not hang must have started, on a busy machine too
+START_S = 30.0  # in which a process that may not hang should have started
+STILL_S = 0.015  # of CPU: a process that used less has stood still
 LOOK_S = 0.25  # between two looks for processes that hang
 ENDED = (EOFError, OSError)  # what a pipe raises when the process at its other end has ended
 SPAWN = get_context("spawn")
@@ -66,14 +68,18 @@ class Worker(Generic[T, R]):
 
     `setup` runs in the process: it opens what the task needs, such as a store, and yields the task.
     `room`: bytes of shared memory for the arrays of one answer; larger ones take the pipe.
-    `patience_s`: after so long over one item, the process is killed and replaced.
+    `patience_s`: a process that needs longer for an item is looked at, and again after as long. If
+    it stood still, or used so much CPU, it is killed and replaced. One that gets little CPU on a
+    busy machine goes on.
     """
 
     def __init__(self, setup: Setup[T, R], room: int = 0, patience_s: float | None = None) -> None:
         self.retried = 0  # items given out again because the process was killed
         self._setup, self._shared = setup, SPAWN.RawArray("B", room)
-        self._patience_s, self._end_s = patience_s, math.inf
+        self._patience_s = math.inf if patience_s is None else patience_s
+        self._end_s = math.inf
         self._hung = self._ending = False
+        self._used_s: float | None = None  # CPU, when an item was late first
         self._start()
         if patience_s is not None:
             _watch_over(self)
@@ -103,7 +109,8 @@ class Worker(Generic[T, R]):
             self.pipe.send(self._item)
 
     def _until(self) -> float:
-        return math.inf if self._patience_s is None else time.monotonic() + self._patience_s
+        self._used_s = None
+        return time.monotonic() + self._patience_s
 
     def receive(self) -> Answer[R] | None:
         """Wait for a message: an answer, or None when the process has started or was replaced.
@@ -133,7 +140,7 @@ class Worker(Generic[T, R]):
         self.close()
         self._start()
         if hung:
-            raise WorkerError(HUNG.format(self._patience_s)) from error
+            raise WorkerError(HUNG) from error
         if self._losses > MAX_LOSSES:
             raise WorkerError(KILLED) from error
         self.retried += 1
@@ -144,10 +151,16 @@ class Worker(Generic[T, R]):
 
         Called from another thread.
         """
-        if now_s > self._end_s:
-            self._hung, self._end_s = True, math.inf
-            log.error("worker process %s hangs: it is killed", self.process.pid)
-            self.process.kill()
+        if now_s <= self._end_s or self.process.pid is None:
+            return
+        used_s = cpu_s_of(self.process.pid)
+        if self._used_s is None or STILL_S < used_s - self._used_s < self._patience_s:
+            self._used_s = used_s if self._used_s is None else self._used_s
+            self._end_s = now_s + self._patience_s
+            return
+        self._hung, self._end_s = True, math.inf
+        log.error("worker process %s hangs: it is killed", self.process.pid)
+        self.process.kill()
 
     def end(self) -> None:
         """Kill the process for good, also under a thread that waits for its answer."""

@@ -14,8 +14,8 @@ from tiling.values import N_CHANNELS, TileGeometry
 
 # Short, so that single places need not wait for a whole batch.
 PLACES_PER_ORDER = 16
-# For one order, which takes a tenth of a second: a process that needs longer hangs.
-ORDER_S = 10.0
+# For one order, which takes a tenth of a second: a process that needs longer may hang.
+ORDER_S = 5.0
 
 R = TypeVar("R")
 Order = Callable[[Renderer], Any]
@@ -42,7 +42,7 @@ class RenderProcess(RemoteRenderer):
     def ask(self, order: Callable[[Renderer], R]) -> R:
         """Run `order` in the process.
 
-        Raises `WorkerError` when it kills process after process, or takes longer than `ORDER_S`.
+        Raises `WorkerError` when it kills process after process, or hangs.
         """
         answer: R = self._worker.ask(order)
         return answer

@@ -62,7 +62,7 @@ async def embed_many(
 ) -> Response:
     """Return the embeddings of up to 1,000 places, in their order; one bad place fails them all.
 
-    Up to 200 of them may be new, which are neither indexed nor were asked for a moment ago.
+    Up to 128 of them may be new, which are neither indexed nor were asked for a moment ago.
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
     kind = choose(request, [JSON, ARROW, PARQUET])

@@ -66,8 +66,10 @@ async def readyz(request: Request, engine: Engines) -> Response:
 
     await state.readiness.check(try_out)
     reasons = [reason for reason in (engine.index_refused, state.store_refused) if reason]
-    ready = Ready(status="degraded" if reasons else "ready", reasons=reasons)
-    return Response(ready.model_dump_json(), media_type="application/json", headers=NOT_KEPT)
+    ready = Ready(status="degraded", reasons=reasons) if reasons else Ready()
+    return Response(
+        ready.model_dump_json(exclude_none=True), media_type="application/json", headers=NOT_KEPT
+    )
 
 
 @private.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -88,7 +88,7 @@ def test_a_process_that_hangs_is_replaced(
     (child,) = multiprocessing.active_children()
     assert child.pid is not None
     os.kill(child.pid, signal.SIGSTOP)
-    with pytest.raises(WorkerError, match="did not answer in"):
+    with pytest.raises(WorkerError, match="did not answer"):
         process.tile(pose)
     monkeypatch.undo()
     process._worker._patience_s = 60.0
@@ -125,3 +125,36 @@ def test_a_process_is_ended_under_the_thread_that_waits_for_it(monaco_store: Pat
 
 def _sleep(renderer: object) -> None:
     time.sleep(60)
+
+
+def test_a_process_that_never_comes_to_an_end_is_replaced(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 0.5)
+    process = RenderProcess(Store.at(monaco_store))
+    with pytest.raises(WorkerError, match="did not answer"):
+        process.ask(_spin)
+    process.close()
+
+
+def _spin(renderer: object) -> None:
+    while True:
+        pass
+
+
+def test_a_process_that_gets_little_cpu_is_waited_for(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 1.5)
+    process = RenderProcess(Store.at(monaco_store))
+    assert process.ask(_crawl) == "done"
+    process.close()
+
+
+def _crawl(renderer: object) -> str:
+    for _ in range(20):  # 5 s, little of them at work
+        time.sleep(0.23)
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+    return "done"
