@@ -96,7 +96,7 @@ class Options:
     help="Tile dataset (`loc2vec tile`) on which to measure retrieval and triplets, too.",
 )  # fmt: skip
 @click.option(
-    "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
+    "--per-class", type=click.IntRange(min=10), default=400, show_default=True,
     help="Places of each class at most; six times as many for a regression.",
 )  # fmt: skip
 @click.option(
