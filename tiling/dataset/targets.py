@@ -164,8 +164,6 @@ def _found(
     found = {each.name: Tagged([], [], []) for each in (*definition.counts, *definition.means)}
     for path in extracts:
         for item in read_objects(path, catalogue, definition.keys):
-            if item.kind == "line" and "building" in item.tags:
-                continue  # a closed way comes as an area, too
             hits: list[tuple[str, float]] = [
                 (count.name, 0.0) for count in definition.counts if count.matches(item.tags)
             ]
@@ -180,7 +178,10 @@ def _found(
 
 
 def _add(found: Mapping[str, Tagged], hits: Iterable[tuple[str, float]], wkb: bytes) -> None:
-    middle: Any = shapely.centroid(shapely.from_wkb(wkb))
+    shape = shapely.from_wkb(wkb)
+    if shapely.is_closed(shape):
+        return  # a closed way comes as an area, too
+    middle: Any = shapely.centroid(shape)
     for name, number in hits:
         near = found[name]
         near.lat.append(middle.y)

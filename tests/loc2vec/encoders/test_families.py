@@ -40,6 +40,8 @@ PARAMETERS = {  # weights and biases with 16 numbers; running statistics are not
     "densenet memory=efficient": 313_680,
     "densenet norm=layer memory=efficient": 313_680,
     "inception": 303_328,
+    "multiscale": 463_016,
+    "multiscale hidden=0 white=no": 311_272,
     "shufflenet": 301_512,
     "shufflenet units=v1": 282_118,
     "shufflenet norm=layer": 301_512,
