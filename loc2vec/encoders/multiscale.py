@@ -54,7 +54,7 @@ class Multiscale(nn.Module):
     def forward(self, tiles: Tensor) -> Tensor:
         """Encode tiles, uint8 or float [n, scales * 12, 128, 128], as float32 [n, dim]."""
         x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
-        near, *wide = x.split(N_CHANNELS, 1)
+        near, *wide = torch.split(x, N_CHANNELS, 1)
         scales = [near, *(F.avg_pool2d(each, 2) for each in wide)]
         features = torch.cat([*self._seen(scales), *_covers(scales)], 1)
         with torch.autocast(x.device.type, enabled=False):

@@ -6,6 +6,7 @@ Euclidean distance weighs all directions that the training places show alike.
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,4 +54,4 @@ def _inverse_root(covariance: Tensor) -> Tensor:
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     # Without raising: a batch that is not finite is skipped by its loss.
     root, _ = torch.linalg.cholesky_ex(covariance + EPSILON * identity)
-    return torch.linalg.solve_triangular(root, identity, upper=False)
+    return cast(Tensor, torch.linalg.solve_triangular(root, identity, upper=False))

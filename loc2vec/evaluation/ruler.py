@@ -39,7 +39,8 @@ def _r2(task: Task, predicted: Floats, times: Floats) -> Floats:
     truth = task.target
     mean = (times @ truth) / times.sum(1)
     spread = times @ truth**2 - times.sum(1) * mean**2
-    return 1 - times @ (truth - predicted) ** 2 / np.maximum(spread, 1e-12)
+    scores: Floats = 1 - times @ (truth - predicted) ** 2 / np.maximum(spread, 1e-12)
+    return scores
 
 
 def _accuracy(task: Task, predicted: Floats, times: Floats) -> Floats:

@@ -197,7 +197,9 @@ class TileDataset:
         self.positives = int(manifest["positives"])
         self.n_places = int(manifest["places"])
         self.facts = manifest
-        anchors = table.take(pa.array(np.arange(self.n_places) * (1 + self.positives)))
+        # Without the frames: pyarrow takes rows of one chunk, which holds 2 GB of bytes at most.
+        rows = pa.array(np.arange(self.n_places) * (1 + self.positives))
+        anchors = table.select(["lat", "lon", "store"]).take(rows)
         self.lat: NDArray[np.float64] = anchors["lat"].to_numpy()
         self.lon: NDArray[np.float64] = anchors["lon"].to_numpy()
         self.store: list[str] = anchors["store"].to_pylist()

@@ -161,7 +161,8 @@ def _found(
     extracts: Iterable[Path], catalogue: Catalogue, definition: Definition
 ) -> dict[str, Tagged]:
     """Return the objects of each count and mean, by its name."""
-    found = {each.name: Tagged([], [], []) for each in (*definition.counts, *definition.means)}
+    names = [count.name for count in definition.counts] + [mean.name for mean in definition.means]
+    found = {name: Tagged([], [], []) for name in names}
     for path in extracts:
         for item in read_objects(path, catalogue, definition.keys):
             hits: list[tuple[str, float]] = [

@@ -120,8 +120,7 @@ class Renderer:
         half = size / 2 / scale.pixels_per_metre
         window = _Window(x, y, half, half, 0.0)
         canvas = canvas if size == scale.size else self._new_canvas(scale, size, size)
-        (pixels,) = self._render(self._scene(middle, [window]), [window], canvas)
-        return pixels
+        return self._render(self._scene(middle, [window]), [window], canvas).squeeze(0)
 
     def _render_rows(
         self,

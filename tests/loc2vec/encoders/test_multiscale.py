@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from loc2vec.encoders.inception import Inception
+from loc2vec.encoders.inception import Inception, trunk
 from loc2vec.encoders.multiscale import Multiscale
 from loc2vec.encoders.registry import build, vector_size
 from tiling.values import N_CHANNELS
@@ -69,7 +69,7 @@ def test_a_shared_trunk_has_half_of_the_layers() -> None:
     sizes = [
         sum(value.numel() for value in made(shared=shared).parameters()) for shared in (True, False)
     ]
-    assert sizes[1] - sizes[0] == sum(p.numel() for p in made().trunks[0].parameters())
+    assert sizes[1] - sizes[0] == sum(value.numel() for value in trunk().parameters())
 
 
 def test_vectors_of_training_are_white() -> None:
