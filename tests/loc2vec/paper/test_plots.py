@@ -13,9 +13,11 @@ from loc2vec.paper.plot import (
     CLASSES,
     DPI,
     FAINT,
+    INK,
     Figure,
     _round,
     axes_in,
+    block,
     lead_lines,
     map_panel,
     new_figure,
@@ -65,6 +67,19 @@ def test_a_png_has_its_size_in_pixels_few_colours_and_the_attribution() -> None:
     assert picture.size == (3 * DPI, 2 * DPI)
     assert picture.mode == "P"
     assert picture.info["Copyright"] == ATTRIBUTION
+
+
+def test_few_colours_keep_those_of_text_and_of_classes() -> None:
+    """A picture of many colours takes none of the palette that text and classes need."""
+    figure = new_figure(6, 4, "A title in ink")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    axes_in(figure, 0.2, 1, 5, 2.4).imshow(noise)
+    for number, colour in enumerate(CLASSES):
+        block(figure, (0.2 + number / 4, 0.2), (0.2, 0.2), colour)
+    picture = np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+    seen = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()}
+    for colour in (*CLASSES, INK, FAINT):
+        assert tuple(bytes.fromhex(colour[1:])) in seen, colour
 
 
 def test_the_same_figure_is_the_same_svg() -> None:
@@ -156,6 +171,23 @@ def test_densities_are_plotted_of_classes_with_enough_points() -> None:
     assert to_hex(np.asarray(lines.get_edgecolor())[0]) == CLASSES[0].lower()
     shares = [path.contains_points(at[:50]).mean() for path in lines.get_paths()]
     assert shares == pytest.approx([0.9, 0.5], abs=0.12)
+
+
+@pytest.mark.parametrize("spread", [(1, 1), (0.2, 3), (5, 0.01)])
+def test_no_line_of_a_density_is_clipped(spread: tuple[float, float]) -> None:
+    rng = np.random.default_rng(1)
+    at = rng.normal(0, spread, (40, 2))
+    _, (axes,) = panels(1, 1, (4, 3))
+    densities(axes, at, np.zeros(40, np.int64), 1)
+    lines, _ = axes.collections
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for path in lines.get_paths():
+        for line in map(np.asarray, path.to_polygons(closed_only=False)):
+            assert np.array_equal(line[0], line[-1]), "it runs to the edge of the grid"
+            assert np.all(line > [left, low])
+            assert np.all(line < [right, high])
+    assert np.all(at > [left, low])
+    assert np.all(at < [right, high])
 
 
 def test_curves_share_one_axis_with_a_tick_for_each_x() -> None:
