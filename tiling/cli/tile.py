@@ -148,7 +148,7 @@ def tile_command(
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
         loc2vec tile --out tiles --verify
     """
-    from tiling.dataset.job import Share, TileJob, places_of, render_sheet, run_job
+    from tiling.dataset.job import Share, TileJob, render_sheet, run_job
 
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
@@ -161,9 +161,7 @@ def tile_command(
         raise click.UsageError("give --locations N or --points FILE, one of them")
     job = TileJob(stores, positives, seed, _geometry(tile_radius, radii), locations, points)
     if preview is not None:
-        places = places_of(job)
-        render_sheet(job, places, preview)
-        click.echo(f"{len(places)} places in {preview}")
+        click.echo(f"{render_sheet(job, preview)} places in {preview}")
     elif out is not None:
         executor = _executor(engine, ray_address, workers)
         with Progress(1 + positives) as progress:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tiling.catalogue import LineLook, Look, Pair
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.style import AWAY, EDGE, LAND, THEMES, Theme, looks_of
-from tiling.store.source import FeatureSource, halves
-from tiling.values import Box, Features
+from tiling.store.source import FeatureSource
+from tiling.values import Box, Features, halves
 
 FEATURES_FROM_ZOOM = 7  # below, the area that the store covers is all that is shown
 EVERYTHING_FROM_ZOOM = 15  # below, what is smaller than SMALLEST_PX is neither read nor drawn
