@@ -36,7 +36,7 @@ from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import primary
 from loc2vec.evaluation.retrieval import retrieval
-from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, store_of
+from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, source_of
 from loc2vec.evaluation.splits import FOLDS
 from loc2vec.evaluation.table import markdown
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
@@ -57,6 +57,7 @@ from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text
 from tiling.render.batch import render_all
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
@@ -146,7 +147,7 @@ class Probes:
     ) -> None:
         self._drawn: dict[TileGeometry, list[NDArray[np.uint8]]] = {}
         self._store, self._extract = store, extract
-        with store_of([extract], store, load_catalogue()) as drawn_from:
+        with source_of([extract], store, load_catalogue()) as drawn_from:
             towns = read_towns([extract], drawn_from.catalogue)
             covered = covered_by(drawn_from)
             self.tasks = []
@@ -172,14 +173,14 @@ class Probes:
 
     def _tiles(self, geometry: TileGeometry) -> list[NDArray[np.uint8]]:
         if geometry not in self._drawn:
-            with store_of([self._extract], self._store, load_catalogue()) as store:
-                self._drawn[geometry] = [_blanked(task, store, geometry) for task in self.tasks]
+            with source_of([self._extract], self._store, load_catalogue()) as source:
+                self._drawn[geometry] = [_blanked(task, source, geometry) for task in self.tasks]
         return self._drawn[geometry]
 
 
-def _blanked(task: Task, store: Store, geometry: TileGeometry) -> NDArray[np.uint8]:
+def _blanked(task: Task, source: FeatureSource, geometry: TileGeometry) -> NDArray[np.uint8]:
     tiles = np.concatenate(
-        list(render_all(store, np.stack([task.lon, task.lat], axis=1), 0, geometry))
+        list(render_all(source, np.stack([task.lon, task.lat], axis=1), 0, geometry))
     )
     for tile in tiles:
         empty_channels(tile, task.blank)

@@ -29,6 +29,7 @@ from tiling.cli.options import StoreType
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, ensure_shard, places_of, run_job, shards_of
 from tiling.dataset.places import CELL_M, Candidates
+from tiling.dataset.sources import Sources
 from tiling.store.store import Store
 
 PRINTED = 25  # points of the curve
@@ -122,15 +123,15 @@ def peak_mb() -> float:
 
 def follow(job: TileJob, tiles: int) -> Iterator[tuple[int, float]]:
     """Yield how many tiles are made and the resident memory in MB, shard after shard."""
-    shards = cycle(shards_of(places_of(job)))
     made = 0
-    yield made, resident_mb()
-    while made < tiles:
-        with tempfile.TemporaryDirectory() as folder:
-            made += ensure_shard(job, folder, "benchmark", next(shards)).places * (
-                1 + job.positives
-            )
+    with Sources(job.stores) as sources:
+        shards = cycle(shards_of(places_of(job, sources)))
         yield made, resident_mb()
+        while made < tiles:
+            with tempfile.TemporaryDirectory() as folder:
+                done = ensure_shard(job, sources, folder, "benchmark", next(shards))
+            made += done.places * (1 + job.positives)
+            yield made, resident_mb()
 
 
 def resident_mb() -> float:

@@ -10,6 +10,7 @@ import limits
 from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -24,6 +25,13 @@ from tiling.store.store import Store
 PREFIX = "LOC2VEC_"
 FILE = PREFIX + "SETTINGS"  # names the TOML file
 SHA256 = re.compile("[0-9a-f]{64}")
+# What Kubernetes and Docker links set in a container beside a service whose name begins so.
+LINK = re.compile(
+    PREFIX
+    + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)",
+    re.IGNORECASE,
+)
+LINK_URL = re.compile("(tcp|udp|sctp)://")
 
 
 def _store(value: Any) -> Any:
@@ -32,6 +40,22 @@ def _store(value: Any) -> Any:
 
 StoreAt = Annotated[InstanceOf[Store], BeforeValidator(_store), NoDecode]  # given by its location
 Texts = Annotated[tuple[str, ...], NoDecode]  # in the environment: separated by commas
+
+
+class _Environment(EnvSettingsSource):
+    """The variables of the environment; LOC2VEC_PORT may be one that Kubernetes set."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the values by the names of their fields."""
+        values = super().__call__()
+        return {name: value for name, value in values.items() if not _is_link(PREFIX + name, value)}
+
+
+def _is_link(name: str, value: Any) -> bool:
+    """Tell whether a variable is no setting: Kubernetes or a Docker link made it."""
+    if LINK.fullmatch(name):
+        return True
+    return name.upper().endswith("_PORT") and bool(LINK_URL.match(str(value)))
 
 
 class Settings(BaseSettings):
@@ -118,7 +142,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         """Return the options, the environment and the file, in this order of precedence."""
         file = TomlConfigSettingsSource(settings_cls, os.environ.get(FILE))
-        return init_settings, env_settings, file
+        return init_settings, _Environment(settings_cls), file
 
 
 def load_settings(options: Mapping[str, Any]) -> Settings:
@@ -131,7 +155,9 @@ def load_settings(options: Mapping[str, Any]) -> Settings:
         raise SettingsError(f"{FILE}={file} is not a file")
     known = {FILE, *(PREFIX + name.upper() for name in Settings.model_fields)}
     unknown = sorted(
-        name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known
+        name
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name.upper() not in known and not _is_link(name, value)
     )
     if unknown:
         raise SettingsError(
@@ -140,7 +166,14 @@ def load_settings(options: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise SettingsError(f"settings: {'; '.join(faults)}") from error
+        raise SettingsError(f"settings: {'; '.join(map(_told, error.errors()))}") from error
     except ValueError as error:  # a file that is no TOML
         raise SettingsError(f"settings: {error}") from error
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """Return one fault of the settings as people read it."""
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"no {name} is given: write --{name} or set {PREFIX}{name.upper()}"
+    return f"{name}: {error['msg']}"

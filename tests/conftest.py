@@ -18,6 +18,7 @@ from service.index.index import NeighborIndex
 from tests import postgres
 from tests.catalogues import OWN
 from tests.models import save_fresh_model
+from tests.opens import Counts
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
@@ -168,12 +169,14 @@ def encoder(model_folder: Path) -> LocationEncoder:
 
 @pytest.fixture(scope="session")
 def places(monaco_store: Path) -> Places:
-    return places_of_grid(Store.at(monaco_store), GRID_M)
+    with Store.at(monaco_store).open() as source:
+        return places_of_grid(source, GRID_M)
 
 
 @pytest.fixture(scope="session")
 def vectors(monaco_store: Path, encoder: LocationEncoder, places: Places) -> Vectors:
-    return embed(Store.at(monaco_store), encoder, places, workers=0)
+    with Store.at(monaco_store).open() as source:
+        return embed(source, encoder, places, workers=0)
 
 
 @pytest.fixture(scope="session")
@@ -181,3 +184,11 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory, vectors: Vectors) -> 
     folder = tmp_path_factory.mktemp("indexes") / "monaco"
     NeighborIndex.build(vectors, folder)
     return folder
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+    """How often stores are opened and hashed."""
+    found = Counts()
+    found.watch(monkeypatch)
+    return found

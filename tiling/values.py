@@ -61,6 +61,13 @@ class Box(NamedTuple):
         return self.west <= place.lon <= self.east
 
 
+def halves(box: Box) -> tuple[Box, ...]:
+    """Return the boxes that a query needs: two if `box` crosses the antimeridian, else one."""
+    if not box.crosses_antimeridian:
+        return (box,)
+    return box._replace(east=180.0), box._replace(west=-180.0)
+
+
 def check_place(lat: float, lon: float) -> LonLat:
     """Return the place, or raise `PlaceError` that says what is wrong with it.
 

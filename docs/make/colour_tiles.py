@@ -156,16 +156,14 @@ def embed(weights: Path, store: Store, report: Path, out: Path) -> None:
     model = network()
     model.load_state_dict(load_file(weights))
     model.eval()
-    with store.open() as source:
-        palette = source.catalogue.palette
-    for blank, places in places_of(report).items():
-        found = []
-        with torch.inference_mode():
-            for drawn in tqdm(render_all(store, places, workers=0), unit=" chunks"):
+    with store.open() as source, torch.inference_mode():
+        for blank, places in places_of(report).items():
+            found = []
+            for drawn in tqdm(render_all(source, places, workers=0), unit=" chunks"):
                 drawn[:, list(blank)] = 0
-                read = pictures(drawn, palette).contiguous(memory_format=torch.channels_last)
-                found.append(model(read).numpy())
-        write_peer(out, blank, NAME, places, np.concatenate(found))
+                read = pictures(drawn, source.catalogue.palette)
+                found.append(model(read.contiguous(memory_format=torch.channels_last)).numpy())
+            write_peer(out, blank, NAME, places, np.concatenate(found))
 
 
 if __name__ == "__main__":

@@ -121,8 +121,8 @@ def _index(store: Store, model: str, work: Path) -> Path:
         return folder
     with store.open() as source:
         places = sample_evenly(source, PLACES_EACH * len(source.regions))
-    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(store, encoder, places, 0, bar.update)
+        with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+            vectors = embed(source, encoder, places, 0, bar.update)
     write_vectors(work / f"{model}.parquet", vectors)
     NeighborIndex.build(vectors, folder)
     return folder

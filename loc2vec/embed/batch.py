@@ -16,7 +16,7 @@ from loc2vec.errors import EarlierError, EmbeddingError
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import render_all
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource
 from tiling.values import Box
 
 
@@ -37,17 +37,16 @@ def places_of_file(path: Path) -> Places:
     return Places(np.stack([points.lon, points.lat], axis=1), points.table)
 
 
-def places_of_grid(store: Store, metres: float, box: Box | None = None) -> Places:
+def places_of_grid(source: FeatureSource, metres: float, box: Box | None = None) -> Places:
     """Return a grid over what the store covers, within `box`.
 
     `GridError` when it holds no place.
     """
-    with store.open() as source:
-        return Places(grid(source.coverage, metres, box))
+    return Places(grid(source.coverage, metres, box))
 
 
 def embed(
-    store: Store,
+    source: FeatureSource,
     encoder: LocationEncoder,
     places: Places,
     workers: int,
@@ -57,14 +56,13 @@ def embed(
 
     `progress` gets the number of places done since its last call.
     """
-    content = store.content_hash()
-    with store.open() as source:
-        source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
-        inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
+    content = source.store.content_hash()
+    source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
+    inside = np.flatnonzero(shapely.intersects_xy(source.coverage, *places.lon_lat.T))
     progress(len(places) - len(inside))
     embedding = np.full((len(places), encoder.dim), np.nan, np.float32)
     done = 0
-    for tiles in render_all(store, places.lon_lat[inside], workers, encoder.geometry):
+    for tiles in render_all(source, places.lon_lat[inside], workers, encoder.geometry):
         embedding[inside[done : done + len(tiles)]] = _encode(encoder, tiles)
         done += len(tiles)
         progress(len(tiles))
@@ -81,7 +79,7 @@ def embed(
 
 
 def embed_changed(
-    store: Store,
+    source: FeatureSource,
     encoder: LocationEncoder,
     before: Vectors,
     workers: int,
@@ -97,11 +95,11 @@ def embed_changed(
             f"the vectors are of model {before.model}, not of {encoder.model_id}: "
             "embed all places again"
         )
-    content = store.content_hash()
+    content = source.store.content_hash()
     lon_lat = np.stack([before.lon, before.lat], axis=1)
-    rows = np.flatnonzero(store.changes_since(before.store).meet(lon_lat, encoder.geometry))
+    rows = np.flatnonzero(source.store.changes_since(before.store).meet(lon_lat, encoder.geometry))
     embedding = before.embedding.copy()
-    embedding[rows] = embed(store, encoder, Places(lon_lat[rows]), workers, progress).embedding
+    embedding[rows] = embed(source, encoder, Places(lon_lat[rows]), workers, progress).embedding
     return replace(before, embedding=embedding, store=content), len(rows)
 
 

@@ -14,6 +14,7 @@ from tiling.values import Box
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
     from loc2vec.embed.raster import RasterGrid
+    from tiling.store.source import FeatureSource
     from tiling.store.store import Store
 
 
@@ -86,17 +87,20 @@ def embed_command(
     _check_writable(out)
     encoder = LocationEncoder.load(model)
     workers = cpu_count() if workers is None else workers
-    raster = _raster(store, metres, bbox) if file_format == "geotiff" else None
-    if earlier is not None:
-        before = read_vectors(earlier)
-        with tqdm(unit=" places", desc="embed") as bar:
-            vectors, embedded = embed_changed(store, encoder, before, workers, bar.update)
-        click.echo(f"{embedded} of {len(before)} places embedded again", err=True)
-    else:
-        places = _places(store, points, metres, bbox) if raster is None else Places(raster.lon_lat)
-        with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-            vectors = embed(store, encoder, places, workers, bar.update)
-        embedded = len(places)
+    with store.open() as source:
+        raster = _raster(source, metres, bbox) if file_format == "geotiff" else None
+        if earlier is not None:
+            before = read_vectors(earlier)
+            with tqdm(unit=" places", desc="embed") as bar:
+                vectors, embedded = embed_changed(source, encoder, before, workers, bar.update)
+            click.echo(f"{embedded} of {len(before)} places embedded again", err=True)
+        else:
+            places = (
+                _places(source, points, metres, bbox) if raster is None else Places(raster.lon_lat)
+            )
+            with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+                vectors = embed(source, encoder, places, workers, bar.update)
+            embedded = len(places)
     if raster is None:
         write_vectors(out, vectors)
     else:
@@ -124,19 +128,20 @@ def _check_writable(out: Path) -> None:
         pass
 
 
-def _places(store: "Store", points: Path | None, metres: float | None, box: Box | None) -> "Places":
+def _places(
+    source: "FeatureSource", points: Path | None, metres: float | None, box: Box | None
+) -> "Places":
     from loc2vec.embed.batch import places_of_file, places_of_grid
 
     if points is not None:
         return places_of_file(points)
     assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
-    return places_of_grid(store, metres, box)
+    return places_of_grid(source, metres, box)
 
 
-def _raster(store: "Store", metres: float | None, box: Box | None) -> "RasterGrid":
+def _raster(source: "FeatureSource", metres: float | None, box: Box | None) -> "RasterGrid":
     from loc2vec.embed.raster import raster_grid, require_extra
 
     require_extra()
     assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
-    with store.open() as source:
-        return raster_grid(source.coverage, metres, box)
+    return raster_grid(source.coverage, metres, box)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loc2vec.evaluation.tasks.task import Task
     from loc2vec.model.arrays import Vectors
     from tiling.dataset.dataset import TileDataset
+    from tiling.store.source import FeatureSource
     from tiling.store.store import Store
 
 LIBRARIES = ("sklearn", "scipy", "matplotlib")
@@ -127,14 +128,14 @@ def evaluate_command(**given: Any) -> None:
     options.check()
     require_extra()
     from loc2vec.evaluation.report import write_report
-    from loc2vec.evaluation.run import store_of
+    from loc2vec.evaluation.run import source_of
     from loc2vec.evaluation.table import as_values, table
 
     _check_names(options.names)
     methods, dataset = _methods(options), _dataset(options.tiles)
-    with store_of(options.extracts, options.store, methods.catalogue) as store:
-        tasks = _chosen_tasks(options, methods, store)
-        vectors = _encode(tasks, methods, store, options.workers)
+    with source_of(options.extracts, options.store, methods.catalogue) as source:
+        tasks = _chosen_tasks(options, methods, source)
+        vectors = _encode(tasks, methods, source, options.workers)
     views = None if dataset is None else _views(dataset, methods)
     outcomes = _measure(tasks, vectors, options.seeds)
     kinds = dict.fromkeys(methods.encoders, "model")
@@ -179,21 +180,23 @@ def _dataset(tiles: Path | None) -> "TileDataset | None":
     return None if tiles is None else TileDataset.open(tiles)
 
 
-def _chosen_tasks(options: Options, methods: "Methods", store: "Store") -> list["Task"]:
+def _chosen_tasks(options: Options, methods: "Methods", source: "FeatureSource") -> list["Task"]:
     from loc2vec.evaluation.run import covered_by
 
     if options.labels is not None and options.target is not None:
-        return [_own_task(options.labels, options.target, store, methods.lookups)]
+        return [_own_task(options.labels, options.target, source, methods.lookups)]
     radius_m = max(encoder.geometry.widest.radius_m for encoder in methods.encoders.values())
-    covered = covered_by(store, methods.lookups, radius_m)
+    covered = covered_by(source, methods.lookups, radius_m)
     return _tasks(options.names, methods.towns, covered, options.per_class)
 
 
-def _own_task(labels: Path, target: str, store: "Store", lookups: Sequence["Lookup"]) -> "Task":
+def _own_task(
+    labels: Path, target: str, source: "FeatureSource", lookups: Sequence["Lookup"]
+) -> "Task":
     from loc2vec.evaluation.run import labels_task, where_vectors_are
     from loc2vec.evaluation.splits import FOLDS
 
-    task = where_vectors_are(labels_task(labels, target, store, _warn), lookups, _warn)
+    task = where_vectors_are(labels_task(labels, target, source, _warn), lookups, _warn)
     task.require(FOLDS)  # before hours of rendering
     return task
 
@@ -221,14 +224,14 @@ def _tasks(
 
 
 def _encode(
-    tasks: list["Task"], methods: "Methods", store: "Store", workers: int
+    tasks: list["Task"], methods: "Methods", source: "FeatureSource", workers: int
 ) -> list[dict[str, "Vectors"]]:
     from loc2vec.evaluation.run import encode_tasks
 
     geometries = len({encoder.geometry for encoder in methods.encoders.values()})
     total = sum(map(len, tasks)) * geometries
     with tqdm(total=total, unit=" tiles", desc="render, encode") as bar:
-        return encode_tasks(store, tasks, methods, workers, bar.update)
+        return encode_tasks(source, tasks, methods, workers, bar.update)
 
 
 def _views(dataset: "TileDataset", methods: "Methods") -> "Scores":

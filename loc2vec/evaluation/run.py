@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -35,6 +35,7 @@ from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 from tiling.osm.extract import read_objects
 from tiling.render.batch import render_all
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
 
@@ -55,17 +56,16 @@ def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
 
 
 @contextmanager
-def store_of(
+def source_of(
     extracts: Sequence[Path], store: Store | None, catalogue: Catalogue
-) -> Iterator[Store]:
-    """Yield the store to render from: the named one, or a temporary one made by `catalogue`."""
-    if store is not None:
-        yield store
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        made = Store.at(Path(folder) / "store.gpkg")
-        made.import_extracts(extracts, catalogue)
-        yield made
+) -> Iterator[FeatureSource]:
+    """Open the store to render from: the named one, or a temporary one made by `catalogue`."""
+    with ExitStack() as stack:
+        if store is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            store = Store.at(folder / "store.gpkg")
+            store.import_extracts(extracts, catalogue)
+        yield stack.enter_context(store.open())
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +89,13 @@ class Lookup:
 
 
 def covered_by(
-    store: Store, lookups: Sequence[Lookup] = (), radius_m: float = TILE_RADIUS_M
+    source: FeatureSource, lookups: Sequence[Lookup] = (), radius_m: float = TILE_RADIUS_M
 ) -> Covered:
     """Return a function that tells which places have a whole tile in the store.
 
     They also have a vector of each lookup near.
     """
-    with store.open() as source:
-        area = source.coverage
-    shapely.prepare(area)
+    area = source.coverage
 
     def covered(lon: Floats, lat: Floats) -> Flags:
         scale = np.array([MetresPerDegree.at(value) for value in lat.tolist()]).reshape(-1, 2)
@@ -114,14 +112,15 @@ def covered_by(
     return covered
 
 
-def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], object]) -> Task:
+def labels_task(
+    path: Path, target: str, source: FeatureSource, warn: Callable[[str], object]
+) -> Task:
     """Make a task of a user's labels; each connected part of the store's area is a town.
 
     Labels outside the store are left out, which `warn` is told. Raises `LabelsError` when all are.
     """
     labels = read_labels(path, target)
-    with store.open() as source:
-        parts = shapely.get_parts(source.coverage)
+    parts = shapely.get_parts(source.coverage)
     place = np.full(len(labels.lat), -1)
     row, part = shapely.STRtree(parts).query(
         shapely.points(labels.lon, labels.lat), predicate="intersects"
@@ -133,7 +132,8 @@ def labels_task(path: Path, target: str, store: Store, warn: Callable[[str], obj
         first = f"the first is {labels.where[row]} (lat {labels.lat[row]}, lon {labels.lon[row]})"
         if len(outside) == len(place):
             raise LabelsError(
-                f"{path}: no place lies in the store {store}, {first}: give the store of that area"
+                f"{path}: no place lies in the store {source.location}, {first}: "
+                "give the store of that area"
             )
         warn(
             f"{path}: {len(outside)} of {len(place)} places lie outside the store, left out; "
@@ -180,7 +180,7 @@ class Methods:
 
 
 def encode_tasks(
-    store: Store,
+    source: FeatureSource,
     tasks: Sequence[Task],
     methods: Methods,
     workers: int = 1,
@@ -191,11 +191,11 @@ def encode_tasks(
     A tile is rendered once a geometry, has the channels of its task emptied, and goes through every
     method. `progress` is told how many more tiles are done.
     """
-    readers = _readers(store, tasks, methods.encoders, workers)
+    readers = _readers(source, tasks, methods.encoders, workers)
     every: dict[str, Vectors] = {}
     for geometry, encoders in readers.items():
         parts: dict[str, list[Vectors]] = {name: [] for name in encoders}
-        for tiles in _rendered(store, tasks, geometry, workers):
+        for tiles in _rendered(source, tasks, geometry, workers):
             for name, encode in encoders.items():
                 parts[name].append(encode(tiles))
             progress(len(tiles))
@@ -225,12 +225,12 @@ def _order(tasks: Sequence[Task]) -> Places:
 
 
 def _rendered(
-    store: Store, tasks: Sequence[Task], geometry: TileGeometry, workers: int
+    source: FeatureSource, tasks: Sequence[Task], geometry: TileGeometry, workers: int
 ) -> Iterator[Pixels]:
     """Yield the tiles of all places in `_order`, without the channels that their tasks blank."""
     order, owner = _order(tasks), _owner(tasks)
     done = 0
-    for tiles in render_all(store, _lon_lat(tasks)[order], workers, geometry):
+    for tiles in render_all(source, _lon_lat(tasks)[order], workers, geometry):
         for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):
             empty_channels(tile, tasks[task].blank)
         done += len(tiles)
@@ -238,15 +238,18 @@ def _rendered(
 
 
 def _readers(
-    store: Store, tasks: Sequence[Task], encoders: Mapping[str, LocationEncoder], workers: int
+    source: FeatureSource,
+    tasks: Sequence[Task],
+    encoders: Mapping[str, LocationEncoder],
+    workers: int,
 ) -> dict[TileGeometry, dict[str, Encode]]:
     """Return the methods that read tiles; the baselines read those of the first model."""
-    methods = by_geometry(encoders, store.catalogue)
+    methods = by_geometry(encoders, source.catalogue)
     near = next((each for each in methods if each.scales == 1), TileGeometry())
     lon_lat = _lon_lat(tasks)
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
     for geometry in dict.fromkeys([near, *methods]):
-        sample = np.concatenate(list(render_all(store, lon_lat[chosen], workers, geometry)))
+        sample = np.concatenate(list(render_all(source, lon_lat[chosen], workers, geometry)))
         families = [each.family for each in encoders.values() if each.geometry == geometry]
         found = methods.setdefault(geometry, {})
         found |= untrained(families, sample[:: max(len(sample) // 128, 1)])

@@ -65,8 +65,8 @@ def walk_command(
     """
     from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
-    with tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
-        table = walk_towns(extracts, store, TripPlan(count, points, seed), bar.update)
+    with store.open() as source, tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
+        table = walk_towns(extracts, source, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)
     numbers = _counts(table)
     if as_json:
@@ -137,13 +137,13 @@ def classify_command(
     encoders = {encoder.model_id: encoder for encoder in map(LocationEncoder.load, models)}
     geometries = {encoder.geometry for encoder in encoders.values()}
     radius_m = max(geometry.widest.radius_m for geometry in geometries)
-    trips = read_trips(file, store, lambda line: click.echo(line, err=True), radius_m)
-    trips.require()
-    blank = ways_of(store) if without_ways else ()
-    with tqdm(
-        total=len(trips.lon_lat) * len(geometries), unit=" tiles", desc="draw, encode"
-    ) as bar:
-        vectors = encode_points(store, trips.lon_lat, encoders, blank, workers, bar.update)
+    with store.open() as source:
+        trips = read_trips(file, source, lambda line: click.echo(line, err=True), radius_m)
+        trips.require()
+        blank = ways_of(source) if without_ways else ()
+        total = len(trips.lon_lat) * len(geometries)
+        with tqdm(total=total, unit=" tiles", desc="draw, encode") as bar:
+            vectors = encode_points(source, trips.lon_lat, encoders, blank, workers, bar.update)
     with tqdm(total=3 + (1 + len(READERS)) * len(vectors), unit=" methods", desc="classify") as bar:
         scores = measure(trips, vectors, seeds, bar.update)
     click.echo(json.dumps(_values(trips, scores)) if as_json else _report(trips, scores))

@@ -20,7 +20,7 @@ from tiling.files.geoparquet import write_points
 from tiling.files.points import read_points
 from tiling.osm.ways import MODES, read_graphs
 from tiling.render.batch import render_all
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource
 from tiling.values import ATTRIBUTION, TILE_RADIUS_M
 
 WAY = "way"  # the role of the channels of roads, paths and rail
@@ -36,14 +36,17 @@ class TripPlan(NamedTuple):
 
 
 def walk_towns(
-    extracts: Sequence[Path], store: Store, plan: TripPlan, progress: Callable[[int], object]
+    extracts: Sequence[Path],
+    source: FeatureSource,
+    plan: TripPlan,
+    progress: Callable[[int], object],
 ) -> pa.Table:
     """Make trips of each mode in each town, one row a point: trip, mode, town, lat, lon.
 
     The tile of every point lies whole in the store. A town's trips depend on its extract and the
     seed, not on other towns. Raises `LabelsError` when no trip can be made.
     """
-    covered = covered_by(store)
+    covered = covered_by(source)
     found: list[tuple[NDArray[np.float64], str, str]] = []
     for path in extracts:
         found += _walk_town(path, plan, lambda trip: bool(covered(*trip.T).all()))
@@ -83,7 +86,10 @@ def write_trips(path: Path, table: pa.Table) -> None:
 
 
 def read_trips(
-    path: Path, store: Store, warn: Callable[[str], object], radius_m: float = TILE_RADIUS_M
+    path: Path,
+    source: FeatureSource,
+    warn: Callable[[str], object],
+    radius_m: float = TILE_RADIUS_M,
 ) -> Trips:
     """Read trips: rows in the order of travel with lat, lon, trip, mode and town.
 
@@ -99,7 +105,7 @@ def read_trips(
         )
     trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
-    inside = covered_by(store, radius_m=radius_m)(points.lon, points.lat)
+    inside = covered_by(source, radius_m=radius_m)(points.lon, points.lat)
     rows_of: dict[tuple[str, str], list[int]] = {}
     for row, key in enumerate(zip(town.tolist(), trip.tolist(), strict=True)):
         rows_of.setdefault(key, []).append(row)
@@ -112,7 +118,7 @@ def read_trips(
     kept = [rows for rows in rows_of.values() if inside[rows].all()]
     if not kept:
         raise LabelsError(
-            f"{path}: no trip lies in the store {store} with all its points: "
+            f"{path}: no trip lies in the store {source.location} with all its points: "
             "give the store of that area"
         )
     if len(kept) < len(rows_of):
@@ -126,20 +132,19 @@ def read_trips(
     )
 
 
-def ways_of(store: Store) -> tuple[int, ...]:
+def ways_of(source: FeatureSource) -> tuple[int, ...]:
     """Return the channels of a store that show ways; `LabelsError` when its catalogue has none."""
-    with store.open() as source:
-        ways = source.catalogue.with_role(WAY)
-        if not ways:
-            raise LabelsError(
-                f"the catalogue of {source.location} has no channel with the role {WAY!r}: "
-                "leave out --without-ways"
-            )
-        return ways
+    ways = source.catalogue.with_role(WAY)
+    if not ways:
+        raise LabelsError(
+            f"the catalogue of {source.location} has no channel with the role {WAY!r}: "
+            "leave out --without-ways"
+        )
+    return ways
 
 
 def encode_points(
-    store: Store,
+    source: FeatureSource,
     lon_lat: NDArray[np.float64],
     encoders: Mapping[str, LocationEncoder],
     blank: Sequence[int] = (),
@@ -152,11 +157,11 @@ def encode_points(
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
     it was told last.
     """
-    methods = by_geometry(encoders, store.catalogue)
+    methods = by_geometry(encoders, source.catalogue)
     next(iter(methods.values()))["channel means"] = channel_means
     parts: dict[str, list[Vectors]] = {name: [] for each in methods.values() for name in each}
     for geometry, of_geometry in methods.items():
-        for tiles in render_all(store, lon_lat, workers, geometry):
+        for tiles in render_all(source, lon_lat, workers, geometry):
             empty_channels(tiles, blank)
             for name, encode in of_geometry.items():
                 parts[name].append(encode(tiles))

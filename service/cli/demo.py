@@ -137,8 +137,8 @@ def _import(extract: Path, store: Path) -> None:
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
-    store = Store.at(paths.store)
-    places = places_of_grid(store, GRID_M)
-    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-        vectors = embed(store, encoder, places, cpu_count(), bar.update)
+    with Store.at(paths.store).open() as source:
+        places = places_of_grid(source, GRID_M)
+        with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+            vectors = embed(source, encoder, places, cpu_count(), bar.update)
     NeighborIndex.build(vectors, paths.index)

@@ -17,6 +17,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
+from service.engine.flights import Flights
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
@@ -57,6 +58,7 @@ class Engine:
             PICTURE_BYTES, settings.cache_s, getsizeof=len
         )
         self._knowing = threading.Lock()
+        self._new = Flights[LonLat, Vector]()
         self._precomputed = False  # whether the vectors of the index are of this very store
         self._closing = False
         self._idle: LifoQueue[RemoteRenderer] = LifoQueue()
@@ -199,8 +201,7 @@ class Engine:
 
     def known(self, place: LonLat) -> Vector | None:
         """Return the embedding [D] of a place from the cache or the index, else None."""
-        with self._knowing:
-            vector = self._known.get(place)
+        vector = self._cached(place)
         if vector is not None:
             VECTORS.labels("cache").inc()
             return vector
@@ -209,6 +210,10 @@ class Engine:
         if vector is not None:
             VECTORS.labels("index").inc()
         return vector
+
+    def _cached(self, place: LonLat) -> Vector | None:
+        with self._knowing:
+            return self._known.get(place)
 
     def forget(self) -> None:
         """Empty the caches of embeddings and pictures, because the map has changed."""
@@ -224,7 +229,13 @@ class Engine:
         return np.stack([vectors[place] for place in places])
 
     def embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Return the embeddings [D] of distinct places that are not `known`, and remember them."""
+        """Return the embeddings [D] of distinct places that are not `known`, and remember them.
+
+        Requests that ask for one place at the same time have it made once.
+        """
+        return self._new.get(places, self._cached, self._make)
+
+    def _make(self, places: Sequence[LonLat]) -> list[Vector]:
         vectors = self._embed_parts(places)
         if self._settings.cache_places:
             with self._knowing:

@@ -49,7 +49,7 @@ def open_ground(store: Store, model: str | Path) -> Iterator[Ground]:
     """Open a store and a model, to look at places one by one."""
     encoder = LocationEncoder.load(model)
     with store.open() as source:
-        yield _ground(source, encoder)
+        yield ground_of(source, encoder)
 
 
 @contextlib.contextmanager
@@ -75,9 +75,9 @@ def open_space(
             chosen = (
                 sample_evenly(source, places, box)
                 if metres is None
-                else places_of_grid(store, metres, box)
+                else places_of_grid(source, metres, box)
             )
-            vectors = embed(store, encoder, chosen, 0, tell)
+            vectors = embed(source, encoder, chosen, 0, tell)
         else:
             vectors = _vectors_of(index, encoder)
         kept = _within(vectors, box)
@@ -90,7 +90,7 @@ def open_space(
         ) -> list[Neighbor]:
             return search.nearest(vector, k, apart, Filters(min_distance_m=metres))
 
-        yield Space(**vars(_ground(source, encoder)), vectors=kept, nearest=nearest)
+        yield Space(**vars(ground_of(source, encoder)), vectors=kept, nearest=nearest)
 
 
 def _vectors_of(index: Path, encoder: LocationEncoder) -> Vectors:
@@ -124,7 +124,8 @@ def _within(vectors: Vectors, box: Box | None) -> Vectors:
     )
 
 
-def _ground(source: FeatureSource, encoder: LocationEncoder) -> Ground:
+def ground_of(source: FeatureSource, encoder: LocationEncoder) -> Ground:
+    """Return what looks at the places of an open store one by one."""
     renderer, gazetteer = Renderer(source, encoder.geometry), Gazetteer(source)
     source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
 

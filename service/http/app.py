@@ -21,6 +21,17 @@ from service.observe.tracing import exported_spans
 from service.settings import Settings
 from service.version import version
 
+# Those that the service reads, apart from those that every page may send.
+READ_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "If-None-Match",
+    "Traceparent",
+    "Tracestate",
+    "X-API-Key",
+    "X-Request-ID",
+)
+
 
 def create_app(
     settings: Settings, open_engine: Callable[[Settings], AbstractContextManager[Engine]]
@@ -51,6 +62,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": "."}],  # beside the schema, also behind a proxy's path
     )
     shared = "private" if settings.api_keys else "public"
     app.state.cache_control = f"{shared}, max-age={settings.cache_s}"
@@ -88,8 +100,8 @@ def _add_layers(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-            expose_headers=["ETag", "Retry-After", "X-Request-ID"],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=READ_HEADERS,
+            expose_headers=["ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     app.add_middleware(Around)

@@ -16,6 +16,7 @@ GEOJSON = "application/geo+json"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
 PNG = "image/png"
+MOST_RANGES = 50  # of an `Accept` that are read
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:
@@ -27,7 +28,7 @@ def choose(request: Request, offered: Sequence[str]) -> str:
     header = request.headers.get("accept", "").strip()
     if not header:
         return offered[0]
-    liking = [_range(part) for part in header.lower().split(",")]
+    liking = [_range(part) for part in header.lower().split(",", MOST_RANGES)[:MOST_RANGES]]
     best, quality = max(
         ((kind, _quality(kind, liking)) for kind in offered), key=lambda pair: pair[1]
     )
@@ -59,14 +60,20 @@ def answer(request: Request, content: BaseModel | bytes, media_type: str = JSON)
     # Weak, because the answer may be compressed on its way.
     tag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": request.app.state.cache_control, "Vary": "Accept"}
-    known = request.headers.get("if-none-match", "")
-    if request.method == "GET" and (
-        known.strip() == "*" or tag in (part.strip() for part in known.split(","))
-    ):
+    if request.method == "GET" and _holds(request.headers.get("if-none-match", ""), tag):
         return Response(status_code=304, headers=headers)
     if request.method != "GET":
         headers = {"Cache-Control": "no-store"}
     return Response(body, media_type=media_type, headers=headers)
+
+
+def _holds(known: str, tag: str) -> bool:
+    """Tell whether `If-None-Match` names a tag: weak or strong, because a GET compares weakly.
+
+    RFC 9110, section 13.1.2.
+    """
+    parts = (part.strip().removeprefix("W/") for part in known.split(","))
+    return known.strip() == "*" or tag.removeprefix("W/") in parts
 
 
 def table_bytes(table: pa.Table, media_type: str, facts: Mapping[str, str]) -> bytes:

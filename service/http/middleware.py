@@ -49,9 +49,14 @@ class Around:
         request_id = given if GIVEN_ID.fullmatch(given) else uuid.uuid4().hex
         REQUEST_ID.set(request_id)
         start, status = time.perf_counter(), 0
+        method = scope["method"]
+        if method == "HEAD":  # RFC 9110, section 9.3.2: as GET, without the body
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
             nonlocal status
+            if method == "HEAD" and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -60,7 +65,7 @@ class Around:
                     headers.setdefault(name, value)
             await send(message)
 
-        with request_span(_method(scope), headers) as span:
+        with request_span(_known(method), headers) as span:
             try:
                 await self._app(scope, receive, sending)
             except Exception as error:
@@ -69,42 +74,40 @@ class Around:
                 log.error(
                     "request %s failed: %s %s",
                     request_id,
-                    scope["method"],
+                    method,
                     scope["path"],
                     exc_info=error,
                 )
                 await internal(Request(scope), request_id)(scope, receive, sending)
             finally:
-                _tell(scope, status, time.perf_counter() - start)
-                answered(span, _method(scope), _route(scope), status)
+                _tell(scope, method, status, time.perf_counter() - start)
+                answered(span, _known(method), _route(scope), status)
         return None
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
+def _tell(scope: Scope, method: str, status: int, seconds: float) -> None:
     """Log and count a request.
 
     Coordinates are not logged, because they may say where somebody was.
     """
     route = _route(scope)
-    REQUESTS.labels(_method(scope), route, str(status)).inc()
+    REQUESTS.labels(_known(method), route, str(status)).inc()
     LATENCY.labels(route).observe(seconds)
     facts = {
-        "method": scope["method"],
+        "method": method,
         "path": scope["path"],
         "status": status,
         "ms": round(1000 * seconds, 2),
     }
-    access.info(
-        "%s %s %d %.1f ms", scope["method"], scope["path"], status, 1000 * seconds, extra=facts
-    )
+    access.info("%s %s %d %.1f ms", method, scope["path"], status, 1000 * seconds, extra=facts)
 
 
 def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "none")
 
 
-def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in METHODS else "other"
+def _known(method: str) -> str:
+    return method if method in METHODS else "other"
 
 
 METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}

@@ -47,7 +47,7 @@ RETRY_AFTER_S = {
     StoreReplacedError: 1,
     StoreUnavailableError: 5,  # about a database's restart
 }
-UNREADABLE = "The body is not JSON in UTF-8, or too deep"
+UNREADABLE = "The body is not JSON in UTF-8, or too deep, or has a number that is too long"
 MAX_ERRORS = 10  # of a request that is wrong in many ways
 DESCRIPTIONS = {
     401: "No valid key",
@@ -152,8 +152,8 @@ async def _invalid(request: Request, error: RequestValidationError) -> ProblemRe
 
 async def _http(request: Request, error: HTTPException) -> ProblemResponse:
     """Answer an unknown path, a wrong method, a missing key, a format that is not offered."""
-    # FastAPI has no answer of its own for these two.
-    if isinstance(error.__cause__, (UnicodeDecodeError, RecursionError)):
+    # FastAPI has no answer of its own: not UTF-8, a number of thousands of digits, too deep.
+    if isinstance(error.__cause__, (ValueError, RecursionError)):
         return await _invalid(
             request, RequestValidationError([{"loc": ("body",), "msg": UNREADABLE}])
         )
@@ -161,4 +161,6 @@ async def _http(request: Request, error: HTTPException) -> ProblemResponse:
     own = error.detail if error.detail != phrase else f"{phrase}: see /docs for what there is"
     answer = refused(request, error.status_code, own)
     answer.headers.update(error.headers or {})
+    if "GET" in answer.headers.get("allow", ""):
+        answer.headers["Allow"] += ", HEAD"
     return answer

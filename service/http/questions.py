@@ -1,8 +1,8 @@
 """What the service is asked, as pydantic models; the examples are places in Monaco."""
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
 from service.index.search import Filters
@@ -15,6 +15,7 @@ from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 MAX_LOCATIONS = 1000
 MAX_NEIGHBORS = 1000
 MAX_DIM = 4096
+MOST_KEYS = 20  # of an object: more than any has
 MAX_STEPS = 100
 MAX_OFFSET_M = 1000.0  # of a tile from its place
 LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
@@ -30,6 +31,7 @@ PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 # Beyond this range, distances are lost to rounding in float32.
 Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
 Where = LonLat | str  # a place, or the name of one
+ONE_FAULT = FailFast()  # of a list is told: an error for each of thousands takes too long
 
 
 class Query(BaseModel):
@@ -209,9 +211,17 @@ class MapQuery(Query):
 
 
 class Body(BaseModel):
-    """The body of a POST."""
+    """The body of a POST, or an object in it."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, value: Any) -> Any:
+        """Refuse thousands of keys at once: an error for each takes too long."""
+        if isinstance(value, dict) and len(value) > MOST_KEYS:
+            raise ValueError(f"{len(value)} keys: it has at most {len(cls.model_fields)}")
+        return value
 
 
 class Location(Body, OnePlace):
@@ -233,7 +243,7 @@ class LocationList(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"locations": [MONACO, HARBOUR]}]})
 
-    locations: list[Location] = Field(min_length=1, max_length=MAX_LOCATIONS)
+    locations: Annotated[list[Location], ONE_FAULT] = Field(min_length=1, max_length=MAX_LOCATIONS)
 
 
 class FilterBody(Body):
@@ -262,7 +272,7 @@ class VectorQuestion(FilterBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"embedding": [0.5] * 16, "k": 3}]})
 
-    embedding: list[Number] = Field(min_length=1, max_length=MAX_DIM)
+    embedding: Annotated[list[Number], ONE_FAULT] = Field(min_length=1, max_length=MAX_DIM)
 
 
 class Arithmetic(FilterBody):

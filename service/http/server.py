@@ -78,6 +78,8 @@ def _config(settings: Settings, opener: Callable[[Settings], Engine]) -> uvicorn
         log_config=log_config(settings.log_format),
         access_log=False,  # `service.http.middleware` writes it
         server_header=False,
+        # No proxy is believed unless the operator names it: else anybody may claim any address.
+        forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
         timeout_graceful_shutdown=settings.drain_s,
     )
 

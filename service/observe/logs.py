@@ -4,6 +4,8 @@ import logging
 from contextvars import ContextVar
 from typing import Any, Literal
 
+from uvicorn.logging import DefaultFormatter
+
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -16,10 +18,31 @@ class WithRequestId(logging.Filter):
         return True
 
 
+class OneLine(DefaultFormatter):
+    """Lines for people that nobody else can write: what a client sends stays within its line.
+
+    Signs that are not printed are escaped, and the lines of a traceback are indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - of the base class
+        """Return the first line."""
+        record.message = _printable(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - of the base class
+        """Return the traceback."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {_printable(line)}" for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def log_config(log_format: Literal["text", "json"]) -> dict[str, Any]:
     """Return a configuration for `logging.config.dictConfig`."""
     formatters = {
-        "text": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s %(message)s"},
+        "text": {"()": OneLine, "fmt": "%(levelprefix)s %(message)s"},
         "json": {
             "()": "pythonjsonlogger.json.JsonFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s %(request_id)s",

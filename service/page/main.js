@@ -88,7 +88,8 @@ function run(info) {
   draw(["mode", "colours"]);
   const chosen = ["a", "b", "c"].slice(0, NEEDED[state.mode]).map((slot) => state[slot]).filter(Boolean);
   const given = state.view; // which showing it sets
-  map.show(given);
+  const region = map.show(given);
+  if (region) node("regions").querySelector("select").value = region;
   if (!given && chosen.length > 1) map.showAll(chosen);
   else if (!given && chosen.length) map.reveal(chosen[0], 16);
 }

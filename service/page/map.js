@@ -49,7 +49,7 @@ export class PlaceMap {
   /** `handlers`: pick(place), move(view), open(number), problem(error). */
   constructor(node, info, handlers) {
     this._handlers = handlers;
-    this._map = L.map(node, { zoomControl: false, attributionControl: false, minZoom: 1, maxZoom: 19, worldCopyJump: false, zoomAnimation: !STILL.matches, fadeAnimation: !STILL.matches });
+    this._map = L.map(node, { zoomControl: false, attributionControl: false, minZoom: 1, maxZoom: 19, zoomSnap: 0.25, worldCopyJump: false, zoomAnimation: !STILL.matches, fadeAnimation: !STILL.matches });
     this._bounds = boundsOf(info.bounds);
     L.control.zoom({ position: "topright" }).addTo(this._map);
     const credit = '<a href="https://www.openstreetmap.org/copyright">(c) OpenStreetMap contributors, ODbL</a>';
@@ -64,6 +64,10 @@ export class PlaceMap {
     DARK.addEventListener("change", () => this._base.redraw());
     this._map.on("click", ({ latlng }) => handlers.pick(placeOf(latlng)));
     this._map.on("moveend", () => this._moved());
+    this._map.on("zoomend", () => node.classList.toggle("between", !Number.isInteger(this._map.getZoom())));
+    // Leaflet focuses the map on a click, too: the cross is for those who came with the keyboard.
+    node.addEventListener("keyup", ({ target }) => node.classList.toggle("keys", target === node));
+    for (const type of ["pointerdown", "blur"]) node.addEventListener(type, () => node.classList.remove("keys"));
     node.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.target !== node) return;
       event.preventDefault();
@@ -71,10 +75,21 @@ export class PlaceMap {
     });
   }
 
-  /** Show the view of a link, or all that the store covers. */
+  /** Show the view of a link, or all that the store covers; return the region that stands for it. */
   show(view) {
-    if (view) this._map.setView([view.lat, view.lon], view.zoom, { animate: false });
-    else this._map.fitBounds(this._bounds, { animate: false, padding: [8, 8] });
+    if (view) return void this._map.setView([view.lat, view.lon], view.zoom, { animate: false });
+    const [name, box] = this._scattered() ? this._boxes[0] : [];
+    this._map.fitBounds(name ? boundsOf(box) : this._bounds, { animate: false, padding: [8, 8] });
+    return name;
+  }
+
+  /** Tell whether regions lie so far apart that together they would be specks in a void. */
+  _scattered() {
+    const zoom = this._map.getBoundsZoom(this._bounds);
+    return this._boxes.length > 1 && this._boxes.every(([, box]) => {
+      const [one, other] = [boundsOf(box).getNorthWest(), boundsOf(box).getSouthEast()].map((corner) => this._map.project(corner, zoom));
+      return Math.max(other.x - one.x, other.y - one.y) < SMALL_REGION_PX;
+    });
   }
 
   showBox(box) {

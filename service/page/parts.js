@@ -9,7 +9,7 @@ export function image(path, parameters, alt, signal, attributes = {}) {
   const frame = el("span.image.waiting", attributes);
   const shown = el("img", { alt });
   let latest = 0;
-  frame.show = async (changed) => {
+  frame.show = async (changed, ink = "") => {
     const mine = ++latest;
     try {
       const address = await picture(path, { ...parameters, ...changed }, signal);
@@ -17,6 +17,8 @@ export function image(path, parameters, alt, signal, attributes = {}) {
       shown.onload = () => URL.revokeObjectURL(address);
       shown.src = address;
       fill(frame, shown);
+      frame.classList.toggle("alone", Boolean(ink));
+      frame.style.background = ink && `color-mix(in srgb, ${ink} 70%, black)`;
     } catch (error) {
       if (error.name === "AbortError" || mine !== latest) return;
       fill(frame, el("span.failed", { title: error.detail ?? String(error) }, error.title ?? "No picture"));
@@ -34,7 +36,7 @@ export function tile({ lat, lon }, signal) {
 /** Channels with name and colour; `tiles` show only the hovered or focused one. */
 export function channels(each, tiles, details = () => null) {
   let pinned = null;
-  const show = (number) => tiles.forEach((one) => one.show(number === null ? {} : { channel: number }));
+  const show = (number) => tiles.forEach((one) => (number === null ? one.show({}) : one.show({ channel: number }, each[number].colour)));
   const buttons = each.map(({ name, colour }, number) =>
     el(
       "button.channel",

@@ -8,6 +8,8 @@ import { change, choose, open, state } from "./state.js";
 
 const FAR_M = 500;
 const NEAREST = 8;
+const SAME = 0.005; // a distance that is shown as 0.00
+const SEEN = 0.005; // the share of a tile from which on a channel is seen in it
 const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
 
 /** Request, and render the answer into `node`; a problem goes there, or to `instead`. */
@@ -109,11 +111,15 @@ function found(context, neighbors, { way, away } = {}) {
   if (!neighbors.length) return el("p.quiet", {}, "No indexed place is left by this choice.");
   map.found(neighbors, way);
   context.open = (number) => openPlace(context, neighbors[number]);
+  const all = el("button", { type: "button", "data-key": "all", onclick: () => map.showAll(neighbors) }, "Show all on the map");
+  if (neighbors.every(({ distance }) => distance < SAME)) {
+    say("All places found are the same");
+    return [el("p.same", {}, "The model cannot tell this place from others: the map is empty here, or one thing such as water fills it."), el("p.actions", {}, all)];
+  }
   say(`${neighbors.length} places found`);
   return [
     cards(neighbors, { ...context, from: state.a, away, open: (near) => openPlace(context, near) }),
-    el("p.actions", {}, el("button", { type: "button", "data-key": "all", onclick: () => map.showAll(neighbors) }, "Show all on the map"),
-      el("span.quiet", {}, "Bold: distance between the vectors")),
+    el("p.actions", {}, all, el("span.quiet", {}, "Bold: distance between the vectors")),
   ];
 }
 
@@ -139,7 +145,7 @@ function lacking(names, what) {
 
 function compare(context) {
   const [names, { a, b }] = [["a", "b"], state];
-  const head = [el("h2", {}, "Why are they alike?"), slots(names, [null, "and"])];
+  const head = [el("h2", {}, "Two places compared"), slots(names, [null, "and"])];
   const missing = lacking(names, "Two places, and what each channel of the map has to do with their distance.");
   if (missing) return [head, missing];
   const tiles = [tile(a, context.signal), tile(b, context.signal)];
@@ -159,28 +165,30 @@ function effects(context, { channels: all, distance, ground_distance_m: ground }
   const telling = 0.05 * distance;
   const order = all.map((channel, number) => ({ ...channel, number, colour: colourOf(context, number) })).sort((one, other) => other.effect - one.effect);
   const apart = order.filter(({ effect }) => effect > telling).map(({ name }) => name);
-  const together = order.filter(({ effect }) => effect < -telling).map(({ name }) => name).reverse();
+  // what only one of them shows cannot be what they share
+  const shared = ({ share, to_share: other }) => Math.min(share, other) > SEEN;
+  const together = order.filter((channel) => channel.effect < -telling && shared(channel)).map(({ name }) => name).reverse();
   const parts = [apart.length && `set apart by ${list(apart.slice(0, 3))}`, together.length && `brought together by ${list(together.slice(0, 3))}`];
-  const sentence = distance < 0.005 ? "They are the same to the model." : `They are ${parts.filter(Boolean).join("; ") || "told apart by no single channel"}.`;
+  const sentence = distance < SAME ? "They are the same to the model." : `They are ${parts.filter(Boolean).join("; ") || "told apart by no single channel"}.`;
   const buttons = channels(order, []);
   buttons.replaceChildren(...order.map((channel) => el("li", {}, effectRow(channel, most, tiles))));
   buttons.classList.add("effects");
   say(sentence);
   return [
     el("p.verdict", {}, el("strong", {}, distance.toFixed(2)), " apart in the embedding, ", metres(ground), " on the ground. ", sentence),
-    el("p.legend.quiet", {}, el("span", {}, "← together"), el("span", {}, "apart →")),
+    el("p.legend.quiet", {}, el("span", {}, "← nearer with it"), el("span", {}, "farther →")),
     buttons,
   ];
 }
 
 function effectRow({ name, colour, effect, share, to_share: other, number }, most, tiles) {
-  const show = (changed) => tiles.forEach((one) => one.show(changed));
+  const show = (changed, ink) => tiles.forEach((one) => one.show(changed, ink));
   const bar = el(effect < 0 ? "i.together" : "i.apart");
   bar.style.width = `${(50 * Math.abs(effect)) / most}%`;
   const percent = (value) => `${Math.round(100 * value)} %`;
   return el("button.channel", {
     type: "button", "data-key": `channel ${number}`, title: `covers ${percent(share)} of A and ${percent(other)} of B`,
-    onpointerenter: () => show({ channel: number }), onfocus: () => show({ channel: number }),
+    onpointerenter: () => show({ channel: number }, colour), onfocus: () => show({ channel: number }, colour),
     onpointerleave: () => show({}), onblur: () => show({}),
   }, swatch(colour), el("span", {}, name), el("span.track", { "aria-hidden": "true" }, bar), el("span.value", {}, signed(effect)));
 }
@@ -208,8 +216,10 @@ function walk(context) {
   if (missing) return [head, missing];
   const range = el("input", { type: "range", min: 2, max: 30, value: steps, "aria-label": "Steps", "data-key": "steps", onchange: () => change({ steps: Number(range.value) }) });
   const body = el("div");
-  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) =>
-    found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }));
+  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) => [
+    answer.steps.length < steps && el("p.quiet", {}, `It ends after ${answer.steps.length} steps: it has been to every indexed place.`),
+    found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }),
+  ]);
   return [
     head,
     el("div.actions", {}, el("label.steps", {}, `${steps} steps`, range),

@@ -28,6 +28,12 @@ from tiling.render.style import looks_of
 from tiling.store.store import Store
 from tiling.values import LonLat, TileGeometry
 
+
+def catalogue_of(store: str | Path) -> Catalogue:
+    with Store.at(store).open() as source:
+        return source.catalogue
+
+
 SEA, CASINO = LonLat(7.425, 43.735), LonLat(7.4274, 43.7394)
 SHIPPED = Path("tiling/catalogue.toml")
 
@@ -51,7 +57,7 @@ def test_all_that_is_made_carries_the_catalogue(
 ) -> None:
     store = Path(own_settings.store.location)
     assert has_catalogue(store)
-    assert Store.at(store).catalogue == own_catalogue
+    assert catalogue_of(store) == own_catalogue
     dataset = TileDataset.open(store.parent / "tiles")
     assert (dataset.catalogue, dataset.channels) == (own_catalogue, own_catalogue.channels)
     assert dataset.fingerprint == own_catalogue.fingerprint(TileGeometry())
@@ -78,7 +84,7 @@ def test_both_kinds_of_store_give_the_same_tiles(
     url = server.url(database)
     result = run("import", monaco_pbf, "--catalogue", OWN, "--store", url, "--slim")
     assert result.exit_code == 0, result.output
-    assert Store.at(url).catalogue == own_catalogue
+    assert catalogue_of(url) == own_catalogue
     with Store.at(url).open() as theirs, own_settings.store.open() as ours:
         places = [LonLat(7.4197 + 0.002 * n, 43.7314 + 0.002 * n) for n in range(5)]
         tiles = [Renderer(source).north_up(places) for source in (ours, theirs)]
@@ -169,7 +175,7 @@ def test_the_shipped_file_is_the_shipped_catalogue(monaco_pbf: Path, tmp_path: P
     store = tmp_path / "shipped.gpkg"
     assert run("import", monaco_pbf, "--catalogue", SHIPPED, "--store", store).exit_code == 0
     assert not has_catalogue(store)
-    assert Store.at(store).catalogue == load_catalogue()
+    assert catalogue_of(store) == load_catalogue()
 
 
 @pytest.mark.parametrize(

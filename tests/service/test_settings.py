@@ -73,8 +73,29 @@ def test_a_file_with_a_fault_is_refused(
 
 
 def test_a_store_is_needed() -> None:
-    with pytest.raises(SettingsError, match="store"):
+    with pytest.raises(
+        SettingsError, match="no store is given: write --store or set LOC2VEC_STORE"
+    ):
         load_settings({})
+
+
+@pytest.mark.parametrize("service", ["LOC2VEC", "LOC2VEC_API"])
+def test_what_kubernetes_sets_beside_a_service_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str
+) -> None:
+    url = "tcp://10.0.0.1:8000"
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8000", "SERVICE_PORT_HTTP": "8000",
+        "PORT": url, "PORT_8000_TCP": url, "PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PORT_8000_TCP_PORT": "8000", "PORT_8000_TCP_PROTO": "tcp",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"{service}_{name}", value)
+    file = tmp_path / "service.toml"
+    file.write_text("port = 81")
+    monkeypatch.setenv("LOC2VEC_SETTINGS", str(file))
+    assert load_settings({"store": "s.gpkg"}).port == 81
+    monkeypatch.setenv("LOC2VEC_PORT", "82")
+    assert load_settings({"store": "s.gpkg"}).port == 82
 
 
 def test_every_setting_says_what_it_is_for_and_is_documented() -> None:

@@ -18,7 +18,7 @@ import pytest
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from tests.stack.engine import Answer, Stack, docker
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 
@@ -56,12 +56,10 @@ def wait_until(stack: Stack, path: str, status: int, seconds: float) -> float:
     return time.monotonic() - start
 
 
-def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco_store: Path) -> None:
+def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco: FeatureSource) -> None:
     answer = stack.get(f"/embed?{PLACE}").body
     encoder = LocationEncoder.load("loc2vec-16")
-    (expected,) = embed(
-        Store.at(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0
-    ).embedding
+    (expected,) = embed(monaco, encoder, Places(np.array([[7.4246, 43.7384]])), workers=0).embedding
     assert (answer["model"], answer["dim"]) == (encoder.model_id, 16)
     np.testing.assert_allclose(answer["embedding"], expected, atol=0.05)
     outside = stack.get("/embed?lat=48.8566&lon=2.3522")

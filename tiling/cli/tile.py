@@ -158,7 +158,7 @@ def tile_command(
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
         loc2vec tile --out tiles --verify
     """
-    from tiling.dataset.job import Share, TileJob, places_of, render_sheet
+    from tiling.dataset.job import Share, TileJob, render_sheet
     from tiling.dataset.targets import add_targets
 
     if (out is None) == (preview is None):
@@ -175,9 +175,7 @@ def tile_command(
     geometry = _geometry(tile_radius, radii)
     job = TileJob(stores, positives, seed, geometry, locations, points, close)
     if preview is not None:
-        places = places_of(job)
-        render_sheet(job, places, preview)
-        click.echo(f"{len(places)} places in {preview}")
+        click.echo(f"{render_sheet(job, preview)} places in {preview}")
     elif out is not None:
         executor = _executor(engine, ray_address, workers)
         summary = _make(job, out, executor, Share(*share), repair)

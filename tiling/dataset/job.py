@@ -14,7 +14,6 @@ any moment and run again, and several jobs may make parts of one dataset on seve
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -47,6 +46,7 @@ from tiling.dataset.dataset import (
 from tiling.dataset.executors import Executor, InProcess
 from tiling.dataset.places import GIVEN_PLACE, Places, sample_places
 from tiling.dataset.poses import MAX_SHIFT_M, place_poses
+from tiling.dataset.sources import Sources
 from tiling.errors import DatasetError, Loc2VecError, OutsideError
 from tiling.files.atomic import json_bytes
 from tiling.files.folders import Folder, absolute, open_folder
@@ -56,7 +56,6 @@ from tiling.geo.groups import group_places
 from tiling.machine import give_back_memory
 from tiling.render.contact_sheet import write_sheet
 from tiling.render.renderer import Renderer
-from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, LonLat, Pose, TileGeometry
 
@@ -126,55 +125,44 @@ class Done(NamedTuple):
     made: bool  # now, not by an earlier run
 
 
-def places_of(job: TileJob) -> Places:
-    """Return the places of a job, sampled or from the user's file."""
+def places_of(job: TileJob, sources: Sources) -> Places:
+    """Return the places of a job, sampled from its open stores or from the user's file."""
     if job.points is not None:
-        return locate(job, read_points(job.points))
-    return sample(job, job.locations or 0)
+        return locate(sources, read_points(job.points))
+    return sample_places(list(sources), job.locations or 0, job.margin_m, job.seed)
 
 
-def sample(job: TileJob, count: int) -> Places:
-    """Sample the places of a job from its stores."""
-    with ExitStack() as stack:
-        sources = [stack.enter_context(store.open()) for store in job.stores]
-        return sample_places(sources, count, job.margin_m, job.seed)
-
-
-def locate(job: TileJob, points: Points) -> Places:
+def locate(sources: Sources, points: Points) -> Places:
     """Assign each of the user's points to the first store that covers it.
 
     Raises `OutsideError` for a point that no store covers.
     """
-    with ExitStack() as stack:
-        sources = [stack.enter_context(store.open()) for store in job.stores]
-        stores = []
-        for row, (lat, lon) in enumerate(
-            zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1
-        ):
-            covering = (n for n, source in enumerate(sources) if source.covers(LonLat(lon, lat)))
-            store = next(covering, None)
-            if store is None:
-                raise OutsideError(
-                    f"point {row} (lat {lat}, lon {lon}) is outside the data of every store"
-                )
-            stores.append(store)
+    stores = []
+    for row, (lat, lon) in enumerate(zip(points.lat.tolist(), points.lon.tolist(), strict=True), 1):
+        covering = (n for n, source in enumerate(sources) if source.covers(LonLat(lon, lat)))
+        store = next(covering, None)
+        if store is None:
+            raise OutsideError(
+                f"point {row} (lat {lat}, lon {lon}) is outside the data of every store"
+            )
+        stores.append(store)
     kind = np.full(len(points), GIVEN_PLACE, object)
     return Places(np.array(stores, np.int64), points.lat, points.lon, kind, points.more)
 
 
-def render_sheet(job: TileJob, places: Places, path: Path) -> None:
-    """Render the anchors of some places as one PNG for people to look at."""
+def render_sheet(job: TileJob, path: Path) -> int:
+    """Render the anchors of all places as one PNG for people to look at; return how many."""
     tiles, labels = [], []
-    with ExitStack() as stack:
-        renderers = [
-            Renderer(stack.enter_context(store.open()), job.geometry) for store in job.stores
-        ]
+    with Sources(job.stores) as sources:
+        places = places_of(job, sources)
+        renderers = [Renderer(source, job.geometry) for source in sources]
         for store, lat, lon in zip(
             places.store.tolist(), places.lat.tolist(), places.lon.tolist(), strict=True
         ):
             tiles.append(renderers[store].tile(Pose(lat, lon)))
             labels.append(f"{renderers[store].source.name}   lat {lat:.5f}, lon {lon:.5f}")
     write_sheet(path, tiles, labels)
+    return len(places)
 
 
 def run_job(
@@ -200,25 +188,24 @@ def run_job(
     executor = executor or InProcess()
     job = replace(job, stores=tuple(store.absolute() for store in job.stores))
     folder = open_folder(absolute(out))
-    catalogue = _catalogue_of(job)  # reports a missing or foreign store before anything is written
-    places, plan = _claim(folder, job, catalogue, repair)
-    shards = [shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1]
-    done: list[Done] = []
-    try:
-        for each in _complete(folder, job, plan, shards, executor, repair):
-            progress(each, len(shards))
-            done.append(each)
-        if _stores(job) != plan["stores"]:
-            raise DatasetError(
-                "a store was changed while its tiles were made: run again, into a new --out"
-            )
-        finished = _finish(folder, plan, done, share)
-        if repair:
-            _delete_surplus(folder, plan)
-    except DatasetError:
-        raise
-    except Loc2VecError as error:
-        raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
+    with Sources(job.stores) as sources:
+        places, plan = _claim(folder, job, sources, repair)
+        shards = [
+            shard for shard in shards_of(places) if shard.number % share.parts == share.part - 1
+        ]
+        task = partial(ensure_shard, job, sources, folder.location, plan["plan"])
+        done: list[Done] = []
+        try:
+            for each in _complete(folder, plan, shards, partial(executor.run, task), repair):
+                progress(each, len(shards))
+                done.append(each)
+            finished = _finish(folder, job, plan, done, share)
+            if repair:
+                _delete_surplus(folder, plan)
+        except DatasetError:
+            raise
+        except Loc2VecError as error:
+            raise type(error)(f"{error} (what is made stays: the same command goes on)") from error
     return _summary(job, done, executor.retried, time.monotonic() - start, finished)
 
 
@@ -241,16 +228,16 @@ def _summary(
     )
 
 
-def _catalogue_of(job: TileJob) -> Catalogue:
+def _catalogue_of(sources: Sources) -> Catalogue:
     """Return the catalogue of all stores; `DatasetError` when they have several."""
-    first, *others = (store.catalogue for store in job.stores)
-    for store, other in zip(job.stores[1:], others, strict=True):
-        if other != first:
+    first, *others = sources
+    for other in others:
+        if other.catalogue != first.catalogue:
             raise DatasetError(
-                f"{job.stores[0]} and {store} were made with different catalogues: "
+                f"{first.location} and {other.location} were made with different catalogues: "
                 "import both with the same one"
             )
-    return first
+    return first.catalogue
 
 
 def _facts(job: TileJob, catalogue: Catalogue) -> dict[str, Any]:
@@ -278,13 +265,14 @@ def _stores(job: TileJob) -> list[dict[str, str]]:
 
 
 def _claim(
-    folder: Folder, job: TileJob, catalogue: Catalogue, repair: bool
+    folder: Folder, job: TileJob, sources: Sources, repair: bool
 ) -> tuple[Places, dict[str, Any]]:
     """Return the places and the plan of a job, and write both to `folder` unless they are there.
 
     Of several jobs that start together, one writes the plan and the others find it.
     """
-    facts = _facts(job, catalogue)
+    # Opening the stores reports a missing or foreign one before anything is written.
+    facts = _facts(job, _catalogue_of(sources))
     sizes = folder.sizes()
     written = {name: read_facts(folder, name) for name in (PLAN, MANIFEST) if name in sizes}
     if written and not any({**each, **facts} == each for each in written.values()):
@@ -294,7 +282,7 @@ def _claim(
         table = folder.read(PLACES)
         if sha256(table).hexdigest() == plan["places_sha256"]:
             return _from_table(decode_table(table, PLACES)), plan
-    places = places_of(job)
+    places = places_of(job, sources)
     names = [store["name"] for store in facts["stores"]]
     data = parquet_bytes(_to_table(places, names, 2 * job.margin_m))
     plan = _plan(facts, places, data)
@@ -383,13 +371,12 @@ def shards_of(places: Places) -> Iterator[Shard]:
 
 def _complete(
     folder: Folder,
-    job: TileJob,
     plan: Mapping[str, Any],
     shards: Sequence[Shard],
-    executor: Executor,
+    ensure: Callable[[Sequence[Shard]], Iterator[Done]],
     repair: bool,
 ) -> Iterator[Done]:
-    """Yield each complete shard: first those on record, then those checked or made now."""
+    """Yield each complete shard: those on record, then those that `ensure` makes."""
     known = {} if repair else _known(folder, plan)
     unknown = []
     for shard in shards:
@@ -398,7 +385,7 @@ def _complete(
             unknown.append(shard)
         else:
             yield Done(record, len(shard.places), made=False)
-    yield from executor.run(partial(ensure_shard, job, folder.location, plan["plan"]), unknown)
+    yield from ensure(unknown)
 
 
 def _known(folder: Folder, plan: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -426,11 +413,17 @@ def _records(folder: Folder, name: str, plan: Mapping[str, Any]) -> list[Mapping
     return records if written.get("plan") == plan["plan"] else []
 
 
-def _finish(folder: Folder, plan: Mapping[str, Any], done: list[Done], share: Share) -> bool:
+def _finish(
+    folder: Folder, job: TileJob, plan: Mapping[str, Any], done: list[Done], share: Share
+) -> bool:
     """Write the manifest when all shards are complete, else the records of this share.
 
-    Returns whether the dataset is complete.
+    Returns whether the dataset is complete. Raises `DatasetError` when a store was changed.
     """
+    if _stores(job) != plan["stores"]:
+        raise DatasetError(
+            "a store was changed while its tiles were made: run again, into a new --out"
+        )
     names = [shard_name(number) for number in range(plan["n_shards"])]
     records = {each.record["file"]: each.record for each in done}
     if len(records) < len(names):
@@ -462,7 +455,7 @@ def _delete_surplus(folder: Folder, plan: Mapping[str, Any]) -> None:
             folder.delete(name)
 
 
-def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
+def ensure_shard(job: TileJob, sources: Sources, location: str, plan: str, shard: Shard) -> Done:
     """Make a shard in the folder at `location`, unless it is there and every byte is right.
 
     `plan`: fingerprint of the plan. This is the work of one task of an executor.
@@ -470,17 +463,12 @@ def ensure_shard(job: TileJob, location: str, plan: str, shard: Shard) -> Done:
     folder, name = open_folder(location), shard_name(shard.number)
     poses = _poses(job, shard)
     rows = len(poses) * (1 + job.positives)
-    with ExitStack() as stack:
-        sources = {
-            n: stack.enter_context(job.stores[n].open())
-            for n in np.unique(shard.places.store).tolist()
-        }
-        stores = [sources[n].name for n in shard.places.store.tolist()]
-        values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
-        found = _read(folder, name)
-        if _is_right(found, values, rows, plan):
-            return Done(shard_record(shard.number, rows, found), len(poses), made=False)
-        frames = _render_frames(job, shard, sources, poses)
+    stores = [job.stores[n].name for n in shard.places.store.tolist()]
+    values = ShardPlaces(np.arange(shard.first, shard.first + len(poses)), stores, poses)
+    found = _read(folder, name)
+    if _is_right(found, values, rows, plan):
+        return Done(shard_record(shard.number, rows, found), len(poses), made=False)
+    frames = _render_frames(job, shard, sources, poses)
     data = encode_shard(values, frames, plan)
     folder.put(name, data)
     done = Done(shard_record(shard.number, rows, data), len(poses), made=True)
@@ -511,13 +499,11 @@ def _is_right(found: bytes, values: ShardPlaces, rows: int, plan: str) -> bool:
 
 
 def _render_frames(
-    job: TileJob,
-    shard: Shard,
-    sources: Mapping[int, FeatureSource],
-    poses: Sequence[Sequence[Pose]],
+    job: TileJob, shard: Shard, sources: Sources, poses: Sequence[Sequence[Pose]]
 ) -> list[bytes]:
-    """Render and compress all tiles of a shard; `sources` by number of the store."""
-    renderers = {n: Renderer(source, job.geometry) for n, source in sources.items()}
+    """Render and compress all tiles of a shard."""
+    numbers = np.unique(shard.places.store).tolist()
+    renderers = {n: Renderer(sources[n], job.geometry) for n in numbers}
     frames: list[bytes] = []
     for store, each in zip(shard.places.store.tolist(), poses, strict=True):
         anchor = each[0]

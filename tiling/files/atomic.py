@@ -2,19 +2,23 @@
 
 import ctypes
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tiling.errors import UserError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
+YOUNG_S = 1.0  # a folder that was just made may not be locked yet
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # what file systems without hard links say
 
 
@@ -22,8 +26,13 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # what file systems witho
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success sync it and rename it over `path`.
 
-    On any error the temporary file goes, and what stood at `path` stays as it was.
+    On any error the temporary file goes, and what stood at `path` stays as it was. Other files may
+    be put beside the temporary one: they go with its folder.
+
+    Raises `UserError` for what is no regular file, such as a device, a FIFO or a folder.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is no regular file")
     with _scratch(path) as folder:
         temporary = folder / path.name
         yield temporary
@@ -80,15 +89,34 @@ def _exchange(one: Path, other: Path) -> bool:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, which goes afterwards; it is locked while it is used."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    handle = os.open(folder, os.O_RDONLY)
     try:
+        with suppress(OSError):  # a file system without locks is never swept
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def sweep(path: Path) -> None:
+    """Remove the temporary folders that killed writers of `path` have left beside it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                old = time.time() - os.fstat(handle).st_mtime > YOUNG_S
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if old:
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _sync(path: Path) -> None:

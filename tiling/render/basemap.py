@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tiling.catalogue import LineLook, Look, Pair
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.style import AWAY, EDGE, LAND, THEMES, Theme, looks_of
-from tiling.store.source import FeatureSource, halves
-from tiling.values import Box, Features
+from tiling.store.source import FeatureSource
+from tiling.values import Box, Features, halves
 
 FEATURES_FROM_ZOOM = 7  # below, the area that the store covers is all that is shown
 EVERYTHING_FROM_ZOOM = 15  # below, what is smaller than SMALLEST_PX is neither read nor drawn
@@ -28,6 +28,7 @@ WIDTH_ZOOM = 13  # where the widths of lines hold; they double in two zooms
 THINNEST_PX = 0.6
 CASING_PX = 1.4  # both sides together
 SEAM_PX = 1.0  # the store cuts large areas into pieces, whose edges must not show
+SEAM_DEG = 1e-9  # of longitude, at the antimeridian
 DOTS_FROM_ZOOM = 17
 MAX_DOT_PX = 3.5
 
@@ -50,12 +51,19 @@ def draw_map(
     it.
     """
     frame = _Frame(box, width, scale)
-    land = np.array([shapely.clip_by_rect(source.coverage, *part) for part in halves(frame.reach)])
-    layers = [_Layer(LAND, frame.project(land[~shapely.is_empty(land)]), outline=EDGE)]
+    seen = np.array([_open(part) for part in halves(frame.reach)])
+    land = shapely.intersection(seen, source.coverage)
+    layers = [_Layer(LAND, frame.project(land[~shapely.is_empty(land)]))]
     if frame.zoom >= FEATURES_FROM_ZOOM:
         features = source.features(frame.reach, frame.smallest_deg)
-        seen = _Seen(frame, features, looks_of(source.catalogue))
-        layers += [*seen.areas(), *seen.lines(), *seen.dots()]
+        shown = _Seen(frame, features, looks_of(source.catalogue))
+        layers += [*shown.areas(), *shown.lines(), *shown.dots()]
+    # Features reach beyond the covered area, the sea most of all: nothing can be asked there.
+    away = shapely.difference(seen, land)
+    layers.append(_Layer(AWAY, frame.project(away[~shapely.is_empty(away)])))
+    edge = shapely.intersection(seen, shapely.boundary(source.coverage))
+    edge = frame.project(edge[~shapely.is_empty(edge)])
+    layers.append(_Layer(EDGE, edge, width=np.full(len(edge), SEAM_PX * scale)))
     return _render(frame, [layer for layer in layers if len(layer.geometry)], theme)
 
 
@@ -102,6 +110,12 @@ def _wider(box: Box, margin: float) -> Box:
     """Return a box with a margin of so many degrees, which stops at the ends of the world."""
     south, north = max(box.south - margin, -90.0), min(box.north + margin, 90.0)
     return Box(max(box.west - margin, -180.0), south, min(box.east + margin, 180.0), north)
+
+
+def _open(box: Box) -> shapely.Polygon:
+    """Return a box without the antimeridian, which is a seam of the plane and no border of data."""
+    west, east = max(box.west, SEAM_DEG - 180.0), min(box.east, 180.0 - SEAM_DEG)
+    return shapely.box(west, box.south, east, box.north)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

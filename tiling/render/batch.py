@@ -12,37 +12,37 @@ from tiling.render.pool import Pool
 from tiling.render.process import tile_bytes
 from tiling.render.renderer import DEFAULT_GEOMETRY, Renderer
 from tiling.render.thread import Tiles
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource, Origin
 from tiling.values import LonLat, TileGeometry
 
 CHUNK = 128  # places at a time: 25 MB of tiles, and a batch that encodes well
 
 
 def render_all(
-    store: Store,
+    source: FeatureSource,
     lon_lat: NDArray[np.float64],
     workers: int,
     geometry: TileGeometry = DEFAULT_GEOMETRY,
 ) -> Generator[Tiles]:
     """Yield the tiles of places (lon, lat) [n, 2] in order, uint8 [<= CHUNK, channels, H, W].
 
-    `workers` = 0 renders in this process. Killed workers are replaced. Raises `WorkerError` when
-    the same places kill several, `StoreReplacedError` when the store was replaced by then.
+    `workers` = 0 renders in this process. Else worker processes open the store for themselves;
+    killed ones are replaced. Raises `WorkerError` when the same places kill several,
+    `StoreReplacedError` when the store was replaced by then.
     """
     starts = range(0, len(lon_lat), CHUNK)
     chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
     if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
-        with store.open() as source:
-            yield from map(Renderer(source, geometry).north_up, chunks)
+        yield from map(Renderer(source, geometry).north_up, chunks)
         return
-    setup = partial(_rendering, store, geometry, store.revision())
+    setup = partial(_rendering, source.store, geometry, source.store.revision())
     with Pool(min(workers, len(starts)), setup, CHUNK * tile_bytes(geometry)) as pool:
         yield from pool.run(chunks, in_order=True)
 
 
 @contextmanager
 def _rendering(
-    store: Store, geometry: TileGeometry, expected: str
+    store: Origin, geometry: TileGeometry, expected: str
 ) -> Iterator[Callable[[Sequence[LonLat]], Tiles]]:
     """Open the store, which must be the one that the other workers opened.
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.geo.geodesy import MetresPerDegree, box_around
-from tiling.store.source import halves
-from tiling.values import LonLat, TileGeometry
+from tiling.values import LonLat, TileGeometry, halves
 
 AT_ONCE = 100_000  # places
 

@@ -14,7 +14,8 @@ from shapely.geometry.base import BaseGeometry
 from tiling.catalogue import Catalogue
 from tiling.errors import OutsideError
 from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
-from tiling.values import Box, Features, LonLat
+from tiling.store.changes import Changes
+from tiling.values import Box, Features, LonLat, halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,16 +32,30 @@ class Outline:
     middle: NDArray[np.float64]
 
 
-def halves(box: Box) -> tuple[Box, ...]:
-    """Return the boxes that a query needs: two if `box` crosses the antimeridian, else one."""
-    if not box.crosses_antimeridian:
-        return (box,)
-    return box._replace(east=180.0), box._replace(west=-180.0)
+class Origin(Protocol):
+    """The store that a source was opened from; other threads and processes open it again."""
+
+    @property
+    def location(self) -> str:
+        """Return the location without secrets."""
+
+    def open(self) -> "FeatureSource":
+        """Open the store for reading."""
+
+    def revision(self) -> str:
+        """Return a string that changes whenever the store is replaced or updated."""
+
+    def content_hash(self) -> str:
+        """Return the hash that identifies the content."""
+
+    def changes_since(self, content: str) -> Changes:
+        """Return what changed since the store had the content hash `content`."""
 
 
 class FeatureSource(Protocol):
-    """A store that is open for reading, by one thread."""
+    """A store that is open for reading, by one thread; `Store.open` sets its `store`."""
 
+    store: Origin
     name: str
     location: str
     fingerprint: str
@@ -125,6 +140,8 @@ class Names(ABC):
 
 class Coverage:
     """The area that a store holds data for, mixed into the sources."""
+
+    store: Origin
 
     def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
         """`areas` of the extracts, WKB in degrees, and their `names`.

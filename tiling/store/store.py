@@ -119,6 +119,7 @@ class Store(ABC):
         made with another catalogue, `StoreUnavailableError` when its database does not answer.
         """
         source = self._open(patience_s, only)
+        source.store = self
         try:
             source.catalogue.check(self.location, source.fingerprint, TileGeometry())
             if only is not None and only != self.revision(patience_s):
@@ -131,12 +132,6 @@ class Store(ABC):
     @abstractmethod
     def _open(self, patience_s: float, only: str | None) -> FeatureSource:
         """Open the store, whatever catalogue it was made with."""
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """Return the catalogue that the store was made with; raises as `open` does."""
-        with self.open() as source:
-            return source.catalogue
 
     @abstractmethod
     def content_hash(self) -> str:

@@ -40,21 +40,23 @@ def lda_command(
     By default the classes are those of ways.
     """
     from loc2vec.encoder import LocationEncoder
-    from loc2vec.evaluation.run import covered_by, read_towns, store_of
+    from loc2vec.evaluation.run import covered_by, read_towns, source_of
     from loc2vec.evaluation.tasks.osm import make_task
     from loc2vec.explore.lda import discriminate
-    from service.explore.open import open_ground
+    from service.explore.open import ground_of
 
     _check_name(name)
-    made_by = LocationEncoder.load(model).catalogue
-    with store_of(extracts, store, made_by) as source, open_ground(source, model) as ground:
+    encoder = LocationEncoder.load(model)
+    with source_of(extracts, store, encoder.catalogue) as source:
+        ground = ground_of(source, encoder)
         towns = read_towns(extracts, ground.catalogue)
         task = make_task(name, towns, covered_by(source), per_class, seed)
         with tqdm(total=len(task), unit=" places", desc="embed") as bar:
             found = discriminate(ground, task, seed, bar.update)
-    facts = {"classes": task.counts, "accuracy": found.accuracy, "chance": found.chance}
+    facts = {"classes": task.counts, "accuracy": found.accuracy, "largest": found.largest}
     lines = [f"{count:6,}  {label}" for label, count in task.counts.items()]
-    lines.append(f"nearest class mean: {found.accuracy:.1%} (chance {found.chance:.1%})")
+    largest = f"the largest class: {found.largest:.1%}"
+    lines.append(f"nearest class mean: {found.accuracy:.1%} ({largest})")
     output.finish(found, facts, lines)
 
 

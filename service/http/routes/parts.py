@@ -3,6 +3,7 @@
 Dependencies are coroutines, because FastAPI runs plain functions in a thread, which costs more.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from tiling.errors import UserError
 from tiling.values import LonLat
 
 LISTS = {"within", "not_within"}  # parameters that may be repeated
+MOST_PARAMETERS = 100  # of a question: more than any route has
 
 
 async def _engine(request: Request) -> Engine:
@@ -31,13 +33,12 @@ async def _gate(request: Request) -> Gate:
 
 
 async def refuse_repeated(request: Request) -> None:
-    """Refuse a parameter that is given twice, because its meaning is unclear."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = (
-        {name for name in names if names.count(name) > 1} - LISTS
-        if len(set(names)) < len(names)
-        else set()
-    )
+    """Refuse a parameter that is given twice, because its meaning is unclear, and far too many."""
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    if counts.total() > MOST_PARAMETERS:
+        message = f"{counts.total()} parameters: at most {MOST_PARAMETERS} are read"
+        raise RequestValidationError([{"loc": ("query",), "msg": message}])
+    twice = {name for name, count in counts.items() if count > 1} - LISTS
     if twice:
         raise RequestValidationError(
             [

@@ -10,12 +10,12 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, GridError, PointsError
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource
 from tiling.values import Box
 
 
 def test_workers_change_nothing(
-    monaco_store: Path,
+    monaco: FeatureSource,
     encoder: LocationEncoder,
     places: Places,
     tmp_path: Path,
@@ -25,7 +25,7 @@ def test_workers_change_nothing(
     some = Places(places.lon_lat[:40])
     for workers in (0, 2):
         done: list[int] = []
-        vectors = embed(Store.at(monaco_store), encoder, some, workers, done.append)
+        vectors = embed(monaco, encoder, some, workers, done.append)
         write_vectors(tmp_path / str(workers), vectors)
         assert sum(done) == 40
     assert (tmp_path / "0").read_bytes() == (tmp_path / "2").read_bytes()
@@ -45,12 +45,12 @@ def test_each_row_is_the_vector_of_its_place(
 
 
 def test_places_outside_keep_their_row_without_a_vector(
-    monaco_store: Path, encoder: LocationEncoder
+    monaco: FeatureSource, encoder: LocationEncoder
 ) -> None:
     inside, paris, sea = [7.4246, 43.7384], [2.3522, 48.8566], [7.4246, 43.0]
     lon_lat = np.array([paris, inside, sea, inside])
     table = pa.table({"name": ["Paris", "Monaco", "sea", "again"]})
-    vectors = embed(Store.at(monaco_store), encoder, Places(lon_lat, table), workers=0)
+    vectors = embed(monaco, encoder, Places(lon_lat, table), workers=0)
     assert vectors.inside.tolist() == [False, True, False, True]
     assert np.isnan(vectors.embedding[[0, 2]]).all()
     assert (vectors.embedding[1] == vectors.embedding[3]).all()
@@ -60,19 +60,19 @@ def test_places_outside_keep_their_row_without_a_vector(
     assert vectors.table["name"].to_pylist() == ["Paris", "Monaco", "sea", "again"]
 
 
-def test_all_places_outside_is_no_error(monaco_store: Path, encoder: LocationEncoder) -> None:
+def test_all_places_outside_is_no_error(monaco: FeatureSource, encoder: LocationEncoder) -> None:
     for workers in (0, 2):
-        vectors = embed(Store.at(monaco_store), encoder, Places(np.array([[2.0, 48.0]])), workers)
+        vectors = embed(monaco, encoder, Places(np.array([[2.0, 48.0]])), workers)
         assert vectors.embedding.shape == (1, 16)
         assert not vectors.inside.any()
 
 
 def test_a_file_keeps_its_columns(
-    tmp_path: Path, monaco_store: Path, encoder: LocationEncoder
+    tmp_path: Path, monaco: FeatureSource, encoder: LocationEncoder
 ) -> None:
     file = tmp_path / "points.csv"
     file.write_text("id,lat,lon,note\n7,43.7384,7.4246,casino\n8,48.8566,2.3522,far\n")
-    vectors = embed(Store.at(monaco_store), encoder, places_of_file(file), workers=0)
+    vectors = embed(monaco, encoder, places_of_file(file), workers=0)
     write_vectors(tmp_path / "out.parquet", vectors)
     table = read_vectors(tmp_path / "out.parquet").table
     assert table is not None
@@ -86,28 +86,28 @@ def test_a_malformed_file_is_refused(tmp_path: Path) -> None:
         places_of_file(file)
 
 
-def test_a_grid_lies_in_its_box(monaco_store: Path) -> None:
+def test_a_grid_lies_in_its_box(monaco: FeatureSource) -> None:
     box = Box(7.42, 43.735, 7.43, 43.74)
-    places = places_of_grid(Store.at(monaco_store), 100, box)
+    places = places_of_grid(monaco, 100, box)
     assert len(places) == pytest.approx(805 * 556 / 100**2, abs=8)
     assert all(
         box.west < lon < box.east and box.south < lat < box.north for lon, lat in places.lon_lat
     )
     with pytest.raises(GridError):
-        places_of_grid(Store.at(monaco_store), 100, Box(8, 43, 8.1, 43.1))
+        places_of_grid(monaco, 100, Box(8, 43, 8.1, 43.1))
 
 
-def test_a_model_of_another_catalogue_is_refused(monaco_store: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_catalogue_is_refused(monaco: FeatureSource, tmp_path: Path) -> None:
     model = LocationEncoder.load(save_fresh_model(tmp_path / "model", 1, fingerprint="0" * 16))
     with pytest.raises(FingerprintError, match="fresh-1"):
-        embed(Store.at(monaco_store), model, Places(np.array([[7.4246, 43.7384]])), workers=0)
+        embed(monaco, model, Places(np.array([[7.4246, 43.7384]])), workers=0)
 
 
 def test_numbers_that_are_not_finite_are_refused(
-    monaco_store: Path, encoder: LocationEncoder, monkeypatch: pytest.MonkeyPatch
+    monaco: FeatureSource, encoder: LocationEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         encoder, "encode", lambda tiles: np.full((len(tiles), 16), np.nan, np.float32)
     )
     with pytest.raises(EmbeddingError, match="not finite"):
-        embed(Store.at(monaco_store), encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)
+        embed(monaco, encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)

@@ -17,8 +17,9 @@ from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
 from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
 from loc2vec.evaluation.tasks.task import Task
 from service.cli.main import main
+from tests.opens import Counts
 from tiling.errors import PointsError
-from tiling.store.store import Store
+from tiling.store.source import FeatureSource
 
 HEAD = "lat,lon,kind,price\n"
 ROWS = ["43.7384,7.4246,old,10.5", "43.7420,7.4275,new,12"]
@@ -123,16 +124,14 @@ def test_no_geojson(tmp_path: Path) -> None:
         read_labels(path, "kind")
 
 
-def test_places_outside_the_store_are_told(tmp_path: Path, monaco_store: Path) -> None:
+def test_places_outside_the_store_are_told(tmp_path: Path, monaco: FeatureSource) -> None:
     told: list[str] = []
-    found = labels_task(
-        csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append
-    )
+    found = labels_task(csv(tmp_path, *ROWS, "48.85,2.35,old,9"), "kind", monaco, told.append)
     assert len(found) == 2
     assert "1 of 3 places" in told[0]
     assert "line 4 (lat 48.85, lon 2.35)" in told[0]
     with pytest.raises(LabelsError, match=r"the first is line 2 \(lat 48.85"):
-        labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", Store.at(monaco_store), told.append)
+        labels_task(csv(tmp_path, "48.85,2.35,old,9"), "kind", monaco, told.append)
 
 
 def vectors(tmp_path: Path, embedding: object, **columns: object) -> Path:
@@ -193,8 +192,8 @@ def test_bad_vectors_are_named(
         read_foreign(vectors(tmp_path, embedding, **columns))
 
 
-def test_every_method_has_the_same_places(tmp_path: Path, monaco_store: Path) -> None:
-    found = labels_task(csv(tmp_path, *ROWS), "kind", Store.at(monaco_store), print)
+def test_every_method_has_the_same_places(tmp_path: Path, monaco: FeatureSource) -> None:
+    found = labels_task(csv(tmp_path, *ROWS), "kind", monaco, print)
     lookup = Lookup.read(vectors(tmp_path, [[1.0], [2.0]], lat=[43.7385, 43.0], lon=[7.4246, 7.0]))
     told: list[str] = []
     assert where_vectors_are(found, [lookup], told.append).lat.tolist() == [43.7384]
@@ -210,7 +209,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_labels_and_vectors_in_one_command(
-    tmp_path: Path, monaco_store: Path, model_folder: Path
+    tmp_path: Path, monaco_store: Path, model_folder: Path, counts: Counts
 ) -> None:
     rng = np.random.default_rng(0)
     lat, lon = rng.uniform(43.730, 43.745, 80), rng.uniform(7.415, 7.430, 80)
@@ -218,12 +217,14 @@ def test_labels_and_vectors_in_one_command(
     rows = [f"{a},{b},{c},1" for a, b, c in zip(lat, lon, kind, strict=True)]
     theirs = vectors(tmp_path, [[float(a > 43.7375), 0.0] for a in lat], lat=lat, lon=lon)
     out = tmp_path / "report"
+    counts.clear()
     result = run(
         "--store", monaco_store, "--labels", csv(tmp_path, *rows), "--target", "kind",
         "--model", model_folder,
         "--vectors", theirs, "--seeds", 2, "--workers", 0, "--out", out,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    counts.check()
     scores = json.loads((out / "results.json").read_text())["tasks"][0]["scores"]
     found = {
         s["method"]: s["metrics"]["macro-F1"]["mean"]

@@ -19,6 +19,7 @@ from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
 from tiling.osm.extract import read_objects
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat
 
@@ -90,14 +91,18 @@ def test_one_command_from_extract_to_table(
 
 
 def test_tiles_are_those_of_their_places_with_channels_blanked(
-    monaco_pbf: Path, monaco_store: Path, encoder: LocationEncoder, towns: list[Town]
+    monaco_pbf: Path,
+    monaco_store: Path,
+    monaco: FeatureSource,
+    encoder: LocationEncoder,
+    towns: list[Town],
 ) -> None:
     from loc2vec.evaluation.baselines import channel_means
     from tiling.render.renderer import Renderer
 
     names = ("land use", "building levels")
-    tasks = [make_task(name, towns, covered_by(Store.at(monaco_store)), 20) for name in names]
-    found = encode_tasks(Store.at(monaco_store), tasks, Methods({"model": encoder}), workers=0)
+    tasks = [make_task(name, towns, covered_by(monaco), 20) for name in names]
+    found = encode_tasks(monaco, tasks, Methods({"model": encoder}), workers=0)
     with Store.at(monaco_store).open() as source:
         for task, vectors in zip(tasks, found, strict=True):
             row = len(task) // 2
@@ -112,8 +117,8 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     assert (found[1]["channel means"][:, 6:] > 0).any()
 
 
-def test_only_whole_tiles_are_taken(monaco_store: Path) -> None:
-    covered = covered_by(Store.at(monaco_store))
+def test_only_whole_tiles_are_taken(monaco_store: Path, monaco: FeatureSource) -> None:
+    covered = covered_by(monaco)
     with Store.at(monaco_store).open() as source:
         _, south, east, north = source.bounds
     middle = (south + north) / 2
@@ -142,9 +147,9 @@ def test_objects_hold_what_is_drawn_and_what_is_not(monaco_pbf: Path) -> None:
 
 
 def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
-    towns: list[Town], monaco_store: Path, capsys: pytest.CaptureFixture[str]
+    towns: list[Town], monaco: FeatureSource, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    covered = covered_by(Store.at(monaco_store), radius_m=100.0)
+    covered = covered_by(monaco, radius_m=100.0)
     tasks = _tasks((), towns, covered, 20)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err

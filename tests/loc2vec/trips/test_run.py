@@ -18,7 +18,9 @@ from loc2vec.trips.run import encode_points, read_trips, ways_of
 from service.cli.main import main
 from tests.catalogues import without
 from tests.models import save_fresh_model
+from tests.opens import Counts
 from tiling.osm.ways import read_graphs
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import TileGeometry
 
@@ -43,12 +45,12 @@ def file(monaco_pbf: Path, monaco_store: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_trips_follow_the_ways_of_their_mode(
-    file: Path, monaco_pbf: Path, monaco_store: Path
+    file: Path, monaco_pbf: Path, monaco: FeatureSource
 ) -> None:
     table = pq.read_table(file)
     assert set(table["mode"].to_pylist()) >= {"road", "foot"}
     places = np.stack([table["lon"].to_numpy(), table["lat"].to_numpy()], 1)
-    assert covered_by(Store.at(monaco_store))(*places.T).all()
+    assert covered_by(monaco)(*places.T).all()
     mode, graphs = np.array(table["mode"].to_pylist()), read_graphs(monaco_pbf)
     for name in set(mode.tolist()):
         graph = graphs[name]
@@ -97,10 +99,14 @@ def test_walks_are_the_same_for_a_seed_and_told_as_json(
     assert b"OpenStreetMap" in pq.read_schema(again).metadata[b"attribution"]
 
 
-def test_from_trips_to_the_table(file: Path, monaco_store: Path, model_folder: Path) -> None:
+def test_from_trips_to_the_table(
+    file: Path, monaco_store: Path, model_folder: Path, counts: Counts
+) -> None:
+    counts.clear()
     quick = ("--store", monaco_store, "--model", model_folder, "--seeds", 1, "--workers", 0)
     result = run("classify", file, *quick)
     assert result.exit_code == 0, result.output
+    counts.check()
     for word in (
         "trips in 2 towns",
         "| fresh-0@",
@@ -120,12 +126,11 @@ def test_from_trips_to_the_table(file: Path, monaco_store: Path, model_folder: P
     assert sum(values["trips"].values()) == np.sum(values["scores"][0]["confusion"])
 
 
-def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> None:
-    ways = ways_of(Store.at(monaco_store))
+def test_ways_can_be_blanked(monaco: FeatureSource, encoder: LocationEncoder) -> None:
+    ways = ways_of(monaco)
     place = np.array([[7.4246, 43.7384]])
     seen, blanked = (
-        encode_points(Store.at(monaco_store), place, {"model": encoder}, blank, workers=0)
-        for blank in ((), ways)
+        encode_points(monaco, place, {"model": encoder}, blank, workers=0) for blank in ((), ways)
     )
     assert (seen["channel means"][0, :3] > 0).any()
     assert (blanked["channel means"][0, :4] == 0).all()
@@ -136,11 +141,14 @@ def test_ways_can_be_blanked(monaco_store: Path, encoder: LocationEncoder) -> No
 def test_a_store_without_ways_has_none_to_blank(monaco_pbf: Path, tmp_path: Path) -> None:
     store = Store.at(tmp_path / "own.gpkg")
     store.import_extracts([monaco_pbf], without("way"))
-    with pytest.raises(LabelsError, match="no channel with the role 'way': leave out --without"):
-        ways_of(store)
+    said = "no channel with the role 'way': leave out --without"
+    with store.open() as source, pytest.raises(LabelsError, match=said):
+        ways_of(source)
 
 
-def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_path: Path) -> None:
+def test_models_of_other_radii_read_tiles_of_their_own(
+    monaco: FeatureSource, tmp_path: Path
+) -> None:
     """One network for 100 m, 200 m and both: the last one's numbers are those of the two."""
     kinds = {
         "both": TileGeometry(wider_m=(200.0,)),
@@ -152,15 +160,15 @@ def test_models_of_other_radii_read_tiles_of_their_own(monaco_store: Path, tmp_p
         for name, geometry in kinds.items()
     }
     place = np.array([[7.4246, 43.7384]])
-    found = encode_points(Store.at(monaco_store), place, models, workers=0)
+    found = encode_points(monaco, place, models, workers=0)
     assert list(found) == [*kinds, "channel means"]
     np.testing.assert_allclose(
         found["both"], np.hstack([found["narrow"], found["wide"]]), atol=1e-5
     )
     assert not np.allclose(found["narrow"], found["wide"])
-    means = encode_points(Store.at(monaco_store), place, models, (0, 1, 2, 3), workers=0)[
-        "channel means"
-    ].reshape(2, 12)
+    means = encode_points(monaco, place, models, (0, 1, 2, 3), workers=0)["channel means"].reshape(
+        2, 12
+    )
     assert (means[:, :4] == 0).all()  # in either scale
     assert (means[:, 4:] > 0).any(1).all()
 
@@ -197,7 +205,7 @@ def put(table: pa.Table, column: str, value: object) -> pa.Table:
 
 
 def test_trips_that_leave_the_store_are_left_out_and_told(
-    file: Path, monaco_store: Path, tmp_path: Path
+    file: Path, monaco: FeatureSource, tmp_path: Path
 ) -> None:
     table = pq.read_table(file)
     lon = table["lon"].to_numpy().copy()
@@ -205,10 +213,10 @@ def test_trips_that_leave_the_store_are_left_out_and_told(
     path = tmp_path / "trips.parquet"
     told: list[str] = []
     pq.write_table(table.set_column(table.column_names.index("lon"), "lon", pa.array(lon)), path)
-    trips = read_trips(path, Store.at(monaco_store), told.append)
+    trips = read_trips(path, monaco, told.append)
     assert len(trips) == table.num_rows / 6 - 1
     assert told == [f"{path}: 1 of {len(trips) + 1} trips leave the store and are left out"]
-    wider = read_trips(path, Store.at(monaco_store), told.append, radius_m=400.0)
+    wider = read_trips(path, monaco, told.append, radius_m=400.0)
     assert len(wider) < len(trips)  # wider tiles reach out of it
 
 

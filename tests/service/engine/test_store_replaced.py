@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
+from loc2vec.model.arrays import Vectors
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.http.test_access import changed
@@ -25,6 +26,11 @@ from tests.service.http.test_app import check_problem
 from tiling.errors import StoreReplacedError
 from tiling.store.store import Store
 from tiling.values import Box
+
+
+def embedding_of(store: Path, encoder: LocationEncoder, some: Places) -> Vectors:
+    with Store.at(store).open() as source:
+        return embed(source, encoder, some, 0).embedding
 
 
 def otherwise(store: Path, path: Path) -> Path:
@@ -67,7 +73,7 @@ def test_a_new_store_is_taken_into_use_and_no_answer_mixes_two(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     served, other = stores
-    before, after = (embed(Store.at(store), encoder, some, 0).embedding for store in stores)
+    before, after = (embedding_of(store, encoder, some) for store in stores)
     assert (np.abs(before - after).max(1) > 0.01).all()
     seen, done = [0, 0], threading.Event()
 
@@ -191,7 +197,7 @@ def test_the_vectors_of_an_index_stand_in_only_for_the_store_they_were_made_of(
     settings: Settings, stores: tuple[Path, Path], encoder: LocationEncoder, some: Places
 ) -> None:
     other = stores[1]
-    after = embed(Store.at(other), encoder, some, 0).embedding
+    after = embedding_of(other, encoder, some)
     with serving(changed(settings, store=str(other), cache_places=0)) as client:
         np.testing.assert_allclose(vectors_of(client, some, 5), after[:5], atol=1e-3)
         lon, lat = some.lon_lat[0].tolist()

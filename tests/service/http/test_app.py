@@ -290,7 +290,7 @@ def test_paths_and_methods_that_are_not_there(client: TestClient) -> None:
     assert "/docs" in check_problem(client.get("/nothing"), 404)["detail"]
     response = client.delete("/info")
     check_problem(response, 405)
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
 
 
 def test_without_an_index_all_but_neighbors_works(settings: Settings) -> None:

@@ -54,12 +54,10 @@ def expected(monaco: FeatureSource, tmp_path: Path) -> tuple[Path, NDArray[np.fl
 
 
 def test_embed_draws_the_radii_of_the_model(
-    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]]
+    monaco: FeatureSource, expected: tuple[Path, NDArray[np.float32]]
 ) -> None:
     folder, vector = expected
-    vectors = embed(
-        Store.at(monaco_store), LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0
-    )
+    vectors = embed(monaco, LocationEncoder.load(folder), Places(np.array([PLACE])), workers=0)
     np.testing.assert_allclose(vectors.embedding[0], vector, rtol=1e-4, atol=1e-5)
 
 
@@ -79,12 +77,12 @@ def test_the_service_draws_the_radii_of_the_model(
 
 
 def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
-    monaco_store: Path, tmp_path: Path
+    monaco_store: Path, monaco: FeatureSource, tmp_path: Path
 ) -> None:
     narrow = load_catalogue().fingerprint(NARROW)
     encoder = LocationEncoder.load(model_of(tmp_path / "wrong", BOTH, narrow))
     with pytest.raises(FingerprintError, match="wrong"):
-        embed(Store.at(monaco_store), encoder, Places(np.array([PLACE])), workers=0)
+        embed(monaco, encoder, Places(np.array([PLACE])), workers=0)
     with pytest.raises(FingerprintError, match="wrong"):
         Engine.open(
             Settings(
@@ -95,7 +93,6 @@ def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
 
 def test_models_of_several_radii_are_evaluated_side_by_side(
     monaco: FeatureSource,
-    monaco_store: Path,
     tmp_path: Path,
     expected: tuple[Path, NDArray[np.float32]],
 ) -> None:
@@ -106,7 +103,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
     task = Task(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
-    (found,) = encode_tasks(Store.at(monaco_store), [task], Methods(encoders))
+    (found,) = encode_tasks(monaco, [task], Methods(encoders))
     tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(

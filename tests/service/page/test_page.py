@@ -1,9 +1,7 @@
 """The map page in a real browser: what people do with it, and that it asks nobody else."""
 
 import contextlib
-import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import shapely
 import uvicorn
@@ -24,13 +23,13 @@ from playwright.sync_api import (
     Page,
     Request,
     expect,
-    sync_playwright,
 )
 
 from service.engine.engine import Engine
 from service.http.app import create_app
 from service.http.server import bind, url_of
 from service.settings import Settings
+from tests.browser import launched, pixels
 from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
@@ -38,9 +37,11 @@ from tiling.geo.mercator import to_world
 from tiling.store.geopackage.write import ExtractRecord, write_geopackage
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
+from tiling.values import Pose
 
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
 AT = "a=43.7384,7.4246"
+SEA = "a=43.7310,7.4300"
 VIEW = "map=15/43.73400/7.42100"
 PAIR = f"mode=compare&{AT}&b=43.7277,7.4157&{VIEW}"
 SUM = f"mode=sum&{AT}&b=43.7347,7.4213&c=43.7277,7.4157&{VIEW}"
@@ -82,21 +83,8 @@ def service(settings: Settings, engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; without one these tests are skipped, but never in CI."""
-    chromium = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if chromium is None:
-        message = "no Chromium: apt install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        # Chromium refuses to sandbox root's pages
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
@@ -264,6 +252,60 @@ def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
     seen.page.locator(".channel").nth(6).focus()
     seen.quiet()
     assert seen.asked(r"/tile\.png", channel="6")
+
+
+def test_a_channel_alone_is_ink_on_paper(visit: Start, engine: Engine) -> None:
+    """A channel comes as white on black; the page shows it in its colour on white."""
+    seen = visit(AT)
+    for channel in (0, 4):
+        seen.page.locator(".channel").nth(channel).hover()
+        seen.quiet()
+        expect(seen.page.locator(".image.tile.alone")).to_have_count(1)
+        shown = pixels(seen.page.locator(".image.tile img"))[4:-4, 4:-4].astype(float)
+        cover = engine.tile(Pose(*PLACE)).pixels[channel].mean() / 255
+        ink = 0.7 * np.array(engine.catalogue.palette.colours[channel], np.float64)
+        expected = 255 + cover * (ink - 255)
+        np.testing.assert_allclose(shown.mean((0, 1)), expected, atol=6)
+
+
+def test_a_mouse_sees_no_help_for_the_keyboard(visit: Start) -> None:
+    seen = visit(VIEW)
+    seen.click_map(PLACE)
+    expect(seen.cards()).to_have_count(8)
+    for part in ("#cross", "#hint"):
+        expect(seen.page.locator(part)).to_be_hidden()
+    ring = "getComputedStyle(document.getElementById('map')).outlineStyle"
+    assert seen.page.evaluate(ring) == "none"
+    seen.page.keyboard.press("ArrowRight")
+    expect(seen.page.locator("#cross")).to_be_visible()
+    seen.click_map(STADIUM)
+    expect(seen.page.locator("#cross")).to_be_hidden()
+
+
+def test_places_without_a_difference_are_one_sentence(visit: Start) -> None:
+    seen = visit(f"{SEA}&where=any&{VIEW}")
+    expect(seen.page.locator(".same")).to_contain_text("cannot tell this place from others")
+    expect(seen.cards()).to_have_count(0)
+    seen.page.get_by_role("button", name="Show all on the map").click()
+
+
+def test_the_sea_and_a_street_share_nothing(visit: Start) -> None:
+    seen = visit(f"mode=compare&{AT}&{SEA.replace('a', 'b', 1)}&{VIEW}")
+    expect(seen.page.get_by_role("heading", level=2)).to_have_text("Two places compared")
+    verdict = seen.page.locator(".verdict")
+    expect(verdict).to_contain_text("apart in the embedding")
+    expect(verdict).not_to_contain_text("brought together")
+    expect(seen.page.locator("#view")).not_to_contain_text("alike")
+
+
+@pytest.mark.parametrize("size", [DESKTOP, (1440, 900), PHONE])
+def test_the_first_view_fills_the_stage(visit: Start, size: tuple[int, int]) -> None:
+    seen = visit(size=size)
+    picture = pixels(seen.page.locator("#map"))
+    land = (picture != picture[2, 2]).any(2)  # the upper left corner lies outside the data
+    rows, columns = np.flatnonzero(land[:, 80:-80].any(1)), np.flatnonzero(land[80:-60].any(0))
+    share = np.ptp(rows) / land.shape[0], np.ptp(columns) / land.shape[1]
+    assert max(share) > 0.8
 
 
 def test_a_card_leads_to_its_place_and_back_again(visit: Start) -> None:
@@ -560,6 +602,24 @@ def test_other_towns(
         seen.quiet()
         lon = float(re.search(r"map=[^/]+/[^/]+/([\d.]+)", seen.page.url)[1])  # type: ignore[index]
         assert lon > sum(monaco.bounds[::2]) / 2
+        seen.page.close()
+
+
+def test_far_towns_begin_with_one_of_them(
+    visit: Start, settings: Settings, monaco: FeatureSource, tmp_path: Path
+) -> None:
+    """Towns of two continents in one view would be two specks in a void."""
+    path, far = tmp_path / "far.gpkg", shapely.box(-172.0, -44.0, -171.9, -43.9)
+    areas = {"monaco.osm.pbf": monaco.coverage, "antipode.osm.pbf": far}
+    extracts = [ExtractRecord(name, "0" * 64, area) for name, area in areas.items()]
+    write_geopackage(path, monaco.features(monaco.bounds), (), extracts, load_catalogue())
+    with listening(changed(settings, store=str(path), index=None)) as url:
+        seen = visit(url=url)
+        chosen = seen.page.get_by_label("Go to a region")
+        shown = chosen.evaluate("list => list.selectedOptions[0].text")
+        zoom, lat, _ = re.search(r"map=([^&]+)", seen.page.url)[1].split("/")  # type: ignore[index]
+        assert float(zoom) > 11
+        assert shown == ("Monaco" if float(lat) > 0 else "Antipode")
         seen.page.close()
 
 

@@ -15,19 +15,16 @@ from tiling.dataset.dataset import PLACES_PER_SHARD, TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, locate, run_job
 from tiling.dataset.places import sample_places
+from tiling.dataset.sources import Sources
 from tiling.errors import DatasetError, FingerprintError, OutsideError
 from tiling.files.atomic import read_json, write_json
 from tiling.files.points import read_points
 from tiling.geo.geodesy import ground_distance_m
 from tiling.render.renderer import Renderer
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store
 from tiling.values import LonLat, Pose
 
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), positives=3, seed=7, locations=100)
+JOB = {"positives": 3, "seed": 7, "locations": 100}
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +174,9 @@ def test_own_points_are_tiled_in_their_order_and_refused_outside(
     assert tiles.places["points_kind"].to_pylist() == ["palace", "casino"]
     assert tiles.places["kind"].to_pylist() == ["given", "given"]
     path.write_text("lat,lon\n43.7384,7.4246\n50,7\n")
-    with pytest.raises(OutsideError, match=r"point 2 \(lat 50.0, lon 7.0\) is outside"):
-        locate(job, read_points(path))
+    sources = Sources(job.stores)
+    with sources, pytest.raises(OutsideError, match=r"point 2 \(lat 50.0, lon 7.0\) is outside"):
+        locate(sources, read_points(path))
 
 
 def test_places_of_a_dataset_say_what_they_are(dataset: Path, job: TileJob) -> None:

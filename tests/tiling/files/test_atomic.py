@@ -20,6 +20,7 @@ from tiling.files.atomic import (
     replacing_folder,
     require_file,
     sha256_of,
+    sweep,
     write_json,
     write_new,
     write_text,
@@ -247,6 +248,37 @@ def test_a_place_where_nothing_can_be_written_is_named(
     with pytest.raises(UserError, match=r"cannot write .*/mine: Permission denied"):
         write_text(tmp_path / "mine", "text")
     assert everything(tmp_path) == {"file": ""}
+
+
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "device").symlink_to("/dev/full")
+    for name in ("folder", "fifo", "device"):
+        with pytest.raises(UserError, match=f"cannot write .*/{name}: it is no regular file"):
+            write_text(tmp_path / name, "text")
+    assert (tmp_path / "device").is_char_device()
+    assert {entry.name for entry in tmp_path.iterdir()} == {"folder", "fifo", "device"}
+
+
+def test_what_killed_writers_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "store.gpkg"
+    left, other = tmp_path / ".store.gpkg.abcd_123", tmp_path / ".other.gpkg.abcd1234"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "half").write_text("half")
+    young = tmp_path / ".store.gpkg.zyxw9876"
+    young.mkdir()
+    with replacing(path) as temporary:
+        os.utime(left, (0, 0))
+        os.utime(other, (0, 0))
+        os.utime(temporary.parent, (0, 0))
+        sweep(path)
+        assert temporary.parent.is_dir(), "it is in use"
+        temporary.write_text("whole")
+    assert not left.exists()
+    assert young.is_dir(), "it may be in use a moment later"
+    assert (other / "half").is_file(), "it belongs to another file"
 
 
 def test_a_file_that_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
 
-SEA, FAR = LonLat(7.4400, 43.7300), LonLat(7.40, 43.71)
+SEA, FAR = LonLat(7.4300, 43.7310), LonLat(7.40, 43.71)
 ROAD = LonLat(7.4219793, 43.7392899)  # the middle of a primary road
 
 
@@ -72,6 +72,25 @@ def test_what_is_where(monaco: FeatureSource, theme: Theme, scale: int) -> None:
             assert picture.shape == (256 * scale, 256 * scale, 3)
             expected = rgb(colour[THEMES.index(theme)])
             assert pixel(picture, tile_box(*where), place) == expected, (zoom, colour)
+
+
+@pytest.mark.parametrize("zoom", [8, 13, 16])
+def test_what_lies_beyond_the_covered_area_is_not_shown_as_map(
+    monaco: FeatureSource, zoom: int
+) -> None:
+    """The sea of an extract reaches to its box, and its roads into the neighbours."""
+    picture = draw_tile(monaco, zoom, *tile_of(SEA, zoom))
+    box = tile_box(zoom, *tile_of(SEA, zoom))
+    lon, lat = (grid.ravel() for grid in np.meshgrid(
+        np.linspace(box.west, box.east, 60)[1:-1], np.linspace(box.south, box.north, 60)[1:-1]
+    ))  # fmt: skip
+    border = shapely.buffer(shapely.boundary(monaco.coverage), 3 * (box.east - box.west) / 256)
+    clear = ~shapely.intersects_xy(border, lon, lat)
+    inside = shapely.intersects_xy(monaco.coverage, lon, lat)
+    away = rgb(AWAY[0])
+    seen = [pixel(picture, box, LonLat(*place)) == away for place in zip(lon, lat, strict=True)]
+    assert np.array_equal(np.array(seen)[clear], ~inside[clear])
+    assert (~inside[clear]).any()
 
 
 def test_tiles_fit_together(monaco: FeatureSource) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,17 @@ def test_tiles_come_in_order(
         [Renderer(monaco).north_up(asked[start : start + 8]) for start in range(0, 50, 8)]
     )
     for workers in (0, 1, 3):
-        chunks = list(render_all(Store.at(monaco.location), lon_lat, workers))
+        chunks = list(render_all(monaco, lon_lat, workers))
         assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 8, 8, 2]
         assert (np.concatenate(chunks) == alone).all()
 
 
 def test_a_killed_worker_is_replaced_and_the_tiles_are_the_same(
-    monaco_store: Path, places: Places
+    monaco: FeatureSource, places: Places
 ) -> None:
     many = np.tile(places.lon_lat, (20, 1))
-    undisturbed = np.concatenate(list(render_all(Store.at(monaco_store), many, workers=0)))
-    tiles = render_all(Store.at(monaco_store), many, workers=2)
+    undisturbed = np.concatenate(list(render_all(monaco, many, workers=0)))
+    tiles = render_all(monaco, many, workers=2)
     found = [next(tiles)]
     victim = multiprocessing.active_children()[0].pid
     assert victim is not None
@@ -47,10 +48,16 @@ def test_a_killed_worker_is_replaced_and_the_tiles_are_the_same(
     assert (np.concatenate([*found, *tiles]) == undisturbed).all()
 
 
+@pytest.fixture
+def own(own_store: Path) -> Iterator[FeatureSource]:
+    with Store.at(own_store).open() as source:
+        yield source
+
+
 def test_a_worker_that_replaces_a_killed_one_renders_no_other_store(
-    own_store: Path, places: Places
+    own_store: Path, own: FeatureSource, places: Places
 ) -> None:
-    tiles = render_all(Store.at(own_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+    tiles = render_all(own, np.tile(places.lon_lat, (20, 1)), workers=2)
     next(tiles)
     own_store.touch()
     for child in multiprocessing.active_children():
@@ -59,17 +66,19 @@ def test_a_worker_that_replaces_a_killed_one_renders_no_other_store(
         list(tiles)
 
 
-def test_an_error_of_a_worker_comes_out_here(own_store: Path, places: Places) -> None:
+def test_an_error_of_a_worker_comes_out_here(
+    own_store: Path, own: FeatureSource, places: Places
+) -> None:
     many = np.tile(places.lon_lat, (3, 1))
-    tiles = render_all(Store.at(own_store), many, workers=2)
+    tiles = render_all(own, many, workers=2)
     own_store.unlink()
     with pytest.raises(StoreError, match=r"own\.gpkg"):
         list(tiles)
 
 
-def test_ending_early_leaves_no_worker(monaco_store: Path, places: Places) -> None:
+def test_ending_early_leaves_no_worker(monaco: FeatureSource, places: Places) -> None:
     with contextlib.closing(
-        render_all(Store.at(monaco_store), np.tile(places.lon_lat, (20, 1)), workers=2)
+        render_all(monaco, np.tile(places.lon_lat, (20, 1)), workers=2)
     ) as tiles:
         next(tiles)
         assert multiprocessing.active_children()
@@ -80,7 +89,8 @@ def test_workers_end_with_a_killed_parent(monaco_store: Path) -> None:
     code = (
         "import sys, numpy as np; from tiling.render.batch import render_all\n"
         "from tiling.store.store import Store\n"
-        "tiles = render_all(Store.at(sys.argv[1]), np.tile([[7.4246, 43.7384]], (100_000, 1)), 2)\n"
+        "many = np.tile([[7.4246, 43.7384]], (100_000, 1))\n"
+        "tiles = render_all(Store.at(sys.argv[1]).open(), many, 2)\n"
         "next(tiles); print('rendering', flush=True); list(tiles)"
     )
     command = [sys.executable, "-c", code, str(monaco_store)]

@@ -12,9 +12,9 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.catalogue import load_catalogue
-from tiling.store.source import Coverage, FeatureSource, Names, Outline, halves
+from tiling.store.source import Coverage, FeatureSource, Names, Outline
 from tiling.store.store import FileStore
-from tiling.values import Box, Features
+from tiling.values import Box, Features, halves
 
 COLUMNS = {"version": "1.1.0", "primary_column": "geometry"}
 GEO = COLUMNS | {"columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}

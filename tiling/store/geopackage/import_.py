@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
-from tiling.files.atomic import replacing, sha256_of
+from tiling.files.atomic import replacing, sha256_of, sweep
 from tiling.osm.coast import sea_polygons
 from tiling.osm.coverage import coverage
 from tiling.osm.extract import Extract, read_extract
@@ -38,6 +38,7 @@ def import_extracts(
 
     Of an object in several extracts the newest version counts.
     """
+    sweep(store)
     with replacing(store) as temporary:
         extracts = [read_extract(path, catalogue, progress) for path in paths]
         records = [_record(extract) for extract in extracts]

@@ -18,8 +18,8 @@ from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST
-from tiling.store.source import Coverage, Names, Outline, halves
-from tiling.values import Box, Features
+from tiling.store.source import Coverage, Names, Outline
+from tiling.values import Box, Features, halves
 
 LAYER = "features"
 EXTRACTS = "extracts"

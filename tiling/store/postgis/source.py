@@ -20,8 +20,8 @@ from tiling.catalogue import carried_catalogue
 from tiling.errors import StoreError, StoreReplacedError
 from tiling.osm.names import MOST
 from tiling.store.postgis.database import Pool, Rows
-from tiling.store.source import Coverage, Names, Outline, halves
-from tiling.values import Box, Features, check_fingerprint
+from tiling.store.source import Coverage, Names, Outline
+from tiling.values import Box, Features, check_fingerprint, halves
 
 # An import may replace the whole store while it is open. So each row also has the catalogue's
 # fingerprint and the content hash, read in one statement with the features. The LEFT JOIN returns
@@ -65,10 +65,10 @@ WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
 ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
 # Only a store by a user's own catalogue has the table `catalogue`.
-_IS_THERE = """
+IS_THERE = """
 SELECT to_regclass('loc2vec.extracts') IS NOT NULL, to_regclass('loc2vec.catalogue') IS NOT NULL
 """
-_CATALOGUE = "SELECT toml FROM loc2vec.catalogue"
+CATALOGUE = "SELECT toml FROM loc2vec.catalogue"
 _EXTRACTS = (
     "SELECT fingerprint, sha256, name, ST_AsBinary(geom, 'NDR') FROM loc2vec.extracts ORDER BY id"
 )
@@ -87,7 +87,7 @@ class PostgisSource(Coverage, Names):
         self._content, self._pool, self._patience_s = content, pool, patience_s
         self.location = self._pool.database.location
         self.name = self._pool.database.name
-        is_there, has_catalogue = self._ask(_IS_THERE)[0]  # first: no error in the server's log
+        is_there, has_catalogue = self._ask(IS_THERE)[0]  # first: no error in the server's log
         if not is_there:
             raise self._pool.database.holds_no_store()
         extracts = self._ask(_EXTRACTS)
@@ -99,7 +99,7 @@ class PostgisSource(Coverage, Names):
                 f"{self.location} holds extracts of several catalogues: import it again"
             )
         (self.fingerprint,) = fingerprints
-        text = str(self._ask(_CATALOGUE)[0][0]) if has_catalogue else None
+        text = str(self._ask(CATALOGUE)[0][0]) if has_catalogue else None
         self.catalogue = carried_catalogue(text, self.location)
         self.extract_hashes = tuple(sha256 for _, sha256, _, _ in extracts)
         super().__init__(
@@ -115,7 +115,7 @@ class PostgisSource(Coverage, Names):
         answer = [
             row
             for part in halves(box)
-            for row in self._ask(query, {**part._asdict(), "smallest": smallest_deg})
+            for row in self._ask(query, {**_edges(part), "smallest": smallest_deg})
         ]
         for made_by, content in {(row[0], row[1]) for row in answer}:
             check_fingerprint(self.location, made_by, self.fingerprint)
@@ -147,7 +147,7 @@ class PostgisSource(Coverage, Names):
         return self._ask(_FIND, {"words": match, "folded": folded, "most": MOST})
 
     def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
-        return self._ask(_NAMES_IN, box._asdict())
+        return self._ask(_NAMES_IN, _edges(box))
 
     def _ask(self, query: str, values: Any = None) -> Rows:
         return self._pool.ask(query, values, self._patience_s)
@@ -160,6 +160,11 @@ class PostgisSource(Coverage, Names):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _edges(box: Box) -> dict[str, float]:
+    # psycopg2 writes a number of numpy as "np.float64(...)".
+    return {edge: float(degrees) for edge, degrees in box._asdict().items()}
 
 
 def _objects(values: list[memoryview]) -> NDArray[np.object_]:

@@ -80,14 +80,12 @@ class PostgisStore(Store):
 
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes with osm2pgsql, by the catalogue of the store."""
-        from tiling.osm.replication import require_changes
         from tiling.store.postgis.update import apply_changes
 
-        require_changes(changes)  # before the database is asked for the catalogue
-        return apply_changes(self.database, changes, self.catalogue)
+        return apply_changes(self.database, changes)
 
     def replicate(self, url: str) -> UpdateSummary:
         """Apply all changes of a replication server that the store lacks."""
         from tiling.store.postgis.update import apply_replication
 
-        return apply_replication(self.database, url, self.catalogue)
+        return apply_replication(self.database, url)

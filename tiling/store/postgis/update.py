@@ -18,7 +18,7 @@ import shapely
 from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import sha256_of
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
@@ -39,6 +39,7 @@ from tiling.store.postgis.import_ import (
     rows,
     use,
 )
+from tiling.store.postgis.source import CATALOGUE, IS_THERE
 from tiling.store.store import UpdateSummary
 from tiling.values import Box, TileGeometry
 
@@ -91,7 +92,7 @@ FROM updates ORDER BY number DESC LIMIT 1 RETURNING number
 
 
 def apply_changes(
-    database: Database, path: Path, catalogue: Catalogue, complete_until: datetime | None = None
+    database: Database, path: Path, complete_until: datetime | None = None
 ) -> UpdateSummary:
     """Apply a file of changes, as `tiling.store.store.Store.update` has it.
 
@@ -105,7 +106,7 @@ def apply_changes(
         )
         tidy_changes(path, tidy)
         connection = stack.enter_context(opened(database))
-        _check(connection, database.location, catalogue)
+        catalogue = _catalogue(connection, database)
         connection.commit()  # so that nothing is locked for osm2pgsql
         run_osm2pgsql(tidy, catalogue, RAW, database.environment(), ["--append"])
         use(connection, STORE, RAW)
@@ -120,12 +121,12 @@ def apply_changes(
     return summary
 
 
-def apply_replication(database: Database, url: str, catalogue: Catalogue) -> UpdateSummary:
+def apply_replication(database: Database, url: str) -> UpdateSummary:
     """Apply all changes that a replication server has and the store has not."""
     came, went, changes = 0, 0, list[Changes]()
     with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
         for path, until in fetch_changes(url, _complete_until(database), Path(folder)):
-            summary = apply_changes(database, path, catalogue, until)
+            summary = apply_changes(database, path, until)
             came, went = came + summary.came, went + summary.went
             changes.append(summary.changes)
             path.unlink()
@@ -143,11 +144,20 @@ def _complete_until(database: Database) -> datetime:
         return found
 
 
-def _check(connection: Connection, location: str, catalogue: Catalogue) -> None:
+def _catalogue(connection: Connection, database: Database) -> Catalogue:
+    """Return the catalogue of a store that can be updated."""
+    ((is_there, has_catalogue),) = rows(connection, IS_THERE)
+    if not is_there:
+        raise database.holds_no_store()
+    text = str(rows(connection, CATALOGUE)[0][0]) if has_catalogue else None
+    catalogue = carried_catalogue(text, database.location)
     ((fingerprint,),) = rows(connection, "SELECT min(fingerprint) FROM loc2vec.extracts")
-    catalogue.check(location, fingerprint, TileGeometry())
+    catalogue.check(database.location, fingerprint, TileGeometry())
     if not rows(connection, "SELECT WHERE to_regclass(%s) IS NOT NULL", (f"{RAW}.named",)):
-        raise StoreError(f"{location} cannot be updated: import its extract again, with --slim")
+        raise StoreError(
+            f"{database.location} cannot be updated: import its extract again, with --slim"
+        )
+    return catalogue
 
 
 def _content(connection: Connection) -> str:
