@@ -127,9 +127,9 @@ def evaluate_command(**given: Any) -> None:
     options = Options(**given)
     options.check()
     require_extra()
-    from loc2vec.evaluation.report import write_report
+    from loc2vec.evaluation.report.page import write_report
+    from loc2vec.evaluation.report.table import as_values, table
     from loc2vec.evaluation.run import source_of
-    from loc2vec.evaluation.table import as_values, table
 
     _check_names(options.names)
     methods, dataset = _methods(options), _dataset(options.tiles)

@@ -60,9 +60,9 @@ def test_trunks_start_from_a_network_of_one_scale() -> None:
         assert isinstance(network, Multiscale)
         network.start_from(model)
         assert len(network.trunks) == count
-        for trunk in network.trunks:
+        for each in network.trunks:
             for name, value in model.layers.state_dict().items():
-                assert torch.equal(trunk.state_dict()[name], value)
+                assert torch.equal(each.state_dict()[name], value)
 
 
 def test_a_shared_trunk_has_half_of_the_layers() -> None:

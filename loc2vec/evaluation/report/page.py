@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loc2vec.evaluation.figures import error, error_map, few_label_curves
 from loc2vec.evaluation.measure import Outcome
 from loc2vec.evaluation.probes import primary
-from loc2vec.evaluation.summary import SUMMARY, Grid, Values, summary
-from loc2vec.evaluation.table import (
+from loc2vec.evaluation.report.figures import error, error_map, few_label_curves
+from loc2vec.evaluation.report.summary import SUMMARY, Grid, Values, summary
+from loc2vec.evaluation.report.table import (
     AHEAD,
     PROBES,
     STRICT,

@@ -8,8 +8,8 @@ from typing import Any
 from loc2vec.evaluation.intrinsic import Scores, told
 from loc2vec.evaluation.measure import Outcome, Score
 from loc2vec.evaluation.probes import NEIGHBOURS, Probe, primary
+from loc2vec.evaluation.report.summary import COMPACT, SUMMARY, Grid, Values, summary
 from loc2vec.evaluation.splits import Split
-from loc2vec.evaluation.summary import COMPACT, SUMMARY, Grid, Values, summary
 from tiling.values import ATTRIBUTION
 
 LARGE = "means in 4x4 squares"  # the baseline of 192 numbers that the models are shown beside
