@@ -252,8 +252,8 @@ def _readers(
         sample = np.concatenate(list(render_all(source, lon_lat[chosen], workers, geometry)))
         families = [each.family for each in encoders.values() if each.geometry == geometry]
         found = methods.setdefault(geometry, {})
-        found |= untrained(families, sample[:: max(len(sample) // 128, 1)])
         found |= _of_tiles(sample) if geometry == near else {}
+        found |= untrained(families, sample[:: max(len(sample) // 128, 1)])
         found |= {"means of scales and middle": means_of_scales} if geometry.scales > 1 else {}
     return methods
 
