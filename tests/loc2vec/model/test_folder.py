@@ -122,7 +122,7 @@ def test_a_config_that_is_none_is_an_error(folder: Path, text: str) -> None:
 def test_a_fifo_is_no_part_of_a_model(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ModelError, match="no regular file|is not a file"):
+    with pytest.raises(ModelError, match=r"no regular file|is not a file"):
         load_model(folder)
 
 

@@ -36,6 +36,7 @@ def test_every_bar_has_its_name_its_length_and_its_number(axes: Axes) -> None:
     assert [text.get_text() for text in numbers(axes)] == ["1.50", "-0.25", "0.00"]
     assert [text.get_horizontalalignment() for text in numbers(axes)] == ["left", "right", "left"]
     assert axes.yaxis_inverted(), "the first is on top"
+    assert axes.figure.axes == [axes]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,16 @@ def test_the_lines_of_a_class_hold_half_and_nine_tenths_of_it(axes: Axes) -> Non
     assert inner.contains_points(points).mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_only_classes_with_enough_points_have_a_density(axes: Axes) -> None:
+    rng = np.random.default_rng(0)
+    at = np.concatenate([rng.normal(0, 1, (50, 2)), rng.normal(9, 1, (3, 2))])
+    densities(axes, at, np.repeat([0, 1], [50, 3]), 2)
+    lines, _ = axes.collections  # of the first class alone: lines, and the ground within
+    assert to_hex(np.asarray(lines.get_edgecolor())[0]) == CLASSES[0].lower()
+    shares = [path.contains_points(at[:50]).mean() for path in lines.get_paths()]
+    assert shares == pytest.approx([0.9, 0.5], abs=0.12)
+
+
 def test_few_points_and_equal_points_have_no_density(axes: Axes) -> None:
     few = np.random.default_rng(0).normal(size=(FEWEST_DENSE - 1, 2))
     densities(axes, few, np.zeros(len(few), np.int64), 1)
@@ -119,3 +130,19 @@ def test_curves_have_their_points_and_all_ticks() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "30", "100"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs"]
     assert png_of(figure)
+
+
+@pytest.mark.parametrize("spread", [(1, 1), (0.2, 3), (5, 0.01)])
+def test_no_line_of_a_density_is_clipped(axes: Axes, spread: tuple[float, float]) -> None:
+    rng = np.random.default_rng(1)
+    at = rng.normal(0, spread, (40, 2))
+    densities(axes, at, np.zeros(40, np.int64), 1)
+    lines, _ = axes.collections
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for path in lines.get_paths():
+        for line in map(np.asarray, path.to_polygons(closed_only=False)):
+            assert np.array_equal(line[0], line[-1]), "it runs to the edge of the grid"
+            assert np.all(line > [left, low])
+            assert np.all(line < [right, high])
+    assert np.all(at > [left, low])
+    assert np.all(at < [right, high])

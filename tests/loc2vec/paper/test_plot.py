@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loc2vec.paper.plot import (
+    CLASSES,
     COLOURS,
     DPI,
+    FAINT,
     INK,
+    _round,
     axes_in,
     block,
     lead_lines,
@@ -23,6 +26,7 @@ from loc2vec.paper.plot import (
     new_figure,
     panels,
     png_of,
+    printable,
     save,
     show_tile,
     svg_of,
@@ -62,6 +66,7 @@ def test_a_png_has_so_many_pixels_an_inch_and_few_colours() -> None:
     show_tile(axes_in(figure, 1, 0.6, 1, 1), noise)
     picture = Image.open(io.BytesIO(png_of(figure)))
     assert picture.size == (3 * DPI, 2 * DPI)
+    assert picture.mode == "P"
     assert Image.open(io.BytesIO(png_of(figure, 50))).size == (150, 100)
     colours = picture.convert("RGB").getcolors(picture.width * picture.height)
     assert colours is not None
@@ -69,10 +74,24 @@ def test_a_png_has_so_many_pixels_an_inch_and_few_colours() -> None:
     assert picture.info["Copyright"] == ATTRIBUTION
 
 
+def test_few_colours_keep_those_of_text_and_of_classes() -> None:
+    """A picture of many colours takes none of the palette that text and classes need."""
+    figure = new_figure(6, 4, "A title in ink")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    axes_in(figure, 0.2, 1, 5, 2.4).imshow(noise)
+    for number, colour in enumerate(CLASSES):
+        block(figure, (0.2 + number / 4, 0.2), (0.2, 0.2), colour)
+    picture = np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+    seen = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()}
+    for colour in (*CLASSES, INK, FAINT):
+        assert tuple(bytes.fromhex(colour[1:])) in seen, colour
+
+
 def test_the_same_figure_is_the_same_file() -> None:
     one, other = (new_figure(3, 2, "Title", "lead") for _ in range(2))
     assert png_of(one) == png_of(one) == png_of(other)
-    assert svg_of(one) != ""
+    assert svg_of(one).startswith("<svg")
+    assert svg_of(one).count("<path") == svg_of(other).count("<path") > 0
     assert "dc:date" not in svg_of(one)
 
 
@@ -96,7 +115,13 @@ def test_a_figure_has_its_title_its_lead_and_the_attribution() -> None:
     assert tuple(figure.get_size_inches()) == (5, 3)
 
 
-@pytest.mark.parametrize("width_in", [3.0, 6.6, 9.6])
+def test_letters_that_the_font_lacks_are_left_out_of_a_name() -> None:
+    assert printable("Rue Grimaldi, Monaco") == "Rue Grimaldi, Monaco"
+    assert printable("交大路") == "?"
+    assert printable("Ströget, 交大路, København") == "Ströget, København"
+
+
+@pytest.mark.parametrize("width_in", [3.0, 4.0, 6.6, 8.0, 9.6])
 def test_the_lead_fits_into_its_figure(width_in: float) -> None:
     lead = "Widest mmmmm, words WWW and others, of several lengths; all of it in lines. " * 4
     figure = new_figure(width_in, 4, "T", lead)
@@ -104,7 +129,10 @@ def test_the_lead_fits_into_its_figure(width_in: float) -> None:
     extent = figure.texts[1].get_window_extent()
     assert extent.x1 < width_in * figure.dpi
     assert len(lead_lines(lead, width_in)) == len(figure.texts[1].get_text().split("\n"))
-    assert " ".join(lead_lines(lead, width_in)) == lead.strip()
+    lines = lead_lines(lead, width_in)
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 13.2 * width_in
+    assert " ".join(lines) == lead.strip()
     assert lead_lines("", width_in) == []
 
 
@@ -158,6 +186,14 @@ def test_the_scale_of_tiles_is_a_quarter_of_a_side() -> None:
     assert texts(figure)[-1] == "50 m    tiles are 200 m × 200 m, north ↑"
 
 
+@pytest.mark.parametrize(
+    ("metres", "expected"),
+    [(1, 1), (1.9, 1), (2, 2), (4.99, 2), (5, 5), (99, 50), (100, 100), (2300, 2000)],
+)
+def test_a_scale_is_a_round_length_that_fits(metres: float, expected: float) -> None:
+    assert _round(metres) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("lat", [0.0, 43.7, -60.0])
 @pytest.mark.parametrize("degrees", [0.004, 0.02, 0.31, 3.0])
 def test_the_bar_of_a_map_is_as_long_as_it_says(lat: float, degrees: float) -> None:
@@ -175,6 +211,9 @@ def test_the_bar_of_a_map_is_as_long_as_it_says(lat: float, degrees: float) -> N
     metres = float(number) * {"m": 1, "km": 1000}[unit]
     width = float(ground_distance_m(lat, box.west, lat, box.east))
     assert bar.get_width() * width == pytest.approx(metres, rel=0.01)
+    seen = bar.get_extents().width / axes.bbox.width
+    assert seen == pytest.approx(bar.get_width(), rel=0.01)
+    assert axes.figure.axes == [axes]
     assert 0.07 < bar.get_width() <= 0.2001
     assert f"{metres:.0e}"[0] in "125"
 

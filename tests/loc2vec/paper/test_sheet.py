@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loc2vec.paper.plot import FAINT, new_figure, png_of
-from loc2vec.paper.sheet import LEAST_IN, TILE_IN, Sheet, kind_row, sheet
+from loc2vec.paper.sheet import LEAST_IN, LETTERS, TILE_IN, Sheet, kind_row, sheet
 from loc2vec.paper.strips import Cell, Row, Strips, View
 from tiling.catalogue import load_catalogue
 from tiling.values import N_CHANNELS, LonLat
@@ -95,6 +95,22 @@ def test_a_figure_is_as_wide_as_its_longest_row(columns: int) -> None:
         assert place.x1 < 1
 
 
+def test_rows_lie_below_each_other() -> None:
+    figure = sheet(strips(Row("one", [Cell(RED)]), Row("two", [Cell(RED)] * 2)))
+    tops = [axes.get_position().y1 for axes in figure.axes]
+    assert tops[0] > tops[1] == pytest.approx(tops[2])
+    left = [axes.get_position().x0 for axes in figure.axes]
+    assert left[0] == pytest.approx(left[1])
+    assert left[1] < left[2]
+    assert {"one", "two"} <= set(words(figure))
+
+
+def test_more_text_makes_a_higher_figure() -> None:
+    lines = ["word " * LETTERS]
+    short, long = (sheet(strips(Row("", [Cell(RED, "", said)]))) for said in ((), lines))
+    assert long.get_size_inches()[1] > short.get_size_inches()[1] + 0.5
+
+
 def test_text_lies_under_its_tile_and_above_the_next_row() -> None:
     lines = ["a name of several words that is wrapped", "d 0.50"]
     figure = sheet(strips(*[Row("row", [Cell(RED, "head", lines)])] * 3))
@@ -128,6 +144,8 @@ def test_no_text_lies_on_another() -> None:
 def test_a_gap_has_no_picture_and_a_frame_is_heavy() -> None:
     figure = sheet(strips(Row("", [Cell(None, "gap"), Cell(RED, frame="#00AA00"), Cell(RED)])))
     gap, framed, plain = figure.axes
+    assert "gap" in words(figure)
+    assert len(framed.images) == 1
     assert not gap.images
     assert not gap.axison
     assert to_hex(framed.spines["left"].get_edgecolor()) == "#00aa00"
@@ -155,6 +173,7 @@ def test_a_long_lead_makes_room_for_itself() -> None:
 def test_a_page_of_strips_has_every_tile_with_its_text() -> None:
     cells = [Cell.of(view("Café <b> & Bar"), "A"), Cell(None, "gap"), Cell(RED, "B", ["plain"])]
     shown = Sheet(strips(Row("Row & Co", cells), Row("", [Cell.of(view("交大路"))])))
+    assert "gap" in words(shown.figure())
     page = Page(shown.page())
     assert page.text["h1"] == ["Title"]
     assert page.text["h2"] == ["Row & Co"]

@@ -44,6 +44,7 @@ def test_modes_and_towns_are_numbered_by_their_names() -> None:
     assert trips.mode.tolist() == [1, 0, 1]
     assert trips.town.tolist() == [1, 1, 0]
     assert trips.first.tolist() == [0, 2, 4, 6]
+    assert trips.lon_lat.shape == (6, 2)
     assert len(trips) == 3
 
 
@@ -59,10 +60,12 @@ def test_means_and_sequences_are_those_of_each_trip(lengths: list[int]) -> None:
         np.testing.assert_allclose(trips.means(values)[row], own.mean(0), atol=1e-6)
         assert np.array_equal(sequences.vectors[row, :length], own)
         assert not sequences.vectors[row, length:].any()
-        assert sequences.present[row].sum() == length
+        present = [at < length for at in range(max(lengths))]
+        assert sequences.present[row].tolist() == present
         start += length
     assert sequences.lengths.tolist() == lengths
     assert (len(sequences), sequences.dim) == (len(lengths), 3)
+    assert sequences.vectors.shape == (len(lengths), max(lengths), 3)
 
 
 @few
@@ -94,7 +97,7 @@ def test_some_trips_of_sequences_are_those() -> None:
     some = Sequences.of(trips_of([2, 3, 4]), values).at(np.array([2, 0]))
     assert some.lengths.tolist() == [4, 2]
     assert some.vectors[0, :, 0].tolist() == [5, 6, 7, 8]
-    assert some.vectors[1, :2, 0].tolist() == [0, 1]
+    assert some.vectors[1, :, 0].tolist() == [0, 1, 0, 0]
 
 
 def test_the_task_lies_at_the_middle_of_each_trip() -> None:
@@ -102,6 +105,7 @@ def test_the_task_lies_at_the_middle_of_each_trip() -> None:
         [track((0, 0), (100, 0)), track((0, 0), (0, 60), (0, 120))], ["a", "b"], ["x", "y"]
     )
     task = trips.task
+    assert len(task) == 2
     at = (np.stack([task.lon, task.lat], 1) - (7.0, 43.0)) * SCALE
     np.testing.assert_allclose(at, [(50, 0), (0, 60)], atol=1e-3)
     assert task.classes == ("a", "b")
@@ -110,18 +114,22 @@ def test_the_task_lies_at_the_middle_of_each_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "modes", "message"),
+    ("lengths", "modes", "towns", "message"),
     [
-        ([], [], "every trip is of mode -: modes cannot be told apart"),
-        ([2, 0], ["a", "b"], "trip 2 has fewer than 2 points: leave it out"),
-        ([1, 0], ["a", "b"], "trip 1 has fewer than 2 points"),
+        ([], [], [], "every trip is of mode -: modes cannot be told apart"),
+        ([2, 0], ["a", "b"], ["A", "B"], "trip 2 has fewer than 2 points: leave it out"),
+        ([2, 1], ["a", "b"], ["A", "B"], "trip 2 has fewer than 2 points: leave it out"),
+        ([1, 0], ["a", "b"], ["A", "B"], "trip 1 has fewer than 2 points"),
+        ([0, 2], ["a", "b"], ["A", "B"], "trip 1 has fewer than 2 points"),
+        ([2, 2], ["a", "a"], ["A", "B"], "every trip is of mode a: modes cannot be told apart"),
+        ([2, 2], ["a", "b"], ["A", "A"], "every trip is in A: give trips of another town"),
     ],
 )
 def test_trips_that_are_none_are_refused(
-    lengths: list[int], modes: list[str], message: str
+    lengths: list[int], modes: list[str], towns: list[str], message: str
 ) -> None:
     with pytest.raises(LabelsError, match=message):
-        Trips.of([np.zeros((n, 2)) for n in lengths], modes, ["x", "y"][: len(modes)])
+        Trips.of([np.zeros((n, 2)) for n in lengths], modes, towns)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +141,24 @@ def test_trips_that_are_none_are_refused(
         (((0, 0), (100, 0)), (0, 0, 1, 0)),
         (((0, 0), (100, 0), (400, 0)), (0, 0, 1, 0.5)),
         (((0, 0), (-100, 1), (-200, 0)), (1.146, 1.146, 1, 0)),
+        (((0, 0), (100, 0), (100, 100)), (90, 90, np.sqrt(2) / 2, 0)),
+        (((0, 0), (0, 50), (0, 200)), (0, 0, 1, 0.5)),
+        (((0, 0), (-30, 40)), (0, 0, 1, 0)),
+        (((5, 5), (5, 5), (5, 5)), (0, 0, 0, 0)),
     ],
 )
 def test_shapes_of_tracks(
     xy: tuple[tuple[float, float], ...], expected: tuple[float | None, ...]
 ) -> None:
+    assert shape(*xy).dtype == np.float32
     for found, value in zip(shape(*xy).tolist(), expected, strict=True):
         if value is not None:
             assert found == pytest.approx(value, abs=0.01)
 
 
-def test_a_track_that_stands_still_has_a_shape() -> None:
-    assert np.isfinite(shape((0, 0), (0, 0), (0, 0))).all()
+def test_turns_are_the_short_way_round() -> None:
+    zigzag = shape((0, 0), (-100, 1), (-200, -1), (-300, 1))
+    assert zigzag[0] < 3, "from 179 to -179 degrees are two"
 
 
 def test_where_and_which_way_a_track_lies_is_no_shape() -> None:

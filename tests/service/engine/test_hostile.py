@@ -128,7 +128,7 @@ def rehashed(folder: Path) -> None:
 
 def of(vectors: Vectors, **values: object) -> Vectors:
     names = ("lat", "lon", "embedding", "table", "model", "fingerprint")
-    return Vectors(**({name: getattr(vectors, name) for name in names} | values))  # type: ignore[arg-type]
+    return Vectors(**({name: getattr(vectors, name) for name in names} | values))
 
 
 def facts(content: bytes) -> "Damage":

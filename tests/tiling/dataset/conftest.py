@@ -1,10 +1,29 @@
-"""What several tests of tiling need: an object store."""
+"""What several tests of datasets need: a job, what it makes, an object store."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+
+from tests.tiling.dataset.processes import contents
+from tiling.dataset.job import TileJob, run_job
+from tiling.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def job(request: pytest.FixtureRequest, monaco_store: Path) -> TileJob:
+    """The job of a module, which names its options `JOB`."""
+    return TileJob((Store.at(monaco_store),), **request.module.JOB)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: TileJob, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The dataset of a module's job as a run makes it that nothing stops."""
+    out = tmp_path_factory.mktemp("undisturbed") / "tiles"
+    run_job(job, out)
+    return contents(out)
 
 
 @pytest.fixture(scope="session")

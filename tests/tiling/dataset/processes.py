@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tiling.dataset.job import TileJob
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return every file under a folder, by name."""
@@ -20,6 +22,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 def tile(*options: str | Path, out: str | Path) -> list[str]:
     """Return the command line of `loc2vec tile`."""
     return [sys.executable, "-m", "loc2vec", "tile", "--out", str(out), *map(str, options)]
+
+
+def options_of(job: TileJob) -> list[str]:
+    """Return the options of a job of one store and sampled places."""
+    return [
+        *("--store", job.stores[0].location, "--locations", str(job.locations)),
+        *("--positives", str(job.positives), "--seed", str(job.seed)),
+    ]
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:

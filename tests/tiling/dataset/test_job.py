@@ -22,13 +22,9 @@ from tiling.files.points import read_points
 from tiling.geo.geodesy import ground_distance_m
 from tiling.render.renderer import Renderer
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store
 from tiling.values import LonLat, Pose
 
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), positives=3, seed=7, locations=100)
+JOB = {"positives": 3, "seed": 7, "locations": 100}
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
+from tests.tiling.dataset.processes import (
+    all_gone,
+    contents,
+    descendants,
+    options_of,
+    start,
+    tile,
+    wait_for,
+)
 from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, Share, TileJob, run_job
@@ -30,31 +38,11 @@ from tiling.render.pool import MAX_LOSSES
 from tiling.store.store import Store
 
 LOCATIONS, POSITIVES = 384, 1  # six shards
-
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), POSITIVES, seed=7, locations=LOCATIONS)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(job: TileJob, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The dataset as a run makes it that nothing stops."""
-    out = tmp_path_factory.mktemp("undisturbed") / "tiles"
-    run_job(job, out)
-    return contents(out)
+JOB = {"positives": POSITIVES, "seed": 7, "locations": LOCATIONS}
 
 
 def command(job: TileJob, out: Path, *more: str) -> list[str]:
-    options = (
-        "--locations",
-        str(job.locations),
-        "--positives",
-        str(job.positives),
-        "--seed",
-        str(job.seed),
-    )
-    return tile("--store", job.stores[0].location, *options, "--workers", "2", *more, out=out)
+    return tile(*options_of(job), "--workers", "2", *more, out=out)
 
 
 def kill_and_start_again(

@@ -13,48 +13,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiling.dataset.processes import all_gone, contents, descendants, start, tile, wait_for
+from tests.tiling.dataset.processes import (
+    all_gone,
+    contents,
+    descendants,
+    options_of,
+    start,
+    tile,
+    wait_for,
+)
 from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job
 from tiling.dataset.ray import RayCluster
 from tiling.errors import StoreError, UserError, WorkerError
 from tiling.files.folders import open_folder
 from tiling.render.pool import MAX_LOSSES
-from tiling.store.store import Store
 
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=384)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(job: TileJob, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed") / "tiles"
-    run_job(job, out)
-    return contents(out)
+JOB = {"positives": 1, "seed": 5, "locations": 384}
 
 
 def command(job: TileJob, out: Path | str) -> list[str]:
-    options = (
-        "--locations",
-        str(job.locations),
-        "--positives",
-        str(job.positives),
-        "--seed",
-        str(job.seed),
-    )
-    return tile(
-        "--store",
-        job.stores[0].location,
-        *options,
-        "--engine",
-        "ray",
-        "--workers",
-        "2",
-        "--json",
-        out=out,
-    )
+    return tile(*options_of(job), "--engine", "ray", "--workers", "2", "--json", out=out)
 
 
 def workers(pid: int) -> list[int]:

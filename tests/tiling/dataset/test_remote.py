@@ -9,28 +9,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
-from tests.tiling.dataset.processes import contents
 from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Share, TileJob, run_job
 from tiling.dataset.verify import verify
 from tiling.errors import DatasetError, UserError, WriteError
 from tiling.files.folders import Folder, open_folder
-from tiling.store.store import Store
 
 NUMBERS = itertools.count()
 
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), positives=1, seed=5, locations=150)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(job: TileJob, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    out = tmp_path_factory.mktemp("undisturbed") / "tiles"
-    run_job(job, out)
-    return contents(out)
+JOB = {"positives": 1, "seed": 5, "locations": 150}
 
 
 @pytest.fixture(params=["s3", "memory", "file"])

@@ -15,14 +15,10 @@ from tiling.dataset.dataset import TileDataset, shard_name
 from tiling.dataset.job import Share, TileJob, run_job
 from tiling.dataset.verify import verify
 from tiling.errors import DatasetError
-from tiling.store.store import Store
 
 FLIPS = 60
 
-
-@pytest.fixture(scope="module")
-def job(monaco_store: Path) -> TileJob:
-    return TileJob((Store.at(monaco_store),), positives=1, seed=3, locations=150)
+JOB = {"positives": 1, "seed": 3, "locations": 150}
 
 
 @pytest.fixture(scope="module")
