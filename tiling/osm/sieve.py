@@ -332,8 +332,8 @@ class _Others:
             return
         if sieve.held_before_ways is not None:
             raise unordered(sieve.path)
-        drawn, named = sieve.points.of(node.tags.get), node.tags.get(NAME) is not None
-        if drawn or named:
+        drawn, has_name = sieve.points.of(node.tags.get), node.tags.get(NAME) is not None
+        if drawn or has_name:
             wkb = point_wkb(node)
             if wkb is None:
                 sieve.lose(NOWHERE)
@@ -341,7 +341,7 @@ class _Others:
             if drawn:
                 made = DrawnObject(NODE, False, node.id, node.version, drawn, wkb)
                 sieve.batch.drawn.append(made)
-            if named:
+            if has_name:
                 sieve.name(NODE, node.id, node, wkb)
 
     @_text
@@ -350,14 +350,14 @@ class _Others:
         sieve, get = self.sieve, way.tags.get
         if not self._see(WAY, way):
             return
-        drawn, named = (
+        drawn, has_name = (
             sieve.lines.of(get),
             get(NAME) is not None and not _is_area(way, way.is_closed()),
         )
         if drawn and get("area") == "yes" and way.is_closed():
             drawn = ()
         coast = get("natural") == "coastline"
-        if not (drawn or named or coast):
+        if not (drawn or has_name or coast):
             return
         wkb = line_wkb(way)
         if wkb is None:
@@ -370,7 +370,7 @@ class _Others:
             sieve.batch.drawn.append(DrawnObject(WAY, False, way.id, way.version, drawn, wkb))
         if coast:
             sieve.batch.coastline.append((way.id, wkb))
-        if named:
+        if has_name:
             sieve.name(WAY, way.id, way, wkb)
 
 

@@ -43,9 +43,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 def take(store: Store, tmp_path: Path) -> Take:
     """Import the lines of an extract."""
 
-    def build(*lines: str, header: str = "", **options: bool) -> ImportSummary:
-        path = opl(tmp_path / "town.osm.opl", lines, header)
-        return store.import_extracts([path], load_catalogue(), options=ImportOptions(**options))
+    def build(*lines: str, allow_loss: bool = False, slim: bool = False) -> ImportSummary:
+        path = opl(tmp_path / "town.osm.opl", lines)
+        options = ImportOptions(allow_loss=allow_loss, slim=slim)
+        return store.import_extracts([path], load_catalogue(), options=options)
 
     return build
 
@@ -107,9 +108,9 @@ def test_ways_may_hold_the_positions_of_their_nodes(store: Store, tmp_path: Path
     located = tmp_path / "town.osm.pbf"
     file = osmium.io.File(str(located), "pbf,locations_on_ways=true")
     with osmium.SimpleWriter(file) as writer:
-        for way in osmium.FileProcessor(str(bare)).with_locations():
-            if way.is_way():
-                writer.add(way)
+        ways = osmium.filter.EntityFilter(osmium.osm.WAY)
+        for way in osmium.FileProcessor(str(bare)).with_locations().with_filter(ways):
+            writer.add(way)
     summary = store.import_extracts([located], load_catalogue())
     assert (summary.features, summary.lost) == (len(BUILDINGS), {})
 

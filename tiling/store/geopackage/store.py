@@ -7,7 +7,7 @@ from tiling.catalogue import Catalogue
 from tiling.errors import UserError
 from tiling.osm.gather.gather import Progress
 from tiling.store.geopackage.source import GeoPackageSource
-from tiling.store.store import FileStore, ImportOptions, ImportSummary
+from tiling.store.store import FileStore, ImportOptions, ImportSummary, answer_s
 
 
 class GeoPackageStore(FileStore):
@@ -16,7 +16,7 @@ class GeoPackageStore(FileStore):
     kind = "a GeoPackage"
 
     def _open(self, patience_s: float, only: str | None) -> GeoPackageSource:
-        return GeoPackageSource(self.path)
+        return GeoPackageSource(self.path, answer_s(patience_s))
 
     def import_extracts(
         self,
