@@ -11,7 +11,7 @@ from typing import Any
 import osmium
 import shapely
 
-from tiling.errors import ExtractError
+from tiling.errors import ExtractError, WriteError
 from tiling.files.atomic import require_file
 from tiling.values import Box
 
@@ -52,6 +52,10 @@ def reading(path: Path) -> Iterator[None]:
     # osmium raises nothing narrower
     except (RuntimeError, ValueError, osmium.InvalidLocationError) as error:
         told = str(error).rstrip(".")
+        if "No space left" in told:
+            raise WriteError(
+                f"cannot keep the positions of nodes of {path.name}: {told}"
+            ) from error
         raise ExtractError(
             f"cannot read {path} ({told}): is it a complete .osm.pbf extract?"
         ) from error

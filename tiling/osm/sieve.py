@@ -272,7 +272,7 @@ class _UnusualAreas:
         if held is None:  # it was lost
             return
         self.sieve.pending = held._replace(drawn=self.sieve.area_channels(area))
-        if area.tags.get(NAME) is not None and (held.type == RELATION or _is_area(area, True)):
+        if NAME in area.tags and (held.type == RELATION or _is_area(area, True)):
             self.sieve.name(held.type, held.id, area, held.wkb)
 
 
@@ -332,7 +332,7 @@ class _Others:
             return
         if sieve.held_before_ways is not None:
             raise unordered(sieve.path)
-        drawn, has_name = sieve.points.of(node.tags.get), node.tags.get(NAME) is not None
+        drawn, has_name = sieve.points.of(node.tags.get), NAME in node.tags
         if drawn or has_name:
             wkb = point_wkb(node)
             if wkb is None:
@@ -352,7 +352,7 @@ class _Others:
             return
         drawn, has_name = (
             sieve.lines.of(get),
-            get(NAME) is not None and not _is_area(way, way.is_closed()),
+            NAME in way.tags and not _is_area(way, way.is_closed()),
         )
         if drawn and get("area") == "yes" and way.is_closed():
             drawn = ()

@@ -1,5 +1,6 @@
 """One extract, read in a process of its own into the file of a stage."""
 
+import sqlite3
 from collections.abc import Mapping, MutableSequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import shapely
 from shapely.errors import GEOSException
 
 from tiling.catalogue import Catalogue
-from tiling.errors import ExtractError
+from tiling.errors import ExtractError, WriteError
 from tiling.files.atomic import sha256_of
 from tiling.osm.file import facts_of
 from tiling.osm.gather.coast import sea_polygons
@@ -53,6 +54,10 @@ def read_part(path: Path, number: int, catalogue: Catalogue, folder: Path, board
     except MemoryError as error:
         raise ExtractError(
             f"cannot read {path}: it needs more memory than its size allows"
+        ) from error
+    except sqlite3.OperationalError as error:
+        raise WriteError(
+            f"cannot keep what was read of {path.name}: is the disk full? ({error})"
         ) from error
     except GEOSException as error:
         raise ExtractError(
