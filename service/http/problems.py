@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.errors import BusyError, NoIndexError, RegionError, SlowError
+from service.errors import BusyError, NoIndexError, RegionError, ScaleError, SlowError
 from service.http.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
@@ -32,6 +32,7 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
     RegionError: (422, "no-region", "There is no such region"),
+    ScaleError: (422, "no-scale", "The tiles have no such scale"),
     UnknownNameError: (404, "unknown-name", "No place has this name"),
     AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),

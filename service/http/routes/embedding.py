@@ -7,6 +7,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from service.errors import ScaleError
 from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
@@ -111,6 +112,10 @@ async def tile_png(
 ) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     choose(request, [PNG])
+    scales = engine.geometry.scales
+    if asked.scale >= scales:
+        raise ScaleError(f"scale {asked.scale}: {engine.model} reads {scales}, numbered from 0")
     (place,) = await located(engine, gate, [asked.where()])
     pose = asked.pose(place)
-    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(asked.channel)), PNG)
+    channel, scale = asked.channel, asked.scale
+    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(channel, scale)), PNG)
