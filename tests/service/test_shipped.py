@@ -19,7 +19,6 @@ from tiling.files.atomic import read_json
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, TileGeometry
 
-
 Tiles = Callable[[TileGeometry], TileDataset]
 
 
