@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.render.wide import WideTiles
-from tiling.store.source import FeatureSource
+from tiling.store.source import FeatureSource, reading
 from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, a primary each
@@ -147,7 +147,8 @@ class Renderer:
         """Ask the source once for all that the windows may show."""
         reach = np.max([window.extent for window in windows], axis=0) + self._reach_m
         features = self.source.features(box_around(place, *reach.tolist()))
-        return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
+        with reading(self.source.location):
+            return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
 
     def _render(
         self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas"
@@ -234,6 +235,8 @@ class _Scene:
         self._middle = corners.mean(axis=1)
         self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
         self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
+        if not set(self._channel) <= set(range(N_CHANNELS)):
+            raise ValueError(f"a channel is none of 0 to {N_CHANNELS - 1}")
         self._context = mapnik.Context()
         self._context.push("w")  # the only attribute: the width in metres, which the style reads
         self._made: dict[int, mapnik.Feature] = {}
