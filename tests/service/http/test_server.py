@@ -249,7 +249,14 @@ def test_a_damaged_index_is_refused_at_the_start(settings: Settings, tmp_path: P
 
 def test_a_stop_ends_what_hangs(settings: Settings) -> None:
     with running(settings, render_processes="1", drain_s="1") as (process, url):
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = [
+            child
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            .read_text()
+            .split()
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        assert children
         for child in children:
             os.kill(int(child), signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
