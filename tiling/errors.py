@@ -23,6 +23,12 @@ class ExtractError(UserError):
     """An OSM extract cannot be read."""
 
 
+class LossError(ExtractError):
+    """Too many objects of an extract cannot be built; a command ends with status 3."""
+
+    exit_status = 3
+
+
 class CatalogueError(UserError):
     """The channel catalogue breaks its own rules."""
 
