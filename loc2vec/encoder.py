@@ -17,7 +17,8 @@ from loc2vec.encoders.registry import vector_size
 from loc2vec.errors import InputError
 from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
-from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
+from loc2vec.model.folder import Model, load_model, model_path
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, TileGeometry, check_fingerprint, check_place

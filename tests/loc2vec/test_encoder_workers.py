@@ -19,7 +19,7 @@ import loc2vec
 from loc2vec.encoder import LocationEncoder, StoreRenderer
 from loc2vec.errors import InputError
 from loc2vec.model.arrays import Vectors
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, OutsideError, StoreError
 
