@@ -111,3 +111,7 @@ class StoppedError(Loc2VecError):
 
 class GridError(UserError):
     """A grid or its box is malformed, holds no place, or holds too many."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ends the command: it cleans up as for Ctrl-C."""

@@ -155,16 +155,37 @@ class Store(ABC):
         Raises `StoreError` when the store is missing or no store, `FingerprintError` when it was
         made with another catalogue, `StoreUnavailableError` when its database does not answer.
         """
-        source = self._open(patience_s, only)
-        source.store = self
         try:
-            source.catalogue.check(self.location, source.fingerprint, TileGeometry())
-            if only is not None and only != self.revision(patience_s):
-                raise StoreReplacedError(f"{self.location} was replaced while it was opened")
+            source = self._open_whole(patience_s, only)
+        except UserError:
+            self._check_revision(patience_s, only)  # damaged, foreign: it is another one
+            raise
+        try:
+            self._check_revision(patience_s, only)
         except BaseException:
             source.close()
             raise
         return source
+
+    def _open_whole(self, patience_s: float, only: str | None) -> FeatureSource:
+        """Open the store by its own catalogue."""
+        source = self._open(patience_s, only)
+        source.store = self
+        try:
+            source.catalogue.check(self.location, source.fingerprint, TileGeometry())
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    def _check_revision(self, patience_s: float, only: str | None) -> None:
+        """Raise `StoreReplacedError` unless the store is of the revision `only` or that is None."""
+        try:
+            same = only is None or only == self.revision(patience_s)
+        except StoreError:  # it is gone
+            same = False
+        if not same:
+            raise StoreReplacedError(f"{self.location} was replaced while it was opened")
 
     @abstractmethod
     def _open(self, patience_s: float, only: str | None) -> FeatureSource:
