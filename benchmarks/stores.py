@@ -23,6 +23,7 @@ import click
 from tiling.dataset.job import TileJob
 from tiling.dataset.places import sample_places
 from tiling.dataset.poses import place_poses
+from tiling.errors import StoreError
 from tiling.geo.geodesy import box_around
 from tiling.render.renderer import Renderer
 from tiling.store.postgis.database import Database
@@ -154,13 +155,27 @@ def postmaster(database: str) -> int:
     return server
 
 
+def _require_empty(store: Store) -> None:
+    """End unless the database holds no store: an import would replace the user's."""
+    try:
+        store.open(patience_s=0).close()
+    except StoreError as error:
+        if "holds no store" in str(error):
+            return
+        raise click.ClickException(str(error)) from error
+    raise click.ClickException(
+        f"{store} holds a store, which the benchmark would replace: give an empty database"
+    )
+
+
 @click.command()
 @click.argument("extracts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--database", required=True, help="URL of an empty database; its store is replaced.")
+@click.option("--database", required=True, help="URL of an empty database.")
 @click.option("--import-only", is_flag=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(extracts: tuple[Path, ...], database: str, import_only: bool, as_json: bool) -> None:
     """Print one column a store."""
+    _require_empty(Store.at(database))
     with tempfile.TemporaryDirectory() as folder:
         locations = {"GeoPackage": str(Path(folder) / "store.gpkg"), "PostGIS": database}
         servers = {"GeoPackage": None, "PostGIS": postmaster(database)}

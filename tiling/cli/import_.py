@@ -1,15 +1,18 @@
 """`loc2vec import`."""
 
 import json
+import signal
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from tiling.catalogue import load_catalogue
 from tiling.cli.options import FilePath, StoreType
 from tiling.cli.progress import import_bar
+from tiling.errors import StoppedError
 from tiling.osm.gather.gather import told_losses
 from tiling.store.store import ImportOptions
 
@@ -74,6 +77,7 @@ def import_command(
             else f"{store} is up to date"
         )
         return
+    signal.signal(signal.SIGTERM, _stop)
     options = ImportOptions(allow_loss, slim, reader)
     with import_bar() as told:
         summary = store.import_extracts(extracts, by, told, options)
@@ -91,3 +95,8 @@ def import_command(
         click.echo(f"left out: {told_losses(summary.lost)}", err=True)
     if len(extracts) > 1:
         click.echo(f"regions: {', '.join(summary.regions)}")
+
+
+def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End the command as an error does, so that nothing is left of the import."""
+    raise StoppedError("stopped: the store is the one before")

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,3 +160,19 @@ def test_a_full_disk_ends_a_command_and_leaves_nothing_behind(
         "0",
     )
     assert sorted(path.name for path in out.iterdir()) == ["places.parquet", "plan.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_import_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monaco_pbf: Path, number: signal.Signals
+) -> None:
+    arguments = ["-m", "loc2vec", "import", str(monaco_pbf), "--store", str(tmp_path / "m.gpkg")]
+    running = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".m.gpkg.*/stage")):
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(number)
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []

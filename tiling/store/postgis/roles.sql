@@ -1,7 +1,8 @@
 -- The roles and the database of a PostGIS store: an owner that imports, a reader that may look at the store and at
 -- nothing else. To be run by a superuser with psql (14 or newer), before the first import, and again to change a password:
 --
---     LOC2VEC_OWNER_PASSWORD=... LOC2VEC_READER_PASSWORD=... psql -v ON_ERROR_STOP=1 -d postgres -f tiling/store/postgis/roles.sql
+--     sudo -u postgres env LOC2VEC_OWNER_PASSWORD=... LOC2VEC_READER_PASSWORD=... \
+--         psql -v ON_ERROR_STOP=1 -d postgres < tiling/store/postgis/roles.sql
 --     loc2vec import REGION.osm.pbf --store postgresql://loc2vec@HOST/loc2vec --reader loc2vec_api
 --
 -- Other names: -v owner=... -v reader=... -v database=... A role whose variable is not set keeps its password, or has none.
@@ -32,7 +33,8 @@ ALTER ROLE :"reader" SET idle_in_transaction_session_timeout = '10s';
 ALTER ROLE :"reader" SET jit = off;
 ALTER ROLE :"reader" SET temp_file_limit = '256MB';
 
-SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'owner')
+-- A cluster of the locale C has another encoding by default.
+SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' LOCALE ''C''', :'database', :'owner')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \gexec
 REVOKE ALL ON DATABASE :"database" FROM PUBLIC;  -- CONNECT and TEMPORARY
 GRANT CONNECT ON DATABASE :"database" TO :"reader";
