@@ -45,7 +45,7 @@ WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
 DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 DECIMAL_COMMA = r"^-?(0|[1-9][0-9]*),[0-9]+$"
 EXACT_DIGITS = 15  # any decimal of so many digits comes back from a double
-MAPNIK_SETS = ("GDAL_DATA", "PROJ_LIB")  # for the whole process; pyogrio has its own data
+MAPNIK_SETS = ("GDAL_DATA", "PROJ_LIB")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,21 +136,27 @@ def _read_gdal(path: Path, ending: str) -> UserTable:
 
 @contextmanager
 def _for_gdal(path: Path, ending: str) -> Iterator[Path]:
-    """Give GDAL a name with the ending that it expects, and its own data.
+    """Give GDAL a name with the ending that it expects.
 
     What it warns of is found by whoever reads the table.
     """
-    theirs = {name: os.environ.pop(name) for name in MAPNIK_SETS if name in os.environ}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, own_gdal_data(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         named = path
         if ending != ".shp":  # its other files have its name
             named = Path(folder) / f"table{ending}"
             named.symlink_to(path.resolve())
-        try:
-            yield named
-        finally:
-            os.environ.update(theirs)
+        yield named
+
+
+@contextmanager
+def own_gdal_data() -> Iterator[None]:
+    """Let pyogrio find its own data: importing Mapnik names other ones for the whole process."""
+    theirs = {name: os.environ.pop(name) for name in MAPNIK_SETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(theirs)
 
 
 def _read_csv(path: Path, head: bytes) -> UserTable:

@@ -26,9 +26,10 @@ def test_workers_change_nothing(
     for workers in (0, 2):
         done: list[int] = []
         vectors = embed(monaco, encoder, some, workers, done.append)
-        write_vectors(tmp_path / str(workers), vectors)
+        write_vectors(tmp_path / f"{workers}.parquet", vectors)
         assert sum(done) == 40
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "2").read_bytes()
+    one, other = (tmp_path / f"{workers}.parquet" for workers in (0, 2))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_each_row_is_the_vector_of_its_place(
