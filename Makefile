@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 
 .PHONY: encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
+# On another port than 8000: make demo PORT=9000
 demo: $(READY)
-	$(BIN)/loc2vec demo
+	$(BIN)/loc2vec demo $(if $(PORT),--port $(PORT))
 
 test: lint types unit
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from loc2vec.encoders.registry import vector_size
 from loc2vec.errors import InputError
 from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
@@ -123,7 +124,7 @@ class LocationEncoder:
         self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model, self._renderer, self._device = model, renderer, device
         self.geometry = config.geometry
-        self.dim = int(config.options["dim"]) * self.geometry.scales  # each has its numbers
+        self.dim = vector_size(config.encoder, int(config.options["dim"]), self.geometry.scales)
         self.name, self.family = config.name, config.encoder
         self.fingerprint = config.fingerprint
         self.catalogue = carried_catalogue(config.catalogue, f"model {self.name}")

@@ -29,5 +29,13 @@ class SlowError(Loc2VecError):
     """An answer took longer than the service allows itself."""
 
 
+class GoneError(Loc2VecError):
+    """The client closed its connection before its answer was there."""
+
+
+class CostError(UserError):
+    """A question costs more than one request may."""
+
+
 class SettingsError(UserError):
     """A setting is unknown, missing or makes no sense."""

@@ -1,4 +1,4 @@
-"""The places of a region in kinds: clusters of vectors, named by the tags near them."""
+"""The places of a region in kinds: clusters of vectors, named by what stands out in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,28 +19,19 @@ from loc2vec.paper.plot import CLASSES, Figure, axes_in, map_panel, new_figure, 
 from loc2vec.paper.sheet import kind_row
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.osm.values import OsmObject
+from tiling.osm.words import words_of
 from tiling.values import Box, LonLat
 
 Method = Literal["k-means", "hdbscan"]
 
-TAGS = (
-    "shop",
-    "amenity",
-    "building",
-    "landuse",
-    "natural",
-    "leisure",
-    "tourism",
-    "railway",
-    "highway",
-    "office",
-    "man_made",
-)
-NAMED_BY = 3  # tags
-FEWEST_SHARE = 0.1  # of the most frequent tag: a rarer one does not name a kind
+NAMED_BY = 3  # words
+FEWEST_SHARE = 0.1  # of the most frequent: a rarer one does not name a kind
+LEAST_GAIN = 1.25  # how much more frequent than everywhere a name must be
+EMPTY = 0.1  # the cover of all channels together, up to which tiles show next to nothing
 TYPICAL = 4  # tiles of a kind
 LEAST = 5  # places of a kind for HDBSCAN, or a hundredth of all
 OTHER = "#999999"
+NOTHING = "little drawn"  # the name of empty ground
 WIDTH_PX = 900  # of the map
 TOP_IN, WIDE_IN, ROW_IN = 1.05, 4.6, 1.18  # above the map, its width, and a row beside it
 MOST_POINTS = 2500
@@ -83,7 +74,7 @@ class Kinds:
         rest = f" {none:.0%} of the places are of no kind (grey)." if none else ""
         return (
             f"{len(self.label):,} places by {self.method} of their vectors. Each kind is named by "
-            "what is near its places more often than near all (×: how much more); its tiles are "
+            "what its places show, or have near, more than all (×: how much more); its tiles are "
             f"the places nearest to its middle.{rest}"
         )
 
@@ -162,8 +153,8 @@ def kinds_of(
 ) -> Kinds:
     """Divide the places of a space into at most `count` kinds.
 
-    Of the clusters of HDBSCAN the largest are the kinds. The tags of `objects` name them; without
-    any, the channels of their tiles do. Raises `ExploreError` when there are fewer places than
+    Of the clusters of HDBSCAN the largest are the kinds. The channels of their tiles name them, and
+    what the tags of `objects` say. Raises `ExploreError` when there are fewer places than
     kinds, or no kind is found.
     """
     space.require(count, "kinds")
@@ -176,7 +167,7 @@ def kinds_of(
         raise ExploreError(
             f"{method} finds no kind among {len(label)} places: give more, or take k-means"
         )
-    names, near = _near(space, label, objects, seed)
+    names, near = _standing_out(space, label, objects, seed)
     kinds = []
     for number in range(label.max() + 1):
         rows = np.flatnonzero(label == number)
@@ -212,28 +203,21 @@ def _label(vectors: Floats, count: int, method: Method, seed: int) -> Places:
     return label
 
 
-def _near(
+def _standing_out(
     space: Space, label: Places, objects: Sequence[OsmObject], seed: int
 ) -> tuple[list[str], Floats]:
-    """Return what may name a kind, and how near each place it is: [n, names].
+    """Return what may name a kind, and how much of it each place has: [n, names].
 
-    With objects: 1 where a tag is near, else 0. Without: how much of a tile a channel covers.
+    How much of a tile a channel covers, and 1 where what has a word is near, else 0.
     """
-    if objects:
-        return _tags_near(space, objects)
-    return list(space.channels), _mean_cover(space, label, seed)
-
-
-def _tags_near(space: Space, objects: Sequence[OsmObject]) -> tuple[list[str], Floats]:
-    tagged = [
-        (item.wkb, f"{key}={item.tags[key]}")
-        for item in objects
-        for key in TAGS
-        if item.tags.get(key, "yes") != "yes"
-    ]
+    tagged = [(item.wkb, word) for item in objects for word in words_of(item.tags)]
     lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
-    names, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
-    return names, (counts > 0).astype(np.float64)
+    words, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
+    new = [number for number, word in enumerate(words) if word not in space.channels]
+    cover = _mean_cover(space, label, seed)
+    nothing = (cover.sum(1, keepdims=True) <= EMPTY).astype(np.float64)
+    names = [*space.channels, NOTHING, *(words[number] for number in new)]
+    return names, np.concatenate([cover, nothing, counts[:, new] > 0], axis=1)
 
 
 def _mean_cover(space: Space, label: Places, seed: int) -> Floats:
@@ -249,13 +233,14 @@ def _mean_cover(space: Space, label: Places, seed: int) -> Floats:
 def _name(names: Sequence[str], near: Floats, mine: Flags) -> str:
     """Return the names much more frequent here than in all, and frequent enough."""
     here, all_ = near[mine].mean(0), near.mean(0)
-    gain = here * np.log(np.maximum(here, 1e-9) / np.maximum(all_, 1e-9))
-    score = np.where(here >= FEWEST_SHARE * here.max(initial=0), gain, 0)
+    if here[names.index(NOTHING)]:
+        return NOTHING
+    ratio = here / np.maximum(all_, 1e-9)
+    frequent = (here >= FEWEST_SHARE * here.max(initial=0)) & (ratio >= LEAST_GAIN)
+    score = np.where(frequent, here * np.log(np.maximum(ratio, 1e-9)), 0)
     best = [
         number
         for number in np.argsort(-score, kind="stable")[:NAMED_BY].tolist()
         if score[number] > 0
     ]
-    return (
-        ", ".join(f"{names[n]} ×{here[n] / all_[n]:.1f}" for n in best) or "nothing in particular"
-    )
+    return ", ".join(f"{names[n]} ×{ratio[n]:.1f}" for n in best) or "nothing in particular"

@@ -27,7 +27,7 @@ class Discriminant:
     """Places that the directions were not fitted on.
 
     `at` float64 [n, 2]; `label` int64 [n]: the number of the class of each; `accuracy`: the share
-    whose class is that of the nearest mean; `chance`: the share of the largest class.
+    whose class is that of the nearest mean; `largest`: the share of the largest class.
     """
 
     at: Floats
@@ -35,7 +35,7 @@ class Discriminant:
     classes: tuple[str, ...]
     views: Sequence[View]
     accuracy: float
-    chance: float
+    largest: float
     about: str
     channels: tuple[str, ...]
 
@@ -48,7 +48,8 @@ class Discriminant:
         return (
             f"{len(self.at):,} places that the directions were not fitted on. Lines hold half and "
             "nine tenths of the places of a class. The nearest class mean is right for "
-            f"{self.accuracy:.0%} (chance: {self.chance:.0%})."
+            f"{self.accuracy:.0%} (the largest of {len(self.classes)} classes alone: "
+            f"{self.largest:.0%})."
         )
 
     def figure(self) -> Figure:
@@ -104,7 +105,7 @@ def discriminate(
         classes=task.classes,
         views=ground.views([places[row] for row in shown.tolist()]),
         accuracy=float((model.predict(known[shown]) == label).mean()),
-        chance=float(np.bincount(label).max() / len(label)),
+        largest=float(np.bincount(label).max() / len(label)),
         about=task.about,
         channels=ground.channels,
     )

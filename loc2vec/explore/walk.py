@@ -26,9 +26,13 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Walks(Sheet):
-    """Walks from one place; the first step of each is the start."""
+    """Walks from one place; the first step of each is the start.
+
+    `ends`: why each walk is shorter than it was asked to be, "" where it is not.
+    """
 
     walks: Sequence[Sequence[Step]]
+    ends: Sequence[str]
 
 
 def random_walks(
@@ -63,7 +67,17 @@ def random_walks(
                 "take a smaller distance, or a larger index"
             )
         found.append(_steps(view, vector, way, space))
-    return Walks(_strips(found, space, k, apart_m), found)
+    ends = [_end(way, steps, apart_m) for way in found]
+    return Walks(_strips(found, ends, space, k, apart_m), found, ends)
+
+
+def _end(way: Sequence[Step], steps: int, apart_m: float) -> str:
+    """Say why a walk ends before its last step."""
+    gone = len(way) - 1
+    if gone == steps:
+        return ""
+    far = kilometres(apart_m)
+    return f"ends after {gone} of {steps} steps: no other indexed place lies {far} from all before"
 
 
 def _steps(start: View, vector: Vector, way: Sequence[Neighbor], space: Space) -> list[Step]:
@@ -76,8 +90,13 @@ def _steps(start: View, vector: Vector, way: Sequence[Neighbor], space: Space) -
     return [Step(*row) for row in zip(views, distances, ground, strict=True)]
 
 
-def _strips(walks: Sequence[Sequence[Step]], space: Space, k: int, apart_m: float) -> Strips:
-    rows = [Row("", [_cell(step, number) for number, step in enumerate(walk)]) for walk in walks]
+def _strips(
+    walks: Sequence[Sequence[Step]], ends: Sequence[str], space: Space, k: int, apart_m: float
+) -> Strips:
+    rows = [
+        Row(end, [_cell(step, number) for number, step in enumerate(walk)])
+        for walk, end in zip(walks, ends, strict=True)
+    ]
     return Strips(
         f"Random walks from {walks[0][0].view.name}",
         f"Each step goes to one of the {k} places nearest in the space that lie at least "

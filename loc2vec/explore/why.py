@@ -43,8 +43,8 @@ class Comparison:
     def lead(self) -> str:
         return (
             "Each channel is emptied in both tiles at once. A bar to the right: with it they lie "
-            "farther apart than without, it sets them apart. To the left: it brings them together. "
-            "The effects do not add up."
+            "farther apart than without. To the left: with it they lie nearer. The effects do not "
+            "add up."
         )
 
     def figure(self) -> Figure:

@@ -11,9 +11,10 @@ from loc2vec.paper.plot import CLASSES, FAINT, Axes, Figure, panels, styled
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SMALL = 8.5
-LETTERS = 34  # of the name of a bar
+LETTERS = 40  # of the name of a bar
+ROOM = 0.5  # of their width around the points, in which contours close
 FEWEST_DENSE = 8  # points whose density is plotted
-STEPS = 90  # a side of the grid on which densities are computed
+STEPS = 140  # a side of the grid on which densities are computed
 
 
 def bars(
@@ -54,24 +55,37 @@ def scatter(axes: Axes, at: Floats, label: NDArray[np.int64], classes: Sequence[
 
 def densities(axes: Axes, at: Floats, label: NDArray[np.int64], count: int) -> None:
     """Plot, for each class, the lines within which half and nine tenths of its points lie."""
-    margin = 0.08 * np.ptp(at, axis=0)
+    margin = ROOM * np.ptp(at, axis=0)
     ends = zip(at.min(0) - margin, at.max(0) + margin, strict=True)
     x, y = np.meshgrid(*(np.linspace(low, high, STEPS) for low, high in ends))
+    shown = [at]
     for number in range(count):
         points = at[label == number]
         if len(points) >= FEWEST_DENSE:
-            _contours(axes, x, y, points, CLASSES[number])
+            shown.append(_contours(axes, x, y, points, CLASSES[number]))
+    _fit(axes, np.concatenate(shown))
 
 
-def _contours(axes: Axes, x: Floats, y: Floats, points: Floats, colour: str) -> None:
+def _fit(axes: Axes, shown: Floats) -> None:
+    """Let the axes end a little beyond points [n, 2]."""
+    low, high = shown.min(0), shown.max(0)
+    edge = 0.03 * (high - low)
+    axes.set_xlim(low[0] - edge[0], high[0] + edge[0])
+    axes.set_ylim(low[1] - edge[1], high[1] + edge[1])
+
+
+def _contours(axes: Axes, x: Floats, y: Floats, points: Floats, colour: str) -> Floats:
+    """Plot the lines of one class; return the points that they go through, float64 [n, 2]."""
     from scipy.stats import gaussian_kde
 
     density = gaussian_kde(points.T)
     levels = np.quantile(density(points.T), [0.1, 0.5])
     if levels[0] < levels[1]:
         z = density(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
-        axes.contour(x, y, z, levels, colors=colour, linewidths=(0.8, 1.6), alpha=0.8)
+        lines = axes.contour(x, y, z, levels, colors=colour, linewidths=(0.8, 1.6), alpha=0.8)
         axes.contourf(x, y, z, [levels[1], np.inf], colors=colour, alpha=0.12)
+        return np.concatenate([path.vertices for path in lines.get_paths()])
+    return points
 
 
 @styled()

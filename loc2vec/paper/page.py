@@ -10,8 +10,10 @@ from PIL import Image
 
 from loc2vec.model.arrays import Pixels
 from loc2vec.paper.colours import to_hex
+from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.strips import Cell, Row, View
 from loc2vec.paper.template import data_url, fill
+from tiling.values import Palette
 
 SPRITE = 64  # pixels a side of the tiles that stand for points
 COLUMNS = 32  # of sprites in their common picture
@@ -78,15 +80,22 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> dict[str, Any]:
     """Return a cell as values; its channels lie side by side in one picture."""
-    tile = cell.tile
     return {
         "url": None if cell.picture is None else data_url(cell.picture),
-        "channels": None if tile is None else data_url(np.concatenate(list(tile), axis=1)),
+        "channels": None if cell.tile is None else data_url(_channels(cell.tile, cell.palette)),
         "heading": cell.heading,
         "lines": list(cell.lines),
         "frame": cell.frame,
         "place": cell.place,
     }
+
+
+def _channels(tile: Pixels, palette: Palette | None) -> Pixels:
+    """Return the channels of a tile side by side: ink on paper, or grey without a palette."""
+    if palette is None:
+        return np.concatenate(list(tile), axis=1)
+    each = [only_channel(tile, number, palette)[:, :, :3] for number in range(len(tile))]
+    return np.concatenate(each, axis=1)
 
 
 def _points(points: Points) -> dict[str, Any]:

@@ -67,9 +67,19 @@ def png_of(figure: Figure, dpi: float = DPI) -> bytes:
     about = PngInfo()
     about.add_text("Copyright", ATTRIBUTION)
     packed = io.BytesIO()
-    few = Image.open(buffer).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    few = _few_colours(Image.open(buffer).convert("RGB"))
     few.save(packed, "PNG", optimize=True, pnginfo=about)
     return packed.getvalue()
+
+
+def _few_colours(picture: Image.Image) -> Image.Image:
+    """Return a picture with a palette, which keeps the colours of text and of classes."""
+    kept = [*bytes.fromhex("".join(colour[1:] for colour in (*CLASSES, INK, FAINT)))]
+    count = COLOURS - len(kept) // 3
+    found = picture.quantize(count, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*found[: 3 * count], *kept])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def svg_of(figure: Figure) -> str:

@@ -33,8 +33,8 @@ class View(NamedTuple):
 class Cell:
     """A picture uint8 [H, W, 3], or a gap, with a heading and lines of text.
 
-    `frame` is the colour of a heavy frame. Where the cell shows a place, `tile` uint8 [12, H, W]
-    and `place` ("lat,lon") are those of the place.
+    `frame` is the colour of a heavy frame. Where the cell shows a place, `tile` uint8 [12, H, W],
+    its `palette` and `place` ("lat,lon") are those of the place.
     """
 
     picture: Pixels | None
@@ -43,11 +43,13 @@ class Cell:
     frame: str = ""
     tile: Pixels | None = None
     place: str = ""
+    palette: Palette | None = None
 
     @classmethod
     def of(cls, view: View, heading: str = "", lines: Sequence[str] = (), frame: str = "") -> Self:
         """Show a place; its name comes first."""
-        return cls(view.picture, heading, [view.name, *lines], frame, view.tile, view.where)
+        named = [view.name, *lines]
+        return cls(view.picture, heading, named, frame, view.tile, view.where, view.palette)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -168,7 +168,7 @@ def _values(trips: "Trips", scores: list["TripScore"]) -> dict[str, Any]:
 
 
 def _report(trips: "Trips", scores: list["TripScore"]) -> str:
-    from loc2vec.evaluation.table import markdown
+    from loc2vec.evaluation.report.table import markdown
     from loc2vec.trips.classify import PRIMARY
 
     counts = ", ".join(f"{mode} {count}" for mode, count in trips.task.counts.items())

@@ -222,9 +222,18 @@ class Info(BaseModel):
 
 
 class Health(BaseModel):
-    """The answer of `GET /healthz` and `GET /readyz`."""
+    """The answer of `GET /healthz`."""
 
     status: str = "ok"
+
+
+class Ready(Health):
+    """The answer of `GET /readyz`."""
+
+    status: Literal["ready", "degraded"] = Field(
+        "ready", description="degraded: places are answered, but from older data than there is"
+    )
+    reasons: list[str] | None = Field(None, description="Why it is degraded")
 
 
 class Problem(BaseModel):

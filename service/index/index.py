@@ -21,6 +21,7 @@ VECTORS = "vectors.parquet"
 FACTS = "index.json"
 CACHE = "index.faiss"
 FORMAT = 1
+MOST_FACTS = 100_000  # bytes
 NAME_DIGITS = 12  # of the hash of the vectors
 # FAISS sums float32 in its own order: distances closer than this may be equal.
 TIE = 1e-4
@@ -119,17 +120,15 @@ class NeighborIndex:
         index or its vectors were altered.
         """
         facts = _read_facts(folder)
-        path = folder / VECTORS
-        if not path.is_file() or sha256_of(path) != facts["vectors_sha256"]:
-            raise SearchIndexError(
-                f"{path} is missing or not as `loc2vec index` wrote it: make the index again"
-            )
-        vectors = read_vectors(path)
-        if (folder / CACHE).is_file() and sha256_of(folder / CACHE) == facts["cache_sha256"]:
-            found = faiss.read_index(str(folder / CACHE))
-        else:
+        vectors = _read_vectors(folder / VECTORS, facts["vectors_sha256"])
+        found = _cached(vectors, folder / CACHE, facts["cache_sha256"])
+        if found is None:
             found = _faiss_index(vectors)
-            log.warning("%s is missing or altered: made again from %s", folder / CACHE, VECTORS)
+            log.warning(
+                "%s is missing, altered or of other vectors: made again from %s",
+                folder / CACHE,
+                VECTORS,
+            )
             if keep_cache:
                 _keep_cache(found, folder, facts)
         return cls(vectors, found, facts["vectors_sha256"])
@@ -321,14 +320,48 @@ def _facts(vectors: Vectors, folder: Path) -> dict[str, Any]:
     }
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
+def _read_vectors(path: Path, sha256: str) -> Vectors:
+    """Return the vectors of an index; `SearchIndexError` unless they are whole and on Earth."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise SearchIndexError(
+            f"{path} is missing or not as `loc2vec index` wrote it: make the index again"
+        )
     try:
-        facts = read_json(folder / FACTS)
-    except (UserError, NotADirectoryError) as error:
+        vectors = read_vectors(path)
+        places = np.array([vectors.lat, vectors.lon], np.float64)
+    except (VectorsError, LookupError, TypeError, ValueError) as error:
+        raise SearchIndexError(f"{path} is damaged ({error}): make the index again") from error
+    if not (np.abs(places) <= [[90], [180]]).all():
+        raise SearchIndexError(f"{path} holds places that are none: make the index again")
+    if not vectors.inside.any():
+        raise SearchIndexError(f"{path} holds no vector: there is nothing to search")
+    return vectors
+
+
+def _cached(vectors: Vectors, path: Path, sha256: str) -> faiss.Index | None:
+    """Return the FAISS index in a file, None unless it is the one of these vectors."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        return None
+    try:
+        found = faiss.read_index(str(path))
+    except RuntimeError:
+        return None
+    shape = (int(vectors.inside.sum()), vectors.embedding.shape[1])
+    return found if (found.ntotal, found.d) == shape else None
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_FACTS:
+            raise UserError(f"{path} is missing or holds something else")
+        facts = read_json(path)
+    except (UserError, OSError) as error:
         raise SearchIndexError(
             f"{folder} is not an index folder: make one with `loc2vec index`"
         ) from error
-    if facts.get("format") != FORMAT or not {"vectors_sha256", "cache_sha256"} <= facts.keys():
+    hashes = [facts.get("vectors_sha256"), facts.get("cache_sha256")]
+    if facts.get("format") != FORMAT or not all(isinstance(value, str) for value in hashes):
         raise SearchIndexError(
             f"{folder / FACTS} is damaged or of another version: make the index again"
         )

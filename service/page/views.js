@@ -216,8 +216,10 @@ function walk(context) {
   if (missing) return [head, missing];
   const range = el("input", { type: "range", min: 2, max: 30, value: steps, "aria-label": "Steps", "data-key": "steps", onchange: () => change({ steps: Number(range.value) }) });
   const body = el("div");
-  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) =>
-    found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }));
+  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) => [
+    answer.steps.length < steps && el("p.quiet", {}, `It ends after ${answer.steps.length} steps: it has been to every indexed place.`),
+    found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }),
+  ]);
   return [
     head,
     el("div.actions", {}, el("label.steps", {}, `${steps} steps`, range),

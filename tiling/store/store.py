@@ -25,7 +25,16 @@ from tiling.store.source import FeatureSource
 from tiling.values import Box, TileGeometry
 
 PATIENCE_S = 30.0  # with a store that is away: a database restarts in a few seconds
+HANGS_S, HANGS_LONG_S = 5.0, 900.0  # a query that takes longer: for a client, for a job
 SECRETS = ("password", "sslpassword")  # in the query of a URL
+
+
+def answer_s(patience_s: float) -> float:
+    """Return after how many seconds a query is given up, which depends on who waits for it.
+
+    A service has less patience with a store that is away than jobs have, which ask larger queries.
+    """
+    return HANGS_S if patience_s < PATIENCE_S else HANGS_LONG_S
 
 
 class StoreKind(NamedTuple):

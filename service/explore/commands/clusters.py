@@ -30,16 +30,17 @@ def clusters_command(
     extracts: tuple[Path, ...], metres: float | None, title: str | None, space: SpaceOptions,
     output: Output, **options: Any,
 ) -> None:  # fmt: skip
-    """Divide places into kinds, named by the tags of EXTRACTS or by the channels of their tiles.
+    """Divide places into kinds, named by the channels of their tiles and the tags of EXTRACTS.
 
     Writes the places with their kinds as GeoParquet and GeoJSON, too.
     """
-    from loc2vec.explore.clusters import TAGS, kinds_of
+    from loc2vec.explore.clusters import kinds_of
     from tiling.osm.extract import read_objects
+    from tiling.osm.words import KEYS
 
     with space.open(metres) as opened:
         by = opened.catalogue
-        objects = [item for path in extracts for item in read_objects(path, by, TAGS)]
+        objects = [item for path in extracts for item in read_objects(path, by, KEYS)]
         found = kinds_of(opened, title or opened.title, objects=objects, **options)
         files = _write_places(output.target, opened.vectors, found.columns)
         kinds = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]

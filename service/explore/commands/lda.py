@@ -53,9 +53,10 @@ def lda_command(
         task = make_task(name, towns, covered_by(source), per_class, seed)
         with tqdm(total=len(task), unit=" places", desc="embed") as bar:
             found = discriminate(ground, task, seed, bar.update)
-    facts = {"classes": task.counts, "accuracy": found.accuracy, "chance": found.chance}
+    facts = {"classes": task.counts, "accuracy": found.accuracy, "largest": found.largest}
     lines = [f"{count:6,}  {label}" for label, count in task.counts.items()]
-    lines.append(f"nearest class mean: {found.accuracy:.1%} (chance {found.chance:.1%})")
+    largest = f"the largest class: {found.largest:.1%}"
+    lines.append(f"nearest class mean: {found.accuracy:.1%} ({largest})")
     output.finish(found, facts, lines)
 
 

@@ -38,6 +38,7 @@ def walk_command(place: str, space: SpaceOptions, output: Output, **options: Any
         " -> ".join(
             [start.view.name, *(f"{s.view.name} ({kilometres(s.ground_m)})" for s in steps)]
         )
-        for start, *steps in found.walks
+        + (f"; {end}" if end else "")
+        for (start, *steps), end in zip(found.walks, found.ends, strict=True)
     ]
-    output.finish(found, {"walks": ways}, lines)
+    output.finish(found, {"walks": ways, "ends": found.ends}, lines)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from loc2vec.errors import ExploreError
 from loc2vec.explore.clusters import (
     FEWEST_SHARE,
     NAMED_BY,
+    NOTHING,
     OTHER,
     TYPICAL,
     Kind,
@@ -27,8 +29,16 @@ from loc2vec.paper.colours import from_hex
 from loc2vec.paper.plot import CLASSES
 from tests.loc2vec.explore.explored import SIDE, make_space
 from tiling.osm.values import OsmObject
+from tiling.values import LonLat
 
 COUNT = SIDE * SIDE
+SOME = [
+    ("amenity", "school", "schools"),
+    ("shop", "bakery", "shops"),
+    ("tourism", "hotel", "hotels"),
+    ("leisure", "park", "parks"),
+    ("railway", "rail", "railways"),
+]
 
 
 def space_in(groups: NDArray[np.int64]) -> Space:
@@ -130,7 +140,7 @@ def test_only_the_largest_clusters_are_kinds() -> None:
     assert (found.label < 0).sum() == 50
 
 
-def test_a_kind_is_named_by_the_tags_that_are_more_frequent_near_it(
+def test_a_kind_is_named_by_words_for_the_tags_that_are_more_frequent_near_it(
     groups: NDArray[np.int64],
 ) -> None:
     space = space_in(groups)
@@ -139,13 +149,14 @@ def test_a_kind_is_named_by_the_tags_that_are_more_frequent_near_it(
         *tagged(space, few, shop="bakery", amenity="cafe"),
         *tagged(space, all_, highway="residential"),
         *tagged(space, few[:1], tourism="hotel"),
-        *tagged(space, few, building="yes", operator="somebody"),
+        *tagged(space, few, building="yes", operator="somebody", railway="abandoned"),
+        *tagged(space, few, highway="street_lamp", amenity="bench"),
     ]
     found = kinds_of(space, "Town", 3, objects=objects)
     assert 1 / len(few) < FEWEST_SHARE
     names = {len(kind.rows): kind.name.split(", ") for kind in found.kinds}
     gain = COUNT / len(few)
-    assert set(names[14]) == {f"shop=bakery ×{gain:.1f}", f"amenity=cafe ×{gain:.1f}"}
+    assert set(names[14]) == {f"shops ×{gain:.1f}", f"cafés ×{gain:.1f}"}
     assert names[100] == ["nothing in particular"]
 
 
@@ -155,11 +166,13 @@ def test_names_are_few_and_the_strongest_come_first(groups: NDArray[np.int64]) -
     objects: list[OsmObject] = []
     for number in range(5):
         rows = np.concatenate([few, others[: 20 * number]])
-        objects += tagged(space, rows, shop=f"s{number}")
+        objects += tagged(space, rows, **{SOME[number][0]: SOME[number][1]})
     found = kinds_of(space, "Town", 3, objects=objects)
     (name,) = (kind.name for kind in found.kinds if len(kind.rows) == 14)
     shares = [COUNT / (14 + 20 * number) for number in range(NAMED_BY)]
-    assert name == ", ".join(f"shop=s{n} ×{share:.1f}" for n, share in enumerate(shares))
+    assert name == ", ".join(
+        f"{word} ×{share:.1f}" for (_, _, word), share in zip(SOME, shares, strict=False)
+    )
 
 
 def test_without_tags_channels_name_a_kind() -> None:
@@ -171,6 +184,26 @@ def test_without_tags_channels_name_a_kind() -> None:
     names = {int(east[kind.rows[0]]): kind.name for kind in found.kinds}
     assert names[1].startswith("channel 4 ×1.")
     assert "channel 4" not in names[0]
+
+
+def test_a_kind_of_empty_tiles_says_so() -> None:
+    """What is near an empty tile by chance does not name it."""
+    space = make_space()
+    north = (space.vectors.lat > np.median(space.vectors.lat)).astype(np.int64)
+    middles = np.array([(0, 0, 0, 0), (9, 0, 0, 0)], np.float32)[north]
+
+    def render(places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        tiles = make_space().render(places)
+        tiles[[place.lat < np.median(space.vectors.lat) + 1e-9 for place in places]] = 0
+        return tiles
+
+    vectors = replace(space.vectors, embedding=middles)
+    space = replace(space, vectors=vectors, render=render)
+    objects = tagged(space, np.flatnonzero(north == 0), railway="rail")
+    found = kinds_of(space, "Town", 2, objects=objects)
+    names = {int(north[kind.rows[0]]): kind.name for kind in found.kinds}
+    assert names[0] == NOTHING
+    assert names[1] != NOTHING
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, len(CLASSES), 50])

@@ -24,7 +24,16 @@ from loc2vec.explore.filters import excite, layers_of
 from loc2vec.explore.interpolate import interpolate
 from loc2vec.explore.lda import TESTED, discriminate
 from loc2vec.explore.map import ENDS_PERCENT, Town, town
-from loc2vec.explore.pca_tsne import FEWEST, Cloud, pca, tsne
+from loc2vec.explore.pca_tsne import (
+    AXES,
+    FEWEST,
+    KEY_SHARE,
+    STILL_PX,
+    STILL_SPRITE_PX,
+    Cloud,
+    pca,
+    tsne,
+)
 from loc2vec.explore.saliency import PATCH, STEP, occlusion, saliency
 from loc2vec.explore.space import Space, place_of
 from loc2vec.explore.walk import kilometres, random_walks
@@ -170,7 +179,7 @@ class TestClouds:
         space = make_space()
         views = space.rows(np.zeros(len(at), np.int64))
         colours = np.array([(255, 0, 0), (0, 0, 255), (9, 9, 9), (9, 9, 9)], np.uint8)[: len(at)]
-        cloud = Cloud("", "", ("", "", ""), at, views, colours, CHANNELS)
+        cloud = Cloud("", "", (), at, views, colours, CHANNELS)
         return cloud.picture((400, 300), yaw)
 
     def middles(self, picture: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
@@ -179,6 +188,40 @@ class TestClouds:
             np.argwhere((picture == colour).all(2))[:, ::-1].mean(0)
             for colour in ((255, 0, 0), (0, 0, 255))
         ]
+
+    @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 0.2), (0.2, 1, 3)])
+    def test_the_still_picture_is_full(self, shape: tuple[float, float, float]) -> None:
+        """Whatever its shape, the cloud reaches all four edges, and no tile is cut."""
+        space = make_space()
+        at = np.random.default_rng(0).normal(size=(30, 3)) * shape
+        views = space.rows(np.arange(30))
+        cloud = Cloud("", "", (), at, views, np.zeros((30, 3), np.uint8), CHANNELS)
+        picture = cloud.still()
+        height, width = picture.shape[:2]
+        assert max(width / STILL_PX[0], height / STILL_PX[1]) == pytest.approx(1, abs=0.01)
+        seen = (picture != 255).any(2)
+        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        edge = 1.2 * STILL_SPRITE_PX
+        for marks, size in ((rows, height), (columns, width)):
+            assert 0 < marks[0] < edge
+            assert size - edge < marks[-1] < size - 1
+
+    def test_names_of_axes_stand_below_the_tiles(self) -> None:
+        space = make_space()
+        at = np.random.default_rng(0).normal(size=(30, 3))
+        dark = np.full((30, 3), 1, np.uint8)
+        with_key, bare = (
+            Cloud("", "", axes, at, space.rows(np.arange(30)), dark, CHANNELS).still()
+            for axes in (("one", "two", "three"), ())
+        )
+        key = round(KEY_SHARE * STILL_PX[1])
+        strip = with_key[-key:]
+        for colour in AXES:
+            ink = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
+            assert (strip == ink).all(2).any(), colour
+            assert not (with_key[:-key] == ink).all(2).any(), colour
+        assert not (strip == 1).all(2).any(), "no frame of a tile"
+        assert bare.shape[0] <= STILL_PX[1]
 
     def test_the_first_axis_leads_to_the_right_and_the_third_up(self) -> None:
         across = np.array([(-1.0, 0, 0), (1, 0, 0)])
@@ -398,7 +441,7 @@ class TestDiscriminants:
         found = discriminate(space, self.task(space, 4), tell=told.append)
         assert sum(told) == COUNT
         assert len(found.label) == len(found.views) == round(TESTED * COUNT + 0.5)
-        assert found.chance == np.bincount(found.label).max() / len(found.label)
+        assert found.largest == np.bincount(found.label).max() / len(found.label)
         assert found.classes == ("class 0", "class 1", "class 2", "class 3")
 
     def test_a_label_is_that_of_its_view(self, space: Space) -> None:

@@ -86,6 +86,20 @@ def test_a_walk_with_nowhere_to_go_says_so(space: Space) -> None:
         random_walks(space, CORNER, apart_m=900_000)
 
 
+def test_a_walk_that_ends_early_says_so(space: Space) -> None:
+    found = random_walks(space, CORNER, steps=6, k=2, apart_m=1800, walks=2)
+    short = [len(way) - 1 for way in found.walks]
+    assert max(short) < 6
+    said = [
+        f"ends after {gone} of 6 steps: no other indexed place lies 1.8 km from all before"
+        for gone in short
+    ]
+    assert found.ends == [row.title for row in found.strips.rows] == said
+    assert said[0] in found.page()
+    whole = random_walks(space, CORNER, steps=2, k=2, apart_m=250, walks=1)
+    assert whole.ends == [""]
+
+
 def test_k_may_not_be_more_than_there_are(space: Space) -> None:
     with pytest.raises(ExploreError, match=r"k = 1000: only 144 places are indexed"):
         random_walks(space, CORNER, k=1000)

@@ -130,3 +130,19 @@ def test_curves_have_their_points_and_all_ticks() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "30", "100"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs"]
     assert png_of(figure)
+
+
+@pytest.mark.parametrize("spread", [(1, 1), (0.2, 3), (5, 0.01)])
+def test_no_line_of_a_density_is_clipped(axes: Axes, spread: tuple[float, float]) -> None:
+    rng = np.random.default_rng(1)
+    at = rng.normal(0, spread, (40, 2))
+    densities(axes, at, np.zeros(40, np.int64), 1)
+    lines, _ = axes.collections
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for path in lines.get_paths():
+        for line in map(np.asarray, path.to_polygons(closed_only=False)):
+            assert np.array_equal(line[0], line[-1]), "it runs to the edge of the grid"
+            assert np.all(line > [left, low])
+            assert np.all(line < [right, high])
+    assert np.all(at > [left, low])
+    assert np.all(at < [right, high])

@@ -1,8 +1,5 @@
 """The pages of figures in a real browser: they plot, follow the mouse, and request nothing."""
 
-import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from loc2vec.explore.map import town
 from loc2vec.explore.pca_tsne import pca
@@ -18,6 +15,7 @@ from loc2vec.explore.walk import random_walks
 from loc2vec.explore.why import compare
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.plot import Shown, save
+from tests.browser import launched, pixels, watched
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, make_space
 from tiling.catalogue import load_catalogue
 from tiling.values import LonLat
@@ -27,31 +25,15 @@ CORNER, OTHER = LonLat(WEST, SOUTH), LonLat(WEST + 8 * STEP_DEG, SOUTH + 8 * STE
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    if program is None:
-        message = "no Chromium: apt install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Page]:
     """A page that fails on errors, and on requests for more than the file and data in it."""
     page = browser.new_page(viewport={"width": 1000, "height": 800}, reduced_motion="reduce")
-    wrong: list[str] = []
-
-    def note(request: Request) -> None:
-        if not request.url.startswith(("file:", "data:")):
-            wrong.append(request.url)
-
-    page.on("request", note)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on(
-        "console", lambda message: wrong.append(message.text) if message.type == "error" else None
-    )
+    wrong = watched(page)
     yield page
     page.close()
     assert wrong == []
@@ -73,7 +55,7 @@ def colours(page: Page) -> int:
 
 def picture_of(page: Page, size: tuple[int, int]) -> NDArray[np.float64]:
     """Return the mean colour of what is seen of the layers, without their frame."""
-    shot = Image.open(io.BytesIO(page.locator(".layers .stage").screenshot())).convert("RGB")
+    shot = Image.fromarray(pixels(page.locator(".layers .stage")))
     inside = shot.crop((2, 2, shot.width - 2, shot.height - 2)).resize(size)
     mean: NDArray[np.float64] = np.asarray(inside, np.float64).mean((0, 1))
     return mean

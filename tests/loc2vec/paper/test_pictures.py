@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from loc2vec.errors import ExploreError
 from loc2vec.paper.colours import Components, from_hex, to_hex
 from loc2vec.paper.overlays import HEAT, heat, laid_over, only_channel, tinted
-from loc2vec.paper.page import COLUMNS, SPRITE, Points, atlas, page, small
+from loc2vec.paper.page import COLUMNS, SPRITE, Points, _channels, atlas, page, small
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.squares import paint
 from loc2vec.paper.strips import Cell, View
@@ -173,6 +173,14 @@ class TestPages:
         assert cell.place == view.where == "43.50000,7.03000"
         assert cell.tile is view.tile
         assert np.array_equal(PALETTE.composite(view.tile), view.picture)
+
+    def test_channels_of_a_place_are_ink_on_paper(self) -> None:
+        tile = self.view(3).tile
+        inked = _channels(tile, PALETTE)
+        assert inked.shape == (128, 12 * 128, 3)
+        assert np.array_equal(inked[:, 3 * 128 : 4 * 128], only_channel(tile, 3, PALETTE)[:, :, :3])
+        assert (inked[:, :128] == 250).all(), "paper where there is nothing"
+        assert np.array_equal(_channels(tile, None)[:, 3 * 128 : 4 * 128], tile[3])
 
     def test_sprites_stand_in_rows_in_their_order(self) -> None:
         pictures = [np.full((128, 128, 3), number, np.uint8) for number in range(COLUMNS + 2)]

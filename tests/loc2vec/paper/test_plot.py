@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loc2vec.paper.plot import (
+    CLASSES,
     COLOURS,
     DPI,
+    FAINT,
     INK,
     _round,
     axes_in,
@@ -70,6 +72,19 @@ def test_a_png_has_so_many_pixels_an_inch_and_few_colours() -> None:
     assert colours is not None
     assert 64 < len(colours) <= COLOURS
     assert picture.info["Copyright"] == ATTRIBUTION
+
+
+def test_few_colours_keep_those_of_text_and_of_classes() -> None:
+    """A picture of many colours takes none of the palette that text and classes need."""
+    figure = new_figure(6, 4, "A title in ink")
+    noise = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    axes_in(figure, 0.2, 1, 5, 2.4).imshow(noise)
+    for number, colour in enumerate(CLASSES):
+        block(figure, (0.2 + number / 4, 0.2), (0.2, 0.2), colour)
+    picture = np.asarray(Image.open(io.BytesIO(png_of(figure))).convert("RGB"))
+    seen = {tuple(colour) for colour in np.unique(picture.reshape(-1, 3), axis=0).tolist()}
+    for colour in (*CLASSES, INK, FAINT):
+        assert tuple(bytes.fromhex(colour[1:])) in seen, colour
 
 
 def test_the_same_figure_is_the_same_file() -> None:

@@ -14,6 +14,7 @@ from loc2vec.train.run import Run, TrainConfig
 from loc2vec.train.run_page import table, write_report
 from loc2vec.train.runlog import read_log
 from loc2vec.train.triplets import hardest, picture, sample
+from tests.browser import launched, pixels, watched
 from tests.loc2vec.memory import MemoryDataset
 
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3)
@@ -55,6 +56,21 @@ def test_a_sample_has_no_places_near_each_other(make_dataset: type[MemoryDataset
     assert (np.diff(np.sort(places)) >= 3).all()
 
 
+def look_at(path: Path) -> None:
+    """Each chart has a line in a colour, and each tile is seen, also on a phone in the dark."""
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="dark")
+        wrong = watched(page)
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for chart in page.locator(".chart").all():
+            seen = pixels(chart).astype(int)
+            assert (np.ptp(seen, axis=2) > 60).any(), "a line in a colour"
+        for tile in page.locator("img").all():
+            assert len(np.unique(pixels(tile).reshape(-1, 3), axis=0)) > 1
+        assert wrong == []
+
+
 def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
@@ -68,6 +84,7 @@ def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
     assert page.count("data:image/png") == 3 * 8
     assert page.count("<svg") == 9 + 1 + 16  # curves, spread, dimensions
     assert "OpenStreetMap" in page
+    look_at(tmp_path / "first" / "report.html")
     assert "validation dataset" in page
     assert "nan" not in page.lower().replace("nan>", "")
     best = max(

@@ -12,6 +12,7 @@ import pytest
 from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
 from service.engine.reload import stamp, swap
+from service.engine.trial import Trials
 from service.index.index import FACTS, VECTORS, NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
@@ -31,7 +32,7 @@ def moved(vectors: Vectors, by: float) -> Vectors:
     )
 
 
-@pytest.mark.parametrize("swaps", [40, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("swaps", [6, pytest.param(200, marks=pytest.mark.soak)])
 def test_no_answer_is_lost_or_mixed_while_the_index_changes(
     settings: Settings, vectors: Vectors, tmp_path: Path, swaps: int
 ) -> None:
@@ -72,7 +73,7 @@ def test_no_answer_is_lost_or_mixed_while_the_index_changes(
         try:
             for number in range(swaps):
                 NeighborIndex.build(kinds[number % 2], folder)
-                assert swap(engine, folder)
+                assert swap(engine, folder, Trials())
         finally:
             done.set()
         assert sum(asker.result() for asker in askers) > swaps / 2
@@ -84,22 +85,22 @@ def test_a_bad_index_leaves_the_old_one(
 ) -> None:
     before = engine.index_name
     folder = tmp_path / "index"
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     other = Vectors(
         vectors.lat, vectors.lon, vectors.embedding, None, "other@1", vectors.fingerprint
     )
     NeighborIndex.build(other, folder)
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     with serving(settings, engine) as client:
         assert "of another model" in client.get("/info").json()["index_refused"]
     NeighborIndex.build(vectors, folder)
     write_vectors(folder / VECTORS, moved(vectors, 1))
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     (folder / FACTS).write_text("{")
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     assert engine.index_name == before
     NeighborIndex.build(vectors, folder)
-    assert not swap(engine, folder)  # it is the one that answers
+    assert not swap(engine, folder, Trials())  # it is the one that answers
     assert engine.index_refused is None
 
 

@@ -126,7 +126,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
         (("--encoder", "vit", "--option", "positions=none"), "positions='none'"),
         (("--option", "norm"), "'norm' is not NAME=VALUE"),
         (("--dim", "0"), "--dim"),
-        (("--head", "cells"), "'cells' is not 'geocell'"),
+        (("--head", "cells"), "'cells' is not one of cover, geocell, tags"),
     ],
 )
 def test_wrong_options_of_training_are_told_before_anything_is_read(

@@ -1,10 +1,7 @@
 """The map page in a real browser: what people do with it, and that it asks nobody else."""
 
 import contextlib
-import io
-import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +15,6 @@ import pytest
 import shapely
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from numpy.typing import NDArray
-from PIL import Image
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -28,13 +23,13 @@ from playwright.sync_api import (
     Page,
     Request,
     expect,
-    sync_playwright,
 )
 
 from service.engine.engine import Engine
 from service.http.app import create_app
 from service.http.server import bind, url_of
 from service.settings import Settings
+from tests.browser import launched, pixels
 from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
@@ -88,21 +83,8 @@ def service(settings: Settings, engine: Engine) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; without one these tests are skipped, but never in CI."""
-    chromium = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if chromium is None:
-        message = "no Chromium: apt install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    with sync_playwright() as playwright:
-        # Chromium refuses to sandbox root's pages
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=sandbox)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @dataclass
@@ -272,11 +254,6 @@ def test_a_channel_is_shown_alone_while_it_is_pointed_at(visit: Start) -> None:
     assert seen.asked(r"/tile\.png", channel="6")
 
 
-def colours_of(locator: Locator) -> NDArray[np.uint8]:
-    """The pixels of what is seen of a part of the page, [H, W, 3]."""
-    return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB"))
-
-
 def test_a_channel_alone_is_ink_on_paper(visit: Start, engine: Engine) -> None:
     """A channel comes as white on black; the page shows it in its colour on white."""
     seen = visit(AT)
@@ -284,7 +261,7 @@ def test_a_channel_alone_is_ink_on_paper(visit: Start, engine: Engine) -> None:
         seen.page.locator(".channel").nth(channel).hover()
         seen.quiet()
         expect(seen.page.locator(".image.tile.alone")).to_have_count(1)
-        shown = colours_of(seen.page.locator(".image.tile img"))[4:-4, 4:-4].astype(float)
+        shown = pixels(seen.page.locator(".image.tile img"))[4:-4, 4:-4].astype(float)
         cover = engine.tile(Pose(*PLACE)).pixels[channel].mean() / 255
         ink = 0.7 * np.array(engine.catalogue.palette.colours[channel], np.float64)
         expected = 255 + cover * (ink - 255)
@@ -324,7 +301,7 @@ def test_the_sea_and_a_street_share_nothing(visit: Start) -> None:
 @pytest.mark.parametrize("size", [DESKTOP, (1440, 900), PHONE])
 def test_the_first_view_fills_the_stage(visit: Start, size: tuple[int, int]) -> None:
     seen = visit(size=size)
-    picture = colours_of(seen.page.locator("#map"))
+    picture = pixels(seen.page.locator("#map"))
     land = (picture != picture[2, 2]).any(2)  # the upper left corner lies outside the data
     rows, columns = np.flatnonzero(land[:, 80:-80].any(1)), np.flatnonzero(land[80:-60].any(0))
     share = np.ptp(rows) / land.shape[0], np.ptp(columns) / land.shape[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 from tiling.catalogue import Catalogue
 from tiling.errors import UserError
 from tiling.store.geopackage.source import GeoPackageSource
-from tiling.store.store import FileStore, ImportSummary
+from tiling.store.store import FileStore, ImportSummary, answer_s
 
 
 class GeoPackageStore(FileStore):
@@ -15,7 +15,7 @@ class GeoPackageStore(FileStore):
     kind = "a GeoPackage"
 
     def _open(self, patience_s: float, only: str | None) -> GeoPackageSource:
-        return GeoPackageSource(self.path)
+        return GeoPackageSource(self.path, answer_s(patience_s))
 
     def import_extracts(
         self,
