@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.http.server import bind, url_of
 from service.index.index import NeighborIndex
 from service.index.search import Filters, Search

@@ -20,7 +20,12 @@ ONLY_IN = {
     "mapnik": {"tiling.render.renderer", "tiling.render.basemap"},
     "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
-    "osmium": {"tiling.osm.extract", "tiling.osm.replication"},
+    "osmium": {
+        "tiling.osm.extract",
+        "tiling.osm.file",
+        "tiling.osm.replication",
+        "tiling.osm.sieve",
+    },
     "psycopg2": {"tiling.store.postgis.database"},
     "h3": {"tiling.geo.cells"},
     "pyogrio": {"tiling.store.geopackage.write", "tiling.files.tables", "tiling.files.write"},

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from loc2vec import errors
 from loc2vec.errors import LabelsError
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
 
 if TYPE_CHECKING:

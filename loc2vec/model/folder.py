@@ -24,7 +24,6 @@ from tiling.files.atomic import (
 )
 from tiling.values import ATTRIBUTION, TileGeometry
 
-DEFAULT_MODEL = "loc2vec-16"
 LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

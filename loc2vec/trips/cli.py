@@ -8,7 +8,7 @@ import click
 from tqdm import tqdm
 
 from loc2vec.evaluation.cli import require_extra
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.cli.options import FilePath, json_option, store_option
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from service.index.index import NeighborIndex
 from service.settings import load_settings
 from tiling.catalogue import load_catalogue
 from tiling.cli.options import FolderPath
+from tiling.cli.progress import import_bar
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
@@ -143,8 +144,8 @@ def _is_index(folder: Path) -> bool:
 
 
 def _import(extract: Path, store: Path) -> None:
-    with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        Store.at(store).import_extracts([extract], load_catalogue(), bar.update)
+    with import_bar() as told:
+        Store.at(store).import_extracts([extract], load_catalogue(), told)
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:

@@ -25,6 +25,7 @@ from service.observe.logs import log_config
 from service.observe.metrics import SHARED
 from service.observe.tracing import require_tracing
 from service.settings import Settings
+from tiling.errors import Terminated
 from tiling.render.pool import Worker, end_with_parent
 
 if TYPE_CHECKING:
@@ -94,8 +95,12 @@ def _serve_here(settings: Settings, bound: socket.socket, ready: Callable[[], No
     opened: list[Engine] = []
     config = _config(settings, lambda _: opened[0])  # configures the log, which opening may need
     opened.append(Engine.open(settings))
-    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a service is ended
+    try:
         _Server(config, ready).run(sockets=[bound])
+    except Terminated:
+        raise
+    except KeyboardInterrupt:  # Ctrl-C is how a service is ended
+        log.info("stopped")
 
 
 def _try_out(settings: Settings) -> None:

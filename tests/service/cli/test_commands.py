@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loc2vec.embed.files import Vectors, read_vectors, write_vectors
-from loc2vec.model.folder import DEFAULT_MODEL
-from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
+from loc2vec.model.names import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL as SHIPPED
 from service.cli.main import COMMANDS, main
 from service.index.index import NeighborIndex
 

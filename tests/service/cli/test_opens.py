@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.cli.demo import prepare_demo
 from tests.opens import Counts
 from tests.service.cli.test_commands import run

@@ -14,9 +14,10 @@ from shapely.geometry.base import BaseGeometry
 from tests.tiling.handmade import SHA256, features_of, make_store, open_store
 from tiling.catalogue import load_catalogue
 from tiling.errors import OutsideError, StoreError, WriteError
+from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource, _wkb
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import write_geopackage
 from tiling.values import ATTRIBUTION, Box, Features, LonLat, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -146,7 +147,7 @@ def test_several_extracts_are_one_area_and_regions_by_their_names(tmp_path: Path
         for number, (name, part) in enumerate(zip(names, parts, strict=True))
     ]
     path = tmp_path / "several.gpkg"
-    write_geopackage(path, features_of(SHAPES[0]), [], records, load_catalogue())
+    write_geopackage(path, [features_of(SHAPES[0])], [], records, load_catalogue())
     with open_store(path) as source:
         assert source.coverage.equals(shapely.union_all(parts))
         assert source.coverage.geom_type == "MultiPolygon"

@@ -1,12 +1,13 @@
 """The kind of store in a GeoPackage file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tiling.catalogue import Catalogue
 from tiling.errors import UserError
+from tiling.osm.gather.gather import Progress
 from tiling.store.geopackage.source import GeoPackageSource
-from tiling.store.store import FileStore, ImportSummary, answer_s
+from tiling.store.store import FileStore, ImportOptions, ImportSummary, answer_s
 
 
 class GeoPackageStore(FileStore):
@@ -21,13 +22,12 @@ class GeoPackageStore(FileStore):
         self,
         extracts: Sequence[Path],
         catalogue: Catalogue,
-        progress: Callable[[int], object] = lambda n: None,
-        slim: bool = False,
-        reader: str | None = None,
+        progress: Progress = lambda objects, share: None,
+        options: ImportOptions = ImportOptions(),  # noqa: B008 - it is frozen
     ) -> ImportSummary:
         """Write the file; raises `UserError` for what only PostGIS takes."""
-        if slim or reader is not None:
+        if options.slim or options.reader is not None:
             raise UserError("--slim and --reader go with --store postgresql://...")
         from tiling.store.geopackage.import_ import import_extracts
 
-        return import_extracts(extracts, self.path, catalogue, progress)
+        return import_extracts(extracts, self.path, catalogue, progress, options.allow_loss)
