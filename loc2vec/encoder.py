@@ -21,7 +21,7 @@ from loc2vec.model.folder import Model, load_model, model_path
 from loc2vec.model.names import DEFAULT_MODEL
 from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
-from tiling.values import N_CHANNELS, LonLat, Pose, TileGeometry, check_fingerprint, check_place
+from tiling.values import N_CHANNELS, LonLat, TileGeometry, check_fingerprint, check_place
 
 if TYPE_CHECKING:
     from tiling.render.renderer import Renderer
@@ -41,8 +41,8 @@ class TileRenderer(Protocol):
     def require(self, place: LonLat) -> None:
         """Raise an error unless there is map data for `place`."""
 
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
-        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
+    def north_up(self, places: Sequence[LonLat]) -> Pixels:
+        """Return the tiles of places, uint8 [len(places), scales * 12, size, size]."""
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -87,9 +87,9 @@ class StoreRenderer:
         """Raise `OutsideError` unless the store covers `place`."""
         self._renderer.source.require(place)
 
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
-        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
-        return self._renderer.tiles(place, poses)
+    def north_up(self, places: Sequence[LonLat]) -> Pixels:
+        """Return the tiles of places, uint8 [len(places), scales * 12, size, size]."""
+        return self._renderer.north_up(places)
 
     def close(self) -> None:
         """Close the store in every thread."""
@@ -204,11 +204,8 @@ class LocationEncoder:
             self._renderer.require(place)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(places), batch_size):
-            tiles = [
-                self._renderer.tiles(place, [Pose(place.lat, place.lon)])
-                for place in places[start : start + batch_size]
-            ]
-            parts.append(encode_tiles(self._network, np.concatenate(tiles), batch_size))
+            tiles = self._renderer.north_up(places[start : start + batch_size])
+            parts.append(encode_tiles(self._network, tiles, batch_size))
         return np.concatenate(parts)
 
     def close(self) -> None:

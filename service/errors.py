@@ -21,6 +21,10 @@ class RegionError(UserError):
     """A region was named that the store does not hold."""
 
 
+class ScaleError(UserError):
+    """A scale was asked for that the tiles of the model do not have."""
+
+
 class BusyError(Loc2VecError):
     """The queue is full; it is worth asking again in a moment."""
 

@@ -215,7 +215,10 @@ class Info(BaseModel):
         description="Why a newer index is not in use; null when none was refused"
     )
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
-    channels: list[str] = Field(description="Names of the channels of a tile")
+    channels: list[str] = Field(description="Names of the channels of each scale of a tile")
+    radii_m: list[float] = Field(
+        description="From the middle to the edge of each scale of a tile, metres"
+    )
     colours: list[str] = Field(description="Colours of the channels in pictures, as #rrggbb")
     attribution: str
     licence: str

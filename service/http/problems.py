@@ -16,6 +16,7 @@ from service.errors import (
     GoneError,
     NoIndexError,
     RegionError,
+    ScaleError,
     SlowError,
 )
 from service.http.answers import Problem, named
@@ -40,6 +41,7 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
     RegionError: (422, "no-region", "There is no such region"),
+    ScaleError: (422, "no-scale", "The tiles have no such scale"),
     UnknownNameError: (404, "unknown-name", "No place has this name"),
     AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from loc2vec.model.arrays import Vectors
 from service.engine.engine import Engine
+from service.errors import ScaleError
 from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
@@ -127,6 +128,10 @@ async def tile_png(
 ) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     choose(request, [PNG])
+    scales = engine.geometry.scales
+    if asked.scale >= scales:
+        raise ScaleError(f"scale {asked.scale}: {engine.model} reads {scales}, numbered from 0")
     (place,) = await located(engine, gate, [asked.where()])
     pose = asked.pose(place)
-    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(asked.channel)), PNG)
+    channel, scale = asked.channel, asked.scale
+    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(channel, scale)), PNG)

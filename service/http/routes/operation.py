@@ -40,6 +40,7 @@ async def info(request: Request, engine: Engines) -> Response:
             index_refused=engine.index_refused,
             fingerprint=engine.fingerprint,
             channels=list(engine.catalogue.channels),
+            radii_m=[scale.radius_m for scale in engine.geometry.each],
             colours=[channel.colour for channel in engine.catalogue.each],
             attribution=ATTRIBUTION,
             licence=LICENCE,
