@@ -54,7 +54,7 @@ def reading(path: Path) -> Iterator[None]:
         told = str(error).rstrip(".")
         if "No space left" in told:
             raise WriteError(
-                f"cannot keep the positions of nodes of {path.name}: {told}"
+                f"cannot keep the positions of nodes of {path.name}: is the disk full? ({told})"
             ) from error
         raise ExtractError(
             f"cannot read {path} ({told}): is it a complete .osm.pbf extract?"

@@ -296,8 +296,13 @@ class FileStore(Store):
         return type(self)(str(self.path.absolute()))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of the file."""
-        return _content_hash(self.path, self.revision())
+        """Return the SHA-256 of what the file holds."""
+        return _content_hash(type(self), self.path, self.revision())
+
+    @classmethod
+    def hash_of(cls, path: Path) -> str:
+        """Return the SHA-256 of what a file of this kind holds: by default of all its bytes."""
+        return sha256_of(path)
 
     def revision(self, patience_s: float = PATIENCE_S) -> str:
         """Return the file's device, inode, size and time of change."""
@@ -308,8 +313,8 @@ class FileStore(Store):
 
 
 @lru_cache(maxsize=64)
-def _content_hash(path: Path, revision: str) -> str:  # another revision is hashed again
-    return sha256_of(path)
+def _content_hash(kind: type[FileStore], path: Path, revision: str) -> str:
+    return kind.hash_of(path)  # another revision is hashed again
 
 
 def without_secrets(location: str) -> str:

@@ -1,5 +1,6 @@
 """A GeoPackage store gives back what was written, by box, by id and by name."""
 
+import contextlib
 import re
 import sqlite3
 from pathlib import Path
@@ -21,6 +22,7 @@ from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource, _wkb
 from tiling.store.geopackage.write import write_geopackage
 from tiling.store.source import FeatureSource
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, Box, Features, LonLat, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -173,6 +175,33 @@ def test_a_box_over_the_antimeridian_asks_on_both_sides(tmp_path: Path) -> None:
         assert source.features(Box(179.9, 0, -179.9, 1)).channel.tolist() == []
         assert source.covers(LonLat(180, -17.2))
         assert source.covers(LonLat(-180, -17.2))
+
+
+def test_what_lies_on_both_sides_of_the_antimeridian_comes_once(tmp_path: Path) -> None:
+    both = shapely.MultiPolygon([EAST, WEST])
+    path = make_store(tmp_path / "fiji.gpkg", features_of((4, 0, WEST), (5, 0, both)), both)
+    with open_store(path) as source:
+        assert source.features(Box(179.9, -17.3, -179.9, -17.1)).channel.tolist() == [4, 5]
+
+
+def test_opening_a_store_to_write_does_not_change_its_hash_and_writing_does(
+    tmp_path: Path,
+) -> None:
+    path = make_store(tmp_path / "town.gpkg", features_of(*SHAPES), AREA)
+    before, size = Store.at(path).content_hash(), path.read_bytes()
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # as QGIS does
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert path.read_bytes() != size
+    assert Store.at(path).content_hash() == before
+    with Store.at(path).open() as source:
+        assert len(source.outline().id) == len(SHAPES)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("UPDATE names SET name = 'other'")
+        connection.execute("CREATE TABLE other (a)")
+    assert Store.at(path).content_hash() != before
 
 
 def named(name: str, lat: float, lon: float) -> Name:

@@ -62,6 +62,7 @@ def in_child(
         answer: R | BaseException = ours.recv()
     except EOFError as error:
         process.join()
+        watch(board)
         raise ChildDiedError(process.exitcode or 0) from error
     finally:
         process.kill()

@@ -109,11 +109,13 @@ class GeoPackageSource(Coverage, Names):
 
         Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
-        rows = [
+        found = (
             row
             for part in halves(box)
             for row in self._select(_QUERY, {**part._asdict(), "smallest": smallest_deg})
-        ]
+        )
+        # A multipolygon may lie on both sides of 180 degrees: it comes once.
+        rows = [row for _, row in sorted({row[0]: row for row in found}.items())]
         with reading(self.location):
             return Features(
                 np.array([row[1] for row in rows], np.int8),

@@ -1,5 +1,6 @@
 """The kind of store in a GeoPackage file."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from tiling.osm.gather.gather import Progress
 from tiling.store.geopackage.source import GeoPackageSource
 from tiling.store.store import FileStore, ImportOptions, ImportSummary, answer_s
 
+HEADER = 100  # bytes of SQLite's header (https://sqlite.org/fileformat.html#the_database_header)
+# What opening a file to write changes in it, as QGIS does: the journal's version, two counters of
+# changes, and the version of SQLite.
+VOLATILE = (slice(18, 20), slice(24, 28), slice(92, 100))
+
 
 class GeoPackageStore(FileStore):
     """A GeoPackage file; it needs no server, and any number of processes may read it."""
@@ -17,6 +23,18 @@ class GeoPackageStore(FileStore):
 
     def _open(self, patience_s: float, only: str | None) -> GeoPackageSource:
         return GeoPackageSource(self.path, answer_s(patience_s))
+
+    @classmethod
+    def hash_of(cls, path: Path) -> str:
+        """Return the SHA-256 of the file without what merely opening it changes."""
+        with path.open("rb") as file:
+            header = bytearray(file.read(HEADER))
+            for part in VOLATILE:
+                header[part] = bytes(len(header[part]))
+            whole = hashlib.sha256(header)
+            while chunk := file.read(1 << 20):
+                whole.update(chunk)
+        return whole.hexdigest()
 
     def import_extracts(
         self,
