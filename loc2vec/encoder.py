@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tiling.store.store import Store
 
 Pair = tuple[float, float]  # (lat, lon) in degrees
-Place = Pair | str  # or an H3 cell
+Place = Pair | str | int  # or an H3 cell
 
 
 class TileRenderer(Protocol):
@@ -170,7 +170,8 @@ class LocationEncoder:
             return self._encode_tiles(places_or_tiles, at_once)
         if _is_place(places_or_tiles):
             return self._encode_places([_place(places_or_tiles)], at_once).reshape(-1)
-        return self._encode_places([_place(pair) for pair in places_or_tiles], at_once)
+        several = cast(Sequence[Place], places_or_tiles)
+        return self._encode_places([_place(place) for place in several], at_once)
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
@@ -231,7 +232,7 @@ def _store(store: "str | Path | Store") -> "Store":
 
 def _is_place(value: object) -> bool:
     """Tell a pair of numbers or a cell from a sequence of these."""
-    return isinstance(value, str) or (
+    return isinstance(value, str | int | np.integer) or (
         isinstance(value, Sequence | np.ndarray)
         and len(value) == 2
         and all(isinstance(number, Real) for number in value)
@@ -240,8 +241,8 @@ def _is_place(value: object) -> bool:
 
 def _place(pair: Any) -> LonLat:
     """Check a (lat, lon) pair or a cell; a `LonLat` keeps its own order."""
-    if isinstance(pair, str):
-        return place_of_cell(pair)
+    if isinstance(pair, str | int | np.integer):
+        return place_of_cell(pair if isinstance(pair, str) else int(pair))
     if isinstance(pair, LonLat):
         return check_place(pair.lat, pair.lon)
     if not _is_place(pair):

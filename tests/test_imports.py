@@ -28,7 +28,7 @@ ONLY_IN = {
     },
     "psycopg2": {"tiling.store.postgis.database"},
     "h3": {"tiling.geo.cells"},
-    "pyogrio": {"tiling.store.geopackage.write"},
+    "pyogrio": {"tiling.store.geopackage.write", "tiling.files.tables", "tiling.files.write"},
     "rasterio": {"loc2vec.embed.raster"},
     "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},

@@ -1,6 +1,7 @@
 """The neighbour index: vectors and their facts are the truth, the FAISS file is a cache."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class NeighborIndex:
             sha256[:NAME_DIGITS],
         )
         self.store = vectors.store
+        self.known = 0  # places that were not added, because it held them
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found
         places = _key(vectors.lat[self._ids], vectors.lon[self._ids])
@@ -74,12 +76,28 @@ class NeighborIndex:
 
     @classmethod
     def add(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
-        """Append vectors to an index, whose ids stay, and return the longer index."""
+        """Append vectors to an index, whose ids stay, and return the longer index.
+
+        Places that it holds already are left out; `known` counts them. Raises `SearchIndexError`
+        for vectors of another model, and when it holds all places already.
+        """
         try:
-            joined = join_vectors(read_vectors(folder / VECTORS), vectors)
+            before = read_vectors(folder / VECTORS)
+            known = np.isin(_key(vectors.lat, vectors.lon), _key(before.lat, before.lon))
+            vectors = _rows(vectors, ~known)
+            joined = join_vectors(before, vectors)
         except VectorsError as error:
             raise SearchIndexError(f"cannot add to {folder}: {error}") from error
-        old = cls.open(folder)
+        if known.all():
+            raise SearchIndexError(f"{folder} holds all of these places already: nothing to add")
+        longer = cls._longer(cls.open(folder), joined, vectors, folder)
+        longer.known = int(known.sum())
+        return longer
+
+    @classmethod
+    def _longer(
+        cls, old: "NeighborIndex", joined: Vectors, vectors: Vectors, folder: Path
+    ) -> "NeighborIndex":
         if isinstance(old._faiss, faiss.IndexHNSW) != _is_large(joined):
             return cls._write(joined, _faiss_index(joined), folder)
         old._faiss.add(_embedding(vectors))
@@ -264,6 +282,12 @@ def name_of(folder: Path) -> str:
 def _key(lat: Any, lon: Any) -> Any:
     """Return sort keys of places: complex128 sorts by its real part, then its imaginary part."""
     return lat + 1j * lon
+
+
+def _rows(vectors: Vectors, kept: NDArray[np.bool_]) -> Vectors:
+    table = None if vectors.table is None else vectors.table.filter(kept)
+    lat, lon, embedding = vectors.lat[kept], vectors.lon[kept], vectors.embedding[kept]
+    return replace(vectors, lat=lat, lon=lon, embedding=embedding, table=table)
 
 
 def _is_large(vectors: Vectors) -> bool:

@@ -206,10 +206,18 @@ class Coverage:
     def require(self, place: LonLat) -> None:
         """Raise `OutsideError` unless the store covers `place`."""
         if not self.covers(place):
-            west, south, east, north = (round(v, 5) for v in self.bounds)
             swapped = self.covers(LonLat(place.lat, place.lon))
             raise OutsideError(
                 f"lat {place.lat}, lon {place.lon} is outside the data of this store: "
-                f"it holds lat {south}..{north}, lon {west}..{east}"
-                + (": are lat and lon swapped?" if swapped else "")
+                f"{self._held_near(place)}" + (": are lat and lon swapped?" if swapped else "")
             )
+
+    def _held_near(self, place: LonLat) -> str:
+        """Say what the store holds: its box, or the nearest place where `place` lies in the box."""
+        west, south, east, north = self.bounds
+        if west <= place.lon <= east and south <= place.lat <= north:
+            line = shapely.shortest_line(self.coverage, shapely.Point(place))
+            lon, lat = (round(v, 5) for v in shapely.get_coordinates(line)[0])
+            return f"the nearest place that it holds is lat {lat}, lon {lon}"
+        west, south, east, north = (round(v, 5) for v in self.bounds)
+        return f"it holds lat {south}..{north}, lon {west}..{east}"

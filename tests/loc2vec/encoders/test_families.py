@@ -231,7 +231,9 @@ def test_onnx_agrees(what: str) -> None:
     )  # fmt: skip
     assert program is not None
     data = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # its threads would wait actively beside those of PyTorch
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     (tiles,) = session.get_inputs()
     for n in (1, 3):
         given = random_tiles(n, seed=n)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.service.http.test_access import changed
 from tiling.files.atomic import sha256_of
 
 HEADER = b"GP\x00\x01\xe6\x10\x00\x00"
-NAN = (HEADER + shapely.linearrings([(0, 0), (1, np.nan), (1, 1), (0, 0)]).wkb).hex()
+ONE, NO_NUMBER = struct.pack("<d", 1.0), struct.pack("<d", np.nan)
+NAN = (HEADER + shapely.box(0, 0, 1, 1).wkb.replace(ONE, NO_NUMBER)).hex()
 EMPTY = (HEADER + shapely.Polygon().wkb).hex()
 ENDLESS = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT '', '', '', i FROM n"

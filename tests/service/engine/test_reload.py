@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,8 @@ def test_a_new_index_is_found_by_itself(
     first = NeighborIndex.build(vectors, folder)
     with serving(changed(settings, index=folder, reload_s=0.05)) as client:
         assert client.get("/info").json()["index"] == first.name
-        longer = NeighborIndex.add(moved(vectors, 1), folder)
+        north = replace(moved(vectors, 1), lat=vectors.lat + 1)
+        longer = NeighborIndex.add(north, folder)
         for _ in range(200):
             info = client.get("/info").json()
             if info["index"] == longer.name:

@@ -1,6 +1,7 @@
 """A GeoPackage store gives back what was written, by box, by id and by name."""
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from shapely.geometry.base import BaseGeometry
 from tests.tiling.handmade import SHA256, features_of, make_store, open_store
 from tiling.catalogue import load_catalogue
 from tiling.errors import OutsideError, StoreError, WriteError
+from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource, _wkb
 from tiling.store.geopackage.write import write_geopackage
+from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, Box, Features, LonLat, TileGeometry
 
@@ -303,3 +306,17 @@ def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "none" / "store.gpkg"
     with pytest.raises(WriteError, match=r"cannot write store\.gpkg: .*: is the disk full\?"):
         make_store(path, features_of(SHAPES[0]), AREA)
+
+
+def test_a_place_within_the_box_but_outside_the_data_is_told_the_nearest_that_is_held(
+    monaco: FeatureSource,
+) -> None:
+    west, south, east, north = monaco.bounds
+    rng = np.random.default_rng(0)
+    inside = [LonLat(*row) for row in rng.uniform([west, south], [east, north], (200, 2)).tolist()]
+    place = next(place for place in inside if not monaco.covers(place))
+    with pytest.raises(OutsideError, match="the nearest place that it holds is") as caught:
+        monaco.require(place)
+    lat, lon = map(float, re.findall(r"is lat (\S+), lon (\S+)$", str(caught.value))[0])
+    assert ground_distance_m(lat, lon, place.lat, place.lon) < 5000
+    assert monaco.coverage.distance(shapely.Point(lon, lat)) < 1e-4
