@@ -121,7 +121,7 @@ def _of_geometries(
     return Labels(lat, lon, values, where)
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
+def are_numbers(values: Sequence[Any]) -> bool:
     """Tell whether values are numbers, and not a few whole ones, which are codes of classes."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return False
@@ -135,7 +135,7 @@ def task_of(labels: Labels, name: str, place: Rows, places: tuple[str, ...]) -> 
     """
     classes: tuple[str, ...] = ()
     target: Rows | Floats
-    if _are_numbers(labels.values):
+    if are_numbers(labels.values):
         target = np.array(labels.values, np.float64)
     else:
         names, target = np.unique([str(value) for value in labels.values], return_inverse=True)
