@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 
 .PHONY: encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
+# On another port than 8000: make demo PORT=9000
 demo: $(READY)
-	$(BIN)/loc2vec demo
+	$(BIN)/loc2vec demo $(if $(PORT),--port $(PORT))
 
 test: lint types unit
 
@@ -22,7 +23,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak

@@ -35,10 +35,10 @@ from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import primary
+from loc2vec.evaluation.report.table import markdown
 from loc2vec.evaluation.retrieval import retrieval
 from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, source_of
 from loc2vec.evaluation.splits import FOLDS
-from loc2vec.evaluation.table import markdown
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.compute import (

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from loc2vec.evaluation.baselines import channel_means
+from loc2vec.evaluation.report.table import markdown
 from loc2vec.evaluation.retrieval import encode_slots
-from loc2vec.evaluation.table import markdown
 from loc2vec.model.arrays import Pixels
 from loc2vec.model.compute import Encode, encode_tiles
 from loc2vec.model.folder import load_model

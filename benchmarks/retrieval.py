@@ -25,7 +25,7 @@ from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import retrieval
 from loc2vec.model.compute import Encode
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.dataset.dataset import TileDataset
 
 FIT_PLACES = 1000

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import service.index.index
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.index.index import NeighborIndex
 from service.index.search import EVERYWHERE, Filters, Search
 from tiling.values import Box, LonLat

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.http.server import bind, url_of
 from service.index.index import NeighborIndex
 from service.index.search import Filters, Search
@@ -183,7 +183,7 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
 
         def post(number: int) -> None:
             spots = [
-                {"lat": middle.y + 1e-7 * (number * 256 + n), "lon": middle.x} for n in range(256)
+                {"lat": middle.y + 1e-7 * (number * 128 + n), "lon": middle.x} for n in range(128)
             ]
             assert (
                 client.post(f"{url}/embed", json={"locations": spots}, timeout=60).status_code
@@ -221,7 +221,7 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
             row("/embed, known place", times["known"], route),
             row("/neighbors, known place", times["near"], route + look),
             row("/neighbors in a box", times["box"], route + boxed),
-            row("/embed of 256, places", many, 256 * once, 256),
+            row("/embed of 128, places", many, 128 * once, 128),
         ]
         return {"rows": rows, "peak_mb": round(peak_mb(pid))}
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from loc2vec.encoders.registry import build
 from loc2vec.encoders.stn import SpatialTransformer
-from loc2vec.evaluation.table import markdown
+from loc2vec.evaluation.report.table import markdown
 from loc2vec.model.folder import load_model
 from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset

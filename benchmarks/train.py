@@ -121,7 +121,10 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     """Time training on one resident batch, on what the loader reads, and the loader alone."""
     keep_freed_memory(device)
     config = TrainConfig(places=places, pairs=pairs)
-    batches, pinned = Batches(TileDataset.open(folder), 0, places, pairs), device.type == "cuda"
+    batches, pinned = (
+        Batches(TileDataset.open(folder), TrainConfig(places=places, pairs=pairs)),
+        device.type == "cuda",
+    )
     learner = Learner(build("loc2vec"), [Contrastive(config.loss)])
     learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(learner.parameters(), fused=True)

@@ -16,7 +16,7 @@ import numpy as np
 from loc2vec.errors import ClientError
 from loc2vec.model.arrays import Vector, Vectors
 
-PLACES_PER_REQUEST = 1000  # the most that a service takes
+PLACES_PER_REQUEST = 128  # the most that a service takes where all are new
 RETRIES = 5  # of a busy service
 TIMEOUT_S = 60.0
 

@@ -8,26 +8,28 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from loc2vec.encoders.registry import vector_size
 from loc2vec.errors import InputError, require_extra
 from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
-from loc2vec.model.folder import DEFAULT_MODEL, Model, load_model, model_path
+from loc2vec.model.folder import Model, load_model, model_path
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
-from tiling.values import N_CHANNELS, LonLat, Pose, TileGeometry, check_fingerprint, check_place
+from tiling.values import N_CHANNELS, LonLat, TileGeometry, check_fingerprint, check_place
 
 if TYPE_CHECKING:
     from tiling.render.renderer import Renderer
     from tiling.store.store import Store
 
 Pair = tuple[float, float]  # (lat, lon) in degrees
-Place = Pair | str  # or an H3 cell
+Place = Pair | str | int  # or an H3 cell
 
 
 class TileRenderer(Protocol):
@@ -40,8 +42,8 @@ class TileRenderer(Protocol):
     def require(self, place: LonLat) -> None:
         """Raise an error unless there is map data for `place`."""
 
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
-        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
+    def north_up(self, places: Sequence[LonLat]) -> Pixels:
+        """Return the tiles of places, uint8 [len(places), scales * 12, size, size]."""
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -86,9 +88,9 @@ class StoreRenderer:
         """Raise `OutsideError` unless the store covers `place`."""
         self._renderer.source.require(place)
 
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> Pixels:
-        """Return the tiles of one place, uint8 [len(poses), 12, size, size]."""
-        return self._renderer.tiles(place, poses)
+    def north_up(self, places: Sequence[LonLat]) -> Pixels:
+        """Return the tiles of places, uint8 [len(places), scales * 12, size, size]."""
+        return self._renderer.north_up(places)
 
     def close(self) -> None:
         """Close the store in every thread."""
@@ -124,7 +126,7 @@ class LocationEncoder:
         self._network = model.network.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model, self._renderer, self._device = model, renderer, device
         self.geometry = config.geometry
-        self.dim = int(config.options["dim"]) * self.geometry.scales  # each has its numbers
+        self.dim = vector_size(config.encoder, int(config.options["dim"]), self.geometry.scales)
         self.name, self.family = config.name, config.encoder
         self.fingerprint = config.fingerprint
         self.catalogue = carried_catalogue(config.catalogue, f"model {self.name}")
@@ -169,7 +171,8 @@ class LocationEncoder:
             return self._encode_tiles(places_or_tiles, at_once)
         if _is_place(places_or_tiles):
             return self._encode_places([_place(places_or_tiles)], at_once).reshape(-1)
-        return self._encode_places([_place(pair) for pair in places_or_tiles], at_once)
+        several = cast(Sequence[Place], places_or_tiles)
+        return self._encode_places([_place(place) for place in several], at_once)
 
     def similarity(self, a: Vectors, b: Vectors) -> Vectors:
         """Return minus the Euclidean distance of each pair: [n, D], [m, D] -> float32 [n, m]."""
@@ -217,11 +220,8 @@ class LocationEncoder:
             self._renderer.require(place)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(places), batch_size):
-            tiles = [
-                self._renderer.tiles(place, [Pose(place.lat, place.lon)])
-                for place in places[start : start + batch_size]
-            ]
-            parts.append(encode_tiles(self._network, np.concatenate(tiles), batch_size))
+            tiles = self._renderer.north_up(places[start : start + batch_size])
+            parts.append(encode_tiles(self._network, tiles, batch_size))
         return np.concatenate(parts)
 
     def close(self) -> None:
@@ -247,7 +247,7 @@ def _store(store: "str | Path | Store") -> "Store":
 
 def _is_place(value: object) -> bool:
     """Tell a pair of numbers or a cell from a sequence of these."""
-    return isinstance(value, str) or (
+    return isinstance(value, str | int | np.integer) or (
         isinstance(value, Sequence | np.ndarray)
         and len(value) == 2
         and all(isinstance(number, Real) for number in value)
@@ -256,8 +256,8 @@ def _is_place(value: object) -> bool:
 
 def _place(pair: Any) -> LonLat:
     """Check a (lat, lon) pair or a cell; a `LonLat` keeps its own order."""
-    if isinstance(pair, str):
-        return place_of_cell(pair)
+    if isinstance(pair, str | int | np.integer):
+        return place_of_cell(pair if isinstance(pair, str) else int(pair))
     if isinstance(pair, LonLat):
         return check_place(pair.lat, pair.lon)
     if not _is_place(pair):

@@ -21,12 +21,24 @@ class RegionError(UserError):
     """A region was named that the store does not hold."""
 
 
+class ScaleError(UserError):
+    """A scale was asked for that the tiles of the model do not have."""
+
+
 class BusyError(Loc2VecError):
     """The queue is full; it is worth asking again in a moment."""
 
 
 class SlowError(Loc2VecError):
     """An answer took longer than the service allows itself."""
+
+
+class GoneError(Loc2VecError):
+    """The client closed its connection before its answer was there."""
+
+
+class CostError(UserError):
+    """A question costs more than one request may."""
 
 
 class SettingsError(UserError):

@@ -17,7 +17,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.errors import SettingsError
 from tiling.machine import cpu_count
 from tiling.store.store import Store
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     timeout_s: float = Field(
         30.0, gt=0, description="How long an answer, and a request's body, may take, seconds"
     )
-    drain_s: int = Field(10, ge=0, description="How long a stop waits for answers, seconds")
+    drain_s: int = Field(8, ge=0, description="How long a stop waits for answers, seconds")
     reload_s: float = Field(
         1.0, gt=0, description="How often the service looks for a new index and store, seconds"
     )

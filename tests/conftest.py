@@ -21,7 +21,7 @@ from tests.models import save_fresh_model
 from tests.opens import Counts
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store
+from tiling.store.store import ImportOptions, Store
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -96,7 +96,7 @@ def monaco_database(server: postgres.Server, monaco_pbf: Path) -> str:
     """
     server.create("monaco")
     Store.at(server.url("monaco")).import_extracts(
-        [monaco_pbf], load_catalogue(), reader="loc2vec_api"
+        [monaco_pbf], load_catalogue(), options=ImportOptions(reader="loc2vec_api")
     )
     return server.url("monaco", "loc2vec_api")
 
@@ -138,7 +138,7 @@ def slim_template(server: postgres.Server, monaco_pbf: Path) -> str:
     """Monaco as a store that can be updated; a database to be copied."""
     server.create("slim")
     Store.at(server.url("slim")).import_extracts(
-        [monaco_pbf], load_catalogue(), slim=True, reader="loc2vec_api"
+        [monaco_pbf], load_catalogue(), options=ImportOptions(slim=True, reader="loc2vec_api")
     )
     return "slim"
 

@@ -189,6 +189,15 @@ class Catalogue:
         """Return the OSM keys that any rule asks for."""
         return tuple(sorted({key for rule in self.rules for key, _ in rule.tags}))
 
+    def keys_on(self, on: str) -> tuple[str, ...]:
+        """Return the OSM keys that decide how an object of kind `on` matches.
+
+        >>> load_catalogue().keys_on("line")[:3]
+        ('aerialway', 'aeroway', 'highway')
+        """
+        rules = [rule for rule in self.rules if rule.on == on]
+        return tuple(sorted({key for rule in rules for key, _ in (*rule.tags, *rule.without)}))
+
     @cached_property
     def reach_m(self) -> float:
         """Return how far, in metres, anything is drawn beyond its geometry."""

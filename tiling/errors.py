@@ -23,6 +23,12 @@ class ExtractError(UserError):
     """An OSM extract cannot be read."""
 
 
+class LossError(ExtractError):
+    """Too many objects of an extract cannot be built; a command ends with status 3."""
+
+    exit_status = 3
+
+
 class CatalogueError(UserError):
     """The channel catalogue breaks its own rules."""
 
@@ -105,3 +111,7 @@ class StoppedError(Loc2VecError):
 
 class GridError(UserError):
     """A grid or its box is malformed, holds no place, or holds too many."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ends the command: it cleans up as for Ctrl-C."""

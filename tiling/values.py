@@ -215,9 +215,17 @@ class Tile:
                 f"{len(self.pixels)} channels of pixels, {len(self.channels)} channel names"
             )
 
-    def png(self, channel: int | None = None) -> bytes:
-        """Encode one channel as a grey PNG, or all of them as one colour composite."""
-        picture = self.palette.composite(self.pixels) if channel is None else self.pixels[channel]
+    @property
+    def scales(self) -> int:
+        return len(self.pixels) // N_CHANNELS
+
+    def png(self, channel: int | None = None, scale: int = 0) -> bytes:
+        """Encode one of the twelve channels of a scale as a grey PNG, or all as a colour composite.
+
+        Scale 0 shows the nearest ground.
+        """
+        shown = self.pixels[scale * N_CHANNELS : (scale + 1) * N_CHANNELS]
+        picture = self.palette.composite(shown) if channel is None else shown[channel]
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         return buffer.getvalue()

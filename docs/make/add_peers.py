@@ -16,8 +16,8 @@ from peer_files import file_of_task, folder_of
 from tqdm import tqdm
 
 from loc2vec.evaluation.measure import measure
+from loc2vec.evaluation.report.table import as_values, table
 from loc2vec.evaluation.run import Lookup
-from loc2vec.evaluation.table import as_values, table
 from loc2vec.evaluation.tasks.osm import RECIPES
 from loc2vec.evaluation.tasks.task import Task
 from tiling.catalogue import load_catalogue

@@ -12,10 +12,9 @@ from pathlib import Path
 import click
 from page import publish
 
-from loc2vec.evaluation.table import (
+from loc2vec.evaluation.report.summary import Grid, Values
+from loc2vec.evaluation.report.table import (
     AHEAD,
-    Grid,
-    Values,
     facts,
     grid,
     margins,

@@ -1,21 +1,30 @@
 """`loc2vec embed`."""
 
-import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from loc2vec.model.options import model_option
 from tiling.cli.options import FilePath, json_option, print_result, read_box, store_option
+from tiling.cli.tile import ShareType
+from tiling.errors import StoppedError
+from tiling.files.outputs import claimed, require_output
+from tiling.files.write import require_ending
+from tiling.machine import cpu_count
 from tiling.values import Box
 
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
+    from loc2vec.embed.files import Vectors
     from loc2vec.embed.raster import RasterGrid
+    from loc2vec.encoder import LocationEncoder
     from tiling.store.source import FeatureSource
     from tiling.store.store import Store
+
+RASTERS = (".tif", ".tiff")
 
 
 @click.command(
@@ -24,7 +33,9 @@ if TYPE_CHECKING:
 @store_option
 @model_option
 @click.option(
-    "--points", type=FilePath, help="CSV or Parquet with lat and lon; other columns are kept."
+    "--points",
+    type=FilePath,
+    help="CSV, Parquet, GeoPackage, GeoJSON or Shapefile of places; other columns are kept.",
 )
 @click.option(
     "--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart."
@@ -42,106 +53,189 @@ if TYPE_CHECKING:
     help="Or update an earlier file of vectors: only places that `loc2vec update` changed.",
 )
 @click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["parquet", "geotiff"]),
-    default="parquet",
-    show_default=True,
-    help="GeoTIFF: a raster of the --grid, one band a number.",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .parquet, .csv, .gpkg, .geojson, or a raster of the --grid, .tif. "
+    "A name without an ending: a folder of parts; run again to resume.",
 )
-@click.option("--out", required=True, type=FilePath, help="File to write.")
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
     help="Processes that render, by default one a CPU; 0: render in this one.",
 )
+@click.option(
+    "--shard",
+    "share",
+    type=ShareType(),
+    help="Make one of N parts of a folder, as one task of an array job.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the parts of a folder are made.",
+)
+@click.option("--ray-address", help="Ray cluster, if not RAY_ADDRESS.")
 @json_option
-def embed_command(
-    store: "Store",
-    model: str,
-    points: Path | None,
-    metres: float | None,
-    bbox: Box | None,
-    earlier: Path | None,
-    file_format: str,
-    out: Path,
-    workers: int | None,
-    as_json: bool,
-) -> None:
+def embed_command(**given: Any) -> None:
     """Turn the places of a file or a grid into vectors.
 
     A place outside the store keeps its row and has a null embedding.
     """
-    if sum(given is not None for given in (points, metres, earlier)) != 1:
-        raise click.UsageError("give one of --points, --grid and --only-changed")
-    if bbox is not None and metres is None:
-        raise click.UsageError("--bbox goes with --grid")
-    if file_format == "geotiff" and metres is None:
-        raise click.UsageError("--format geotiff goes with --grid")
-    from loc2vec.embed.batch import Places, embed, embed_changed
-    from loc2vec.embed.files import read_vectors, write_vectors
+    options = Options(**given)
+    options.check()
+    if options.out.suffix:
+        _embed_file(options)
+    else:
+        _embed_parts(options)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; the options explain each."""
+
+    store: "Store"
+    model: str
+    points: Path | None
+    metres: float | None
+    bbox: Box | None
+    earlier: Path | None
+    out: Path
+    workers: int | None
+    share: tuple[int, int] | None
+    engine: str
+    ray_address: str | None
+    as_json: bool
+
+    @property
+    def raster(self) -> bool:
+        """Whether a raster is written."""
+        return self.out.suffix.lower() in RASTERS
+
+    @property
+    def processes(self) -> int:
+        """How many processes render."""
+        return cpu_count() if self.workers is None else self.workers
+
+    def check(self) -> None:
+        """Raise an error for options that do not fit each other, and for a bad --out."""
+        if sum(given is not None for given in (self.points, self.metres, self.earlier)) != 1:
+            raise click.UsageError("give one of --points, --grid and --only-changed")
+        if self.bbox is not None and self.metres is None:
+            raise click.UsageError("--bbox goes with --grid")
+        if self.raster and self.metres is None:
+            raise click.UsageError("a raster (.tif) goes with --grid")
+        spread = self.share is not None or self.engine != "local"
+        if self.out.suffix and spread:
+            raise click.UsageError("--shard and --engine go with a folder: an --out without ending")
+        if not self.out.suffix and self.earlier is not None:
+            raise click.UsageError("--only-changed goes with a file: --out NAME.parquet")
+        if self.ray_address is not None and self.engine != "ray":
+            raise click.UsageError("--ray-address goes with --engine ray")
+        if self.out.suffix:
+            require_ending(self.out, *RASTERS)
+            require_output(self.out, self.points, Path(self.store.location))
+
+
+def _embed_file(options: Options) -> None:
+    from loc2vec.embed.files import write_vectors
     from loc2vec.embed.raster import write_geotiff
     from loc2vec.encoder import LocationEncoder
-    from tiling.machine import cpu_count
 
-    _check_writable(out)
-    encoder = LocationEncoder.load(model)
-    workers = cpu_count() if workers is None else workers
-    with store.open() as source:
-        raster = _raster(source, metres, bbox) if file_format == "geotiff" else None
-        if earlier is not None:
-            before = read_vectors(earlier)
-            with tqdm(unit=" places", desc="embed") as bar:
-                vectors, embedded = embed_changed(source, encoder, before, workers, bar.update)
-            click.echo(f"{embedded} of {len(before)} places embedded again", err=True)
+    encoder = LocationEncoder.load(options.model)
+    with options.store.open() as source, claimed(options.out):
+        raster = _raster(options, source) if options.raster else None
+        vectors, embedded = _vectors(options, source, encoder, raster)
+        if raster is None:
+            write_vectors(options.out, vectors)
         else:
-            places = (
-                _places(source, points, metres, bbox) if raster is None else Places(raster.lon_lat)
-            )
-            with tqdm(total=len(places), unit=" places", desc="embed") as bar:
-                vectors = embed(source, encoder, places, workers, bar.update)
-            embedded = len(places)
-    if raster is None:
-        write_vectors(out, vectors)
-    else:
-        write_geotiff(out, raster, vectors)
-    count, outside = len(vectors), len(vectors) - int(vectors.inside.sum())
-    if outside:
-        click.echo(
-            f"{outside} of {count} places lie outside the store: their embedding is null", err=True
-        )
+            write_geotiff(options.out, raster, vectors)
+    outside = len(vectors) - int(vectors.inside.sum())
     facts = {
-        "out": str(out),
-        "places": count,
+        "out": str(options.out),
+        "places": len(vectors),
         "embedded": embedded,
         "outside": outside,
         "dim": encoder.dim,
         "model": encoder.model_id,
     }
-    print_result(facts, as_json, f"{count} places, {encoder.dim} numbers each, in {out}")
+    _tell_outside(outside, len(vectors))
+    sentence = f"{len(vectors)} places, {encoder.dim} numbers each, in {options.out}"
+    print_result(facts, options.as_json, sentence)
 
 
-def _check_writable(out: Path) -> None:
-    """Fail before hours of work, not after, where `out` cannot be written."""
-    nearest = next(folder for folder in out.absolute().parents if folder.exists())
-    with tempfile.TemporaryFile(dir=nearest):
-        pass
+def _tell_outside(outside: int, count: int) -> None:
+    if outside:
+        click.echo(
+            f"{outside} of {count} places lie outside the store: their embedding is null", err=True
+        )
 
 
-def _places(
-    source: "FeatureSource", points: Path | None, metres: float | None, box: Box | None
-) -> "Places":
-    from loc2vec.embed.batch import places_of_file, places_of_grid
+def _vectors(
+    options: Options,
+    source: "FeatureSource",
+    encoder: "LocationEncoder",
+    raster: "RasterGrid | None",
+) -> "tuple[Vectors, int]":
+    """Return the vectors, and how many places were embedded for them."""
+    from loc2vec.embed.batch import embed, embed_changed, require_inside
+    from loc2vec.embed.files import read_vectors
 
-    if points is not None:
-        return places_of_file(points)
-    assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
-    return places_of_grid(source, metres, box)
+    if options.earlier is not None:
+        before = read_vectors(options.earlier)
+        with tqdm(unit=" places", desc="embed") as bar:
+            changed = embed_changed(source, encoder, before, options.processes, bar.update)
+        click.echo(f"{changed[1]} of {len(before)} places embedded again", err=True)
+        return changed
+    places = _places(options, source, raster)
+    require_inside(source, places)
+    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+        return embed(source, encoder, places, options.processes, bar.update), len(places)
 
 
-def _raster(source: "FeatureSource", metres: float | None, box: Box | None) -> "RasterGrid":
+def _places(options: Options, source: "FeatureSource", raster: "RasterGrid | None") -> "Places":
+    from loc2vec.embed.batch import Places, places_of_file, places_of_grid
+
+    if raster is not None:
+        return Places(raster.lon_lat)
+    if options.points is not None:
+        return places_of_file(options.points)
+    assert options.metres is not None  # noqa: S101 - checked by the caller; narrows the type
+    return places_of_grid(source, options.metres, options.bbox)
+
+
+def _raster(options: Options, source: "FeatureSource") -> "RasterGrid":
     from loc2vec.embed.raster import raster_grid, require_extra
 
     require_extra()
-    assert metres is not None  # noqa: S101 - checked by the caller; narrows the type
-    return raster_grid(source.coverage, metres, box)
+    assert options.metres is not None  # noqa: S101 - checked by the caller; narrows the type
+    return raster_grid(source.coverage, options.metres, options.bbox)
+
+
+def _embed_parts(options: Options) -> None:
+    from loc2vec.embed.parts import EmbedJob, Means, embed_parts
+    from tiling.dataset.job import Share
+
+    cluster = None
+    if options.engine == "ray":
+        from tiling.dataset.ray import RayCluster
+
+        cluster = RayCluster(options.ray_address, options.processes)
+    job = EmbedJob(options.store, options.model, options.metres, options.bbox, options.points)
+    means = Means(options.processes, Share(*(options.share or (1, 1))), cluster)
+    with tqdm(unit=" places", desc="embed") as bar:
+        try:
+            done = embed_parts(job, options.out, means, bar.update)
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"stopped after {bar.n} places: the same command goes on from there"
+            ) from None
+    _tell_outside(done.outside, done.places)
+    rest = "" if done.finished else "; the folder is finished when the other parts are done"
+    sentence = (
+        f"{done.places} places in {options.out}: "
+        f"{done.parts_made} parts made, {done.parts_found} found{rest}"
+    )
+    print_result({"out": str(options.out), **asdict(done)}, options.as_json, sentence)

@@ -1,5 +1,6 @@
 """Files of vectors: GeoParquet with one row a place, in the order they were asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import shapely
 from numpy.typing import NDArray
 
 from loc2vec.errors import VectorsError
-from tiling.files.atomic import require_file
-from tiling.files.geoparquet import GEOMETRY, write_points
+from tiling.files.atomic import read_json, require_file
+from tiling.files.geoparquet import GEOMETRY
+from tiling.files.write import write_table
 from tiling.values import ATTRIBUTION
 
 EMBEDDING = "embedding"
+MANIFEST = "vectors.json"  # of a folder of parts
 OURS = ("lat", "lon", EMBEDDING, GEOMETRY)  # columns that `Vectors` itself holds
 
 
@@ -53,43 +56,73 @@ class Vectors:
 
 
 def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Write GeoParquet, atomically: lat, lon, the user's columns, embedding, geometry.
+    """Write a file by its ending, atomically: lat, lon, the user's columns, embedding, geometry.
 
-    The embedding is null outside the store. Our columns replace the user's of the same name.
+    The embedding is null outside the store. Raises `UserError` for an ending of no kind.
     """
+    facts = facts_of(vectors)
+    write_table(path, table_of(vectors), vectors.lat, vectors.lon, facts)
+
+
+def table_of(vectors: Vectors) -> pa.Table:
+    """Return one row a place: lat, lon, the user's columns, embedding."""
     columns = {"lat": pa.array(vectors.lat), "lon": pa.array(vectors.lon)}
     if vectors.table is not None:
-        others = (name for name in vectors.table.column_names if name not in OURS)
-        columns |= {name: vectors.table[name] for name in others}
+        require_free(vectors.table.column_names)
+        columns |= {name: vectors.table[name] for name in vectors.table.column_names}
     flat = pa.array(np.ascontiguousarray(vectors.embedding).reshape(-1), pa.float32())
     columns[EMBEDDING] = pa.FixedSizeListArray.from_arrays(
         flat, vectors.embedding.shape[1], mask=pa.array(~vectors.inside)
     )
-    facts = {
+    return pa.table(columns)
+
+
+def facts_of(vectors: Vectors) -> dict[str, str]:
+    """Return what a file of vectors says about all of them."""
+    return {
         "model": vectors.model,
         "fingerprint": vectors.fingerprint,
         "store": vectors.store,
         "attribution": ATTRIBUTION,
     }
-    write_points(path, pa.table(columns), vectors.lat, vectors.lon, facts)
 
 
-def read_vectors(path: Path) -> Vectors:
-    """Read what `write_vectors` wrote, or raise `VectorsError`."""
+def require_free(names: Sequence[str]) -> None:
+    """Raise `VectorsError` for a column of the user that has the name of one of ours."""
+    for name in names:
+        if name in OURS:
+            raise VectorsError(
+                f"the column {name!r} of your file would be replaced: rename or drop it"
+            )
+
+
+def read_vectors(path: Path, made_by: tuple[str, str] | None = None) -> Vectors:
+    """Read the vectors of `loc2vec embed`: a Parquet file, or a folder of parts.
+
+    A copy that another program made of a file will do.
+    Other programs drop what is said about all rows: `made_by` are then the id and the fingerprint
+    of the model. Raises `VectorsError`.
+    """
     table = _read_table(path)
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    lacking = [name for name in OURS if name not in table.column_names]
-    lacking += [name for name in ("model", "fingerprint") if name not in facts]
-    if lacking or not pa.types.is_fixed_size_list(table.schema.field(EMBEDDING).type):
+    lacking = [name for name in ("lat", "lon", EMBEDDING) if name not in table.column_names]
+    if lacking or not _is_list(table.schema.field(EMBEDDING).type):
         raise VectorsError(
-            f"{path} is no file of vectors (no {', '.join(lacking) or 'fixed-size embedding'}): "
+            f"{path} is no file of vectors (no {', '.join(lacking) or 'lists in embedding'}): "
             "make one with `loc2vec embed`"
         )
-    others = table.drop_columns(list(OURS)).replace_schema_metadata(None)
+    if not {"model", "fingerprint"} <= facts.keys():
+        if made_by is None:
+            raise VectorsError(
+                f"{path} does not say which model made its vectors: give that --model"
+            )
+        facts |= dict(zip(("model", "fingerprint"), made_by, strict=True))
+    others = table.select([name for name in table.column_names if name not in OURS])
+    others = others.replace_schema_metadata(None)
     return Vectors(
-        lat=table["lat"].to_numpy(),
-        lon=table["lon"].to_numpy(),
-        embedding=_embedding(table[EMBEDDING]),
+        lat=_degrees(path, table["lat"], 90.0),
+        lon=_degrees(path, table["lon"], 180.0),
+        embedding=_embedding(path, table[EMBEDDING]),
         table=others if others.num_columns else None,
         model=facts["model"],
         fingerprint=facts["fingerprint"],
@@ -102,7 +135,8 @@ def join_vectors(first: Vectors, second: Vectors) -> Vectors:
 
     `VectorsError` when another model made them. A column that one lacks is null there.
     """
-    if (first.model, first.fingerprint) != (second.model, second.fingerprint):
+    both = (first, second)
+    if len({(each.model, each.fingerprint, each.embedding.shape[1]) for each in both}) > 1:
         raise VectorsError(
             f"vectors of {first.model} and of {second.model} do not go together: "
             "embed them with one model"
@@ -199,6 +233,9 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _read_table(path: Path) -> pa.Table:
+    """Read a file, or the parts of a folder."""
+    if path.is_dir():
+        return pa.concat_tables([_read_table(part) for part in _parts(path)])
     require_file(path, VectorsError, "make one with `loc2vec embed`")
     try:
         return pq.read_table(path, partitioning=None)
@@ -206,9 +243,43 @@ def _read_table(path: Path) -> pa.Table:
         raise VectorsError(f"{path} is no Parquet file, or is damaged: {error}") from error
 
 
-def _embedding(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def _parts(folder: Path) -> list[Path]:
+    """Return the files of a complete folder of parts."""
+    if not (folder / MANIFEST).is_file():
+        raise VectorsError(
+            f"{folder} holds no {MANIFEST}: run the `loc2vec embed` that makes it to its end"
+        )
+    parts = read_json(folder / MANIFEST).get("parts", [])
+    for part in parts:
+        path = folder / part["file"]
+        if not path.is_file() or path.stat().st_size != part["bytes"]:
+            raise VectorsError(
+                f"{path} is missing, or not as it was made: run the same `loc2vec embed` again"
+            )
+    return [folder / part["file"] for part in parts]
+
+
+def _degrees(path: Path, column: pa.ChunkedArray, most: float) -> NDArray[np.float64]:
+    try:
+        values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    except pa.ArrowException as error:
+        raise VectorsError(f"{path}: its coordinates cannot be read: {error}") from error
+    for row in np.flatnonzero(~(np.abs(values) <= most))[:1].tolist():
+        raise VectorsError(f"{path}, row {row + 1}: its place, {values[row]}, is none on Earth")
+    return values
+
+
+def _embedding(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:
     """Return float32 [n, D], NaN where the column is null."""
-    embedding = np.full((len(column), column.type.list_size), np.nan, np.float32)
+    lengths = pc.unique(pc.drop_null(pc.list_value_length(column))).to_pylist()
+    if len(lengths) > 1 or 0 in lengths:
+        raise VectorsError(f"{path}: its vectors have {sorted(lengths)} numbers, not as many each")
+    dim = lengths[0] if lengths else getattr(column.type, "list_size", 1)
+    embedding = np.full((len(column), dim), np.nan, np.float32)
     inside = column.is_valid().to_numpy()
-    embedding[inside] = pc.list_flatten(column).to_numpy().reshape(-1, column.type.list_size)
+    numbers = pc.list_flatten(pc.drop_null(column)).cast(pa.float32(), safe=False)
+    embedding[inside] = numbers.to_numpy().reshape(-1, dim)
+    broken = inside & ~np.isfinite(embedding).all(axis=1)
+    for row in np.flatnonzero(broken)[:1].tolist():
+        raise VectorsError(f"{path}, row {row + 1}: its vector is not finite")
     return embedding

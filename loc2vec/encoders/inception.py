@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from loc2vec.encoders.base import LEAK, STRICT, Options, TileEncoder, initialise, pooled
 from tiling.values import N_CHANNELS
 
+TRUNK_WIDTH = 192  # channels of what `trunk` returns
+
 
 @dataclass(frozen=True, config=STRICT)
 class InceptionOptions(Options):
@@ -25,23 +27,28 @@ class Inception(TileEncoder):
 
     def __init__(self, options: InceptionOptions) -> None:
         super().__init__()
-        self.layers = nn.Sequential(  # [n, 12, 128, 128]
-            _convolution(N_CHANNELS, 24, 3, stride=2),  # [n, 24, 64, 64]
-            _convolution(24, 40, 3),  # [n, 40, 64, 64]
-            nn.MaxPool2d(2),  # [n, 40, 32, 32]
-            Module(40, 32, (24, 48), (16, 32), 16),  # [n, 128, 32, 32]
-            Reduction(128, (32, 48), (20, 32)),  # [n, 208, 16, 16]
-            Module(208, 40, (40, 64), (24, 40), 24),  # [n, 168, 16, 16]
-            Reduction(168, (40, 56), (24, 40)),  # [n, 264, 8, 8]
-            Module(264, 56, (48, 72), (28, 40), 24),  # [n, 192, 8, 8]
-        )
-        self.head = pooled(192)  # [n, 192]
-        self.embedding = nn.Linear(192, options.dim)  # [n, dim]
+        self.layers = trunk()  # [n, 192, 8, 8]
+        self.head = pooled(TRUNK_WIDTH)  # [n, 192]
+        self.embedding = nn.Linear(TRUNK_WIDTH, options.dim)  # [n, dim]
         self.apply(initialise)
 
     def read(self, x: Tensor) -> Tensor:
         """Return the features of tiles: [n, 12, 128, 128] -> [n, 192]."""
         return cast(Tensor, self.head(self.layers(x)))
+
+
+def trunk() -> nn.Sequential:
+    """Return the layers before the head: [n, 12, H, W] -> [n, 192, H / 16, W / 16]."""
+    return nn.Sequential(  # [n, 12, 128, 128]
+        _convolution(N_CHANNELS, 24, 3, stride=2),  # [n, 24, 64, 64]
+        _convolution(24, 40, 3),  # [n, 40, 64, 64]
+        nn.MaxPool2d(2),  # [n, 40, 32, 32]
+        Module(40, 32, (24, 48), (16, 32), 16),  # [n, 128, 32, 32]
+        Reduction(128, (32, 48), (20, 32)),  # [n, 208, 16, 16]
+        Module(208, 40, (40, 64), (24, 40), 24),  # [n, 168, 16, 16]
+        Reduction(168, (40, 56), (24, 40)),  # [n, 264, 8, 8]
+        Module(264, 56, (48, 72), (28, 40), 24),  # [n, 192, 8, 8]
+    )
 
 
 def _convolution(before: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:

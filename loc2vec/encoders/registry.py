@@ -15,6 +15,7 @@ from loc2vec.encoders.base import Options
 from loc2vec.encoders.densenet import DenseNet, DenseNetOptions
 from loc2vec.encoders.inception import Inception, InceptionOptions
 from loc2vec.encoders.loc2vec import Loc2Vec, Loc2VecOptions
+from loc2vec.encoders.multiscale import Multiscale, MultiscaleOptions
 from loc2vec.encoders.resnet import ResNet, ResNetOptions
 from loc2vec.encoders.rowlstm import RowLSTM, RowLSTMOptions
 from loc2vec.encoders.rsan import RSAN, RSANOptions
@@ -29,11 +30,13 @@ from loc2vec.errors import EncoderError
 class Family(NamedTuple):
     """A kind of encoder: its options, and a function from options to a fresh network.
 
-    The network maps tiles uint8 [n, 12, 128, 128] to float32 [n, dim].
+    The network maps tiles uint8 [n, 12, 128, 128] to float32 [n, dim]. Where `joins`, it reads all
+    scales of a tile at once, uint8 [n, scales * 12, 128, 128]; `network` then takes their number.
     """
 
     options: type[Options]
-    network: Callable[[Any], nn.Module]
+    network: Callable[..., nn.Module]
+    joins: bool = False
 
 
 ENCODERS: dict[str, Family] = {
@@ -43,6 +46,7 @@ ENCODERS: dict[str, Family] = {
     "seresnet": Family(SEResNetOptions, SEResNet),
     "densenet": Family(DenseNetOptions, DenseNet),
     "inception": Family(InceptionOptions, Inception),
+    "multiscale": Family(MultiscaleOptions, Multiscale, joins=True),
     "shufflenet": Family(ShuffleNetOptions, ShuffleNet),
     "vit": Family(ViTOptions, ViT),
     "rsan": Family(RSANOptions, RSAN),
@@ -92,6 +96,13 @@ def _choices(kind: Any) -> tuple[str, ...]:
 
 def build(name: str, scales: int = 1, /, **options: Any) -> nn.Module:
     """Return a fresh encoder for tiles with `scales` scales; raises `EncoderError`."""
-    chosen = options_of(name, options)
-    network = ENCODERS[name].network(chosen)
+    chosen, family = options_of(name, options), ENCODERS[name]
+    if family.joins:
+        return family.network(chosen, scales)
+    network = family.network(chosen)
     return network if scales == 1 else SharedScales(network, scales)
+
+
+def vector_size(name: str, dim: int, scales: int) -> int:
+    """Return how many numbers a vector has; families that do not join scales have `dim` of each."""
+    return dim if ENCODERS[name].joins else dim * scales

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import shapely
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from loc2vec.encoders.registry import build
 from loc2vec.model.arrays import Floats, Pixels, Vectors
@@ -16,6 +16,8 @@ from tiling.values import N_CHANNELS, LonLat
 
 COARSE = 16  # pixels a side of the tiles that principal components are taken of
 COMPONENTS = 16
+MIDDLE = 3 / 8  # side of the middle of a tile, as a share of it
+PATCHES, PATCH, FITTED = 256, 6, 5000  # filters, their pixels a side, patches they are fitted on
 # of the position's sines: the globe, a country, a town, a quarter
 WAVELENGTHS_DEG = (360.0, 10.0, 0.3, 0.03)
 NEAR_M = 100.0
@@ -43,6 +45,57 @@ def pixel_components(sample: Pixels, count: int = COMPONENTS) -> Encode:
     mean = pixels.mean(0)
     axes = np.linalg.svd(pixels - mean, full_matrices=False)[2][:count].T
     return lambda tiles: np.ascontiguousarray((coarse(tiles) - mean) @ axes)
+
+
+def means_of_scales(tiles: Pixels) -> Vectors:
+    """Return the mean cover of each channel of each scale, then of the first one's middle.
+
+    Tiles uint8 [n, scales * 12, H, W] become float32 [n, scales * 12 + 12].
+    """
+    edge = round(tiles.shape[-1] * (1 - MIDDLE) / 2)
+    middle = np.ascontiguousarray(tiles[:, :N_CHANNELS, edge:-edge, edge:-edge])
+    return np.concatenate([channel_means(tiles), channel_means(middle)], 1)
+
+
+def patch_features(sample: Pixels, count: int = COMPONENTS, seed: int = 0) -> Encode:
+    """Return the answer of tiles to patches of other tiles: features that need no training.
+
+    Whitened patches of the sample are the filters; their answers are rectified, averaged over the
+    tile, and reduced to principal components of the sample. Coates, Ng, Lee: An Analysis of
+    Single-Layer Networks in Unsupervised Feature Learning, AISTATS 2011.
+    """
+    filters, shift = _patch_filters(_halved(sample), seed)
+
+    def answers(tiles: Pixels) -> Vectors:
+        with torch.inference_mode():
+            found = nn.functional.conv2d(_halved(tiles), filters, shift, stride=2)
+            mean: Vectors = (found - 1).relu().mean((2, 3)).numpy()
+        return mean
+
+    seen = np.concatenate([answers(part) for part in np.array_split(sample, 16) if len(part)])
+    mean, scale = seen.mean(0), seen.std(0) + 1e-6
+    axes = np.linalg.svd((seen - mean) / scale, full_matrices=False)[2][:count].T
+    return lambda tiles: np.ascontiguousarray(((answers(tiles) - mean) / scale) @ axes)
+
+
+def _halved(tiles: Pixels) -> Tensor:
+    """Return tiles at half their pixels a side, float32 from 0 to 1."""
+    return nn.functional.avg_pool2d(torch.from_numpy(tiles).float() / 255, 2)
+
+
+def _patch_filters(tiles: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return whitened patches as filters [PATCHES, C, PATCH, PATCH] and their shift [PATCHES]."""
+    patches = tiles.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5)
+    flat = patches.flatten(3).flatten(0, 2)  # [n, C * PATCH * PATCH]
+    flat = flat[flat.std(1) > 0]
+    flat = flat[torch.from_numpy(np.random.default_rng(seed).permutation(len(flat))[:FITTED])]
+    mean = flat.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((flat - mean).T) + 0.1 * torch.eye(flat.shape[1]))
+    whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    chosen = (flat[:PATCHES] - mean) @ whiten
+    chosen = chosen / chosen.norm(dim=1, keepdim=True)
+    filters = chosen @ whiten
+    return filters.view(-1, tiles.shape[1], PATCH, PATCH), -(filters @ mean)
 
 
 def untrained(families: Iterable[str], sample: Pixels, seed: int = 0) -> dict[str, Encode]:

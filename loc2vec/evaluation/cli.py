@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from loc2vec import errors
 from loc2vec.errors import LabelsError
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Options:
     help="Tile dataset (`loc2vec tile`) on which to measure retrieval and triplets, too.",
 )  # fmt: skip
 @click.option(
-    "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
+    "--per-class", type=click.IntRange(min=10), default=400, show_default=True,
     help="Places of each class at most; six times as many for a regression.",
 )  # fmt: skip
 @click.option(
@@ -127,9 +127,9 @@ def evaluate_command(**given: Any) -> None:
     options = Options(**given)
     options.check()
     require_extra()
-    from loc2vec.evaluation.report import write_report
+    from loc2vec.evaluation.report.page import write_report
+    from loc2vec.evaluation.report.table import as_values, table
     from loc2vec.evaluation.run import source_of
-    from loc2vec.evaluation.table import as_values, table
 
     _check_names(options.names)
     methods, dataset = _methods(options), _dataset(options.tiles)

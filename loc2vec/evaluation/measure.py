@@ -8,7 +8,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from loc2vec.evaluation.probes import PROBES, Probe, confusion, metrics, predict, primary
-from loc2vec.evaluation.splits import FOLDS, Split, folds, groups, splits_of
+from loc2vec.evaluation.ruler import MANY_GROUPS, drawn_scores, draws
+from loc2vec.evaluation.splits import FOLDS, Split, blocks, folds, groups, splits_of
 from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Floats, Places, Vectors
 
@@ -21,7 +22,11 @@ Fold = tuple[Rows, Rows]  # the rows of training, and of the test
 
 @dataclass(frozen=True)
 class Score:
-    """How well a probe read a task from the vectors of a method: each metric, one value a seed."""
+    """How well a probe read a task from the vectors of a method: each metric, one value a seed.
+
+    `by_town`: the primary metric, where the split is by towns. `drawn`: the primary metric in each
+    draw of places (`ruler.py`), on the strictest split.
+    """
 
     task: str
     method: str
@@ -29,8 +34,8 @@ class Score:
     split: Split
     probe: Probe
     metrics: dict[str, list[float]]
-    # the primary metric, where the split is by towns
     by_town: dict[str, float] = field(default_factory=dict)
+    drawn: list[float] = field(default_factory=list)
 
     def mean(self, metric: str) -> float:
         """Return the mean over the seeds."""
@@ -117,11 +122,21 @@ def _measure_method(outcome: Outcome, plan: _Plan, name: str, values: Vectors) -
         predicted = plan.predict(probe, task, values)
         by_metric, by_town = _scores(task, plan.split, predicted)
         size = values.shape[1]
-        outcome.scores.append(Score(task.name, name, size, plan.split, probe, by_metric, by_town))
+        drawn = _drawn(task, plan, predicted) if strictest else []
+        outcome.scores.append(
+            Score(task.name, name, size, plan.split, probe, by_metric, by_town, drawn)
+        )
         if strictest and probe == PROBES[0]:
             outcome.predicted[name] = predicted[0]
     if strictest and task.classes and not task.geolocation:
         outcome.few[name] = _few_shot(task, values, plan.folds[:FEW_SEEDS])
+
+
+def _drawn(task: Task, plan: _Plan, predicted: Sequence[Floats]) -> list[float]:
+    """Return the primary metric in each draw of towns; of blocks, where the towns are few."""
+    towns = len(np.unique(plan.group)) >= MANY_GROUPS
+    group = plan.group if towns else blocks(task.lat, task.lon)
+    return [round(value, 4) for value in drawn_scores(task, predicted, draws(group)).tolist()]
 
 
 def _out_of_fold(

@@ -16,6 +16,8 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
     histogram,
+    means_of_scales,
+    patch_features,
     pixel_components,
     position,
     tag_counts,
@@ -243,12 +245,16 @@ def _readers(
 ) -> dict[TileGeometry, dict[str, Encode]]:
     """Return the methods that read tiles; the baselines read those of the first model."""
     methods = by_geometry(encoders, source.catalogue)
-    first = next(iter(methods), TileGeometry())
+    near = next((each for each in methods if each.scales == 1), TileGeometry())
     lon_lat = _lon_lat(tasks)
     chosen = np.sort(np.random.default_rng(0).permutation(len(lon_lat))[:FIT_PLACES])
-    sample = np.concatenate(list(render_all(source, lon_lat[chosen], workers, first)))
-    families = [encoder.family for encoder in encoders.values() if encoder.geometry == first]
-    methods.setdefault(first, {}).update(_of_tiles(families, sample))
+    for geometry in dict.fromkeys([near, *methods]):
+        sample = np.concatenate(list(render_all(source, lon_lat[chosen], workers, geometry)))
+        families = [each.family for each in encoders.values() if each.geometry == geometry]
+        found = methods.setdefault(geometry, {})
+        found |= _of_tiles(sample) if geometry == near else {}
+        found |= untrained(families, sample[:: max(len(sample) // 128, 1)])
+        found |= {"means of scales and middle": means_of_scales} if geometry.scales > 1 else {}
     return methods
 
 
@@ -299,16 +305,17 @@ def measure_views(
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
     methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
     families = [encoder.family for encoder in encoders.values()]
-    methods |= _of_tiles(families, dataset.tiles(chosen, np.zeros_like(chosen)))
+    sample = dataset.tiles(chosen, np.zeros_like(chosen))
+    methods |= _of_tiles(sample) | untrained(families, sample[:: max(len(sample) // 128, 1)])
     return measure_alike(methods, dataset, SEARCHED, progress)
 
 
-def _of_tiles(families: Iterable[str], sample: Pixels) -> dict[str, Encode]:
-    """Return the baselines that read tiles, fitted on a sample: also the untrained families."""
+def _of_tiles(sample: Pixels) -> dict[str, Encode]:
+    """Return the baselines that read tiles of one scale, fitted on a sample."""
     return {
         "channel means": histogram(1),
         "means in 2x2 squares": histogram(2),
         "means in 4x4 squares": histogram(4),
         "pixel components": pixel_components(sample),
-        **untrained(families, sample[:: max(len(sample) // 128, 1)]),
+        "patch features": patch_features(sample),
     }

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import pyarrow as pa
+
 from loc2vec.model.arrays import Floats, Pixels, Places
 from tiling.catalogue import Catalogue
 from tiling.values import TileGeometry
@@ -25,6 +27,10 @@ class Dataset(Protocol):
     def n_places(self) -> int: ...
     @property
     def positives(self) -> int: ...
+    @property
+    def store(self) -> list[str]: ...
+    @property
+    def targets(self) -> pa.Table | None: ...
     @property
     def lat(self) -> Floats: ...
     @property

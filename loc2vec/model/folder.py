@@ -6,17 +6,24 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from loc2vec.encoders.registry import ENCODERS, build, options_of
 from loc2vec.errors import EncoderError, ModelError
 from tiling.errors import UserError
-from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
+from tiling.files.atomic import (
+    read_json,
+    replacing_folder,
+    require_file,
+    sha256_of,
+    write_json,
+)
 from tiling.values import ATTRIBUTION, TileGeometry
 
-DEFAULT_MODEL = "loc2vec-16"
 LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -38,6 +45,9 @@ class ModelConfig:
         """Return what JSON keeps: `catalogue` only where it is the user's own."""
         values = asdict(self) | {"geometry": self.geometry.as_values()}
         return {key: value for key, value in values.items() if value is not None}
+
+
+CONFIGS = TypeAdapter(ModelConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +125,10 @@ def load_model(folder: Path) -> Model:
         )
     try:
         config = replace(config, options=asdict(options_of(config.encoder, config.options)))
+        _check_shapes(config, folder / WEIGHTS)
         network = build(config.encoder, config.geometry.scales, **config.options)
         network.load_state_dict(load_file(folder / WEIGHTS))
-    except (EncoderError, SafetensorError, RuntimeError) as error:
+    except (EncoderError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise ModelError(
             f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}"
         ) from error
@@ -127,25 +138,37 @@ def load_model(folder: Path) -> Model:
 def _read_config(folder: Path) -> tuple[ModelConfig, str]:
     try:
         values = read_json(folder / CONFIG)
-        config = ModelConfig(
-            name=values["name"],
-            encoder=values["encoder"],
-            # every encoder has a dim
-            options={"dim": values["options"]["dim"], **values["options"]},
-            channels=tuple(values["channels"]),
-            geometry=TileGeometry(**values["geometry"]),
-            fingerprint=values["fingerprint"],
-            training=values["training"],
-            catalogue=values.get("catalogue"),
-        )
-        return config, values["sha256"]
+        sha256, _ = values["sha256"], values["options"]["dim"]  # every encoder has a dim
+        TileGeometry(**values["geometry"])  # refuses keys of another version
+        return CONFIGS.validate_python(values), str(sha256)
     except KeyError as error:
         raise ModelError(f"{folder} is no model folder: {CONFIG} lacks {error}") from error
-    except (UserError, TypeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"{folder} is no model folder: {CONFIG}: {where}: {first['msg']}"
+        ) from error
+    except (UserError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(f"{folder} is no model folder: {CONFIG}: {error}") from error
 
 
+def _check_shapes(config: ModelConfig, path: Path) -> None:
+    """Raise `ModelError` for weights of other shapes than those of the network.
+
+    The network is built without memory for it, because a file may claim any size.
+    """
+    with torch.device("meta"):
+        network = build(config.encoder, config.geometry.scales, **config.options)
+    expected = {name: list(value.shape) for name, value in network.state_dict().items()}
+    with safe_open(path, "pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    if found != expected:
+        raise ModelError(f"{path} does not hold the weights of encoder {config.encoder!r}")
+
+
 def _sha256_of_weights(path: Path) -> str:
+    require_file(path, ModelError, f"a model folder holds {CONFIG} and {WEIGHTS}")
     try:
         return sha256_of(path)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import click
 
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 
 model_option = click.option(
     "--model",

@@ -54,7 +54,8 @@ class Options:
             raise click.UsageError("--bbox goes with --grid")
         if self.labels is None and (self.target or self.report):
             raise click.UsageError("--target and --report go with --labels")
-        check_out(self.out, self.metres is not None)
+        inputs = self.points, self.labels, Path(self.store.location)
+        check_out(self.out, self.metres is not None, *inputs)
 
 
 @click.command(
@@ -119,9 +120,12 @@ def _places(options: Options, source: "FeatureSource") -> tuple["Places", "Raste
     from loc2vec.embed.batch import Places, places_of_file, places_of_grid
     from loc2vec.embed.raster import raster_grid
     from loc2vec.embed.raster import require_extra as require_raster
+    from loc2vec.predict.outputs import check_columns
 
     if options.points is not None:
-        return places_of_file(options.points), None
+        places = places_of_file(options.points)
+        check_columns(places.table, options.target)
+        return places, None
     assert options.metres is not None  # noqa: S101 - `check` saw to it
     if options.out.suffix.lower() != ".tif":
         return places_of_grid(source, options.metres, options.box), None

@@ -7,32 +7,32 @@ from typing import Any
 import click
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 from numpy.typing import NDArray
 
 from loc2vec.embed.batch import Places
 from loc2vec.embed.raster import RasterGrid, write_bands
 from loc2vec.errors import PredictorError
 from loc2vec.predict.predictor import Predictions
-from tiling.files.atomic import replacing
-from tiling.files.geoparquet import GEOMETRY, with_points, write_points
+from tiling.files.geoparquet import GEOMETRY
+from tiling.files.outputs import require_output
+from tiling.files.write import require_ending, write_table
 from tiling.values import ATTRIBUTION
 
-ENDINGS = (".parquet", ".csv", ".gpkg", ".tif")
+RASTER = ".tif"
+ADDED = ("low", "high", "probability", "likeness", "extrapolated")
 
 
-def check_out(out: Path, on_grid: bool) -> None:
-    """Raise `UsageError` for a file that cannot be written, before work begins."""
-    ending = out.suffix.lower()
-    if ending not in ENDINGS:
-        raise click.UsageError(f"--out {out}: give a name that ends in {', '.join(ENDINGS)}")
-    if ending == ".tif" and not on_grid:
+def check_out(out: Path, on_grid: bool, *inputs: Path | None) -> None:
+    """Raise an error for a file that cannot be written, before work begins."""
+    require_ending(out, RASTER)
+    require_output(out, *inputs)
+    if out.suffix.lower() == RASTER and not on_grid:
         raise click.UsageError(f"--out {out}: a raster is of a --grid, not of --points")
 
 
-def check_columns(table: pa.Table | None, names: list[str]) -> None:
+def check_columns(table: pa.Table | None, target: str | None) -> None:
     """Raise `PredictorError` where a column of the user's has the name of one that is added."""
-    taken = [name for name in names if table is not None and name in table.column_names]
+    taken = [name for name in (target, *ADDED) if table is not None and name in table.column_names]
     if taken:
         raise PredictorError(f"--points has a column {taken[0]!r} already: rename it")
 
@@ -71,28 +71,7 @@ def write_places(
         columns |= {name: places.table[name] for name in names}
     for name, values in columns_of(found).items():
         columns[name] = pa.array(_spread(values, inside), mask=~inside)
-    table = pa.table(columns)
-    facts = {**about, "attribution": ATTRIBUTION}
-    ending = out.suffix.lower()
-    if ending == ".parquet":
-        write_points(out, table, lat, lon, facts)
-    elif ending == ".csv":
-        with replacing(out) as temporary:
-            pyarrow.csv.write_csv(table, temporary)
-    else:
-        _write_geopackage(out, with_points(table, lat, lon, facts))
-
-
-def _write_geopackage(out: Path, table: pa.Table) -> None:
-    import pyogrio
-
-    with replacing(out) as temporary:
-        path = temporary.with_suffix(".gpkg")
-        pyogrio.write_arrow(
-            table.replace_schema_metadata(None), path, layer=out.stem, driver="GPKG",
-            geometry_name=GEOMETRY, geometry_type="Point", crs="EPSG:4326",
-        )  # fmt: skip
-        path.replace(temporary)
+    write_table(out, pa.table(columns), lat, lon, {**about, "attribution": ATTRIBUTION})
 
 
 def write_raster(

@@ -19,11 +19,11 @@ from loc2vec.errors import RunError
 from loc2vec.model.arrays import Flags, Floats, Places
 from loc2vec.model.dataset import Dataset
 from loc2vec.train.distributed import World
+from loc2vec.train.run import TrainConfig
 from tiling.dataset.poses import MAX_SHIFT_M
 from tiling.geo.geodesy import ground_distance_m
 from tiling.machine import cpu_count
 
-CHANNEL_DROPOUT = 0.05  # share of the channels of a positive that training switches off
 PREFETCHED = 4  # batches
 READ_TILES = 32  # tiles that a thread reads at a time
 
@@ -88,20 +88,14 @@ def overlapping(lat: Floats, lon: Floats, radius_m: float) -> Flags:
 
 
 class Batches:
-    """The batches of a dataset; `batch(step)` depends on dataset, seed and step alone.
+    """The batches of a dataset; `batch(step)` depends on dataset, configuration and step alone.
 
     Raises `RunError` when the dataset has too few places or positives.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        seed: int,
-        places: int = 20,
-        pairs: int = 5,
-        world: World | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, config: TrainConfig, world: World | None = None) -> None:
         self.world = world or World()
+        places, pairs = config.places, config.pairs
         if dataset.n_places < places:
             raise RunError(
                 f"a batch needs {places} places, the tiles hold {dataset.n_places}: sample more"
@@ -115,7 +109,8 @@ class Batches:
                 f"{places} places a batch cannot be shared out evenly "
                 f"to {self.world.size} processes"
             )
-        self.dataset, self.seed, self.places, self.pairs = dataset, seed, places, pairs
+        self.dataset, self.seed, self.places, self.pairs = dataset, config.seed, places, pairs
+        self.channel_dropout = config.channel_dropout
 
     def batch(self, step: int) -> Batch:
         """Read the tiles of a step."""
@@ -188,5 +183,5 @@ class Batches:
         """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's."""
         kept = np.ones((self.places, 1 + self.pairs, len(self.dataset.channels)), np.bool_)
         random = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape)
-        kept[:, 1:] = random >= CHANNEL_DROPOUT
+        kept[:, 1:] = random >= self.channel_dropout
         return kept

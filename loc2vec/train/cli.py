@@ -36,6 +36,24 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
     return dict(each.split("=", 1) for each in given)
 
 
+def _weights(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> dict[str, float]:
+    """Read NAME, NAME=WEIGHT, ...; the weight is 1 where it is not given."""
+    weights = {}
+    for each in given:
+        name, _, weight = each.partition("=")
+        if name not in HEADS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(HEADS)}", ctx, param)
+        try:
+            weights[name] = float(weight or 1)
+        except ValueError:
+            weights[name] = 0.0
+        if not 0 < weights[name] < float("inf"):
+            raise click.BadParameter(f"{each!r}: the weight is no number above 0", ctx, param)
+    return weights
+
+
 @click.command(
     "train", epilog="Example: loc2vec train --tiles tiles --validation others --out runs/first"
 )
@@ -83,9 +101,19 @@ def _pairs(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -
     help="SoftPN over triplets, or the cross-entropy of finding a place in its batch; or none.",
 )
 @click.option(
-    "--head",
-    type=click.Choice(sorted(HEADS)),
-    help="Also learn to name the H3 cells of each place; with --loss none, only this.",
+    "--projector", is_flag=True, help="Take the loss mostly of a projection, which is thrown away."
+)
+@click.option(
+    "--head", "heads", multiple=True, metavar="NAME[=WEIGHT]", callback=_weights,
+    help="Also learn: geocell, the H3 cells of a place; tags, counts of tags around it "
+    "(`loc2vec tile --targets`); cover, the shares of its channels. Repeat for more.",
+)  # fmt: skip
+@click.option(
+    "--channel-dropout",
+    type=click.FloatRange(0, 0.9),
+    default=DEFAULTS.channel_dropout,
+    show_default=True,
+    help="Share of the channels of a positive that are switched off.",
 )
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
@@ -108,7 +136,9 @@ def train_command(
     pairs: int,
     steps: int,
     loss: str,
-    head: str | None,
+    projector: bool,
+    heads: dict[str, float],
+    channel_dropout: float,
     init: str | None,
     seed: int,
     device: str,
@@ -134,7 +164,9 @@ def train_command(
         pairs=pairs,
         steps=steps,
         loss=loss,
-        head=head,
+        projector=projector,
+        heads=heads,
+        channel_dropout=channel_dropout,
         seed=seed,
     )
     data = TileDataset.open(tiles)

@@ -17,6 +17,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from loc2vec.encoders.whitening import Whitening
 from loc2vec.errors import DeviceError, RunError
 from loc2vec.model.compute import pick_device
 
@@ -120,7 +121,7 @@ def joined(device: str) -> Iterator[tuple[World, torch.device]]:
 
 
 def use_whole_batches(network: nn.Module, world: World) -> None:
-    """Make batch norms use the whole batch, instead of this process's part.
+    """Make batch norms and whitening use the whole batch, instead of this process's part.
 
     Raises `RunError` for other modules whose results depend on the batch or on random numbers.
     """
@@ -129,6 +130,8 @@ def use_whole_batches(network: nn.Module, world: World) -> None:
     for name, module in network.named_children():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(network, name, WholeBatchNorm(module, world))
+        elif isinstance(module, Whitening):
+            module.share(_sum, world.size)
         elif isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
             raise RunError(
                 f"{type(module).__name__} cannot be trained by several processes: use one"

@@ -63,7 +63,7 @@ def train(
     """
     run.check()
     with joined(device) as (world, where):
-        batches = Batches(run.tiles, run.config.seed, run.config.places, run.config.pairs, world)
+        batches = Batches(run.tiles, run.config, world)
         keep_freed_memory(where)
         learner = fresh_learner(run, world)
         learner.to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,7 +90,7 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Return the scalars of a batch, "loss" first, and the vectors [P, 1 + K, D].
 
-        Of several objectives the losses are added up, and each is reported as "NAME_loss".
+        Of several objectives the weighted losses are added up; each is reported as "NAME_loss".
         """
         pixels = batch.pixels * batch.kept[..., None, None]  # [P, 1 + K, C, H, W]
         tiles = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -100,7 +100,8 @@ class Learner(nn.Module):
         vectors = self.world.gather(vectors.unflatten(0, batch.kept.shape[:2]))  # [P, 1 + K, D]
         outcomes = {objective.name: objective(vectors, batch) for objective in self.objectives}
         losses = {f"{name}_loss": outcome.loss for name, outcome in outcomes.items()}
-        scalars = {"loss": torch.stack([*losses.values()]).sum()}
+        weighted = [each.weight * outcomes[each.name].loss for each in self.objectives]
+        scalars = {"loss": torch.stack(weighted).sum()}
         if len(losses) > 1:
             scalars |= losses
         for outcome in outcomes.values():

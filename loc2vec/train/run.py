@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
-from loc2vec.encoders.registry import build, options_of
+from loc2vec.encoders.inception import Inception
+from loc2vec.encoders.multiscale import Multiscale
+from loc2vec.encoders.registry import build, options_of, vector_size
 from loc2vec.errors import RunError
 from loc2vec.evaluation.retrieval import require_positives
 from loc2vec.model.dataset import Dataset
@@ -30,7 +32,10 @@ class TrainConfig:
     warm_up: int = 100  # steps of rising learning rate
     weight_decay: float = 1e-4
     loss: str = "softpn"  # or "nce"; "none" for a head alone
-    head: str | None = None  # "geocell": also learn to name the cell of each place
+    projector: bool = False  # the loss is mostly of a projection of the vectors
+    # what else is learned, by name, with the weight of its loss
+    heads: Mapping[str, float] = field(default_factory=dict)
+    channel_dropout: float = 0.05  # share of the channels of a positive that are switched off
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 100
@@ -45,7 +50,8 @@ class Run:
     """A configuration, the tiles to train on, and the run folder to write.
 
     The best model is chosen on `validation`; without it, by the training loss. The weights start
-    from `init`, a model of the same encoder and tiles; without it, they are random.
+    from `init`, a model of the same encoder and tiles; without it, they are random. The trunks of
+    `multiscale` may start from a model of `inception`.
     """
 
     config: TrainConfig
@@ -56,8 +62,8 @@ class Run:
 
     @property
     def vector_size(self) -> int:
-        """Return D, the length of a vector: `dim` numbers for each scale of the tiles."""
-        return self.config.dim * self.tiles.geometry.scales
+        """Return D, the length of a vector."""
+        return vector_size(self.config.encoder, self.config.dim, self.tiles.geometry.scales)
 
     def check(self) -> None:
         """Raise `FingerprintError` or `RunError` when the parts do not fit each other."""
@@ -66,8 +72,20 @@ class Run:
             check_fingerprint("the validation dataset", self.validation.fingerprint, ours)
             require_positives(self.validation)
         if self.init is not None:
-            check_fingerprint(f"model {self.init.config.name}", self.init.config.fingerprint, ours)
-            self._check_encoder(self.init.config)
+            init = self.init.config
+            if self._starts_trunks:
+                ours = self.tiles.catalogue.fingerprint(init.geometry)
+            else:
+                self._check_encoder(init)
+            check_fingerprint(f"model {init.name}", init.fingerprint, ours)
+
+    @property
+    def _starts_trunks(self) -> bool:
+        """Tell whether `init` gives its layers to the trunks alone."""
+        return self.init is not None and (self.init.config.encoder, self.config.encoder) == (
+            "inception",
+            "multiscale",
+        )
 
     def _check_encoder(self, init: ModelConfig) -> None:
         encoder, options = self.config.encoder, self.config.encoder_options()
@@ -83,7 +101,10 @@ class Run:
             self.config.encoder, self.tiles.geometry.scales, **self.config.encoder_options()
         )
         if self.init is not None:
-            network.load_state_dict(self.init.network.state_dict())
+            if isinstance(network, Multiscale) and self._starts_trunks:
+                network.start_from(cast(Inception, self.init.network))
+            else:
+                network.load_state_dict(self.init.network.state_dict())
         return network
 
     def facts(self) -> dict[str, Any]:

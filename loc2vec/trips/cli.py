@@ -8,7 +8,7 @@ import click
 from tqdm import tqdm
 
 from loc2vec.evaluation.cli import require_extra
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tiling.cli.options import FilePath, json_option, store_option
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _values(trips: "Trips", scores: list["TripScore"]) -> dict[str, Any]:
 
 
 def _report(trips: "Trips", scores: list["TripScore"]) -> str:
-    from loc2vec.evaluation.table import markdown
+    from loc2vec.evaluation.report.table import markdown
     from loc2vec.trips.classify import PRIMARY
 
     counts = ", ".join(f"{mode} {count}" for mode, count in trips.task.counts.items())

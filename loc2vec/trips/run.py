@@ -16,8 +16,8 @@ from loc2vec.evaluation.run import by_geometry, covered_by, empty_channels
 from loc2vec.model.arrays import Vectors
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
-from tiling.files.geoparquet import write_points
 from tiling.files.points import read_points
+from tiling.files.write import write_table
 from tiling.osm.ways import MODES, read_graphs
 from tiling.render.batch import render_all
 from tiling.store.source import FeatureSource
@@ -80,9 +80,9 @@ def _walk_town(
 
 
 def write_trips(path: Path, table: pa.Table) -> None:
-    """Write trips as GeoParquet, one row a point."""
+    """Write trips by the ending of the name, one row a point."""
     lat, lon = table["lat"].to_numpy(), table["lon"].to_numpy()
-    write_points(path, table, lat, lon, {"attribution": ATTRIBUTION})
+    write_table(path, table, lat, lon, {"attribution": ATTRIBUTION})
 
 
 def read_trips(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
 from tqdm import tqdm
@@ -19,6 +19,7 @@ from service.index.index import NeighborIndex
 from service.settings import load_settings
 from tiling.catalogue import load_catalogue
 from tiling.cli.options import FolderPath
+from tiling.cli.progress import import_bar
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
@@ -36,24 +37,35 @@ class DemoPaths:
     store: Path
     index: Path
 
+    @classmethod
+    def of(cls, work: Path) -> Self:
+        """Return the paths in a folder."""
+        return cls(work / "monaco.gpkg", work / "index")
+
 
 @click.command("demo", epilog="Example: loc2vec demo")
 @model_option
 @click.option(
     "--work", type=FolderPath, help="Folder for the files, by default in the user's cache."
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
-def demo_command(model: str, work: Path | None, host: str, port: int) -> None:
+@click.option("--host", help="Address to listen on, by default 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on, by default LOC2VEC_PORT or 8000; 0 takes any.",
+)
+def demo_command(model: str, work: Path | None, host: str | None, port: int | None) -> None:
     """Go the whole way with the bundled extract of Monaco: store, vectors, index, service.
 
-    A second run uses the files of the first.
+    A second run uses the files of the first. Other settings are those of `loc2vec serve`.
     """
-    with bind(host, port) as bound:
-        paths = prepare_demo(
-            work or default_work_folder(), model, lambda line: click.echo(line, err=True)
-        )
-        settings = load_settings({"store": str(paths.store), "model": model, "index": paths.index})
+    work = work or default_work_folder()
+    paths = DemoPaths.of(work)
+    settings = load_settings(
+        {"store": paths.store, "model": model, "index": paths.index, "host": host, "port": port}
+    )
+    with bind(settings.host, settings.port) as bound:
+        prepare_demo(work, model, lambda line: click.echo(line, err=True))
         serve(settings, bound, lambda: click.echo("\n".join(urls_to_try(url_of(bound)))))
 
 
@@ -68,7 +80,7 @@ def prepare_demo(work: Path, model: str, tell: Callable[[str], None]) -> DemoPat
 
     `tell` gets a line for each step.
     """
-    paths = DemoPaths(work / "monaco.gpkg", work / "index")
+    paths = DemoPaths.of(work)
     done = work / "demo.json"
     with resources.as_file(resources.files("service") / "data" / "monaco.osm.pbf") as extract:
         of_store = {
@@ -132,8 +144,8 @@ def _is_index(folder: Path) -> bool:
 
 
 def _import(extract: Path, store: Path) -> None:
-    with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        Store.at(store).import_extracts([extract], load_catalogue(), bar.update)
+    with import_bar() as told:
+        Store.at(store).import_extracts([extract], load_catalogue(), told)
 
 
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:

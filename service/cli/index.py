@@ -4,26 +4,40 @@ from pathlib import Path
 
 import click
 
-from tiling.cli.options import FilePath, FolderPath, json_option, print_result
+from tiling.cli.options import FolderPath, json_option, print_result
+from tiling.files.outputs import claimed
 
 
 @click.command("index", epilog="Example: loc2vec index vectors.parquet --out monaco.index")
-@click.argument("vectors", type=FilePath)
+@click.argument("vectors", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=FolderPath, help="Index folder to write.")
 @click.option(
     "--add", is_flag=True, help="Append the vectors to those that are in the index already."
 )
+@click.option(
+    "--model",
+    help="Model that made the vectors: for a file that another program has written again.",
+)
 @json_option
-def index_command(vectors: Path, out: Path, add: bool, as_json: bool) -> None:
+def index_command(vectors: Path, out: Path, add: bool, model: str | None, as_json: bool) -> None:
     """Make vectors searchable: `loc2vec serve --index` answers with the nearest of them.
 
-    A running service loads the new index by itself.
+    VECTORS is a file or a folder of parts, made by `loc2vec embed`. A running service loads the
+    new index by itself. What an index holds already is not added again.
     """
     from loc2vec.embed.files import read_vectors
+    from loc2vec.model.folder import load_model, model_path
     from service.index.index import NeighborIndex
 
-    index = (NeighborIndex.add if add else NeighborIndex.build)(read_vectors(vectors), out)
+    loaded = None if model is None else load_model(model_path(model))
+    made_by = None if loaded is None else (loaded.model_id, loaded.config.fingerprint)
+    read = read_vectors(vectors, made_by)
+    with claimed(out):
+        index = (NeighborIndex.add if add else NeighborIndex.build)(read, out)
+    if index.known:
+        click.echo(f"{index.known} of {len(read)} places were in the index already", err=True)
     facts = {
+        "known": index.known,
         "out": str(out),
         "count": len(index),
         "dim": index.dim,

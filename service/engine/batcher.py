@@ -14,6 +14,7 @@ from loc2vec.model.arrays import Pixels, Vectors
 from service.errors import STOPPING, BusyError
 from service.observe.metrics import BATCH, timed
 from service.observe.tracing import Cause, cause
+from service.patience import left_s, too_slow
 
 WINDOW_S = 0.002
 MOST = 128  # tiles in a batch: larger ones are no faster per tile
@@ -54,13 +55,18 @@ class Batcher:
         """Return the vectors float32 [n, D] of tiles uint8 [n, channels, H, W].
 
         Called from any thread; raises `BusyError` after `close`, and what the network raised.
+        Raises `SlowError` when its client waits no longer.
         """
+        left_s()
         job = _Job(tiles, Future(), cause())
         with self._putting:
             if self._closed:
                 raise BusyError(STOPPING)
             self._jobs.put(job)
-        return job.vectors.result()
+        try:
+            return job.vectors.result(left_s())
+        except TimeoutError as error:
+            raise too_slow() from error
 
     def close(self) -> None:
         """Encode what waits, then end the thread."""

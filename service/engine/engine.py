@@ -1,12 +1,13 @@
 """The engine: an open store, a model and perhaps an index. It answers from any thread."""
 
 import contextlib
+import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cached_property, partial
-from queue import LifoQueue
+from queue import Empty, LifoQueue
 from typing import Self
 
 import numpy as np
@@ -19,10 +20,11 @@ from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.flights import Flights
 from service.engine.names import NameThread
-from service.errors import STOPPING, BusyError, NoIndexError, SearchIndexError
+from service.errors import STOPPING, BusyError, CostError, NoIndexError, SearchIndexError
 from service.index.index import NeighborIndex
 from service.index.search import Search
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
+from service.patience import left_s, too_slow
 from service.settings import Settings
 from tiling.catalogue import Catalogue
 from tiling.machine import cpu_count
@@ -31,8 +33,10 @@ from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
-from tiling.values import LonLat, Pose, Tile, TileGeometry, check_fingerprint
+from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
+MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
+log = logging.getLogger(__name__)
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
 
 
@@ -66,15 +70,15 @@ class Engine:
             self.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
             if index is not None:
                 self.use(index)
-            renderers = self._renderers()
-            self._idle_count = len(renderers)
-            for renderer in renderers:
+            self._all = self._renderers()
+            self._idle_count = len(self._all)
+            for renderer in self._all:
                 self._idle.put(opened.enter_context(contextlib.closing(renderer)))
             self._batcher = opened.enter_context(contextlib.closing(Batcher(encoder.encode)))
             self._names = opened.enter_context(
                 contextlib.closing(NameThread(settings.store, self.revision))
             )
-            self._pool = opened.enter_context(ThreadPoolExecutor(len(renderers), "render"))
+            self._pool = opened.enter_context(ThreadPoolExecutor(self._idle_count, "render"))
             self.try_out()
             self._opened = opened.pop_all()
 
@@ -177,6 +181,17 @@ class Engine:
                 "give that model (--model), or make the index again "
                 "with `loc2vec embed` and `loc2vec index`"
             )
+        if index.dim != self.dim:
+            raise SearchIndexError(
+                f"the index holds vectors of {index.dim} numbers, model {self.model} gives "
+                f"{self.dim}: make the index again"
+            )
+        west, south, east, north = self.bounds
+        if not len(index.ids_in(Box(west, south, east, north))):
+            log.warning(
+                "no place of the index lies in the store %s: it is of other ground",
+                self.source.location,
+            )
         # Vectors of another map are searched, but they do not stand for the places of this one.
         self._precomputed = bool(index.store) and index.store == self._content
         self._search, self.index_refused = Search(index, self.source.regions), None
@@ -201,15 +216,22 @@ class Engine:
 
     def known(self, place: LonLat) -> Vector | None:
         """Return the embedding [D] of a place from the cache or the index, else None."""
+        vector, source = self._look_up(place)
+        if vector is not None:
+            VECTORS.labels(source).inc()
+        return vector
+
+    def count_new(self, places: Iterable[LonLat]) -> int:
+        """Return how many different places are not `known`."""
+        return sum(self._look_up(place)[0] is None for place in set(places))
+
+    def _look_up(self, place: LonLat) -> tuple[Vector | None, str]:
         vector = self._cached(place)
         if vector is not None:
-            VECTORS.labels("cache").inc()
-            return vector
+            return vector, "cache"
         search = self._search
         vector = search.index.vector(place) if search is not None and self._precomputed else None
-        if vector is not None:
-            VECTORS.labels("index").inc()
-        return vector
+        return vector, "index"
 
     def _cached(self, place: LonLat) -> Vector | None:
         with self._knowing:
@@ -225,6 +247,11 @@ class Engine:
         """Return the embeddings [n, D] of located places, known or new."""
         vectors = {place: v for place in places if (v := self.known(place)) is not None}
         new = [place for place in dict.fromkeys(places) if place not in vectors]
+        if len(new) > MOST_NEW:
+            raise CostError(
+                f"{len(new)} places are new: give at most {MOST_NEW} in one request that are "
+                "neither indexed nor were asked for a moment ago"
+            )
         vectors.update(zip(new, self.embed_new(new), strict=True))
         return np.stack([vectors[place] for place in places])
 
@@ -244,13 +271,22 @@ class Engine:
         return vectors
 
     def _embed_parts(self, places: Sequence[LonLat]) -> list[Vector]:
-        """Render and encode places, a few at a time, on all renderers that are idle."""
+        """Render and encode places, a few at a time, on all renderers.
+
+        A part for each renderer is ordered at once, so that other requests come between them.
+        """
         if len(places) <= PLACES_PER_ORDER:
             return list(self._embed_few(places)) if places else []
         starts = range(0, len(places), PLACES_PER_ORDER)
         parts = [places[start : start + PLACES_PER_ORDER] for start in starts]
-        made = [self._pool.submit(copy_context().run, self._embed_few, part) for part in parts]
-        return [vector for part in made for vector in part.result()]
+        vectors: list[Vector] = []
+        for first in range(0, len(parts), self._idle_count):
+            together = parts[first : first + self._idle_count]
+            made = [
+                self._pool.submit(copy_context().run, self._embed_few, part) for part in together
+            ]
+            vectors += [vector for part in made for vector in part.result()]
+        return vectors
 
     def _embed_few(self, places: Sequence[LonLat]) -> Vectors:
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
@@ -301,8 +337,14 @@ class Engine:
 
     @contextlib.contextmanager
     def _renderer(self) -> Iterator[RemoteRenderer]:
-        """Wait for an idle renderer and keep it for the block; `BusyError` while closing."""
-        renderer = self._idle.get()
+        """Wait for an idle renderer and keep it for the block.
+
+        Raises `BusyError` while closing, `SlowError` when its client waits no longer.
+        """
+        try:
+            renderer = self._idle.get(timeout=left_s())
+        except Empty as error:
+            raise too_slow() from error
         try:
             if self._closing:
                 raise BusyError(STOPPING)
@@ -313,6 +355,8 @@ class Engine:
     def close(self) -> None:
         """Close the stores and free the memory; who still waits for a renderer gets `BusyError`."""
         self._closing = True
+        for renderer in self._all:
+            renderer.end()
         # Wait until each is idle, then put all back: threads that wait for one must go on.
         renderers = [self._idle.get() for _ in range(self._idle_count)]
         for renderer in renderers:

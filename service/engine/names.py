@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from service.patience import left_s, too_slow
 from tiling.osm.names import NamedPlace
 from tiling.render.thread import PATIENCE_S
 from tiling.store.store import Store
@@ -18,8 +19,16 @@ class NameThread:
         ).result()
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
-        """Return up to `limit` places with a name, best first; called from any thread."""
-        return self._thread.submit(self._source.find, name, limit).result()
+        """Return up to `limit` places with a name, best first; called from any thread.
+
+        Raises `SlowError` when its client waits no longer.
+        """
+        found = self._thread.submit(self._source.find, name, limit)
+        try:
+            return found.result(left_s())
+        except TimeoutError as error:
+            found.cancel()
+            raise too_slow() from error
 
     def close(self) -> None:
         """Close the store and end the thread."""

@@ -1,6 +1,9 @@
-"""Hot reload: a new index or a new store is put to use while the service answers."""
+"""Hot reload: a new index or a new store is put to use while the service answers.
 
-import asyncio
+What is new is tried in a process of its own first (`trial.py`). Whatever happens there is refused,
+logged, counted and shown by `/readyz`, and the watch goes on.
+"""
+
 import logging
 import threading
 import time
@@ -9,26 +12,23 @@ from pathlib import Path
 from starlette.datastructures import State
 
 from service.engine.engine import Engine
+from service.engine.trial import Trials
 from service.index.index import FACTS, NeighborIndex, name_of
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
-from tiling.errors import FingerprintError, Loc2VecError
+from tiling.errors import FingerprintError, Loc2VecError, StoreUnavailableError
 from tiling.machine import give_back_memory
 
 # Freed memory is returned to the system so often: each time costs some page faults.
 GIVE_BACK_S = 60.0
+CLOSE_S = 1.0  # for which a stop waits for the look that is going on
 
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int] | None
 # Shown to clients; the log has the details.
-FOREIGN = (
-    "A newer index was refused, because it was made with another channel catalogue: "
-    "the one before still answers"
-)
-REFUSED = (
-    "A newer index was refused, because it is damaged or of another model: "
-    "the one before still answers"
-)
+KEPT = "the one before still answers"
+FOREIGN = "was refused, because it was made with another channel catalogue: " + KEPT
+REFUSED = "was refused, because it is damaged or of another model: " + KEPT
 
 
 def stamp(folder: Path) -> Stamp:
@@ -40,7 +40,7 @@ def stamp(folder: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns
 
 
-def swap(engine: Engine, folder: Path) -> bool:
+def swap(engine: Engine, folder: Path, trials: Trials) -> bool:
     """Put the index in `folder` to use and tell whether that was done.
 
     The old one stays when the new one is the same, damaged, or made with another model.
@@ -49,15 +49,22 @@ def swap(engine: Engine, folder: Path) -> bool:
         if name_of(folder) == engine.index_name:
             engine.index_refused = None
             return False
+        trials.index(folder)
         engine.use(NeighborIndex.open(folder, keep_cache=False))
-    except (Loc2VecError, OSError) as error:
+    except Exception as error:  # whatever it is, the old index goes on answering
         SWAPS.labels("refused").inc()
-        engine.index_refused = FOREIGN if isinstance(error, FingerprintError) else REFUSED
-        log.error("the new index was not taken into use, the old one still answers: %s", error)
+        why = FOREIGN if isinstance(error, FingerprintError) else REFUSED
+        engine.index_refused = f"A newer index {why}"
+        log.error("the new index was not taken into use, the old one still answers: %s", _of(error))
         return False
     SWAPS.labels("done").inc()
     log.info("a new index is in use: %d places, %s", len(engine.search.index), engine.index_name)
     return True
+
+
+def _of(error: Exception) -> str:
+    """Return an error for the log: one that nobody expected says what it is."""
+    return str(error) if isinstance(error, Loc2VecError) else repr(error)
 
 
 class Reloader:
@@ -74,18 +81,24 @@ class Reloader:
         self._retired: list[tuple[float, Engine]] = []
         self._own: Engine | None = None
         self._given_back = time.monotonic()
-        self._looking, self._closed = threading.Lock(), False
+        self._trials = Trials()
+        self._looking, self._closed = threading.Lock(), threading.Event()
 
-    async def watch(self) -> None:
-        """Poll every `reload_s` seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(self._settings.reload_s)
-            await asyncio.to_thread(self.look)
+    def start(self) -> None:
+        """Look every `reload_s` seconds, in a thread that no stop waits for."""
+        threading.Thread(target=self._watch, name="reload", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self._settings.reload_s):
+            try:
+                self.look()
+            except Exception:  # the next look may go better, and must come
+                log.exception("looking for a new index and store failed")
 
     def look(self) -> None:
         """Put to use what is new, and close what nobody uses any more."""
         with self._looking:
-            if not self._closed:
+            if not self._closed.is_set():
                 self._look_for_index()
                 self._look_for_store()
                 self._retire(time.monotonic())
@@ -96,28 +109,40 @@ class Reloader:
         folder = self._settings.index
         now = None if folder is None else stamp(folder)
         if folder is not None and now is not None and now != self._seen:
-            swap(self._state.engine, folder)
             self._seen = now
+            swap(self._state.engine, folder, self._trials)
 
     def _look_for_store(self) -> None:
         before: Engine = self._state.engine
+        store = self._settings.store
         try:
-            now = self._settings.store.revision(patience_s=0.0)
+            now = store.revision(patience_s=0.0)
         except Loc2VecError:  # away, or being replaced
             return
+        if now == before.revision:
+            self._state.store_refused = None
         if now in (before.revision, self._tried):
             return
         try:
+            self._trials.store(store, before.geometry, now)
             after = before.reopened()
-        except Loc2VecError as error:
-            self._tried = now
-            STORES.labels("refused").inc()
-            log.error("the new store was not taken into use: %s", error)
+        except StoreUnavailableError:  # the next look tries again
+            return
+        except Exception as error:  # whatever it is, the old store goes on answering
+            self._refuse_store(now, error)
             return
         self._state.engine = self._own = after
+        self._state.store_refused = None
         self._retired.append((time.monotonic() + self._settings.timeout_s, before))
         STORES.labels("done").inc()
         log.info("a new store is in use")
+
+    def _refuse_store(self, revision: str, error: Exception) -> None:
+        self._tried = revision
+        STORES.labels("refused").inc()
+        why = FOREIGN if isinstance(error, FingerprintError) else REFUSED
+        self._state.store_refused = f"A newer store {why}"
+        log.error("the new store was not taken into use: %s", _of(error))
 
     def _retire(self, now: float) -> None:
         """Close the old engines whose requests have ended or timed out by `now`."""
@@ -135,9 +160,15 @@ class Reloader:
             self._given_back = now
 
     def close(self) -> None:
-        """Close all engines that were opened here, and stop looking."""
-        with self._looking:
-            self._closed = True
+        """Stop looking, and close all engines that were opened here unless a look hangs."""
+        self._closed.set()
+        self._trials.end()
+        if not self._looking.acquire(timeout=CLOSE_S):
+            log.error("a look for a new index and store hangs: it is left alone")
+            return
+        try:
             self._retire(float("inf"))
             if self._own is not None:
                 self._own.close()
+        finally:
+            self._looking.release()

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -82,12 +83,23 @@ class Output:
         return path.with_suffix("") if path.suffix in SUFFIXES else path
 
     def finish(
-        self, shown: "Shown", facts: dict[str, Any], lines: Sequence[str], more: Sequence[Path] = ()
-    ) -> None:
-        """Write a figure, and print facts as JSON or lines for people, with all files written."""
+        self, shown: "Shown", facts: dict[str, Any], lines: Sequence[str],
+        more: Callable[[Path], Sequence[Path]] = lambda path: (), beside: Sequence[Path] = (),
+    ) -> None:  # fmt: skip
+        """Write a figure, and print facts as JSON or lines for people, with all files written.
+
+        `more` writes further files at a path to which suffixes are added. All files appear when
+        the last one is whole, or none of them. `beside` are written already.
+        """
         from loc2vec.paper.plot import save
 
-        files = [*save(shown, self.target), *more]
+        target = self.target.absolute()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            apart = Path(folder) / target.name
+            whole = [*save(shown, apart), *more(apart)]
+            files = [file.replace(self.target.with_name(file.name)) for file in whole]
+        files += beside
         if self.as_json:
             click.echo(json.dumps({**facts, "files": [str(file) for file in files]}))
         else:

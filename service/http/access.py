@@ -32,8 +32,9 @@ class Access:
 
     async def __call__(self, request: Request) -> None:
         """Let the request pass, or raise 401 or 429; wrong keys count against the address, too."""
+        request.state.client = _network(request)
         if self._per_address is not None:
-            self._count(self._per_address, "address", _network(request))
+            self._count(self._per_address, "address", request.state.client)
         if self._keys:
             key = self._known(_key(request))
             if key is None:
@@ -43,6 +44,7 @@ class Access:
                     "give a valid key: Authorization: Bearer KEY, or X-API-Key",
                     {"WWW-Authenticate": "Bearer"},
                 )
+            request.state.client = key.decode()
             if self._per_key is not None:
                 self._count(self._per_key, "key", key.decode())
 

@@ -215,16 +215,28 @@ class Info(BaseModel):
         description="Why a newer index is not in use; null when none was refused"
     )
     fingerprint: str = Field(description="Hash of the channel catalogue and the tile geometry")
-    channels: list[str] = Field(description="Names of the channels of a tile")
+    channels: list[str] = Field(description="Names of the channels of each scale of a tile")
+    radii_m: list[float] = Field(
+        description="From the middle to the edge of each scale of a tile, metres"
+    )
     colours: list[str] = Field(description="Colours of the channels in pictures, as #rrggbb")
     attribution: str
     licence: str
 
 
 class Health(BaseModel):
-    """The answer of `GET /healthz` and `GET /readyz`."""
+    """The answer of `GET /healthz`."""
 
     status: str = "ok"
+
+
+class Ready(Health):
+    """The answer of `GET /readyz`."""
+
+    status: Literal["ready", "degraded"] = Field(
+        "ready", description="degraded: places are answered, but from older data than there is"
+    )
+    reasons: list[str] | None = Field(None, description="Why it is degraded")
 
 
 class Problem(BaseModel):

@@ -1,8 +1,7 @@
 """The HTTP application, built from its settings and a function that opens an engine."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 
 from fastapi import Depends, FastAPI
@@ -15,6 +14,7 @@ from service.http.access import Access
 from service.http.gate import Gate
 from service.http.middleware import Around, BodyGuard
 from service.http.problems import install
+from service.http.ready import Readiness
 from service.http.routes import docs, embedding, map, neighbors, operation, page
 from service.http.routes.parts import refuse_repeated
 from service.observe.tracing import exported_spans
@@ -50,7 +50,9 @@ def create_app(
             open_engine(settings) as engine,
         ):
             app.state.engine, app.state.gate = engine, gate
-            async with _watching(Reloader(app.state, settings)):
+            app.state.readiness, app.state.store_refused = Readiness(), None
+            app.openapi()  # takes a tenth of a second, which nobody shall wait for
+            with _watching(Reloader(app.state, settings)):
                 yield
 
     app = FastAPI(
@@ -72,14 +74,13 @@ def create_app(
     return app
 
 
-@contextlib.asynccontextmanager
-async def _watching(reloader: Reloader) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def _watching(reloader: Reloader) -> Iterator[None]:
     """Look for a new index and a new store until the block ends."""
-    watching = asyncio.create_task(reloader.watch())
+    reloader.start()
     try:
         yield
     finally:
-        watching.cancel()
         reloader.close()
 
 

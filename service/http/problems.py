@@ -10,7 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.errors import BusyError, NoIndexError, RegionError, SlowError
+from service.errors import (
+    BusyError,
+    CostError,
+    GoneError,
+    NoIndexError,
+    RegionError,
+    ScaleError,
+    SlowError,
+)
 from service.http.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
@@ -23,6 +31,7 @@ from tiling.errors import (
     StoreReplacedError,
     StoreUnavailableError,
     UnknownNameError,
+    WorkerError,
 )
 
 log = logging.getLogger(__name__)
@@ -32,22 +41,31 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
     RegionError: (422, "no-region", "There is no such region"),
+    ScaleError: (422, "no-scale", "The tiles have no such scale"),
     UnknownNameError: (404, "unknown-name", "No place has this name"),
     AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),
     OutsideError: (404, "outside-extract", "The place lies outside the extract"),
     NoIndexError: (503, "no-index", "No index is loaded"),
     BusyError: (503, "busy", "The service is busy"),
     SlowError: (503, "slow", "The answer took too long"),
+    GoneError: (499, "gone", "The client is gone"),
+    CostError: (422, "too-dear", "The question costs too much"),
+    WorkerError: (503, "not-drawn", "The place could not be drawn"),
     StoreUnavailableError: (503, "store-away", "The map store is away"),
     StoreReplacedError: (503, "store-replaced", "The map store was replaced"),
 }
 RETRY_AFTER_S = {
     BusyError: 1,
     SlowError: 5,
+    WorkerError: 1,
     StoreReplacedError: 1,
     StoreUnavailableError: 5,  # about a database's restart
 }
 UNREADABLE = "The body is not JSON in UTF-8, or too deep, or has a number that is too long"
+ON_OUR_SIDE: Mapping[type[Loc2VecError], str] = {
+    StoreUnavailableError: "The map store does not answer: try again in a few seconds",
+    WorkerError: "A drawing process was lost, and another one takes its place: try again",
+}
 MAX_ERRORS = 10  # of a request that is wrong in many ways
 DESCRIPTIONS = {
     401: "No valid key",
@@ -125,13 +143,13 @@ async def _known(request: Request, error: Loc2VecError) -> ProblemResponse:
     if isinstance(error, StoreReplacedError):
         detail = "The map has just been replaced, and is being opened: try again in a second"
     # The location of the store and its message are for the log only.
-    if isinstance(error, StoreUnavailableError):
+    if isinstance(error, (StoreUnavailableError, WorkerError)):
         request_id = REQUEST_ID.get()
         log.warning(
             "request %s failed: %s %s: %s", request_id, request.method, request.url.path, error
         )
         more["request_id"] = request_id
-        detail = "The map store does not answer: try again in a few seconds"
+        detail = ON_OUR_SIDE[found]
     answer = _problem(request, status, kind, title, detail, **more)
     if found in RETRY_AFTER_S:
         answer.headers["Retry-After"] = str(RETRY_AFTER_S[found])

@@ -17,6 +17,7 @@ MAX_NEIGHBORS = 1000
 MAX_DIM = 4096
 MOST_KEYS = 20  # of an object: more than any has
 MAX_STEPS = 100
+MAX_SCALES = 8  # of a tile
 MAX_OFFSET_M = 1000.0  # of a tile from its place
 LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
 CELL = "Or an H3 cell, whose middle is meant"
@@ -184,6 +185,9 @@ class TileQuery(PlaceQuery):
         0.0, ge=-MAX_OFFSET_M, le=MAX_OFFSET_M, description="Shift of the map upwards, metres"
     )
     channel: int | None = Field(None, ge=0, lt=N_CHANNELS, description="One channel in grey")
+    scale: int = Field(
+        0, ge=0, lt=MAX_SCALES, description="Which scale of the tile; 0 is the nearest ground"
+    )
 
     def pose(self, place: LonLat) -> Pose:
         """Return the pose of the tile of `place`."""

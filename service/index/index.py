@@ -1,6 +1,7 @@
 """The neighbour index: vectors and their facts are the truth, the FAISS file is a cache."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ VECTORS = "vectors.parquet"
 FACTS = "index.json"
 CACHE = "index.faiss"
 FORMAT = 1
+MOST_FACTS = 100_000  # bytes
 NAME_DIGITS = 12  # of the hash of the vectors
 # FAISS sums float32 in its own order: distances closer than this may be equal.
 TIE = 1e-4
@@ -48,6 +50,7 @@ class NeighborIndex:
             sha256[:NAME_DIGITS],
         )
         self.store = vectors.store
+        self.known = 0  # places that were not added, because it held them
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found
         places = _key(vectors.lat[self._ids], vectors.lon[self._ids])
@@ -73,12 +76,28 @@ class NeighborIndex:
 
     @classmethod
     def add(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
-        """Append vectors to an index, whose ids stay, and return the longer index."""
+        """Append vectors to an index, whose ids stay, and return the longer index.
+
+        Places that it holds already are left out; `known` counts them. Raises `SearchIndexError`
+        for vectors of another model, and when it holds all places already.
+        """
         try:
-            joined = join_vectors(read_vectors(folder / VECTORS), vectors)
+            before = read_vectors(folder / VECTORS)
+            known = np.isin(_key(vectors.lat, vectors.lon), _key(before.lat, before.lon))
+            vectors = _rows(vectors, ~known)
+            joined = join_vectors(before, vectors)
         except VectorsError as error:
             raise SearchIndexError(f"cannot add to {folder}: {error}") from error
-        old = cls.open(folder)
+        if known.all():
+            raise SearchIndexError(f"{folder} holds all of these places already: nothing to add")
+        longer = cls._longer(cls.open(folder), joined, vectors, folder)
+        longer.known = int(known.sum())
+        return longer
+
+    @classmethod
+    def _longer(
+        cls, old: "NeighborIndex", joined: Vectors, vectors: Vectors, folder: Path
+    ) -> "NeighborIndex":
         if isinstance(old._faiss, faiss.IndexHNSW) != _is_large(joined):
             return cls._write(joined, _faiss_index(joined), folder)
         old._faiss.add(_embedding(vectors))
@@ -101,17 +120,15 @@ class NeighborIndex:
         index or its vectors were altered.
         """
         facts = _read_facts(folder)
-        path = folder / VECTORS
-        if not path.is_file() or sha256_of(path) != facts["vectors_sha256"]:
-            raise SearchIndexError(
-                f"{path} is missing or not as `loc2vec index` wrote it: make the index again"
-            )
-        vectors = read_vectors(path)
-        if (folder / CACHE).is_file() and sha256_of(folder / CACHE) == facts["cache_sha256"]:
-            found = faiss.read_index(str(folder / CACHE))
-        else:
+        vectors = _read_vectors(folder / VECTORS, facts["vectors_sha256"])
+        found = _cached(vectors, folder / CACHE, facts["cache_sha256"])
+        if found is None:
             found = _faiss_index(vectors)
-            log.warning("%s is missing or altered: made again from %s", folder / CACHE, VECTORS)
+            log.warning(
+                "%s is missing, altered or of other vectors: made again from %s",
+                folder / CACHE,
+                VECTORS,
+            )
             if keep_cache:
                 _keep_cache(found, folder, facts)
         return cls(vectors, found, facts["vectors_sha256"])
@@ -267,6 +284,12 @@ def _key(lat: Any, lon: Any) -> Any:
     return lat + 1j * lon
 
 
+def _rows(vectors: Vectors, kept: NDArray[np.bool_]) -> Vectors:
+    table = None if vectors.table is None else vectors.table.filter(kept)
+    lat, lon, embedding = vectors.lat[kept], vectors.lon[kept], vectors.embedding[kept]
+    return replace(vectors, lat=lat, lon=lon, embedding=embedding, table=table)
+
+
 def _is_large(vectors: Vectors) -> bool:
     return bool(np.count_nonzero(vectors.inside) > HNSW_ABOVE)
 
@@ -297,14 +320,48 @@ def _facts(vectors: Vectors, folder: Path) -> dict[str, Any]:
     }
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
+def _read_vectors(path: Path, sha256: str) -> Vectors:
+    """Return the vectors of an index; `SearchIndexError` unless they are whole and on Earth."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise SearchIndexError(
+            f"{path} is missing or not as `loc2vec index` wrote it: make the index again"
+        )
     try:
-        facts = read_json(folder / FACTS)
-    except (UserError, NotADirectoryError) as error:
+        vectors = read_vectors(path)
+        places = np.array([vectors.lat, vectors.lon], np.float64)
+    except (VectorsError, LookupError, TypeError, ValueError) as error:
+        raise SearchIndexError(f"{path} is damaged ({error}): make the index again") from error
+    if not (np.abs(places) <= [[90], [180]]).all():
+        raise SearchIndexError(f"{path} holds places that are none: make the index again")
+    if not vectors.inside.any():
+        raise SearchIndexError(f"{path} holds no vector: there is nothing to search")
+    return vectors
+
+
+def _cached(vectors: Vectors, path: Path, sha256: str) -> faiss.Index | None:
+    """Return the FAISS index in a file, None unless it is the one of these vectors."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        return None
+    try:
+        found = faiss.read_index(str(path))
+    except RuntimeError:
+        return None
+    shape = (int(vectors.inside.sum()), vectors.embedding.shape[1])
+    return found if (found.ntotal, found.d) == shape else None
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_FACTS:
+            raise UserError(f"{path} is missing or holds something else")
+        facts = read_json(path)
+    except (UserError, OSError) as error:
         raise SearchIndexError(
             f"{folder} is not an index folder: make one with `loc2vec index`"
         ) from error
-    if facts.get("format") != FORMAT or not {"vectors_sha256", "cache_sha256"} <= facts.keys():
+    hashes = [facts.get("vectors_sha256"), facts.get("cache_sha256")]
+    if facts.get("format") != FORMAT or not all(isinstance(value, str) for value in hashes):
         raise SearchIndexError(
             f"{folder / FACTS} is damaged or of another version: make the index again"
         )

@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from service.errors import RegionError
 from service.index.index import NeighborIndex
 from service.index.overlay import Overlay
+from service.patience import left_s
 from tiling.geo.geodesy import box_around, ground_distance_m
 from tiling.values import Box, LonLat
 
@@ -60,8 +61,9 @@ class Search:
         """Return the `k` indexed places nearest to `embedding` [D], nearest first.
 
         Fewer when fewer pass the filters. Distances on the ground are from the first of `places`.
-        Raises `RegionError` for an unknown region.
+        Raises `RegionError` for an unknown region, `SlowError` when nobody waits any more.
         """
+        left_s()
         ids, distances = self.index.search(embedding, k, self._allowed(places, filters))
         lat, lon = self.index.lat[ids], self.index.lon[ids]
         far: list[float | None] = [None] * len(ids)

@@ -29,8 +29,18 @@ export function image(path, parameters, alt, signal, attributes = {}) {
   return frame;
 }
 
-export function tile({ lat, lon }, signal) {
-  return image("tile.png", { lat, lon }, `The 200 m around ${degrees({ lat, lon })}, all channels`, signal, { class: "image tile waiting" });
+/** The pictures of a place, one for each scale of the model; `show` takes a channel, of one scale or of all. */
+export function tile({ lat, lon }, { radii_m: radii }, signal) {
+  const each = radii.map((radius, scale) => {
+    const about = `The ${2 * radius} m around ${degrees({ lat, lon })}, all channels`;
+    return image("tile.png", scale ? { lat, lon, scale } : { lat, lon }, about, signal, { class: "image tile waiting", title: `${2 * radius} m` });
+  });
+  const whole = el("div.scales", {}, each);
+  whole.show = ({ channel, scale }, ink = "") => each.forEach((one, number) => {
+    const own = channel !== undefined && (scale ?? number) === number;
+    one.show(own ? { channel } : {}, own ? ink : "");
+  });
+  return whole;
 }
 
 /** Channels with name and colour; `tiles` show only the hovered or focused one. */

@@ -77,7 +77,7 @@ function heading({ regionOf }, at) {
 }
 
 function withTile(context, at, whole) {
-  const picture = tile(at, context.signal);
+  const picture = tile(at, context.info, context.signal);
   const vector = el("div.vector");
   later(vector, context, () => get("embed", at, context.signal), (answer) => {
     say(`Place ${degrees(at)} chosen`);
@@ -148,7 +148,7 @@ function compare(context) {
   const head = [el("h2", {}, "Two places compared"), slots(names, [null, "and"])];
   const missing = lacking(names, "Two places, and what each channel of the map has to do with their distance.");
   if (missing) return [head, missing];
-  const tiles = [tile(a, context.signal), tile(b, context.signal)];
+  const tiles = [tile(a, context.info, context.signal), tile(b, context.info, context.signal)];
   const body = el("div");
   const asked = { ...a, to_lat: b.lat, to_lon: b.lon };
   later(body, context, () => get("compare", asked, context.signal), (answer) => effects(context, answer, tiles));
@@ -160,10 +160,15 @@ function colourOf({ info: { colours } }, number) {
   return colours[number % colours.length];
 }
 
+/** In which picture of a tile a channel is seen, and as which. */
+function pictured({ info: { colours } }, number) {
+  return { channel: number % colours.length, scale: Math.floor(number / colours.length) };
+}
+
 function effects(context, { channels: all, distance, ground_distance_m: ground }, tiles) {
   const most = Math.max(...all.map(({ effect }) => Math.abs(effect)), 1e-9);
   const telling = 0.05 * distance;
-  const order = all.map((channel, number) => ({ ...channel, number, colour: colourOf(context, number) })).sort((one, other) => other.effect - one.effect);
+  const order = all.map((channel, number) => ({ ...channel, number, shown: pictured(context, number), colour: colourOf(context, number) })).sort((one, other) => other.effect - one.effect);
   const apart = order.filter(({ effect }) => effect > telling).map(({ name }) => name);
   // what only one of them shows cannot be what they share
   const shared = ({ share, to_share: other }) => Math.min(share, other) > SEEN;
@@ -181,14 +186,14 @@ function effects(context, { channels: all, distance, ground_distance_m: ground }
   ];
 }
 
-function effectRow({ name, colour, effect, share, to_share: other, number }, most, tiles) {
+function effectRow({ name, colour, effect, share, to_share: other, number, shown }, most, tiles) {
   const show = (changed, ink) => tiles.forEach((one) => one.show(changed, ink));
   const bar = el(effect < 0 ? "i.together" : "i.apart");
   bar.style.width = `${(50 * Math.abs(effect)) / most}%`;
   const percent = (value) => `${Math.round(100 * value)} %`;
   return el("button.channel", {
     type: "button", "data-key": `channel ${number}`, title: `covers ${percent(share)} of A and ${percent(other)} of B`,
-    onpointerenter: () => show({ channel: number }, colour), onfocus: () => show({ channel: number }, colour),
+    onpointerenter: () => show(shown, colour), onfocus: () => show(shown, colour),
     onpointerleave: () => show({}), onblur: () => show({}),
   }, swatch(colour), el("span", {}, name), el("span.track", { "aria-hidden": "true" }, bar), el("span.value", {}, signed(effect)));
 }
@@ -200,7 +205,7 @@ function sum(context) {
   const missing = lacking(names, "A − B + C: take what A has and B has not, and put it to C.");
   if (missing) return [head, missing];
   const pictures = el("div.pair", {}, [a, b, c].map((at, number) =>
-    el("figure", {}, tile(at, context.signal), el("figcaption", {}, ["A", "− B", "+ C"][number]))));
+    el("figure", {}, tile(at, context.info, context.signal), el("figcaption", {}, ["A", "− B", "+ C"][number]))));
   const body = el("div");
   const asked = { plus: [a, c], minus: [b], k: NEAREST, min_distance_m: 100 };
   later(body, context, () => post("arithmetic", asked, context.signal), ({ neighbors, embedding }) => [

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -30,6 +31,11 @@ class MemoryDataset:
     geometry: TileGeometry = GEOMETRY
     spacing_m: float = 1000.0
     south: float = 0.0  # latitude of the first place
+    targets: pa.Table | None = None
+
+    @property
+    def store(self) -> list[str]:
+        return ["town"] * self.n_places
 
     @property
     def lat(self) -> NDArray[np.float64]:

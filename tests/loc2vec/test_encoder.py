@@ -15,7 +15,7 @@ from loc2vec.model.compute import pick_device
 from loc2vec.model.folder import ModelConfig, load_model, save_model
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.errors import FingerprintError, OutsideError, PlaceError
-from tiling.values import LonLat, Pose, TileGeometry
+from tiling.values import LonLat, TileGeometry
 
 FINGERPRINT = "0123456789abcdef"
 
@@ -28,8 +28,8 @@ class Renderer:
     def require(self, place: LonLat) -> None:
         pass
 
-    def tiles(self, place: LonLat, poses: Sequence[Pose]) -> NDArray[np.uint8]:
-        seeds = [(round((p.lat + 90) * 1e6), round((p.lon + 180) * 1e6)) for p in poses]
+    def north_up(self, places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        seeds = [(round((p.lat + 90) * 1e6), round((p.lon + 180) * 1e6)) for p in places]
         return np.stack(
             [np.random.default_rng(s).integers(0, 256, (12, 128, 128), np.uint8) for s in seeds]
         )
@@ -118,7 +118,7 @@ def test_the_cpu_encodes_few_tiles_at_once(
 def test_places_are_drawn_and_encoded_in_order(encoder: LocationEncoder) -> None:
     pairs = [(43.7, 7.4), (60.1, 24.9), (-33.8, 151.2)]
     matrix = encoder.encode(pairs, batch_size=2)
-    drawn = np.concatenate([Renderer().tiles(LonLat(*pair[::-1]), [Pose(*pair)]) for pair in pairs])
+    drawn = Renderer().north_up([LonLat(*pair[::-1]) for pair in pairs])
     np.testing.assert_allclose(matrix, encoder.encode(drawn), rtol=1e-4, atol=1e-5)
     assert encoder.encode((43.7, 7.4)).shape == (16,)
     np.testing.assert_allclose(encoder.encode((60.1, 24.9)), matrix[1], rtol=1e-4, atol=1e-5)

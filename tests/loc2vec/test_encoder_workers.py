@@ -19,7 +19,7 @@ import loc2vec
 from loc2vec.encoder import LocationEncoder, StoreRenderer
 from loc2vec.errors import InputError
 from loc2vec.model.arrays import Vectors
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, OutsideError, StoreError
 
@@ -83,7 +83,7 @@ def test_a_bad_store_shows_at_once(model_folder: Path, monaco_store: Path, tmp_p
 def test_places_outside_the_store_are_refused_before_any_is_rendered(
     opened: LocationEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StoreRenderer, "tiles", lambda *_: pytest.fail("rendered"))
+    monkeypatch.setattr(StoreRenderer, "north_up", lambda *_: pytest.fail("rendered"))
     with pytest.raises(OutsideError, match=r"lat 48\.8566"):
         opened.encode([STREET, (48.8566, 2.3522)])
 

@@ -1,4 +1,5 @@
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,9 @@ def client(settings: Settings, engine: Engine) -> Iterator[TestClient]:
     engine.forget()
     with serving(settings, engine) as client:
         yield client
+
+
+def figure(client: TestClient, name: str) -> float:
+    """Return a figure of `/metrics`, 0 where there is none yet."""
+    found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0

@@ -25,7 +25,7 @@ from tiling.errors import FingerprintError
 from tiling.geo.mercator import to_world
 from tiling.render.renderer import Renderer
 from tiling.render.style import looks_of
-from tiling.store.store import Store
+from tiling.store.store import ImportOptions, Store
 from tiling.values import LonLat, TileGeometry
 
 
@@ -96,7 +96,7 @@ def test_a_store_of_own_channels_is_updated_by_them(
     server: Server, database: str, monaco_pbf: Path, change_file: Path, own_catalogue: Catalogue
 ) -> None:
     store = Store.at(server.url(database))
-    store.import_extracts([monaco_pbf], own_catalogue, slim=True)
+    store.import_extracts([monaco_pbf], own_catalogue, options=ImportOptions(slim=True))
     summary = store.update(change_file)
     houses = own_catalogue.channels.index("houses")
     assert (summary.came, summary.went) == (2, 2)

@@ -1,6 +1,7 @@
 """Every shipped model fits the catalogue, names its data and beats untrained weights."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +17,34 @@ from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job
 from tiling.files.atomic import read_json
 from tiling.store.store import Store
-from tiling.values import ATTRIBUTION
+from tiling.values import ATTRIBUTION, TileGeometry
+
+Tiles = Callable[[TileGeometry], TileDataset]
 
 
 @pytest.fixture(scope="module")
-def dataset(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
-    folder = tmp_path_factory.mktemp("shipped") / "tiles"
-    run_job(TileJob((Store.at(monaco_store),), positives=1, locations=150), folder)
-    return TileDataset.open(folder)
+def tiles(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Tiles:
+    folder = tmp_path_factory.mktemp("shipped")
+
+    @cache
+    def made(geometry: TileGeometry) -> TileDataset:
+        out = folder / str(geometry.scales)
+        job = TileJob((Store.at(monaco_store),), 1, geometry=geometry, locations=150)
+        run_job(job, out)
+        return TileDataset.open(out)
+
+    return made
 
 
 @pytest.mark.parametrize("name", shipped_names())
-def test_a_shipped_model_fits_the_catalogue_and_finds_places(
-    name: str, dataset: TileDataset
-) -> None:
+def test_a_shipped_model_fits_the_catalogue_and_finds_places(name: str, tiles: Tiles) -> None:
     model, facts = load_model(model_path(name)), read_json(model_path(name) / "config.json")
     assert model.config.name == name
     assert model.config.fingerprint == load_catalogue().fingerprint(model.config.geometry)
     assert facts["attribution"] == ATTRIBUTION
     assert "Open Database License" in facts["licence"]
 
+    dataset = tiles(model.config.geometry)
     assert LocationEncoder(model).encode(dataset.tiles(np.array([0]), np.array([0]))).shape == (
         1,
         16,
@@ -48,6 +57,7 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(
         retrieval(encode, dataset, min_separation_m=50)
         for encode in (partial(encode_tiles, model.network), first[f"untrained {family}"])
     )
-    assert trained["gallery"] > 100
+    # of wider tiles Monaco has fewer places that lie inside it
+    assert trained["gallery"] > (100 if model.config.geometry.scales == 1 else 40)
     assert trained["mrr"] > 0.5
     assert trained["mrr"] > 1.3 * untrained["mrr"]

@@ -8,12 +8,18 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import load_catalogue
+from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import write_geopackage
 from tiling.values import Features
 
 SHA256 = "0" * 64
+# A square kilometre of trees far from anything else, so that an extract covers some ground.
+GROUND = [
+    f"n{90_000 + n} v1 x{20 + n % 12 / 1000:.4f} y{20 + n // 12 / 1000:.4f} Tnatural=tree"
+    for n in range(144)
+]
 
 
 def opl(path: Path, lines: Iterable[str], header: str = "") -> Path:
@@ -44,7 +50,7 @@ def make_store(
 ) -> Path:
     """Write a GeoPackage store of one extract."""
     record = ExtractRecord(extract, SHA256, area)
-    write_geopackage(path, features, names, [record], load_catalogue())
+    write_geopackage(path, [features], names, [record], load_catalogue())
     return path
 
 

@@ -1,11 +1,16 @@
 """How a command ends on an error: one line on standard error and an exit status, no traceback."""
 
 import errno
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 
-from tiling.errors import Loc2VecError, UserError
+from tiling.errors import Loc2VecError, Terminated, UserError
 
 MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -17,9 +22,12 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of the user or the machine ends it with one line."""
         try:
-            return super().invoke(ctx)
+            with _sigterm_raises():
+                return super().invoke(ctx)
         except Loc2VecError as error:
             _end(str(error), error.exit_status)
+        except Terminated:
+            os.kill(os.getpid(), signal.SIGTERM)  # whoever sent it sees it work
         except KeyboardInterrupt:
             _end("interrupted", INTERRUPTED)
         except OSError as error:
@@ -29,6 +37,23 @@ class CommandGroup(click.Group):
             where = f": {error.filename}" if error.filename else ""
             known = UserError if isinstance(error, MISSING_INPUT) else Loc2VecError
             _end(f"{error.strerror or error}{where}", known.exit_status)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated`: workers are ended and temporary files go, as with Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(*_: object) -> NoReturn:
+    raise Terminated
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
 from tiling.catalogue import load_catalogue
 from tiling.cli.options import FilePath, StoreType
+from tiling.cli.progress import import_bar
+from tiling.osm.gather.gather import told_losses
+from tiling.store.store import ImportOptions
 
 if TYPE_CHECKING:
     from tiling.store.store import Store
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Do nothing if the store was made from just these extracts with this catalogue.",
 )
+@click.option(
+    "--allow-loss",
+    is_flag=True,
+    help="Import an extract even if more than 10 % of its objects cannot be built.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_command(
     extracts: tuple[Path, ...],
@@ -49,6 +56,7 @@ def import_command(
     reader: str | None,
     catalogue: Path | None,
     if_changed: bool,
+    allow_loss: bool,
     as_json: bool,
 ) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
@@ -66,8 +74,9 @@ def import_command(
             else f"{store} is up to date"
         )
         return
-    with tqdm(unit=" objects", unit_scale=True, desc="import") as bar:
-        summary = store.import_extracts(extracts, by, bar.update, slim, reader)
+    options = ImportOptions(allow_loss, slim, reader)
+    with import_bar() as told:
+        summary = store.import_extracts(extracts, by, told, options)
     if as_json:
         click.echo(json.dumps({"store": store.location, **asdict(summary)}))
         return
@@ -78,7 +87,7 @@ def import_command(
         f"{summary.features:>9,}  features in {store}, "
         f"lat {south:.4f}..{north:.4f}, lon {west:.4f}..{east:.4f}"
     )
-    if summary.skipped:
-        click.echo(
-            f"{summary.skipped:,} objects lack nodes in the extract and were left out", err=True
-        )
+    if summary.lost:
+        click.echo(f"left out: {told_losses(summary.lost)}", err=True)
+    if len(extracts) > 1:
+        click.echo(f"regions: {', '.join(summary.regions)}")

@@ -1,10 +1,16 @@
-"""The progress of a tile job on standard error: a bar on a terminal, else a line every 30 s."""
+"""The progress of imports and tile jobs on standard error."""
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from tiling.osm.gather.gather import Progress as ImportProgress
 
 EVERY_S = 30.0  # between two lines
 
@@ -63,3 +69,16 @@ class Progress:
         left_s = (self.shards - self.done) * self._seconds / (self._made - 1)
         rate = f"{self._tiles / self._seconds:.0f} tiles/s"
         return f"{text}, {rate}, {tqdm.format_interval(left_s)} left"
+
+
+@contextmanager
+def import_bar() -> Iterator["ImportProgress"]:
+    """Show how much of an import is done, the objects that were read, and the time left."""
+    form = "{desc}: {percentage:3.0f} %, {postfix[0]:,} objects, {elapsed} ({remaining} left)"
+    with tqdm(desc="import", total=1.0, bar_format=form, postfix=[0]) as bar:
+
+        def told(objects: int, share: float) -> None:
+            bar.postfix[0] += objects
+            bar.update(share - bar.n)
+
+        yield told

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tiling.cli.options import StoreType
+from tiling.cli.options import FilePath, StoreType
 from tiling.cli.progress import Progress
 from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
@@ -15,7 +15,7 @@ from tiling.values import TILE_RADIUS_M, TileGeometry
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, to keep --help quick
     from tiling.dataset.executors import Executor
-    from tiling.dataset.job import Done, TileSummary
+    from tiling.dataset.job import Done, Share, TileJob, TileSummary
     from tiling.store.store import Store
 
 FILE = click.Path(path_type=Path)
@@ -95,6 +95,14 @@ class Radii(click.ParamType[tuple[float, ...]]):
     help="Rotated and shifted tiles of each place.",
 )
 @click.option(
+    "--close-positives", "close", default=0, show_default=True, type=click.IntRange(0),
+    help="So many of the positives are shifted by 15 m at most, the others by 80 m.",
+)  # fmt: skip
+@click.option(
+    "--targets", "extracts", multiple=True, type=FilePath,
+    help="Extract whose tags are counted around each place, for `train --head tags`; repeat.",
+)  # fmt: skip
+@click.option(
     "--workers",
     default=cpu_count(),
     show_default="cores",
@@ -129,6 +137,8 @@ def tile_command(
     tile_radius: float | None,
     radii: tuple[float, ...] | None,
     positives: int,
+    close: int,
+    extracts: tuple[Path, ...],
     workers: int,
     seed: int,
     engine: str,
@@ -148,7 +158,8 @@ def tile_command(
         loc2vec tile --store monaco.gpkg --preview tiles.png --locations 5
         loc2vec tile --out tiles --verify
     """
-    from tiling.dataset.job import Share, TileJob, render_sheet, run_job
+    from tiling.dataset.job import Share, TileJob, render_sheet
+    from tiling.dataset.targets import add_targets
 
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
@@ -159,23 +170,37 @@ def tile_command(
         raise click.UsageError("give --store, once or more")
     if (locations is None) == (points is None):
         raise click.UsageError("give --locations N or --points FILE, one of them")
-    job = TileJob(stores, positives, seed, _geometry(tile_radius, radii), locations, points)
+    if close > positives:
+        raise click.UsageError(f"--close-positives {close} is more than --positives {positives}")
+    geometry = _geometry(tile_radius, radii)
+    job = TileJob(stores, positives, seed, geometry, locations, points, close)
     if preview is not None:
         click.echo(f"{render_sheet(job, preview)} places in {preview}")
     elif out is not None:
         executor = _executor(engine, ray_address, workers)
-        with Progress(1 + positives) as progress:
-
-            def update(done: "Done", shards: int) -> None:
-                progress.update(done.places, done.made, shards)
-
-            try:
-                summary = run_job(job, out, executor, Share(*share), repair, update)
-            except KeyboardInterrupt:
-                raise StoppedError(
-                    f"stopped at {progress}: the same command goes on from there"
-                ) from None
+        summary = _make(job, out, executor, Share(*share), repair)
+        if extracts and summary.finished:
+            add_targets(out, extracts)
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
+
+
+def _make(
+    job: "TileJob", out: str, executor: "Executor", share: "Share", repair: bool
+) -> "TileSummary":
+    """Run a job and show its progress."""
+    from tiling.dataset.job import run_job
+
+    with Progress(1 + job.positives) as progress:
+
+        def update(done: "Done", shards: int) -> None:
+            progress.update(done.places, done.made, shards)
+
+        try:
+            return run_job(job, out, executor, share, repair, update)
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"stopped at {progress}: the same command goes on from there"
+            ) from None
 
 
 def _geometry(radius: float | None, radii: tuple[float, ...] | None) -> TileGeometry:

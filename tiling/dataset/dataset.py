@@ -28,6 +28,7 @@ from tiling.values import Pose, TileGeometry, fingerprint
 MANIFEST = "dataset.json"
 PLACES = "places.parquet"
 PLAN = "plan.json"
+TARGETS = "targets.parquet"  # where `loc2vec tile` was given --targets
 PLACES_PER_SHARD = 64
 READERS = 8  # threads that read shards
 REPAIR = "run the same `loc2vec tile` with --repair"
@@ -176,11 +177,17 @@ class TileDataset:
     """A dataset open for reading: tiles by place and slot. Threads may share it.
 
     `places` has one row for each place: place, store, lat, lon, kind, group, and the columns of the
-    user's file. `tiling.geo.groups` explains groups.
+    user's file. `tiling.geo.groups` explains groups. `targets` has one row for each place, too
+    (`tiling.dataset.targets`), or is `None`.
     """
 
     def __init__(
-        self, manifest: dict[str, Any], catalogue: Catalogue, table: pa.Table, places: pa.Table
+        self,
+        manifest: dict[str, Any],
+        catalogue: Catalogue,
+        table: pa.Table,
+        places: pa.Table,
+        targets: pa.Table | None = None,
     ) -> None:
         """Take the parts of a dataset; `table` has one row for each tile, slots together."""
         self.fingerprint = str(manifest["fingerprint"])
@@ -190,11 +197,13 @@ class TileDataset:
         self.positives = int(manifest["positives"])
         self.n_places = int(manifest["places"])
         self.facts = manifest
-        anchors = table.take(pa.array(np.arange(self.n_places) * (1 + self.positives)))
+        # Without the frames: pyarrow takes rows of one chunk, which holds 2 GB of bytes at most.
+        rows = pa.array(np.arange(self.n_places) * (1 + self.positives))
+        anchors = table.select(["lat", "lon", "store"]).take(rows)
         self.lat: NDArray[np.float64] = anchors["lat"].to_numpy()
         self.lon: NDArray[np.float64] = anchors["lon"].to_numpy()
         self.store: list[str] = anchors["store"].to_pylist()
-        self.places = places
+        self.places, self.targets = places, targets
         self._poses = table.select(["lat", "lon", "rotation_deg", "shift_x_m", "shift_y_m"])
         self._frames = [
             memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk
@@ -222,7 +231,9 @@ class TileDataset:
             if PLACES not in sizes:
                 raise DatasetError(f"{location}/{PLACES} is missing: {REPAIR}")
             places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
-            return cls(manifest, catalogue, pa.concat_tables(tables), places)
+            return cls(
+                manifest, catalogue, pa.concat_tables(tables), places, _targets(folder, sizes)
+            )
         except (KeyError, TypeError) as error:
             raise DatasetError(
                 f"{location}/{MANIFEST} is damaged ({error}): run the same `loc2vec tile` again"
@@ -259,6 +270,12 @@ class TileDataset:
                 if reader.readinto(memoryview(tile).cast("B")) != tile.nbytes:
                     raise DatasetError(f"tile {row} of the dataset has another size: {REPAIR}")
         return out
+
+
+def _targets(folder: Folder, sizes: Mapping[str, int]) -> pa.Table | None:
+    if TARGETS not in sizes:
+        return None
+    return decode_table(folder.read(TARGETS), f"{folder.location}/{TARGETS}")
 
 
 def _read_shard(folder: Folder, sizes: Mapping[str, int], shard: Mapping[str, Any]) -> pa.Table:

@@ -64,8 +64,9 @@ from tiling.values import ATTRIBUTION, LonLat, Pose, TileGeometry
 class TileJob:
     """What a dataset is made from: equal jobs make equal bytes.
 
-    `positives`: tiles of each place besides the anchor. `seed`: of all random numbers. Places are
-    either `locations` sampled from `stores`, or those of the user's file `points`.
+    `positives`: tiles of each place besides the anchor; the first `close` of them are shifted less.
+    `seed`: of all random numbers. Places are either `locations` sampled from `stores`, or those of
+    the user's file `points`.
     """
 
     stores: tuple[Store, ...]
@@ -74,6 +75,7 @@ class TileJob:
     geometry: TileGeometry = field(default_factory=TileGeometry)
     locations: int | None = None
     points: Path | None = None
+    close: int = 0
 
     @property
     def margin_m(self) -> float:
@@ -253,6 +255,7 @@ def _facts(job: TileJob, catalogue: Catalogue) -> dict[str, Any]:
         else {"name": job.points.name, "sha256": hash_of_points(job.points)},
         "positives": job.positives,
         "max_shift_m": MAX_SHIFT_M,
+        **({"close_positives": job.close} if job.close else {}),
         "attribution": ATTRIBUTION,
     }
 
@@ -512,6 +515,6 @@ def _poses(job: TileJob, shard: Shard) -> list[list[Pose]]:
     """Return the poses of each place of a shard."""
     lat, lon = shard.places.lat.tolist(), shard.places.lon.tolist()
     return [
-        place_poses(LonLat(*place), shard.first + row, job.positives, job.seed)
+        place_poses(LonLat(*place), shard.first + row, job.positives, job.seed, job.close)
         for row, place in enumerate(zip(lon, lat, strict=True))
     ]

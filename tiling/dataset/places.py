@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tiling.errors import DatasetError
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.coverage import shrink
+from tiling.osm.gather.coverage import shrink
 from tiling.store.source import FeatureSource, Outline
 
 VISITED, WAY = ("building", "civic", "stop"), "way"  # roles of channels

@@ -159,6 +159,8 @@ def write_text(path: Path, text: str) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; `UserError` when the file is missing or holds something else."""
+    if path.exists() and not path.is_file():  # a FIFO would never end
+        raise UserError(f"{path} is no regular file")
     try:
         return parse_json(path.read_bytes(), str(path))
     except FileNotFoundError as error:
@@ -169,7 +171,7 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
     """Return the JSON object in `data`; `UserError` about `what` when it holds something else."""
     try:
         value = json.loads(data.decode())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{what} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
         raise UserError(f"{what} does not hold a JSON object")

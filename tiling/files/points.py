@@ -1,118 +1,176 @@
-"""Reading a user's file of points: CSV or Parquet with the columns lat and lon."""
+"""Places in a user's file: columns of latitude and longitude, of H3 cells, or geometries."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
+from shapely.errors import GEOSException
 
 from tiling.errors import PlaceError, PointsError
-from tiling.files.atomic import require_file, sha256_of
+from tiling.files.atomic import sha256_of
+from tiling.files.tables import UserTable, read_table, require_table
+from tiling.geo.cells import place_of_cell
 from tiling.values import check_place
 
-NAMES = {"lat": ("lat", "latitude"), "lon": ("lon", "lng", "longitude")}
+NAMES = {
+    "lat": ("lat", "latitude"),
+    "lon": ("lon", "long", "lng", "longitude"),
+}
+CELLS = ("h3", "h3_cell", "h3_index")  # as text or as whole numbers
+XY = {"lat": "y", "lon": "x"}  # where there are no such columns
+IN_DEGREES = ", in degrees (EPSG:4326)"
+DEGREES = ("", "EPSG:4326", "OGC:CRS84", "EPSG:4979", "OGC:CRS84h", "WGS 84", "WGS 84 (CRS84)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Points in file order: `lat`, `lon` float64 [n] in degrees, and the file's whole table."""
+    """Points in file order: `lat`, `lon` float64 [n] in degrees, and the file they stand in.
+
+    `columns`: those that said where they are.
+    """
 
     lat: NDArray[np.float64]
     lon: NDArray[np.float64]
-    table: pa.Table
+    file: UserTable
+    columns: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.lat)
 
     @property
+    def table(self) -> pa.Table:
+        """Return the file's whole table."""
+        return self.file.table
+
+    @property
     def more(self) -> pa.Table:
-        """Return the columns of the file that are not the latitude or the longitude."""
-        return self.table.select([n for n in self.table.column_names if not _is_coordinate(n)])
-
-
-def _is_coordinate(column: str) -> bool:
-    return any(column.lower() in names for names in NAMES.values())
+        """Return the columns of the file that do not say where the points are."""
+        place = {*self.columns, self.file.geometry}
+        return self.table.select([name for name in self.table.column_names if name not in place])
 
 
 def hash_of_points(path: Path) -> str:
     """Return the SHA-256 of a file of points; `PointsError` without one."""
-    _require(path)
+    require_table(path)
     return sha256_of(path)
 
 
-def _require(path: Path) -> None:
-    require_file(path, PointsError, "give a .csv or .parquet file with the columns lat and lon")
-
-
 def read_points(path: Path) -> Points:
-    """Read `path`; `PointsError` names the line of a malformed row and the row of a bad place."""
-    _require(path)
-    parquet = path.suffix == ".parquet"
-    try:
-        table = pq.read_table(path) if parquet else _read_csv(path)
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise PointsError(f"cannot read {path}: {error}") from error
-    if not table.num_rows:
-        raise PointsError(f"{path} holds no points")
-    first_line = 1 if parquet else 2  # a CSV's first line is the header
-    word = "row" if parquet else "line"
-    lat, lon = (_column(path, table, name, first_line, word) for name in ("lat", "lon"))
-    for number, (a, b) in enumerate(zip(lat.tolist(), lon.tolist(), strict=True), first_line):
-        try:
-            check_place(a, b)
-        except PlaceError as error:
-            raise PointsError(f"{path}, {word} {number}: {error}") from error
-    return Points(lat, lon, table)
+    """Read the places of a file; an area stands for a point inside it.
 
-
-def has_columns(path: Path) -> bool:
-    """Tell whether a Parquet file has columns for latitude and longitude.
-
-    Raises `PointsError` for a file that is no Parquet.
+    `PointsError` names the line of a malformed row, the row of a bad place, or the coordinate
+    system of geometries that are not in degrees.
     """
-    try:
-        names = {name.lower() for name in pq.read_schema(path).names}
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PointsError(f"cannot read {path}: {error}") from error
-    return all(names & set(NAMES[column]) for column in NAMES)
-
-
-def _read_csv(path: Path) -> pa.Table:
-    broken: list[str] = []
-
-    def stop(row: pyarrow.csv.InvalidRow) -> str:
-        where = f"line {row.number}" if row.number else f"the line {row.text!r}"
-        broken.append(
-            f"{where} has {row.actual_columns} columns, the header {row.expected_columns}"
-        )
-        return "error"
-
-    parsing = pyarrow.csv.ParseOptions(invalid_row_handler=stop)
-    # row numbers are known to one thread alone
-    reading = pyarrow.csv.ReadOptions(use_threads=False)
-    try:
-        return pyarrow.csv.read_csv(path, reading, parsing)
-    except pa.ArrowInvalid as error:
-        raise PointsError(f"cannot read {path}: {broken[0] if broken else error}") from error
-
-
-def _column(
-    path: Path, table: pa.Table, name: str, first_line: int, word: str
-) -> NDArray[np.float64]:
-    found = [column for column in table.column_names if column.lower() in NAMES[name]]
-    if len(found) != 1:
-        raise PointsError(
-            f"{path} has {len(found)} columns called {' or '.join(NAMES[name])}, must have one"
-        )
-    values = np.empty(table.num_rows)
-    for row, value in enumerate(table[found[0]].to_pylist()):
+    file = read_table(path)
+    if not file.table.num_rows:
+        raise PointsError(f"{path} holds no points")
+    names = _columns(file)
+    if names is not None:
+        lat, lon = (_numbers(file, name, what) for what, name in zip(NAMES, names, strict=True))
+    elif file.geometry is not None:
+        names, (lon, lat) = (file.geometry,), _middles(file)
+    elif cells := [name for name in file.table.column_names if name.lower() in CELLS]:
+        names, (lon, lat) = (cells[0],), _middles_of_cells(file, cells[0])
+    else:
+        raise PointsError(_lacking(file))
+    inside = (np.abs(lat) <= 90) & (np.abs(lon) <= 180)  # not so where one is not a number
+    for row in np.flatnonzero(~inside)[:1].tolist():
         try:
-            values[row] = float(value)
+            check_place(float(lat[row]), float(lon[row]))
+        except PlaceError as error:
+            raise PointsError(f"{path}, {file.where(row)}: {error}{_hint(names)}") from error
+    return Points(lat, lon, file, names)
+
+
+def _hint(names: tuple[str, ...]) -> str:
+    return (
+        "" if len(names) == 2 and names[0].lower() in NAMES["lat"] else ", in degrees (EPSG:4326)"
+    )
+
+
+def _columns(file: UserTable) -> tuple[str, ...] | None:
+    """Return the columns of latitude and longitude, or None where there is neither."""
+    found = {
+        what: [name for name in file.table.column_names if name.lower() in names]
+        for what, names in NAMES.items()
+    }
+    if not any(found.values()):
+        found = {
+            what: [name for name in file.table.column_names if name.lower() == XY[what]]
+            for what in NAMES
+        }
+        if not all(found.values()):
+            return None
+    for what, names in found.items():
+        if len(names) != 1:
+            raise PointsError(
+                f"{file.path} has {len(names)} columns called {' or '.join(NAMES[what])}, "
+                "must have one"
+            )
+    return found["lat"][0], found["lon"][0]
+
+
+def _lacking(file: UserTable) -> str:
+    shown = ", ".join(map(repr, file.table.column_names[:20]))
+    return (
+        f"{file.path} has 0 columns called {' or '.join(NAMES['lat'])}, and no geometry: "
+        f"it has {shown}"
+    )
+
+
+def _numbers(file: UserTable, name: str, what: str) -> NDArray[np.float64]:
+    column = file.table[name]
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        column = column.cast(pa.float64(), safe=False)
+        if not column.null_count:
+            return np.asarray(column.to_numpy(), np.float64)
+    values = np.empty(len(column))
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            values[row] = _number(value)
         except (TypeError, ValueError) as error:
             raise PointsError(
-                f"{path}, {word} {row + first_line}: {name} {value!r} is not a number"
+                f"{file.path}, {file.where(row)}: {what} {value!r} is not a number"
             ) from error
     return values
+
+
+def _number(value: Any) -> float:
+    # A comma before the decimals, where no point is.
+    return float(value.replace(",", ".") if isinstance(value, str) else value)
+
+
+def _middles_of_cells(file: UserTable, name: str) -> NDArray[np.float64]:
+    """Return (lon, lat) float64 [2, n] of the H3 cells in a column."""
+    values = np.empty((file.table.num_rows, 2))
+    for row, cell in enumerate(file.table[name].to_pylist()):
+        try:
+            values[row] = place_of_cell(cell)
+        except (PlaceError, TypeError, ValueError) as error:
+            raise PointsError(f"{file.path}, {file.where(row)}: {error}") from error
+    return values.T
+
+
+def _middles(file: UserTable) -> NDArray[np.float64]:
+    """Return (lon, lat) float64 [2, n] of the geometries."""
+    wgs84 = file.crs.startswith(('GEOGCS["WGS 84"', 'GEOGCRS["WGS 84"'))
+    if not wgs84 and file.crs not in DEGREES:
+        raise PointsError(
+            f"the geometries of {file.path} are in {file.crs[:60]}: "
+            "save them in degrees (EPSG:4326)"
+        )
+    try:
+        geometries = shapely.from_wkb(file.table[file.geometry].to_pylist())
+    except (GEOSException, TypeError, ValueError) as error:
+        raise PointsError(f"cannot read the geometries of {file.path}: {error}") from error
+    empty = shapely.is_missing(geometries) | shapely.is_empty(geometries)
+    for row in np.flatnonzero(empty)[:1].tolist():
+        raise PointsError(
+            f"{file.path}, {file.where(row)} has no coordinates: give it a point or an area"
+        )
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries))
+    return np.asarray(points.reshape(-1, 2).T, np.float64)

@@ -30,12 +30,16 @@ def parent_of_cell(cell: str, resolution: int) -> str:
     return parent
 
 
-def place_of_cell(cell: str) -> LonLat:
+def place_of_cell(cell: str | int) -> LonLat:
     """Return the middle of an H3 cell, or raise `PlaceError`.
 
     >>> round(place_of_cell("8a3969a41d37fff").lat, 4)
     43.7384
+    >>> round(place_of_cell(0x8A3969A41D37FFF).lat, 4)
+    43.7384
     """
+    if not isinstance(cell, str):
+        cell = f"{cell:x}"
     if not CELL.fullmatch(cell) or not h3.is_valid_cell(cell):
         raise PlaceError(
             f"{cell[:40]!r} is no H3 cell: "

@@ -10,9 +10,9 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import GridError
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.values import Box, check_place
+from tiling.values import Box, check_place, halves
 
-MAX_PLACES = 20_000_000  # in the box; more takes hours, and is most likely a typo
+MAX_PLACES = 20_000_000  # more takes hours, and is most likely a typo
 
 
 def parse_box(text: str) -> Box:
@@ -48,32 +48,76 @@ def grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -> NDArr
     """Return the places of a grid in `coverage` and `box`, (lon, lat) [n, 2], from the south-west.
 
     Rows are `metres` apart, and so are the places of a row, at the latitude of each row. Raises
-    `GridError` when there are none, or too many.
+    `GridError` when there are none, or more than `MAX_PLACES`.
     """
-    box = box or Box(*coverage.bounds)
-    _check_count(box, metres)
+    count = count_about(coverage, metres, box)
+    if count > MAX_PLACES:
+        raise GridError(
+            f"a grid of {metres} m would have about {count} places: take a wider grid or a --bbox"
+        )
+    return np.concatenate(list(grid_rows(coverage, metres, box)))
+
+
+def grid_rows(
+    coverage: BaseGeometry, metres: float, box: Box | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the places of a grid as `grid` has them, row by row: (lon, lat) [n, 2], n > 0."""
     shapely.prepare(coverage)
-    rows = [
-        row[shapely.intersects_xy(coverage, row[:, 0], row[:, 1])] for row in _rows(box, metres)
-    ]
-    places = np.concatenate(rows)
-    if not len(places):
+    parts = shapely.bounds(shapely.get_parts(coverage))  # [p, 4]
+    met = _met(Box(*coverage.bounds), box)
+    count = 0
+    for row in _rows(met, metres, parts) if met is not None else ():
+        inside = row[shapely.intersects_xy(coverage, row[:, 0], row[:, 1])]
+        count += len(inside)
+        if len(inside):
+            yield inside
+    if not count:
         west, south, east, north = coverage.bounds
         raise GridError(
             f"no place of the grid lies in the store, which holds lon {west:.5f}..{east:.5f}, "
             f"lat {south:.5f}..{north:.5f}: take a finer grid or another box"
         )
-    return places
 
 
-def _rows(box: Box, metres: float) -> Iterator[NDArray[np.float64]]:
-    """Yield the (lon, lat) [n, 2] of each row, half a step inside the south-west corner."""
+def _met(bounds: Box, box: Box | None) -> Box | None:
+    """Return the part of `box` within `bounds`; of one across the antimeridian, its latitudes."""
+    if box is None:
+        return bounds
+    south, north = max(box.south, bounds.south), min(box.north, bounds.north)
+    west, east = box.west, box.east
+    if not box.crosses_antimeridian:
+        west, east = max(west, bounds.west), min(east, bounds.east)
+        if west >= east:
+            return None
+    return Box(west, south, east, north) if south < north else None
+
+
+def _rows(box: Box, metres: float, parts: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Yield the (lon, lat) [n, 2] of each row, half a step inside the south-west corner.
+
+    Places that lie in no box of `parts`, float64 [p, 4], are left out: far-apart towns cost no more
+    than near ones.
+    """
     scale = MetresPerDegree.at((box.south + box.north) / 2)
     for lat in _steps(box.south, box.north, metres / scale.y):
         per_degree = max(MetresPerDegree.at(float(lat)).x, 1e-9)
-        lon = _steps(box.west, box.west + _width(box), metres / per_degree)
+        step, width = min(metres / per_degree, _width(box)), _width(box)
+        count = max(1, math.ceil(width / step - 0.5))
+        near = parts[(parts[:, 1] <= lat) & (lat <= parts[:, 3])]
+        columns = _columns(near, box.west, step, count)
+        lon = np.float64(box.west) + (columns + 0.5) * step
         lon = np.where(lon > 180, lon - 360, lon)
         yield np.stack([lon, np.full_like(lon, lat)], axis=1)
+
+
+def _columns(parts: NDArray[np.float64], west: float, step: float, count: int) -> NDArray[np.int64]:
+    """Return the columns of a row that lie in a box of `parts`, rising."""
+    found = [np.empty(0, np.int64)]
+    for turn in (0, 360):  # a row across the antimeridian goes on beyond 180 degrees
+        first = np.floor((parts[:, 0] + turn - west) / step - 0.5).clip(0, count).astype(np.int64)
+        last = np.ceil((parts[:, 2] + turn - west) / step + 0.5).clip(0, count).astype(np.int64)
+        found += [np.arange(*span) for span in zip(first, last, strict=True)]
+    return np.unique(np.concatenate(found))
 
 
 def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
@@ -86,11 +130,15 @@ def _width(box: Box) -> float:
     return box.east - box.west + (360 if box.crosses_antimeridian else 0)
 
 
-def _check_count(box: Box, metres: float) -> None:
-    scale = MetresPerDegree.at((box.south + box.north) / 2)
-    count = (box.north - box.south) * scale.y * _width(box) * scale.x / metres**2
-    if count > MAX_PLACES:
-        raise GridError(
-            f"a grid of {metres} m would have about {count:.0f} places: "
-            "take a wider grid or a --bbox"
+def count_about(coverage: BaseGeometry, metres: float, box: Box | None = None) -> int:
+    """Return about how many places a grid has, from the area that it covers."""
+    area = coverage
+    if box is not None:
+        area = shapely.union_all(
+            [shapely.intersection(coverage, shapely.box(*half)) for half in halves(box)]
         )
+    parts = shapely.get_parts(area)
+    middles = (shapely.bounds(parts)[:, 1] + shapely.bounds(parts)[:, 3]) / 2
+    scales = [MetresPerDegree.at(lat) for lat in middles.tolist()]
+    square = np.array([scale.x * scale.y for scale in scales])
+    return int((shapely.area(parts) * square).sum() / metres**2)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from tiling.errors import AmbiguousNameError, UnknownNameError
 from tiling.geo.geodesy import ground_distance_m
@@ -137,30 +136,15 @@ def is_area(tags: Mapping[str, str], closed: bool) -> bool:
     )
 
 
-def names_of(objects: Sequence[NamedObject], area: BaseGeometry) -> list[tuple[NamedObject, Name]]:
-    """Return the names of the objects that are of a known kind and lie in `area` (degrees)."""
+def names_of(objects: Sequence[NamedObject]) -> list[tuple[NamedObject, Name]]:
+    """Return the names of the objects that are of a known kind."""
     called = [(item, kind) for item in objects if (kind := _kind(item)) is not None]
     points = _points([item.wkb for item, _ in called])
-    inside = shapely.intersects_xy(area, *points.T) if called else []
     return [
         (item, Name(item.tags[NAME], folded, *kind, lat, lon))
-        for (item, kind), (lon, lat), within in zip(called, points.tolist(), inside, strict=True)
-        if within
+        for (item, kind), (lon, lat) in zip(called, points.tolist(), strict=True)
         for folded in _spellings(item.tags)
     ]
-
-
-def newest_names(named: Sequence[tuple[NamedObject, Name]]) -> list[Name]:
-    """Return the names of the newest version of each object, sorted.
-
-    Of equal versions the first counts.
-    """
-    newest: dict[tuple[str, int], NamedObject] = {}
-    for item, _ in named:
-        held = newest.setdefault((item.osm_type, item.osm_id), item)
-        if item.version > held.version:
-            newest[item.osm_type, item.osm_id] = item
-    return sorted(name for item, name in named if newest[item.osm_type, item.osm_id] is item)
 
 
 def _kind(item: NamedObject) -> tuple[str, int] | None:

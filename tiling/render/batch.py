@@ -1,6 +1,6 @@
 """The tiles of many places, rendered in worker processes, in order and in bounded memory."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -30,13 +30,37 @@ def render_all(
     killed ones are replaced. Raises `WorkerError` when the same places kill several,
     `StoreReplacedError` when the store was replaced by then.
     """
-    starts = range(0, len(lon_lat), CHUNK)
-    chunks = ([LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()] for start in starts)
-    if workers == 0 or len(starts) <= 1:  # one chunk is not worth a process
+    workers = workers_for(len(lon_lat), workers)
+    yield from render_chunks(source, chunks_of(lon_lat), workers, geometry)
+
+
+def workers_for(places: int, workers: int) -> int:
+    """Return how many of `workers` processes so many places keep busy: for one chunk, none."""
+    chunks = -(-places // CHUNK)
+    return min(workers, chunks) if chunks > 1 else 0
+
+
+def chunks_of(lon_lat: NDArray[np.float64]) -> Iterator[Sequence[LonLat]]:
+    """Cut places (lon, lat) [n, 2] into chunks of at most CHUNK."""
+    for start in range(0, len(lon_lat), CHUNK):
+        yield [LonLat(*row) for row in lon_lat[start : start + CHUNK].tolist()]
+
+
+def render_chunks(
+    source: FeatureSource,
+    chunks: Iterable[Sequence[LonLat]],
+    workers: int,
+    geometry: TileGeometry = DEFAULT_GEOMETRY,
+) -> Generator[Tiles]:
+    """Yield the tiles of each chunk of at most CHUNK places, as `render_all` does.
+
+    `chunks` is read as workers become free.
+    """
+    if workers == 0:
         yield from map(Renderer(source, geometry).north_up, chunks)
         return
     setup = partial(_rendering, source.store, geometry, source.store.revision())
-    with Pool(min(workers, len(starts)), setup, CHUNK * tile_bytes(geometry)) as pool:
+    with Pool(workers, setup, CHUNK * tile_bytes(geometry)) as pool:
         yield from pool.run(chunks, in_order=True)
 
 

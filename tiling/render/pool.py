@@ -5,6 +5,7 @@ shares one pipe between its workers: one that is killed in the middle of an answ
 or leaves the reader waiting for the rest of it.
 
 - A killed worker is replaced and gets its item again, at most `MAX_LOSSES` times.
+- A worker that hangs is killed and replaced, where the caller says how long an item may take.
 - An error of the task is raised in the main process, and the worker goes on.
 - NumPy arrays come back through shared memory, without being pickled.
 - Ctrl-C and SIGTERM reach the main process only. Workers end when it ends, however it ends.
@@ -13,15 +14,18 @@ or leaves the reader waiting for the rest of it.
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from itertools import accumulate, islice
 from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.connection import Connection
@@ -29,14 +33,21 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
+from weakref import WeakSet
 
 from tiling.errors import Loc2VecError, WorkerError
+from tiling.machine import cpu_s_of
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (
     f"a worker process was killed {MAX_LOSSES + 1} times over the same work (out of memory?): "
     "run the same command again with fewer --workers"
 )
+HUNG = "a worker process did not answer: another one takes its place"
+ENDING = "the worker process is being ended"
+START_S = 30.0  # in which a process that may not hang should have started
+STILL_S = 0.015  # of CPU: a process that used less has stood still
+LOOK_S = 0.25  # between two looks for processes that hang
 ENDED = (EOFError, OSError)  # what a pipe raises when the process at its other end has ended
 SPAWN = get_context("spawn")
 
@@ -57,16 +68,28 @@ class Worker(Generic[T, R]):
 
     `setup` runs in the process: it opens what the task needs, such as a store, and yields the task.
     `room`: bytes of shared memory for the arrays of one answer; larger ones take the pipe.
+    `patience_s`: a process that needs longer for an item is looked at, and again after as long. If
+    it stood still, or used so much CPU, it is killed and replaced. One that gets little CPU on a
+    busy machine goes on.
     """
 
-    def __init__(self, setup: Setup[T, R], room: int = 0) -> None:
+    def __init__(self, setup: Setup[T, R], room: int = 0, patience_s: float | None = None) -> None:
         self.retried = 0  # items given out again because the process was killed
         self._setup, self._shared = setup, SPAWN.RawArray("B", room)
+        self._patience_s = math.inf if patience_s is None else patience_s
+        self._end_s = math.inf
+        self._hung = self._ending = False
+        self._used_s: float | None = None  # CPU, when an item was late first
         self._start()
+        if patience_s is not None:
+            _watch_over(self)
 
     def _start(self) -> None:
+        self._hung = False
+        self._end_s = time.monotonic() + START_S
         self.pipe, theirs = SPAWN.Pipe()
         arguments = (self._setup, theirs, self._shared)
+        self._started = False
         self.process = SPAWN.Process(target=_work, args=arguments, name="worker", daemon=True)
         with _ctrl_c_blocked():
             self.process.start()
@@ -80,32 +103,69 @@ class Worker(Generic[T, R]):
         self._send()
 
     def _send(self) -> None:
+        if self._started:
+            self._end_s = self._until()
         with contextlib.suppress(*ENDED):  # killed while it was idle: `receive` replaces it
             self.pipe.send(self._item)
+
+    def _until(self) -> float:
+        self._used_s = None
+        return time.monotonic() + self._patience_s
 
     def receive(self) -> Answer[R] | None:
         """Wait for a message: an answer, or None when the process has started or was replaced.
 
-        Raises what the task or `setup` raised, `WorkerError` after too many losses of one item.
+        Raises what the task or `setup` raised. Raises `WorkerError` after too many losses of one
+        item, and when the process was replaced because it hung.
         """
         try:
             message: _Packed | Exception | None = self.pipe.recv()
         except ENDED as error:
             self._replace(error)
             return None
+        if message is None:
+            self._started, self._end_s = True, self._until()
+            return None
+        self._end_s = math.inf
         if isinstance(message, Exception):
             raise message
-        return None if message is None else Answer(_unpack(message, self._shared))
+        return Answer(_unpack(message, self._shared))
 
     def _replace(self, error: Exception) -> None:
+        if self._ending:
+            raise WorkerError(ENDING) from error
+        hung = self._hung
         self._losses += 1
-        if self._losses > MAX_LOSSES:
-            raise WorkerError(KILLED) from error
         log.warning("worker process %s was killed: starting another", self.process.pid)
-        self.retried += 1
         self.close()
         self._start()
+        if hung:
+            raise WorkerError(HUNG) from error
+        if self._losses > MAX_LOSSES:
+            raise WorkerError(KILLED) from error
+        self.retried += 1
         self._send()
+
+    def kill_if_late(self, now_s: float) -> None:
+        """Kill a process that hangs at `now_s` of the monotonic clock; `receive` replaces it.
+
+        Called from another thread.
+        """
+        if now_s <= self._end_s or self.process.pid is None:
+            return
+        used_s = cpu_s_of(self.process.pid)
+        if self._used_s is None or STILL_S < used_s - self._used_s < self._patience_s:
+            self._used_s = used_s if self._used_s is None else self._used_s
+            self._end_s = now_s + self._patience_s
+            return
+        self._hung, self._end_s = True, math.inf
+        log.error("worker process %s hangs: it is killed", self.process.pid)
+        self.process.kill()
+
+    def end(self) -> None:
+        """Kill the process for good, also under a thread that waits for its answer."""
+        self._ending = True
+        self.process.kill()
 
     def ask(self, item: T) -> R:
         """Return the answer to one item; raises what `receive` raises."""
@@ -121,8 +181,41 @@ class Worker(Generic[T, R]):
 
     def close(self) -> None:
         """End the process at once, whatever it is doing."""
+        self._end_s = math.inf
         self.pipe.close()
         self._kill()
+
+
+_watched: WeakSet[Worker[Any, Any]] = WeakSet()
+_watching = threading.Lock()
+
+
+def _watch_over(worker: Worker[Any, Any]) -> None:
+    """Kill the worker when it hangs."""
+    with _watching:
+        _watched.add(worker)
+        _start_watching()
+
+
+@cache
+def _start_watching() -> None:
+    threading.Thread(target=_watch, name="watch workers", daemon=True).start()
+
+
+os.register_at_fork(after_in_child=_start_watching.cache_clear)  # a fork has no such thread
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(LOOK_S)
+        _kill_late()
+
+
+def _kill_late() -> None:
+    with _watching:
+        workers = list(_watched)
+    for worker in workers:
+        worker.kill_if_late(time.monotonic())
 
 
 class Pool(Generic[T, R]):
@@ -207,7 +300,7 @@ def _work(setup: Setup[T, R], pipe: Connection, shared: Any) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # the main process decides what they mean
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with contextlib.suppress(*ENDED), contextlib.ExitStack() as stack:
         try:
             task = stack.enter_context(setup())
@@ -219,8 +312,8 @@ def _work(setup: Setup[T, R], pipe: Connection, shared: Any) -> None:
             pipe.send(_answer(task, pipe.recv(), shared))
 
 
-def _end_with_parent() -> None:
-    """End this process in the middle of its work when its parent is killed."""
+def end_with_parent() -> None:
+    """Wait until the parent of this process ends or is killed, and end this process then."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -14,6 +14,8 @@ from tiling.values import N_CHANNELS, TileGeometry
 
 # Short, so that single places need not wait for a whole batch.
 PLACES_PER_ORDER = 16
+# For one order, which takes a tenth of a second: a process that needs longer may hang.
+ORDER_S = 5.0
 
 R = TypeVar("R")
 Order = Callable[[Renderer], Any]
@@ -33,13 +35,21 @@ class RenderProcess(RemoteRenderer):
         With a `revision`, that one alone will do, also for a process that replaces a killed one.
         """
         setup = partial(_rendering, store, geometry, revision)
-        self._worker: Worker[Order, Any] = Worker(setup, tile_bytes(geometry) * PLACES_PER_ORDER)
+        room = tile_bytes(geometry) * PLACES_PER_ORDER
+        self._worker: Worker[Order, Any] = Worker(setup, room, ORDER_S)
         self.render([])  # raises what kept the store from opening
 
     def ask(self, order: Callable[[Renderer], R]) -> R:
-        """Run `order` in the process; `WorkerError` when it kills process after process."""
+        """Run `order` in the process.
+
+        Raises `WorkerError` when it kills process after process, or hangs.
+        """
         answer: R = self._worker.ask(order)
         return answer
+
+    def end(self) -> None:
+        """End the process under the thread that waits for it, which gets `WorkerError`."""
+        self._worker.end()
 
     def close(self) -> None:
         """End the process, whatever it is doing: it only reads."""

@@ -17,6 +17,7 @@ that scaling, so angles are true.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 import mapnik
@@ -25,7 +26,8 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree, box_around
-from tiling.store.source import FeatureSource
+from tiling.render.wide import WideTiles
+from tiling.store.source import FeatureSource, reading
 from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, a primary each
@@ -55,7 +57,13 @@ class Renderer:
         self.channels = catalogue.channels_of(geometry)
         self.fingerprint = catalogue.fingerprint(geometry)
         self._reach_m = catalogue.reach_m
-        self._canvases = [self._new_canvas(scale, geometry.size) for scale in geometry.each]
+        self._canvases = [
+            self._new_canvas(scale, geometry.size, geometry.size) for scale in geometry.each
+        ]
+        self._wide = [
+            WideTiles(scale, partial(self._square, scale, canvas))
+            for scale, canvas in zip(geometry.each[1:], self._canvases[1:], strict=True)
+        ]
 
     def tile(self, pose: Pose) -> Tile:
         """Render one tile."""
@@ -89,15 +97,30 @@ class Renderer:
         """Render one tile of each place, neither turned nor shifted.
 
         Returns uint8 [len(places), channels, size, size]. Neighbours on one row of a grid share a
-        long picture, which is cut between pixels: a dense grid renders faster.
+        long picture, which is cut between pixels: a dense grid renders faster. The wider scales
+        are at most half a pixel off (`wide.py`), so that near places share pictures of them.
         """
         size = self.geometry.size
-        pixels = np.empty((len(places), len(self.geometry.each), N_CHANNELS, size, size), np.uint8)
-        for number, (scale, canvas) in enumerate(
-            zip(self.geometry.each, self._canvases, strict=True)
-        ):
-            self._render_rows(places, scale, canvas, pixels[:, number])
+        pixels = np.empty((len(places), self.geometry.scales, N_CHANNELS, size, size), np.uint8)
+        self._render_rows(places, self.geometry.each[0], self._canvases[0], pixels[:, 0])
+        for number, wide in enumerate(self._wide, 1):
+            wide.tiles(places, pixels[:, number])
         return pixels.reshape(len(places), len(self.channels), size, size)
+
+    def _square(  # noqa: PLR0913 - the last four are those of `Draw`
+        self,
+        scale: TileGeometry,
+        canvas: "_Canvas",
+        middle: LonLat,
+        x: float,
+        y: float,
+        size: int,
+    ) -> NDArray[np.uint8]:
+        """Render the square of `size` pixels, x metres east and y metres north of a middle."""
+        half = size / 2 / scale.pixels_per_metre
+        window = _Window(x, y, half, half, 0.0)
+        canvas = canvas if size == scale.size else self._new_canvas(scale, size, size)
+        return self._render(self._scene(middle, [window]), [window], canvas).squeeze(0)
 
     def _render_rows(
         self,
@@ -110,22 +133,22 @@ class Renderer:
         for first, columns in _rows(places, scale):
             # The row is one window about its first place, `half` metres east of it in the middle.
             place, half = places[first], columns[-1] / 2 / scale.pixels_per_metre
-            wide = (
-                canvas if len(columns) == 1 else self._new_canvas(scale, scale.size + columns[-1])
-            )
+            width = scale.size + columns[-1]
+            wide = canvas if len(columns) == 1 else self._new_canvas(scale, width, scale.size)
             windows = [_Window(half, 0.0, half + scale.radius_m, scale.radius_m, 0.0)]
             (row,) = self._render(self._scene(place, windows), windows, wide)
             for number, column in enumerate(columns, first):
                 out[number] = row[:, :, column : column + scale.size]
 
-    def _new_canvas(self, scale: TileGeometry, width: int) -> "_Canvas":
-        return _Canvas(width, scale.size, scale.pixels_per_metre, self._reach_m)
+    def _new_canvas(self, scale: TileGeometry, width: int, height: int) -> "_Canvas":
+        return _Canvas(width, height, scale.pixels_per_metre, self._reach_m)
 
     def _scene(self, place: LonLat, windows: Sequence["_Window"]) -> "_Scene":
         """Ask the source once for all that the windows may show."""
         reach = np.max([window.extent for window in windows], axis=0) + self._reach_m
         features = self.source.features(box_around(place, *reach.tolist()))
-        return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
+        with reading(self.source.location):
+            return _Scene(place, features, EDGE_PX * self.geometry.widest.metres_per_pixel)
 
     def _render(
         self, scene: "_Scene", windows: Sequence["_Window"], canvas: "_Canvas"
@@ -212,6 +235,8 @@ class _Scene:
         self._middle = corners.mean(axis=1)
         self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
         self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
+        if not set(self._channel) <= set(range(N_CHANNELS)):
+            raise ValueError(f"a channel is none of 0 to {N_CHANNELS - 1}")
         self._context = mapnik.Context()
         self._context.push("w")  # the only attribute: the width in metres, which the style reads
         self._made: dict[int, mapnik.Feature] = {}

@@ -44,6 +44,10 @@ class RemoteRenderer(ABC):
         """Return what `order`, which can be pickled, makes of the renderer."""
 
     @abstractmethod
+    def end(self) -> None:
+        """Break off what is being rendered, where that is possible; `close` follows."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the store and end the thread or process."""
 
@@ -62,6 +66,9 @@ class RenderThread(RemoteRenderer):
     def ask(self, order: Callable[[Renderer], R]) -> R:
         """Run `order` in the thread; called from any thread."""
         return self._thread.submit(order, self._renderer).result()
+
+    def end(self) -> None:
+        """Do nothing: a thread cannot be broken off."""
 
     def close(self) -> None:
         """Close the store and end the thread."""

@@ -65,7 +65,9 @@ class Changes:
             geometry.widest.radius_m + geometry.widest.metres_per_pixel
         )
         pairs = zip(shapely.from_wkb(self.wkb), reach.tolist(), strict=True)
-        return shapely.union_all([_widened(changed, metres) for changed, metres in pairs])
+        return _on_the_globe(
+            shapely.union_all([_widened(changed, metres) for changed, metres in pairs])
+        )
 
 
 def _windows(
@@ -82,3 +84,15 @@ def _widened(changed: BaseGeometry, metres: float) -> BaseGeometry:
     scale = np.array(MetresPerDegree.at(max(abs(changed.bounds[1]), abs(changed.bounds[3]))))
     local = shapely.transform(changed, lambda degrees: degrees * scale).buffer(metres, quad_segs=4)
     return shapely.transform(local, lambda local: local / scale)
+
+
+def _on_the_globe(area: BaseGeometry) -> BaseGeometry:
+    """Return an area whose parts beyond 180 degrees lie on the other side; none is beyond 90."""
+    parts = [
+        shapely.transform(
+            shapely.intersection(area, shapely.box(turn - 180, -90, turn + 180, 90)),
+            lambda degrees, turn=turn: degrees - (turn, 0),
+        )
+        for turn in (-360, 0, 360)
+    ]
+    return shapely.union_all(parts)

@@ -1,7 +1,8 @@
 """A feature source: an open store that returns the features of a box and knows its coverage."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
-from tiling.errors import OutsideError
+from tiling.errors import OutsideError, StoreError
 from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
 from tiling.store.changes import Changes
 from tiling.values import Box, Features, LonLat, halves
@@ -30,6 +31,20 @@ class Outline:
     channel: NDArray[np.int8]
     width_m: NDArray[np.float32]
     middle: NDArray[np.float64]
+
+
+# What values of a kind that nobody expected, or that are cut, raise where they are read.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
+          shapely.errors.ShapelyError)  # fmt: skip
+
+
+@contextmanager
+def reading(location: str) -> Iterator[None]:
+    """Read values of a store in the block; raise `StoreError` when they are damaged."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise StoreError(f"{location} is damaged ({error}): import the extracts again") from error
 
 
 class Origin(Protocol):
@@ -113,6 +128,8 @@ class FeatureSource(Protocol):
 class Names(ABC):
     """The search for names, mixed into the sources; each queries its own full-text index."""
 
+    location: str
+
     @abstractmethod
     def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
         """Return the rows of `Name` that have all `words`, those that equal `folded` first.
@@ -127,11 +144,11 @@ class Names(ABC):
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
         """Return the places with a name, the best first."""
         words = words_of(name)
-        return (
-            merged((Name(*row) for row in self._called(words, fold(name))), name, limit)
-            if words
-            else []
-        )
+        if not words:
+            return []
+        rows = self._called(words, fold(name))
+        with reading(self.location):
+            return merged((Name(*row) for row in rows), name, limit)
 
     def names_in(self, box: Box) -> list[Name]:
         """Return all names of objects in a box."""
@@ -141,6 +158,7 @@ class Names(ABC):
 class Coverage:
     """The area that a store holds data for, mixed into the sources."""
 
+    location: str
     store: Origin
 
     def __init__(self, areas: Sequence[bytes], names: Sequence[str]) -> None:
@@ -152,8 +170,14 @@ class Coverage:
 
     @cached_property
     def coverage(self) -> BaseGeometry:
-        """Return the area that the store holds data for, in degrees."""
-        area = shapely.union_all(shapely.from_wkb(list(self._areas)))
+        """Return the area that the store holds data for, in degrees.
+
+        Raises `StoreError` when it is none.
+        """
+        with reading(self.location):
+            area = shapely.union_all(shapely.from_wkb(list(self._areas)))
+        if area.is_empty or not np.isfinite(area.bounds).all():
+            raise StoreError(f"{self.location} covers no place: import the extracts again")
         shapely.prepare(area)
         return area
 
@@ -166,9 +190,12 @@ class Coverage:
     def regions(self) -> Mapping[str, BaseGeometry]:
         """Return the areas of the extracts, in degrees, by name; those of one name are joined."""
         parts: dict[str, list[BaseGeometry]] = {}
-        for name, area in zip(self._names, shapely.from_wkb(list(self._areas)), strict=True):
+        with reading(self.location):
+            areas = shapely.from_wkb(list(self._areas))
+        for name, area in zip(self._names, areas, strict=True):
             parts.setdefault(name, []).append(area)
-        joined = {name: shapely.union_all(areas) for name, areas in parts.items()}
+        with reading(self.location):
+            joined = {name: shapely.union_all(areas) for name, areas in parts.items()}
         shapely.prepare(list(joined.values()))
         return joined
 
@@ -179,10 +206,18 @@ class Coverage:
     def require(self, place: LonLat) -> None:
         """Raise `OutsideError` unless the store covers `place`."""
         if not self.covers(place):
-            west, south, east, north = (round(v, 5) for v in self.bounds)
             swapped = self.covers(LonLat(place.lat, place.lon))
             raise OutsideError(
                 f"lat {place.lat}, lon {place.lon} is outside the data of this store: "
-                f"it holds lat {south}..{north}, lon {west}..{east}"
-                + (": are lat and lon swapped?" if swapped else "")
+                f"{self._held_near(place)}" + (": are lat and lon swapped?" if swapped else "")
             )
+
+    def _held_near(self, place: LonLat) -> str:
+        """Say what the store holds: its box, or the nearest place where `place` lies in the box."""
+        west, south, east, north = self.bounds
+        if west <= place.lon <= east and south <= place.lat <= north:
+            line = shapely.shortest_line(self.coverage, shapely.Point(place))
+            lon, lat = (round(v, 5) for v in shapely.get_coordinates(line)[0])
+            return f"the nearest place that it holds is lat {lat}, lon {lon}"
+        west, south, east, north = (round(v, 5) for v in self.bounds)
+        return f"it holds lat {south}..{north}, lon {west}..{east}"

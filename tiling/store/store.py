@@ -3,7 +3,7 @@
 import pkgutil
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,12 +20,22 @@ from tiling.errors import (
     UserError,
 )
 from tiling.files.atomic import require_file, sha256_of
+from tiling.osm.gather.gather import Gathered, Progress
 from tiling.store.changes import Changes
 from tiling.store.source import FeatureSource
 from tiling.values import Box, TileGeometry
 
 PATIENCE_S = 30.0  # with a store that is away: a database restarts in a few seconds
+HANGS_S, HANGS_LONG_S = 5.0, 900.0  # a query that takes longer: for a client, for a job
 SECRETS = ("password", "sslpassword")  # in the query of a URL
+
+
+def answer_s(patience_s: float) -> float:
+    """Return after how many seconds a query is given up, which depends on who waits for it.
+
+    A service has less patience with a store that is away than jobs have, which ask larger queries.
+    """
+    return HANGS_S if patience_s < PATIENCE_S else HANGS_LONG_S
 
 
 class StoreKind(NamedTuple):
@@ -43,16 +53,43 @@ KINDS = [
 
 
 @dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """How a store is made.
+
+    `allow_loss`: also when many objects cannot be built. Only PostGIS takes `slim`, which keeps
+    what updates need, and `reader`, a role that may read the store.
+    """
+
+    allow_loss: bool = False
+    slim: bool = False
+    reader: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportSummary:
     """What an import did: the features in the store, in all and by channel, and their bounds.
 
-    `skipped` counts objects that were left out because they have no geometry.
+    `lost` counts the objects that could not be built, by the reason; `regions` are the names of the
+    extracts.
     """
 
     features: int
     by_channel: dict[str, int]
-    skipped: int
+    lost: dict[str, int]
     bounds: Box
+    regions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Gathered, catalogue: Catalogue) -> Self:
+        """Return the summary of a store that holds all that was gathered."""
+        counts = found.stage.counts()
+        return cls(
+            sum(counts.values()),
+            {name: counts.get(channel, 0) for channel, name in enumerate(catalogue.channels)},
+            dict(found.lost),
+            found.bounds,
+            tuple(record.name for record in found.extracts),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +155,37 @@ class Store(ABC):
         Raises `StoreError` when the store is missing or no store, `FingerprintError` when it was
         made with another catalogue, `StoreUnavailableError` when its database does not answer.
         """
-        source = self._open(patience_s, only)
-        source.store = self
         try:
-            source.catalogue.check(self.location, source.fingerprint, TileGeometry())
-            if only is not None and only != self.revision(patience_s):
-                raise StoreReplacedError(f"{self.location} was replaced while it was opened")
+            source = self._open_whole(patience_s, only)
+        except UserError:
+            self._check_revision(patience_s, only)  # damaged, foreign: it is another one
+            raise
+        try:
+            self._check_revision(patience_s, only)
         except BaseException:
             source.close()
             raise
         return source
+
+    def _open_whole(self, patience_s: float, only: str | None) -> FeatureSource:
+        """Open the store by its own catalogue."""
+        source = self._open(patience_s, only)
+        source.store = self
+        try:
+            source.catalogue.check(self.location, source.fingerprint, TileGeometry())
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    def _check_revision(self, patience_s: float, only: str | None) -> None:
+        """Raise `StoreReplacedError` unless the store is of the revision `only` or that is None."""
+        try:
+            same = only is None or only == self.revision(patience_s)
+        except StoreError:  # it is gone
+            same = False
+        if not same:
+            raise StoreReplacedError(f"{self.location} was replaced while it was opened")
 
     @abstractmethod
     def _open(self, patience_s: float, only: str | None) -> FeatureSource:
@@ -175,17 +233,16 @@ class Store(ABC):
         self,
         extracts: Sequence[Path],
         catalogue: Catalogue,
-        progress: Callable[[int], object] = lambda n: None,
-        slim: bool = False,
-        reader: str | None = None,
+        progress: Progress = lambda objects, share: None,
+        options: ImportOptions = ImportOptions(),
     ) -> ImportSummary:
         """Make the store from extracts; at the end it replaces the one before as a whole.
 
-        `progress` is told how many objects were read since it was told last. Only PostGIS takes
-        `slim`, which keeps what updates need, and `reader`, a role that may read the store.
+        `progress` is told how many objects were read since it was told last, and which share of the
+        work is done.
 
-        Raises `ExtractError` for an extract that cannot be read, `UserError` when the store cannot
-        be written.
+        Raises `ExtractError` for an extract that cannot be read, `LossError` when much of it cannot
+        be built, `UserError` when the store cannot be written.
         """
         raise UserError(f"{self.kind} is only read: import into a GeoPackage or postgresql://...")
 
@@ -239,8 +296,13 @@ class FileStore(Store):
         return type(self)(str(self.path.absolute()))
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of the file."""
-        return _content_hash(self.path, self.revision())
+        """Return the SHA-256 of what the file holds."""
+        return _content_hash(type(self), self.path, self.revision())
+
+    @classmethod
+    def hash_of(cls, path: Path) -> str:
+        """Return the SHA-256 of what a file of this kind holds: by default of all its bytes."""
+        return sha256_of(path)
 
     def revision(self, patience_s: float = PATIENCE_S) -> str:
         """Return the file's device, inode, size and time of change."""
@@ -251,8 +313,8 @@ class FileStore(Store):
 
 
 @lru_cache(maxsize=64)
-def _content_hash(path: Path, revision: str) -> str:  # another revision is hashed again
-    return sha256_of(path)
+def _content_hash(kind: type[FileStore], path: Path, revision: str) -> str:
+    return kind.hash_of(path)  # another revision is hashed again
 
 
 def without_secrets(location: str) -> str:

@@ -1,29 +1,21 @@
-"""A user's own labels: places with a column to predict, from CSV, GeoJSON or Parquet."""
+"""A user's own labels: places with a column to predict, in any file that places are read from."""
 
-import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import shapely
-from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Floats
-from tiling.errors import PlaceError
-from tiling.files.atomic import require_file
-from tiling.files.geoparquet import GEOMETRY
-from tiling.files.points import has_columns, read_points
-from tiling.values import check_place
+from tiling.files.points import read_points
 
-GEOJSON = (".geojson", ".json")
+# What stands around or within an amount: currencies, per cent, separators between thousands.
+NOT_DIGITS = re.compile(r"[€$£¥₹%'\s]|^[A-Z]{3}\b|\b[A-Z]{3}$")
 FEW = 10  # distinct whole numbers; so few are taken for the codes of classes
 
 
@@ -42,83 +34,29 @@ def read_labels(path: Path, target: str) -> Labels:
 
     Raises `LabelsError` or `PointsError`, which name the row or the column at fault.
     """
-    require_file(path, LabelsError, "give a .csv, .geojson or .parquet file of labels")
-    if path.suffix in GEOJSON:
-        labels = _of_geojson(path, target)
-    elif path.suffix == ".parquet" and not has_columns(path):
-        labels = _of_geoparquet(path, target)
-    else:
-        points = read_points(path)
-        word, first = ("row", 1) if path.suffix == ".parquet" else ("line", 2)
-        where = [f"{word} {number}" for number in range(first, first + len(points))]
-        labels = Labels(points.lat, points.lon, _column(path, points.table, target), where)
-    for row, value in zip(labels.where, labels.values, strict=True):
+    points = read_points(path)
+    if target not in points.table.column_names:
+        shown = ", ".join(points.table.column_names)
+        raise LabelsError(f"{path} has no column {target!r}: --target must be one of {shown}")
+    values = points.table[target].to_pylist()
+    where = [points.file.where(row) for row in range(len(points))]
+    for row, value in zip(where, values, strict=True):
         if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+            said = "empty" if value is None or value == "" else str(value)
             raise LabelsError(
-                f"{path}, {row}: {target!r} is {_said(value)}: fill it in, or leave the row out"
+                f"{path}, {row}: {target!r} is {said}: fill it in, or leave the row out"
             )
-    return labels
-
-
-def _said(value: object) -> str:
-    return "empty" if value is None or value == "" else str(value)
-
-
-def _column(path: Path, table: pa.Table, target: str) -> list[Any]:
-    if target not in table.column_names:
-        raise _no_column(path, target, table.column_names)
-    values: list[Any] = table[target].to_pylist()
-    return values
-
-
-def _no_column(path: Path, target: str, names: Sequence[str]) -> LabelsError:
-    return LabelsError(
-        f"{path} has no column {target!r}: --target must be one of {', '.join(names)}"
-    )
-
-
-def _of_geojson(path: Path, target: str) -> Labels:
-    try:
-        features = json.loads(path.read_text(encoding="utf-8"))["features"]
-        geometries = [_geometry(feature.get("geometry")) for feature in features]
-        properties = [feature["properties"] or {} for feature in features]
-    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.GEOSException) as error:
-        raise LabelsError(f"{path} is no GeoJSON collection of features: {error}") from error
-    names = list(dict.fromkeys(name for row in properties for name in row))
-    if target not in names:
-        raise _no_column(path, target, names)
-    where = [f"feature {number}" for number in range(1, len(features) + 1)]
-    return _of_geometries(
-        path, np.array(geometries, object), [row.get(target) for row in properties], where
-    )
-
-
-def _geometry(value: object) -> BaseGeometry | None:
-    return None if value is None else shapely.from_geojson(json.dumps(value))
-
-
-def _of_geoparquet(path: Path, target: str) -> Labels:
-    table = pq.read_table(path)
-    geometries = shapely.from_wkb(_column(path, table, GEOMETRY))
-    where = [f"row {number}" for number in range(1, table.num_rows + 1)]
-    return _of_geometries(path, geometries, _column(path, table, target), where)
-
-
-def _of_geometries(
-    path: Path, geometries: NDArray[np.object_], values: list[Any], where: list[str]
-) -> Labels:
-    for geometry, row in zip(geometries, where, strict=True):
-        if geometry is None or geometry.is_empty:
-            raise LabelsError(f"{path}, {row} has no coordinates: give it a point or an area")
-    lon, lat = shapely.get_coordinates(shapely.point_on_surface(geometries)).reshape(-1, 2).T
-    for row, a, b in zip(where, lat.tolist(), lon.tolist(), strict=True):
-        try:
-            check_place(a, b)
-        except PlaceError as error:
+        if isinstance(value, str) and _is_amount(value):
             raise LabelsError(
-                f"{path}, {row}: {error}: coordinates must be degrees (EPSG:4326)"
-            ) from error
-    return Labels(lat, lon, values, where)
+                f"{path}, {row}: {target!r} is {value!r}: write a plain number, such as 1234.5"
+            )
+    return Labels(points.lat, points.lon, values, where)
+
+
+def _is_amount(text: str) -> bool:
+    """Tell whether a text is a number in the clothes of an amount, as "€ 1,200" or "10 %"."""
+    bare = NOT_DIGITS.sub("", text)
+    return bool(re.fullmatch(r"-?[0-9][0-9.,]*", bare)) and (bare != text or "," in text)
 
 
 def are_numbers(values: Sequence[Any]) -> bool:

@@ -18,17 +18,20 @@ Oord, Li, Vinyals: Representation Learning with Contrastive Predictive Coding, a
 
 from collections.abc import Callable
 from math import log
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from loc2vec.train.batches import Batch
 from loc2vec.train.objectives.objective import Objective, Outcome
+from loc2vec.train.run import Run
 
 EPSILON = 1e-12  # keeps the gradient of the square root finite between equal points
 NCE_SHARPNESS = 2.0
+PROJECTOR_WIDTH, PROJECTED = 128, 32
+DIRECT = 0.2  # weight of the loss of the vectors themselves, beside that of their projection
 FAR = 1e9  # the distance of a view that is no negative: its share e^-D is 0
 
 
@@ -99,17 +102,33 @@ NO_LOSS = "none"  # no contrastive objective
 
 
 class Contrastive(Objective):
-    """A contrastive loss on the vectors themselves; it has no parameters."""
+    """A contrastive loss on the vectors, or mostly on a projection of them.
+
+    With a `projector`, the vectors keep what tells kinds of places apart, although the loss asks
+    only which place it is (Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive
+    Learning of Visual Representations, ICML 2020, arXiv 2002.05709). It is thrown away.
+    """
 
     name = "contrastive"
 
-    def __init__(self, loss: str) -> None:
+    def __init__(self, loss: str, projector: nn.Module | None = None) -> None:
         super().__init__()
         self.loss = LOSSES[loss]
+        self.projector = projector
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Return the objective of a run's `loss`, with a fresh projector if it has one."""
+        config = run.config
+        return cls(config.loss, projector_of(run.vector_size) if config.projector else None)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
         """Return the loss, mean distances, and how many pairs are nearer than all negatives."""
         pairs = pairs_of(vectors, batch.overlapping)
+        loss = self.loss(pairs)
+        if self.projector is not None:
+            projected = self.projector(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
+            loss = self.loss(pairs_of(projected, batch.overlapping)) + DIRECT * loss
         with torch.no_grad():
             nearest = pairs.negative.amin(-1)[:, pairs.first]  # [P, Q], of the first view
             metrics = {
@@ -117,4 +136,14 @@ class Contrastive(Objective):
                 "nearest_negative_distance": pairs.mean(nearest),
                 "easy_share": pairs.mean((pairs.positive < nearest).float()),
             }
-        return Outcome(self.loss(pairs), metrics)
+        return Outcome(loss, metrics)
+
+
+def projector_of(dim: int) -> nn.Module:
+    """Return a fresh projector: [n, dim] -> [n, 32]."""
+    return nn.Sequential(
+        nn.Linear(dim, PROJECTOR_WIDTH),
+        nn.BatchNorm1d(PROJECTOR_WIDTH),
+        nn.ReLU(),
+        nn.Linear(PROJECTOR_WIDTH, PROJECTED),
+    )

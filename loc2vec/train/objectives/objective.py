@@ -27,6 +27,7 @@ class Objective(nn.Module, ABC):
     """
 
     name: ClassVar[str]  # of its weights in a checkpoint, and of its loss in the log
+    weight: float = 1.0  # of its loss in the sum of all
 
     @abstractmethod
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:

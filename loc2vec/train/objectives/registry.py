@@ -4,11 +4,17 @@ from collections.abc import Callable
 
 from loc2vec.errors import RunError
 from loc2vec.train.objectives.contrastive import NO_LOSS, Contrastive
+from loc2vec.train.objectives.cover import CoverObjective
 from loc2vec.train.objectives.geocell import GeoCellObjective
 from loc2vec.train.objectives.objective import Objective
+from loc2vec.train.objectives.tags import TagsObjective
 from loc2vec.train.run import Run
 
-HEADS: dict[str, Callable[[Run], Objective]] = {"geocell": GeoCellObjective.of}
+HEADS: dict[str, Callable[[Run], Objective]] = {
+    "cover": CoverObjective.of,
+    "geocell": GeoCellObjective.of,
+    "tags": TagsObjective.of,
+}
 
 
 def objectives_of(run: Run) -> list[Objective]:
@@ -16,9 +22,11 @@ def objectives_of(run: Run) -> list[Objective]:
     config = run.config
     objectives: list[Objective] = []
     if config.loss != NO_LOSS:
-        objectives.append(Contrastive(config.loss))
-    if config.head is not None:
-        objectives.append(HEADS[config.head](run))
+        objectives.append(Contrastive.of(run))
+    for name, weight in config.heads.items():
+        objective = HEADS[name](run)
+        objective.weight = weight
+        objectives.append(objective)
     if not objectives:
         raise RunError("--loss none leaves nothing to learn: it goes with --head geocell")
     return objectives

@@ -42,11 +42,12 @@ def clusters_command(
         by = opened.catalogue
         objects = [item for path in extracts for item in read_objects(path, by, KEYS)]
         found = kinds_of(opened, title or opened.title, objects=objects, **options)
-        files = _write_places(output.target, opened.vectors, found.columns)
         kinds = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]
         facts = {"kinds": kinds, "none": int((found.label < 0).sum())}
         lines = [f"{kind['places']:6,}  {kind['name']}" for kind in kinds]
-        output.finish(found, facts, lines, files)
+        output.finish(
+            found, facts, lines, lambda path: _write_places(path, opened.vectors, found.columns)
+        )
 
 
 def _write_places(path: Path, vectors: "Vectors", columns: Mapping[str, list[Any]]) -> list[Path]:

@@ -38,7 +38,7 @@ def map_command(
     count, places, shares = write_tiles(tiles, painting), len(painting.lat), found.shares
     facts = {"places": places, "shares": shares.tolist(), "bbox": found.box, "tiles": count}
     line = f"{places} places, three components hold {shares.sum():.0%} of the variance"
-    output.finish(found, facts, [line], [tif, tiles])
+    output.finish(found, facts, [line], beside=[tif, tiles])
 
 
 def _write_tif(target: Path, found: "Town", about: dict[str, str]) -> Path:

@@ -60,4 +60,4 @@ def _finish(cloud: "Cloud", output: Output) -> None:
         for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)
     ]
     facts = {"axes": cloud.axes, "places": places}
-    output.finish(cloud, facts, [f"{len(places)} places"], [moving])
+    output.finish(cloud, facts, [f"{len(places)} places"], beside=[moving])

@@ -1,5 +1,7 @@
 """Routes: embeddings and tiles of places."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -7,13 +9,16 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from loc2vec.model.arrays import Vectors
+from service.engine.engine import Engine
+from service.errors import ScaleError
 from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
 from service.http.questions import Location, LocationList, NameQuery, PlaceQuery, TileQuery, Where
 from service.http.routes.parts import Engines, Gates, located
 from tiling.errors import PlaceError
-from tiling.values import ATTRIBUTION
+from tiling.values import ATTRIBUTION, LonLat
 
 router = APIRouter(tags=["places"])
 TABLE = {"schema": {"type": "string", "format": "binary"}}
@@ -58,23 +63,35 @@ async def embed_many(
 ) -> Response:
     """Return the embeddings of up to 1,000 places, in their order; one bad place fails them all.
 
+    Up to 128 of them may be new, which are neither indexed nor were asked for a moment ago.
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
     kind = choose(request, [JSON, ARROW, PARQUET])
     places = await located(
         engine, gate, [_where(*item) for item in enumerate(body.locations)], "locations"
     )
-    index = engine.index_name
-    vectors = await gate.run(len(places), engine.embed, places)
-    if kind == JSON:
-        embeddings = [
-            PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=numbers(vector))
-            for place, vector in zip(places, vectors, strict=True)
-        ]
-        return answer(
-            request,
-            EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings),
-        )
+    write = _as_json if kind == JSON else partial(_as_table, kind)
+
+    def embed() -> bytes:
+        return write(engine, places, engine.index_name, engine.embed(places))
+
+    return answer(request, await gate.run(engine.count_new(places), embed), kind)
+
+
+def _as_json(
+    engine: Engine, places: Sequence[LonLat], index: str | None, vectors: Vectors
+) -> bytes:
+    embeddings = [
+        PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=numbers(vector))
+        for place, vector in zip(places, vectors, strict=True)
+    ]
+    found = EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings)
+    return found.model_dump_json().encode()
+
+
+def _as_table(
+    kind: str, engine: Engine, places: Sequence[LonLat], index: str | None, vectors: Vectors
+) -> bytes:
     lon, lat = np.array(places, np.float64).T
     flat = pa.array(vectors.reshape(-1), pa.float32())
     embedding = pa.FixedSizeListArray.from_arrays(flat, engine.dim)
@@ -82,7 +99,7 @@ async def embed_many(
     table = pa.table(
         {"lat": np.ascontiguousarray(lat), "lon": np.ascontiguousarray(lon), "embedding": embedding}
     )
-    return answer(request, table_bytes(table, kind, facts), kind)
+    return table_bytes(table, kind, facts)
 
 
 def _where(position: int, item: Location) -> Where:
@@ -111,6 +128,10 @@ async def tile_png(
 ) -> Response:
     """Return the tile of a place as a PNG: a colour composite of its channels, or one channel."""
     choose(request, [PNG])
+    scales = engine.geometry.scales
+    if asked.scale >= scales:
+        raise ScaleError(f"scale {asked.scale}: {engine.model} reads {scales}, numbered from 0")
     (place,) = await located(engine, gate, [asked.where()])
     pose = asked.pose(place)
-    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(asked.channel)), PNG)
+    channel, scale = asked.channel, asked.scale
+    return answer(request, await gate.run(1, lambda: engine.tile(pose).png(channel, scale)), PNG)

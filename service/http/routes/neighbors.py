@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from loc2vec.embed.algebra import between, combine, walk
 from loc2vec.model.arrays import Vector
+from service.errors import CostError
 from service.http.answers import (
     ArithmeticAnswer,
     ChannelEffect,
@@ -27,6 +28,7 @@ from service.http.answers import (
 from service.http.formats import GEOJSON, JSON, answer, choose
 from service.http.problems import RESPONSES
 from service.http.questions import (
+    MAX_NEIGHBORS,
     Arithmetic,
     InterpolationQuery,
     NeighborQuery,
@@ -141,6 +143,10 @@ async def interpolate(
 ) -> Response:
     """Interpolate two embeddings in equal steps; return the indexed places nearest to each."""
     choose(request, [JSON])
+    if asked.steps * asked.k > MAX_NEIGHBORS:
+        raise CostError(
+            f"{asked.steps} steps of {asked.k} neighbours: ask for at most {MAX_NEIGHBORS} in all"
+        )
     search, filters = engine.search, asked.filters()
     ends = await located(engine, gate, [asked.where(), asked.destination()])
 

@@ -1,13 +1,11 @@
 """Routes: information, health and metrics of the service."""
 
-import asyncio
-
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
-from service.http.answers import Health, Info
+from service.http.answers import Health, Info, Ready
 from service.http.formats import answer
 from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
@@ -42,6 +40,7 @@ async def info(request: Request, engine: Engines) -> Response:
             index_refused=engine.index_refused,
             fingerprint=engine.fingerprint,
             channels=list(engine.catalogue.channels),
+            radii_m=[scale.radius_m for scale in engine.geometry.each],
             colours=[channel.colour for channel in engine.catalogue.each],
             attribution=ATTRIBUTION,
             licence=LICENCE,
@@ -55,12 +54,22 @@ async def healthz() -> Response:
     return Response(Health().model_dump_json(), media_type="application/json", headers=NOT_KEPT)
 
 
-@public.get("/readyz", response_model=Health, responses={503: RESPONSES[503]})
-async def readyz(engine: Engines) -> Response:
-    """Tell that places are answered now: renders, encodes and searches one of them."""
-    await asyncio.to_thread(engine.try_out)
+@public.get("/readyz", response_model=Ready, responses={503: RESPONSES[503]})
+async def readyz(request: Request, engine: Engines) -> Response:
+    """Tell that places are answered now: renders, encodes and searches one of them.
+
+    The result is told for a second. An answer comes within a second, whatever hangs.
+    """
+    state = request.app.state
+
+    async def try_out() -> None:
+        await state.gate.run(0, engine.try_out, client="readyz")
+
+    await state.readiness.check(try_out)
+    reasons = [reason for reason in (engine.index_refused, state.store_refused) if reason]
+    ready = Ready(status="degraded", reasons=reasons) if reasons else Ready()
     return Response(
-        Health(status="ready").model_dump_json(), media_type="application/json", headers=NOT_KEPT
+        ready.model_dump_json(exclude_none=True), media_type="application/json", headers=NOT_KEPT
     )
 
 

@@ -4,19 +4,23 @@ Dependencies are coroutines, because FastAPI runs plain functions in a thread, w
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 
 from service.engine.engine import Engine
-from service.http.gate import Gate
+from service.errors import CostError
+from service.http.gate import Answer
 from service.http.questions import Where
+from service.patience import Patience, left_s
 from tiling.errors import UserError
 from tiling.values import LonLat
 
 LISTS = {"within", "not_within"}  # parameters that may be repeated
+MOST_NAMES = 100  # of a request
+NAME_WEIGHT = 2  # a name that must be searched for costs about as much as so many places
 MOST_PARAMETERS = 100  # of a question: more than any route has
 
 
@@ -27,9 +31,28 @@ async def _engine(request: Request) -> Engine:
     return engine
 
 
-async def _gate(request: Request) -> Gate:
-    gate: Gate = request.app.state.gate
-    return gate
+class Visit:
+    """The gate, for one request: it is known who asks, how long it waits, and when it is gone."""
+
+    def __init__(self, request: Request) -> None:
+        self._request, self._gate = request, request.app.state.gate
+        self._patience = Patience(self._gate.timeout_s)
+
+    async def run(self, weight: int, work: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Return `work(*arguments)`; raises as `Gate.run` does."""
+        client = getattr(self._request.state, "client", "")
+        answer: Answer = await self._gate.run(
+            weight, work, *arguments, client=client, patience=self._patience, gone=self._gone
+        )
+        return answer
+
+    async def _gone(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+async def _gate(request: Request) -> Visit:
+    return Visit(request)
 
 
 async def refuse_repeated(request: Request) -> None:
@@ -49,22 +72,27 @@ async def refuse_repeated(request: Request) -> None:
 
 
 async def located(
-    engine: Engine, gate: Gate, asked: Sequence[Where], label: str | None = None
+    engine: Engine, gate: Visit, asked: Sequence[Where], label: str | None = None
 ) -> list[LonLat]:
     """Return the places that are meant.
 
-    With a label, an error names the place at fault, as `label[3]`.
+    With a label, an error names the place at fault, as `label[3]`. Raises `CostError` for more
+    names than one request may ask for.
     """
 
     def locate() -> list[LonLat]:
-        return [
-            _located(engine, where, None if label is None else f"{label}[{at}]")
-            for at, where in enumerate(asked)
-        ]
+        found: dict[Where, LonLat] = {}
+        for at, where in enumerate(asked):
+            if where not in found:
+                left_s()
+                found[where] = _located(engine, where, None if label is None else f"{label}[{at}]")
+        return [found[where] for where in asked]
 
-    names = sum(isinstance(where, str) for where in asked)
+    names = len({where for where in asked if isinstance(where, str)})
+    if names > MOST_NAMES:
+        raise CostError(f"{names} names: give at most {MOST_NAMES} in one request")
     # Only a name needs a query of the store.
-    return await gate.run(names, locate) if names else locate()
+    return await gate.run(names * NAME_WEIGHT, locate) if names else locate()
 
 
 def _located(engine: Engine, where: Where, label: str | None) -> LonLat:
@@ -77,4 +105,4 @@ def _located(engine: Engine, where: Where, label: str | None) -> LonLat:
 
 
 Engines = Annotated[Engine, Depends(_engine)]
-Gates = Annotated[Gate, Depends(_gate)]
+Gates = Annotated[Visit, Depends(_gate)]

@@ -1,8 +1,10 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from loc2vec.embed.batch import Places, embed, places_of_file, places_of_grid
 from loc2vec.embed.files import Vectors, read_vectors, write_vectors
@@ -10,8 +12,9 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from tests.models import save_fresh_model
 from tiling.errors import FingerprintError, GridError, PointsError
+from tiling.render.renderer import Renderer
 from tiling.store.source import FeatureSource
-from tiling.values import Box
+from tiling.values import Box, LonLat
 
 
 def test_workers_change_nothing(
@@ -26,9 +29,10 @@ def test_workers_change_nothing(
     for workers in (0, 2):
         done: list[int] = []
         vectors = embed(monaco, encoder, some, workers, done.append)
-        write_vectors(tmp_path / str(workers), vectors)
+        write_vectors(tmp_path / f"{workers}.parquet", vectors)
         assert sum(done) == 40
-    assert (tmp_path / "0").read_bytes() == (tmp_path / "2").read_bytes()
+    one, other = (tmp_path / f"{workers}.parquet" for workers in (0, 2))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_each_row_is_the_vector_of_its_place(
@@ -111,3 +115,24 @@ def test_numbers_that_are_not_finite_are_refused(
     )
     with pytest.raises(EmbeddingError, match="not finite"):
         embed(monaco, encoder, Places(np.array([[7.4246, 43.7384]])), workers=0)
+
+
+def test_equal_places_are_rendered_once(
+    monaco: FeatureSource, encoder: LocationEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[int] = []
+    really = Renderer.north_up
+
+    def counted(renderer: Renderer, places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        rendered.append(len(places))
+        return really(renderer, places)
+
+    monkeypatch.setattr(Renderer, "north_up", counted)
+    one, other, outside = [7.4246, 43.7384], [7.42, 43.735], [2.0, 48.0]
+    places = Places(np.array([one, other, one, outside, one]))
+    found = embed(monaco, encoder, places, workers=0)
+    assert sum(rendered) == 2
+    assert found.inside.tolist() == [True, True, True, False, True]
+    assert (found.embedding[[2, 4]] == found.embedding[0]).all()
+    alone = embed(monaco, encoder, Places(np.array([other])), workers=0)
+    np.testing.assert_allclose(found.embedding[1], alone.embedding[0], atol=1e-3)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import shapely
 
 from loc2vec.embed.files import Vectors, read_vectors, write_vectors
 from loc2vec.errors import VectorsError
+from tiling.errors import UserError
+from tiling.files.points import read_points
 
 
 @pytest.fixture
@@ -87,20 +90,12 @@ def test_metadata_is_geoparquet_with_attribution(tmp_path: Path, vectors: Vector
     assert metadata[b"attribution"] == b"(c) OpenStreetMap contributors, ODbL"
 
 
-def test_columns_of_ours_in_the_users_table_are_replaced(tmp_path: Path, vectors: Vectors) -> None:
-    ours = pa.table(
-        {"embedding": [0] * 4, "geometry": [b""] * 4, "lat": [9.0] * 4, "name": list("wxyz")}
-    )
-    write_vectors(
-        tmp_path / "v.parquet",
-        Vectors(
-            vectors.lat, vectors.lon, vectors.embedding, ours, vectors.model, vectors.fingerprint
-        ),
-    )
-    back = read_vectors(tmp_path / "v.parquet")
-    assert back.table is not None
-    assert back.table.column_names == ["name"]
-    np.testing.assert_array_equal(back.lat, vectors.lat)
+@pytest.mark.parametrize("name", ["embedding", "geometry", "lat", "lon"])
+def test_a_column_of_the_user_is_not_replaced(tmp_path: Path, vectors: Vectors, name: str) -> None:
+    theirs = replace(vectors, table=pa.table({name: [0] * 4}))
+    with pytest.raises(VectorsError, match=f"column '{name}' of your file would be replaced"):
+        write_vectors(tmp_path / "v.parquet", theirs)
+    assert not (tmp_path / "v.parquet").exists()
 
 
 def test_lengths_must_agree(vectors: Vectors) -> None:
@@ -113,14 +108,75 @@ def test_lengths_must_agree(vectors: Vectors) -> None:
 def test_files_of_others_are_refused(tmp_path: Path, vectors: Vectors) -> None:
     foreign = tmp_path / "foreign.parquet"
     pq.write_table(pa.table({"lat": [1.0], "lon": [2.0]}), foreign)
-    with pytest.raises(VectorsError, match="no embedding, geometry, model, fingerprint"):
+    with pytest.raises(VectorsError, match=r"is no file of vectors \(no embedding\)"):
         read_vectors(foreign)
+    pq.write_table(pa.table({"lat": [1.0], "lon": [2.0], "embedding": ["a"]}), foreign)
+    with pytest.raises(VectorsError, match="no lists in embedding"):
+        read_vectors(foreign)
+
+
+LISTS = [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 3)]
+
+
+@pytest.mark.parametrize("lists", LISTS, ids=str)
+def test_a_copy_that_another_program_wrote_is_read(
+    tmp_path: Path, vectors: Vectors, lists: pa.DataType
+) -> None:
     write_vectors(tmp_path / "v.parquet", vectors)
-    table = pq.read_table(tmp_path / "v.parquet")
-    lists = table["embedding"].cast(pa.list_(pa.float32()))
-    pq.write_table(table.set_column(4, "embedding", lists), foreign)
-    with pytest.raises(VectorsError, match="no fixed-size embedding"):
-        read_vectors(foreign)
+    table = pq.read_table(tmp_path / "v.parquet").replace_schema_metadata(None)
+    column = table.column_names.index("embedding")
+    table = table.set_column(column, "embedding", table["embedding"].cast(lists))
+    pq.write_table(table.drop_columns(["geometry"]), tmp_path / "copy.parquet")
+    with pytest.raises(VectorsError, match="does not say which model made its vectors: give that"):
+        read_vectors(tmp_path / "copy.parquet")
+    back = read_vectors(tmp_path / "copy.parquet", ("m@1", "f"))
+    np.testing.assert_array_equal(back.embedding, vectors.embedding)
+    assert (back.model, back.fingerprint) == ("m@1", "f")
+    assert back.table is not None
+    assert back.table.column_names == ["name", "beds"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"lat": [1.0, None]}, "row 2: its place, nan, is none on Earth"),
+        ({"lon": [1.0, 999.0]}, "row 2: its place, 999.0, is none on Earth"),
+        ({"lat": ["a", "b"]}, "its coordinates cannot be read"),
+        ({"embedding": [[1.0], [1.0, 2.0]]}, r"its vectors have \[1, 2\] numbers"),
+        ({"embedding": [[1.0], [float("nan")]]}, "row 2: its vector is not finite"),
+        ({"embedding": [[1.0], [None]]}, "row 2: its vector is not finite"),
+    ],
+)
+def test_rows_that_no_index_could_take_are_named(
+    tmp_path: Path, columns: dict[str, object], said: str
+) -> None:
+    whole = {"lat": [1.0, 2.0], "lon": [1.0, 2.0], "embedding": [[1.0], [2.0]]}
+    pq.write_table(pa.table(whole | columns), tmp_path / "v.parquet")
+    with pytest.raises(VectorsError, match=said):
+        read_vectors(tmp_path / "v.parquet", ("m@1", "f"))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".gpkg", ".geojson", ".PARQUET"])
+def test_the_ending_decides_what_is_written(tmp_path: Path, vectors: Vectors, ending: str) -> None:
+    path = tmp_path / f"v{ending}"
+    write_vectors(path, vectors)
+    points = read_points(path)
+    np.testing.assert_allclose(points.lat, vectors.lat)
+    np.testing.assert_allclose(points.lon, vectors.lon)
+    assert points.table["name"].to_pylist() == ["a", None, "c", "d"]
+    if ending == ".PARQUET":
+        np.testing.assert_array_equal(read_vectors(path).embedding, vectors.embedding)
+    else:
+        columns = [points.table[f"embedding_{number}"].to_pylist() for number in (1, 2, 3)]
+        assert columns[0] == [0, None, 6, 9]
+        np.testing.assert_allclose([column[2] for column in columns], vectors.embedding[2])
+
+
+@pytest.mark.parametrize("name", ["v", "v.txt", "v.xlsx", "v.parquet.gz"])
+def test_another_ending_is_refused(tmp_path: Path, vectors: Vectors, name: str) -> None:
+    with pytest.raises(UserError, match=r"its name must end in \.parquet, \.csv, \.gpkg"):
+        write_vectors(tmp_path / name, vectors)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_parquet_is_refused(tmp_path: Path, vectors: Vectors) -> None:

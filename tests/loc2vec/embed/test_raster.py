@@ -31,7 +31,7 @@ def test_each_pixel_is_the_vector_of_its_middle(
     out = tmp_path / "monaco.tif"
     status, output = run(
         "--store", monaco_store, "--model", model_folder, "--grid", 200, "--bbox", BOX,
-        "--format", "geotiff", "--workers", 0, "--out", out,
+        "--workers", 0, "--out", out,
     )  # fmt: skip
     assert status == 0, output
     with rasterio.open(out) as raster:
@@ -98,14 +98,12 @@ def test_geotiff_needs_a_grid_and_its_extra(
         monaco_store,
         "--model",
         model_folder,
-        "--format",
-        "geotiff",
         "--out",
         tmp_path / "x.tif",
     )
     status, output = run(*common, "--points", tmp_path / "places.csv")
     assert status == 2
-    assert "--format geotiff goes with --grid" in output
+    assert "a raster (.tif) goes with --grid" in output
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     status, output = run(*common, "--grid", 100)
     assert status == 2

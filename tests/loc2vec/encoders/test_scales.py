@@ -72,5 +72,10 @@ def test_a_run_a_model_and_an_encoder_of_two_scales(tmp_path: Path, tiny: str) -
 def test_places_overlap_as_far_as_the_widest_scale_reaches() -> None:
 
     near = replace(TwoScales(), spacing_m=600.0)
-    assert Batches(near, 0, 4, 2).batch(0).overlapping.sum() > 4
-    assert Batches(replace(near, geometry=TileGeometry()), 0, 4, 2).batch(0).overlapping.sum() == 4
+    assert Batches(near, TrainConfig(places=4, pairs=2)).batch(0).overlapping.sum() > 4
+    assert (
+        Batches(replace(near, geometry=TileGeometry()), TrainConfig(places=4, pairs=2))
+        .batch(0)
+        .overlapping.sum()
+        == 4
+    )

@@ -120,8 +120,20 @@ def test_numbers_that_are_not_finite_are_named(tmp_path: Path) -> None:
 def test_no_geojson(tmp_path: Path) -> None:
     path = tmp_path / "labels.geojson"
     path.write_text('{"type": "Topology"}')
-    with pytest.raises(LabelsError, match="no GeoJSON collection"):
+    with pytest.raises(PointsError, match=r"cannot read .*labels\.geojson"):
         read_labels(path, "kind")
+
+
+@pytest.mark.parametrize("price", ["€ 1,200", "1,200.50", "1 200", "EUR 12", "12 %", "'1,5'"])
+def test_amounts_are_not_taken_for_classes(tmp_path: Path, price: str) -> None:
+    path = csv(tmp_path, f'43.7,7.4,old,"{price}"')
+    with pytest.raises(LabelsError, match=r"line 2: 'price' is .*: write a plain number"):
+        read_labels(path, "price")
+
+
+@pytest.mark.parametrize("code", ["02139", "1st", "zone 3", "A1", "ABC", "1-2"])
+def test_codes_are_classes(tmp_path: Path, code: str) -> None:
+    assert read_labels(csv(tmp_path, f"43.7,7.4,{code},1"), "kind").values == [code]
 
 
 def test_places_outside_the_store_are_told(tmp_path: Path, monaco: FeatureSource) -> None:

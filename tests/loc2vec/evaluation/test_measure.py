@@ -19,8 +19,15 @@ from loc2vec.evaluation.baselines import (
 )
 from loc2vec.evaluation.measure import measure
 from loc2vec.evaluation.probes import confusion, metrics, predict
+from loc2vec.evaluation.report.table import (
+    as_values,
+    margins,
+    of_town,
+    table,
+    town_grid,
+    views_grid,
+)
 from loc2vec.evaluation.splits import APART_M, BLOCK_M, Split, blocks, folds, groups, splits_of
-from loc2vec.evaluation.table import as_values, margins, of_town, table, town_grid, views_grid
 from loc2vec.evaluation.tasks.osm import BUILDING_TYPES, POINTS, Town, kind_of, make_task
 from loc2vec.evaluation.tasks.task import Task
 from tests.catalogues import without

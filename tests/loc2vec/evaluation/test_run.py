@@ -75,7 +75,7 @@ def test_one_command_from_extract_to_table(
     }
     assert numbers == {
         "fresh-0": 16, "channel means": 12, "means in 2x2 squares": 48, "means in 4x4 squares": 192,
-        "pixel components": 16, "untrained loc2vec": 16, "position": 16,
+        "pixel components": 16, "patch features": 16, "untrained loc2vec": 16, "position": 16,
         "tag counts": numbers["tag counts"],
     }  # fmt: skip
     of_tiles = [name for name in numbers if name not in ("position", "tag counts")]

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from loc2vec.encoders.registry import build
 from loc2vec.errors import ModelError
-from loc2vec.model.folder import DEFAULT_MODEL, ModelConfig, load_model, model_path, save_model
+from loc2vec.model.folder import ModelConfig, load_model, model_path, save_model
+from loc2vec.model.names import DEFAULT_MODEL
 from loc2vec.model.options import model_option
 from tiling.files.atomic import sha256_of
 from tiling.values import TileGeometry

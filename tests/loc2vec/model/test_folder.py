@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -87,7 +88,13 @@ def alter(folder: Path, **values: object) -> None:
             "is of encoder 'mamba', which this version of loc2vec does not have "
             ".*rsan.*vit.*: use the version",
         ),
-        ({"options": {"dim": 5}}, "size mismatch"),
+        ({"options": {"dim": 5}}, "does not hold the weights of encoder"),
+        ({"options": {"dim": 10**12}}, "does not hold the weights of encoder|dim"),
+        ({"name": 5}, "name: Input should be a valid string"),
+        ({"sha256": 5}, "was altered"),
+        ({"catalogue": []}, "catalogue"),
+        ({"fingerprint": None}, "fingerprint"),
+        ({"geometry": {"radius_m": "wide"}}, "geometry"),
         ({"options": {"dim": 4, "depth": 5}}, "depth"),
         ({"options": {}}, "config.json lacks 'dim'"),
         ({"options": 5}, "is no model folder"),
@@ -108,6 +115,14 @@ def test_a_wrong_config_is_an_error_of_one_line(
 def test_a_config_that_is_none_is_an_error(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
     with pytest.raises(ModelError, match="is no model folder"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_fifo_is_no_part_of_a_model(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelError, match=r"no regular file|is not a file"):
         load_model(folder)
 
 

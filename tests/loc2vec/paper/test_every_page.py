@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, Page
 
 from loc2vec.encoders.registry import build
 from loc2vec.evaluation.measure import measure
-from loc2vec.evaluation.report import page as evaluation_page
-from loc2vec.evaluation.table import LARGE, as_values
+from loc2vec.evaluation.report.page import page as evaluation_page
+from loc2vec.evaluation.report.table import LARGE, as_values
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.explore.arithmetic import arithmetic
 from loc2vec.explore.clusters import kinds_of

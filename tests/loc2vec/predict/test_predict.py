@@ -245,7 +245,10 @@ def test_places_that_do_not_suffice_are_one_sentence(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--grid", 50, "--out", "x.xlsx"], "give a name that ends in .parquet, .csv, .gpkg, .tif"),
+        (
+            ["--grid", 50, "--out", "x.xlsx"],
+            "its name must end in .parquet, .csv, .gpkg, .geojson, .tif",
+        ),
         (["--points", "p.csv", "--out", "x.tif"], "a raster is of a --grid, not of --points"),
         (["--out", "x.csv"], "give one of --points and --grid"),
         (["--grid", 50, "--out", "x.csv", "--predictor", "p"], "one of --labels and --predictor"),
@@ -257,6 +260,15 @@ def test_options_that_do_not_fit_are_refused(
     result = predict(*common, "--labels", "labels.csv", *given)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_a_column_that_would_be_replaced_is_refused(common: list[object], tmp_path: Path) -> None:
+    points = tmp_path / "visits.csv"
+    points.write_text("lat,lon,kind\n43.7384,7.4246,old\n", encoding="utf-8")
+    given = ["--labels", "l.csv", "--target", "kind", "--points", points]
+    result = predict(*common, *given, "--out", tmp_path / "x.csv")
+    assert result.exit_code == 2
+    assert "--points has a column 'kind' already: rename it" in result.stderr
 
 
 def test_a_predictor_of_another_kind_of_file_is_refused(numbers: Path, tmp_path: Path) -> None:

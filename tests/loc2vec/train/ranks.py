@@ -48,7 +48,7 @@ def run(
     loc2vec.train.loop.LOG_EVERY = 1
     config = TrainConfig(
         encoder=encoder, places=4, pairs=2, steps=steps, warm_up=2, eval_every=2,
-        checkpoint_every=3, head="geocell" if "--head" in flags else None,
+        checkpoint_every=3, heads={"geocell": 1.0} if "--head" in flags else {},
     )  # fmt: skip
     data, validation = MemoryDataset(), MemoryDataset(seed=1)
     return train(Run(config, data, out, validation), "cpu", "--resume" in flags, stop)

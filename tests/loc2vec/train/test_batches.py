@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
 from loc2vec.train.batches import (
-    CHANNEL_DROPOUT,
     PREFETCHED,
     Batch,
     Batches,
@@ -16,6 +15,7 @@ from loc2vec.train.batches import (
     slots_of_step,
 )
 from loc2vec.train.distributed import World
+from loc2vec.train.run import TrainConfig
 from tests.loc2vec.memory import MemoryDataset
 from tiling.errors import DatasetError
 
@@ -40,16 +40,19 @@ def test_slots_are_distinct_positives() -> None:
 
 def test_a_batch_depends_on_seed_and_step_alone(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset(n_places=8)
-    one, other = Batches(data, 1, 4, 2), Batches(data, 1, 4, 2)
+    one, other = (
+        Batches(data, TrainConfig(seed=1, places=4, pairs=2)),
+        Batches(data, TrainConfig(seed=1, places=4, pairs=2)),
+    )
     other.batch(0)
     assert same(one.batch(5), other.batch(5))
     assert not same(one.batch(5), one.batch(6))
-    assert not same(one.batch(5), Batches(data, 2, 4, 2).batch(5))
+    assert not same(one.batch(5), Batches(data, TrainConfig(seed=2, places=4, pairs=2)).batch(5))
 
 
 def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset: type[MemoryDataset]) -> None:
     data = make_dataset()
-    batch = Batches(data, 0, 4, 2).batch(0)
+    batch = Batches(data, TrainConfig(places=4, pairs=2)).batch(0)
     places = places_of_step(data.n_places, 0, 0, 4)
     slots = slots_of_step(data.positives, 0, 0, 4, 2)
     assert batch.pixels.dtype == torch.uint8
@@ -60,30 +63,35 @@ def test_tiles_of_a_place_lie_together_the_anchor_first(make_dataset: type[Memor
 
 
 def test_channels_of_positives_are_switched_off(make_dataset: type[MemoryDataset]) -> None:
-    batches = Batches(make_dataset(n_places=8, positives=3), 0, 8, 3)
+    batches = Batches(make_dataset(n_places=8, positives=3), TrainConfig(places=8, pairs=3))
     kept = torch.stack([batches.batch(step).kept for step in range(10)])
-    assert (~kept[:, :, 1:]).float().mean().item() == pytest.approx(CHANNEL_DROPOUT, abs=0.02)
+    assert (~kept[:, :, 1:]).float().mean().item() == pytest.approx(
+        TrainConfig().channel_dropout, abs=0.02
+    )
     assert kept[:, :, 0].all()
 
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_share_a_batch_out(make_dataset: type[MemoryDataset], size: int) -> None:
     data = make_dataset()
-    whole = Batches(data, 0, 4, 2).batch(3)
-    parts = [Batches(data, 0, 4, 2, World(rank, size)).batch(3) for rank in range(size)]
+    whole = Batches(data, TrainConfig(places=4, pairs=2)).batch(3)
+    parts = [
+        Batches(data, TrainConfig(places=4, pairs=2), World(rank, size)).batch(3)
+        for rank in range(size)
+    ]
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
     assert torch.equal(torch.cat([part.kept for part in parts]), whole.kept)
     assert all(torch.equal(part.overlapping, whole.overlapping) for part in parts)
     with pytest.raises(
         RunError, match="4 places a batch cannot be shared out evenly to 3 processes"
     ):
-        Batches(data, 0, 4, 2, World(0, 3))
+        Batches(data, TrainConfig(places=4, pairs=2), World(0, 3))
 
 
 def test_prefetched_batches_are_the_same_and_begin_anywhere(
     make_dataset: type[MemoryDataset],
 ) -> None:
-    batches = Batches(make_dataset(), 0, 4, 2)
+    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2))
     got = list(batches.prefetched(3, 6))
     assert len(got) == 3
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 3))
@@ -96,7 +104,7 @@ def test_the_number_of_threads_changes_nothing(
 ) -> None:
     monkeypatch.setattr("loc2vec.train.batches.cpu_count", lambda: threads)
     monkeypatch.setattr("loc2vec.train.batches.READ_TILES", 5)  # a batch of 12 tiles in three parts
-    batches = Batches(make_dataset(), 0, 4, 2)
+    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2))
     got = list(batches.prefetched(0, 6))
     assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
 
@@ -114,7 +122,7 @@ def test_several_batches_are_read_ahead() -> None:
             read.release()
             return super().tiles(places, slots, out)
 
-    coming = Batches(Counting(), 0, 4, 2).prefetched(0, 100)
+    coming = Batches(Counting(), TrainConfig(places=4, pairs=2)).prefetched(0, 100)
     next(coming)
     assert all(
         read.acquire(timeout=20) for _ in range(1 + PREFETCHED)
@@ -133,12 +141,12 @@ def test_an_error_of_a_reading_thread_arrives() -> None:
             raise DatasetError("tile 3 does not match its checksum")
 
     with pytest.raises(DatasetError, match="tile 3"):
-        next(Batches(Damaged(), 0, 4, 2).prefetched(0, 100))
+        next(Batches(Damaged(), TrainConfig(places=4, pairs=2)).prefetched(0, 100))
 
 
 def test_prefetching_ends_with_its_reader(make_dataset: type[MemoryDataset]) -> None:
     before = threading.active_count()
-    coming = Batches(make_dataset(), 0, 4, 2).prefetched(0, 100)
+    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100)
     next(coming)
     coming.close()
     assert threading.active_count() == before
@@ -157,11 +165,11 @@ def test_places_overlap_across_the_antimeridian() -> None:
 
 def test_too_few_places_or_positives_are_refused(make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="needs 20 places, the tiles hold 8"):
-        Batches(make_dataset(), 0)
+        Batches(make_dataset(), TrainConfig())
     with pytest.raises(RunError, match="needs 5 positives a place, the tiles hold 3"):
-        Batches(make_dataset(), 0, places=4)
+        Batches(make_dataset(), TrainConfig(places=4))
 
 
 def test_tiles_of_one_spot_are_refused(make_dataset: type[MemoryDataset]) -> None:
     with pytest.raises(RunError, match="all 4 places of a batch overlap"):
-        Batches(make_dataset(spacing_m=10), 0, 4, 2).batch(0)
+        Batches(make_dataset(spacing_m=10), TrainConfig(places=4, pairs=2)).batch(0)

@@ -180,7 +180,7 @@ def test_loss_of_one_batch_falls(make_dataset: type[MemoryDataset]) -> None:
     torch.manual_seed(0)
     learner, optimizer = learning("loc2vec")
     config = replace(SMALL, steps=100, warm_up=1)
-    batch = Batches(make_dataset(), 0, places=3, pairs=1).batch(0)
+    batch = Batches(make_dataset(), TrainConfig(places=3, pairs=1)).batch(0)
     losses = [
         train_step(learner, optimizer, batch, config, step).scalars["loss"].item()
         for step in range(8)
@@ -224,7 +224,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(
     learner, optimizer = learning("tiny")
     network = learner.encoder
     assert isinstance(network, Tiny)
-    batches = Batches(make_dataset(), 0, 4, 2)
+    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2))
     train_step(learner, optimizer, batches.batch(0), SMALL, 0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     hook = network.get_parameter("dense.bias").register_hook(lambda gradient: gradient * poison)
@@ -455,7 +455,7 @@ def test_bfloat16_steps_follow_float32_steps(make_dataset: type[MemoryDataset]) 
     assert isinstance(context, torch.autocast)
     if not context._enabled:
         pytest.skip("this CPU computes no bfloat16")
-    batch = Batches(make_dataset(), 0, 4, 2).batch(0)
+    batch = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).batch(0)
     losses = []
     for fast in (True, False):
         torch.manual_seed(0)
@@ -479,7 +479,9 @@ def test_a_gpu_takes_the_same_steps_as_the_cpu(
     for device in ("cpu", "cuda"):
         torch.manual_seed(0)
         learner, optimizer = learning("loc2vec", device)
-        batches = Batches(make_dataset(), 0, 4, 2).prefetched(0, 3, pinned=device == "cuda")
+        batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(
+            0, 3, pinned=device == "cuda"
+        )
         rows.append([train_step(learner, optimizer, batch, SMALL, 0) for batch in batches])
     for name, value in rows[0][0].scalars.items():
         on_gpu = rows[1][0].scalars[name].cpu()

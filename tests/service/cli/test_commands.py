@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
 from loc2vec.embed.files import Vectors, read_vectors, write_vectors
-from loc2vec.model.folder import DEFAULT_MODEL
-from loc2vec.model.folder import DEFAULT_MODEL as SHIPPED
+from loc2vec.model.names import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL as SHIPPED
 from service.cli.main import COMMANDS, main
 from service.index.index import NeighborIndex
 
@@ -140,6 +141,45 @@ def test_embed_refuses_what_makes_no_sense(arguments: tuple[object, ...], tmp_pa
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     assert not any(tmp_path.iterdir())
+
+
+def test_nothing_is_lost_and_no_work_is_begun_in_vain(
+    own_store: Path, model_folder: Path, points: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loc2vec.embed.batch.embed", lambda *_: pytest.fail("the work was begun"))
+    embed = ("embed", "--store", own_store, "--model", model_folder, "--workers", 0)
+    before = points.read_bytes(), own_store.read_bytes()
+    lost = "is read by this command and would be lost"
+    check_failure(run(*embed, "--points", points, "--out", points), 2, lost)
+    check_failure(run(*embed, "--points", points, "--out", own_store), 2, lost)
+    check_failure(run(*embed, "--points", points, "--out", "v.txt"), 2, "its name must end in")
+    assert (points.read_bytes(), own_store.read_bytes()) == before
+    out = ("--points", points, "--out", points.with_suffix(".parquet"))
+    points.write_text("name,lat,lon,name\na,43.7384,7.4246,b\n")
+    check_failure(run(*embed, *out), 2, "has two columns 'name': rename or drop one")
+    points.write_text("embedding,lat,lon\na,43.7384,7.4246\n")
+    check_failure(run(*embed, *out), 2, "column 'embedding' of your file would be replaced")
+    points.write_text("lat,lon\n7.4246,43.7384\n7.42,43.73\n")
+    check_failure(run(*embed, *out), 2, "is outside the data of this store", "swapped?")
+
+
+def test_vectors_that_another_program_wrote_are_indexed_by_their_model(
+    model_folder: Path, vectors: Vectors, tmp_path: Path
+) -> None:
+    write_vectors(tmp_path / "v.parquet", vectors)
+    table = pq.read_table(tmp_path / "v.parquet").replace_schema_metadata(None)
+    pq.write_table(table.slice(0, 50), tmp_path / "some.parquet")
+    pq.write_table(table.slice(40, 30), tmp_path / "more.parquet")
+    index = ("index", tmp_path / "some.parquet", "--out", tmp_path / "index", "--json")
+    check_failure(run(*index), 2, "does not say which model made its vectors: give that --model")
+    made = run(*index, "--model", model_folder)
+    assert (made.exit_code, json.loads(made.stdout)["count"]) == (0, 50)
+    more = ("index", tmp_path / "more.parquet", *index[2:], "--model", model_folder, "--add")
+    added = run(*more)
+    assert (json.loads(added.stdout)["count"], json.loads(added.stdout)["known"]) == (70, 10)
+    assert "10 of 30 places were in the index already" in added.stderr
+    check_failure(run(*more), 2, "holds all of these places already: nothing to add")
+    assert NeighborIndex.open(tmp_path / "index").model == vectors.model
 
 
 def test_bad_input_ends_with_one_line(
@@ -273,8 +313,9 @@ def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[st
     process, _ = served
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 0
     assert "Traceback" not in log
+    assert "error" not in log
 
 
 def test_the_module_is_the_same_program() -> None:

@@ -1,8 +1,16 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from service.cli.demo import DemoPaths, default_work_folder, prepare_demo, urls_to_try
+from service.cli.demo import (
+    DemoPaths,
+    default_work_folder,
+    demo_command,
+    prepare_demo,
+    urls_to_try,
+)
+from service.errors import AddressError
 from service.index.index import NeighborIndex
 from tests.models import save_fresh_model
 from tiling.store.store import Store
@@ -84,3 +92,20 @@ def test_the_work_folder_is_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_urls_name_the_address() -> None:
     assert all("http://127.0.0.1:9" in line for line in urls_to_try("http://127.0.0.1:9")[:4])
+
+
+def test_the_port_comes_from_the_option_or_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def bind(host: str, port: int) -> None:
+        asked.append((host, port))
+        raise AddressError("enough")
+
+    monkeypatch.setattr("service.cli.demo.bind", bind)
+    monkeypatch.setenv("LOC2VEC_PORT", "9001")
+    monkeypatch.setenv("LOC2VEC_HOST", "127.0.0.2")
+    for options in ([], ["--port", "9002", "--host", "127.0.0.3"]):
+        CliRunner().invoke(demo_command, ["--work", str(tmp_path), *options])
+    assert asked == [("127.0.0.2", 9001), ("127.0.0.3", 9002)]

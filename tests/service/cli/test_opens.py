@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loc2vec.model.folder import DEFAULT_MODEL
+from loc2vec.model.names import DEFAULT_MODEL
 from service.cli.demo import prepare_demo
 from tests.opens import Counts
 from tests.service.cli.test_commands import run
@@ -12,12 +12,13 @@ from tests.service.cli.test_commands import run
 PLACE, OTHER = "43.7384,7.4246", "43.7347,7.4213"
 BOX = "--bbox=7.42,43.735,7.424,43.738"
 ON_ANY: dict[str, list[object]] = {
-    "embed --points": ["embed", "--points", "POINTS", "--out", "OUT", "--workers", 0],
-    "embed --grid": ["embed", "--grid", 100, BOX, "--out", "OUT", "--workers", 0],
-    "embed --format": ["embed", "--grid", 100, BOX, "--format", "geotiff", "--out", "OUT"],
+    "embed --points": ["embed", "--points", "POINTS", "--out", "OUT.parquet", "--workers", 0],
+    "embed --grid": ["embed", "--grid", 100, BOX, "--out", "OUT.parquet", "--workers", 0],
+    "embed raster": ["embed", "--grid", 100, BOX, "--out", "OUT.tif", "--workers", 0],
+    "embed parts": ["embed", "--grid", 100, BOX, "--out", "PARTS", "--workers", 0],
     "tile": ["tile", "--locations", 3, "--positives", 1, "--workers", 0, "--out", "OUT"],
     "tile --preview": ["tile", "--locations", 3, "--preview", "OUT.png"],
-    "trips walk": ["trips", "walk", "PBF", "--trips", 2, "--points", 3, "--out", "OUT"],
+    "trips walk": ["trips", "walk", "PBF", "--trips", 2, "--points", 3, "--out", "OUT.parquet"],
     "explore why": ["explore", "why", PLACE, OTHER, "--out", "OUT"],
     "explore walk": ["explore", "walk", PLACE, "--places", 20, "--out", "OUT"],
     "explore map": ["explore", "map", "--grid", 200, BOX, "--out", "OUT"],
@@ -30,7 +31,10 @@ def named(monaco_pbf: Path, tmp_path: Path) -> dict[object, Path]:
     points = tmp_path / "points.csv"
     points.write_text("lat,lon\n43.7384,7.4246\n")
     out = tmp_path / "out"
-    return {"POINTS": points, "OUT": out, "OUT.png": out.with_suffix(".png"), "PBF": monaco_pbf}
+    files: dict[object, Path] = {
+        f"OUT{ending}": out.with_suffix(ending) for ending in (".png", ".parquet", ".tif")
+    }
+    return files | {"POINTS": points, "OUT": out, "PARTS": out, "PBF": monaco_pbf}
 
 
 def check(counts: Counts, *arguments: object) -> None:

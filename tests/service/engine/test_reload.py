@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
 from service.engine.reload import stamp, swap
+from service.engine.trial import Trials
 from service.index.index import FACTS, VECTORS, NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
@@ -30,7 +32,7 @@ def moved(vectors: Vectors, by: float) -> Vectors:
     )
 
 
-@pytest.mark.parametrize("swaps", [40, pytest.param(1000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("swaps", [6, pytest.param(200, marks=pytest.mark.soak)])
 def test_no_answer_is_lost_or_mixed_while_the_index_changes(
     settings: Settings, vectors: Vectors, tmp_path: Path, swaps: int
 ) -> None:
@@ -71,7 +73,7 @@ def test_no_answer_is_lost_or_mixed_while_the_index_changes(
         try:
             for number in range(swaps):
                 NeighborIndex.build(kinds[number % 2], folder)
-                assert swap(engine, folder)
+                assert swap(engine, folder, Trials())
         finally:
             done.set()
         assert sum(asker.result() for asker in askers) > swaps / 2
@@ -83,22 +85,22 @@ def test_a_bad_index_leaves_the_old_one(
 ) -> None:
     before = engine.index_name
     folder = tmp_path / "index"
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     other = Vectors(
         vectors.lat, vectors.lon, vectors.embedding, None, "other@1", vectors.fingerprint
     )
     NeighborIndex.build(other, folder)
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     with serving(settings, engine) as client:
         assert "of another model" in client.get("/info").json()["index_refused"]
     NeighborIndex.build(vectors, folder)
     write_vectors(folder / VECTORS, moved(vectors, 1))
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     (folder / FACTS).write_text("{")
-    assert not swap(engine, folder)
+    assert not swap(engine, folder, Trials())
     assert engine.index_name == before
     NeighborIndex.build(vectors, folder)
-    assert not swap(engine, folder)  # it is the one that answers
+    assert not swap(engine, folder, Trials())  # it is the one that answers
     assert engine.index_refused is None
 
 
@@ -109,7 +111,8 @@ def test_a_new_index_is_found_by_itself(
     first = NeighborIndex.build(vectors, folder)
     with serving(changed(settings, index=folder, reload_s=0.05)) as client:
         assert client.get("/info").json()["index"] == first.name
-        longer = NeighborIndex.add(moved(vectors, 1), folder)
+        north = replace(moved(vectors, 1), lat=vectors.lat + 1)
+        longer = NeighborIndex.add(north, folder)
         for _ in range(200):
             info = client.get("/info").json()
             if info["index"] == longer.name:

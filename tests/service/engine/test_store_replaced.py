@@ -20,7 +20,7 @@ from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.model.arrays import Vectors
 from service.settings import Settings
-from tests.service.conftest import serving
+from tests.service.conftest import figure, serving
 from tests.service.http.test_access import changed
 from tests.service.http.test_app import check_problem
 from tiling.errors import StoreReplacedError
@@ -149,6 +149,18 @@ def test_an_engine_and_all_it_held_go_soon_after_its_last_answer(
     assert threading.active_count() == threads
 
 
+def refusals(client: TestClient) -> float:
+    """Return how many new stores were refused."""
+    return figure(client, 'loc2vec_store_swaps_total{outcome="refused"}')
+
+
+def wait_for_refusals(client: TestClient, count: float) -> None:
+    end = time.monotonic() + 60
+    while refusals(client) < count:
+        assert time.monotonic() < end, "the new store was not refused"
+        time.sleep(0.05)
+
+
 def test_a_bad_new_store_leaves_the_old_one(
     settings: Settings, stores: tuple[Path, Path], some: Places
 ) -> None:
@@ -157,12 +169,15 @@ def test_a_bad_new_store_leaves_the_old_one(
         changed(settings, store=str(served), index=None, reload_s=0.05, cache_places=0)
     ) as client:
         before = vectors_of(client, some, 3)
+        refused = refusals(client)
         for content in (b"no store", other.read_bytes()[:60_000], b""):
             (served.parent / "bad").write_bytes(content)
             (served.parent / "bad").replace(served)
-            time.sleep(0.3)
+            wait_for_refusals(client, refused := refused + 1)
             assert (vectors_of(client, some, 3) == before).all()
-        assert 'loc2vec_store_swaps_total{outcome="refused"}' in client.get("/metrics").text
+            ready = client.get("/readyz").json()
+            assert ready["status"] == "degraded"
+            assert "A newer store was refused" in ready["reasons"][0]
         served.unlink()
         time.sleep(0.2)
         assert (vectors_of(client, some, 3) == before).all()

@@ -147,6 +147,7 @@ def test_health_docs_and_root(client: TestClient) -> None:
 
 
 def test_ready_goes_the_whole_way(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.ready.KEPT_S", 0.0)
     assert client.get("/readyz").json() == {"status": "ready"}
 
     def broken(*_: object) -> None:
@@ -167,6 +168,7 @@ def test_a_store_that_is_away_is_a_503_until_it_is_back(
     def away(*_: object) -> None:
         raise StoreUnavailableError("postgresql://reader@db-7/osm does not answer")
 
+    monkeypatch.setattr("service.http.ready.KEPT_S", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(GeoPackageSource, "features", away)
         response = client.get(path, params=MONACO)

@@ -295,7 +295,10 @@ def test_what_waits_at_a_closed_gate_is_told_that_the_service_stops() -> None:
 
     async def ask() -> None:
         gate = Gate(99, 30)
-        asked = [asyncio.create_task(gate.run(1, free.wait, 10)) for _ in range(THREADS + 1)]
+        asked = [
+            asyncio.create_task(gate.run(1, free.wait, 10, client=str(number % 3)))
+            for number in range(THREADS + 1)
+        ]
         await asyncio.sleep(0.05)
         threading.Timer(0.1, free.set).start()
         gate.close()

@@ -1,5 +1,6 @@
 """Models of wider tiles, and of several radii, on the way from the store to an answer."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
+from PIL import Image
 
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
@@ -17,6 +19,7 @@ from loc2vec.model.folder import ModelConfig, save_model
 from service.cli.main import main
 from service.engine.engine import Engine
 from service.settings import Settings
+from tests.service.conftest import serving
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
@@ -48,7 +51,7 @@ def expected(monaco: FeatureSource, tmp_path: Path) -> tuple[Path, NDArray[np.fl
     """Where a model of two radii is, and the vector of a place."""
     folder = model_of(tmp_path / "both", BOTH)
     encoder = LocationEncoder.load(folder, device="cpu")
-    vector = encoder.encode(Renderer(monaco, BOTH).tile(Pose(PLACE.lat, PLACE.lon)).pixels)
+    (vector,) = encoder.encode(Renderer(monaco, BOTH).north_up([PLACE]))
     assert vector.shape == (16,)
     return folder, vector
 
@@ -74,6 +77,34 @@ def test_the_service_draws_the_radii_of_the_model(
         found, shares = engine.compare(PLACE, LonLat(7.4213, 43.7347))
         assert found.effect.shape == (24,)
         assert shares.shape == (2, 24)
+
+
+def test_the_picture_of_each_scale_can_be_seen(
+    monaco_store: Path, expected: tuple[Path, NDArray[np.float32]]
+) -> None:
+    folder, _ = expected
+    settings = Settings(store=Store.at(monaco_store), model=str(folder), render_processes=0)
+    with serving(settings) as client:
+        at = {"lat": PLACE.lat, "lon": PLACE.lon}
+        assert client.get("/info").json()["radii_m"] == [100.0, 400.0]
+        near, wide = (client.get("/tile.png", params={**at, "scale": n}) for n in (0, 1))
+        assert near.content == client.get("/tile.png", params=at).content
+        assert _shares(near.content, wide.content) > 0.5
+        grey = client.get("/tile.png", params={**at, "scale": 1, "channel": 4})
+        assert Image.open(BytesIO(grey.content)).mode == "L"
+        missing = client.get("/tile.png", params={**at, "scale": 2})
+        assert missing.status_code == 422
+        assert "reads 2, numbered from 0" in missing.json()["detail"]
+
+
+def _shares(near: bytes, wide: bytes) -> float:
+    """How alike a tile and the middle of the wider one are, which is the same ground."""
+    pictures = (Image.open(BytesIO(png)).convert("L") for png in (near, wide))
+    small, whole = (np.asarray(each, np.float64) for each in pictures)
+    middle = whole[48:80, 48:80]
+    return float(
+        np.corrcoef(small.reshape(32, 4, 32, 4).mean((1, 3)).ravel(), middle.ravel())[0, 1]
+    )
 
 
 def test_a_model_whose_fingerprint_is_of_other_tiles_is_refused(
@@ -104,7 +135,8 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
         "t", "", lat, lon, np.array([0, 1, 1]), ("a", "b"), np.zeros(3, int), ("m",), blank=(4,)
     )
     (found,) = encode_tasks(monaco, [task], Methods(encoders))
-    tile = Renderer(monaco, BOTH).tile(Pose(lat[0], lon[0])).pixels.copy()
+    places = [LonLat(*place) for place in zip(lon.tolist(), lat.tolist(), strict=True)]
+    tile = Renderer(monaco, BOTH).north_up(places)[0]
     tile[[4, 16]] = 0  # in both scales
     np.testing.assert_allclose(
         found["both"][0], encoders["both"].encode(tile), rtol=1e-4, atol=1e-5
@@ -126,7 +158,7 @@ def test_models_of_several_radii_are_evaluated_side_by_side(
         (("--encoder", "vit", "--option", "positions=none"), "positions='none'"),
         (("--option", "norm"), "'norm' is not NAME=VALUE"),
         (("--dim", "0"), "--dim"),
-        (("--head", "cells"), "'cells' is not 'geocell'"),
+        (("--head", "cells"), "'cells' is not one of cover, geocell, tags"),
     ],
 )
 def test_wrong_options_of_training_are_told_before_anything_is_read(

@@ -77,14 +77,19 @@ def wait_until_begun(url: str) -> None:
 
 
 def test_a_stop_waits_for_answers_that_were_begun(settings: Settings, vectors: Vectors) -> None:
-    with running(settings, render_processes="1", log_format="json", drain_s="60") as (process, url):
+    with running(
+        settings, render_processes="1", log_format="json", drain_s="90", timeout_s="90"
+    ) as (
+        process,
+        url,
+    ):
         asked = {"locations": locations(vectors, 1e-5)}
         with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(httpx2.post, f"{url}/embed", json=asked, timeout=60)
+            answer = pool.submit(httpx2.post, f"{url}/embed", json=asked, timeout=90)
             wait_until_begun(url)
             process.send_signal(signal.SIGTERM)
             assert answer.result().status_code == 200
-            _, log = process.communicate(timeout=60)
+            _, log = process.communicate(timeout=90)
     assert process.returncode == -signal.SIGTERM
     lines = [json.loads(line) for line in log.splitlines()]
     (asked_line,) = [
@@ -96,7 +101,7 @@ def test_a_stop_waits_for_answers_that_were_begun(settings: Settings, vectors: V
 
 def test_a_stop_does_not_wait_for_ever(settings: Settings, vectors: Vectors) -> None:
     with running(settings, render_processes="1", drain_s="0") as (process, url):
-        many = [place for n in range(15) for place in locations(vectors, 1e-6 * (n + 1))][:1000]
+        many = [place for n in range(15) for place in locations(vectors, 1e-6 * (n + 1))][:128]
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(httpx2.post, f"{url}/embed", json={"locations": many}, timeout=60)
             wait_until_begun(url)
@@ -111,10 +116,12 @@ def test_several_processes_answer_as_one(settings: Settings) -> None:
         running(settings, workers="2", render_processes="0") as (process, url),
         ThreadPoolExecutor(8) as pool,
     ):
-        answers = list(pool.map(lambda _: httpx2.get(f"{url}/embed", params=MONACO), range(12)))
+        answers = list(
+            pool.map(lambda _: httpx2.get(f"{url}/embed", params=MONACO, timeout=60), range(12))
+        )
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.json()["index"] for answer in answers}) == 1
-        figures = [httpx2.get(f"{url}/metrics").text for _ in range(4)]
+        figures = [httpx2.get(f"{url}/metrics", timeout=60).text for _ in range(4)]
         assert all(
             'loc2vec_requests_total{method="GET",route="/embed",status="200"} 12.0' in text
             for text in figures
@@ -238,3 +245,53 @@ def test_a_damaged_index_is_refused_at_the_start(settings: Settings, tmp_path: P
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "not an index folder" in done.stderr
+
+
+def test_a_stop_ends_what_hangs(settings: Settings) -> None:
+    with running(settings, render_processes="1", drain_s="1") as (process, url):
+        children = [
+            child
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            .read_text()
+            .split()
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        assert children
+        for child in children:
+            os.kill(int(child), signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            place = {"lat": 43.7385, "lon": 7.4247}
+            asked = pool.submit(httpx2.get, f"{url}/tile.png", params=place, timeout=60)
+            wait_until_begun(url)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+            with contextlib.suppress(httpx2.HTTPError):  # cut off, or told that the service stops
+                assert asked.result().status_code == 503
+    for child in children:
+        assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text()
+
+
+def test_workers_end_with_their_parent(settings: Settings) -> None:
+    with running(settings, workers="2", render_processes="0") as (process, url):
+        assert httpx2.get(f"{url}/healthz", timeout=60).status_code == 200
+        process.kill()
+        address, end = (urlsplit(url).hostname, urlsplit(url).port), time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(address).close()
+            except ConnectionRefusedError:
+                break
+            assert time.monotonic() < end, "a worker still listens"
+            time.sleep(0.1)
+
+
+def test_the_parent_of_workers_loads_no_network(settings: Settings) -> None:
+    code = (
+        "import sys, service.cli.serve, service.http.server, service.settings\n"
+        "print({'torch', 'faiss', 'mapnik', 'fastapi'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+    with running(settings, workers="2", render_processes="0") as (process, _):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 150_000

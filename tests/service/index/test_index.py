@@ -16,10 +16,10 @@ from tiling.values import Box, LonLat
 Floats = NDArray[np.float32]
 
 
-def make_vectors(embedding: Floats, model: str = "m@0") -> Vectors:
+def make_vectors(embedding: Floats, model: str = "m@0", north: float = 0.0) -> Vectors:
     n = len(embedding)
     return Vectors(
-        lat=np.linspace(43, 44, n),
+        lat=np.linspace(43, 44, n) + north,
         lon=np.linspace(7, 8, n),
         embedding=embedding,
         table=None,
@@ -250,7 +250,7 @@ def test_allowed_rows_alone_are_found_and_all_that_are_asked(
 
 def test_vectors_are_added_behind_those_that_are_there(folder: Path, embedding: Floats) -> None:
     before = NeighborIndex.open(folder)
-    longer = NeighborIndex.add(make_vectors(embedding[:50] + 9), folder)
+    longer = NeighborIndex.add(make_vectors(embedding[:50] + 9, north=2), folder)
     again = NeighborIndex.open(folder)
     assert (len(longer), len(again)) == (297 + 48, 297 + 48)
     assert longer.name == again.name != before.name
@@ -264,13 +264,27 @@ def test_vectors_are_added_behind_those_that_are_there(folder: Path, embedding: 
         )
 
 
+def test_places_that_are_there_are_not_added_again(folder: Path, embedding: Floats) -> None:
+    with pytest.raises(SearchIndexError, match="holds all of these places already"):
+        NeighborIndex.add(make_vectors(embedding), folder)
+    more = make_vectors(embedding + 9)
+    more.lat[:10] += 2
+    longer = NeighborIndex.add(more, folder)
+    assert (longer.known, len(longer.lat)) == (290, 310)
+
+
+def test_vectors_of_another_length_are_not_added(folder: Path, embedding: Floats) -> None:
+    with pytest.raises(SearchIndexError, match=r"cannot add to .*do not go together"):
+        NeighborIndex.add(make_vectors(embedding[:, :8], north=2), folder)
+
+
 def test_an_index_that_grows_large_becomes_a_graph(
     folder: Path, embedding: Floats, large: None
 ) -> None:
     more = np.random.default_rng(2).standard_normal((1500, 16)).astype(np.float32)
-    index = NeighborIndex.add(make_vectors(more), folder)
+    index = NeighborIndex.add(make_vectors(more, north=2), folder)
     assert isinstance(index._faiss, faiss.IndexHNSW)
-    index = NeighborIndex.add(make_vectors(more[:100] + 5), folder)
+    index = NeighborIndex.add(make_vectors(more[:100] + 5, north=4), folder)
     assert isinstance(index._faiss, faiss.IndexHNSW)
     assert index.search(more[7] + 5, 1)[0] == [300 + 1500 + 7]
 

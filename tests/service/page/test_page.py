@@ -34,7 +34,8 @@ from tests.service.http.test_access import HASHES, KEY, changed
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.osm.gather.gather import ExtractRecord
+from tiling.store.geopackage.write import write_geopackage
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Pose
@@ -576,7 +577,7 @@ def two_towns(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         ]
         write_geopackage(
             path,
-            source.features(source.bounds),
+            [source.features(source.bounds)],
             (),
             extracts,
             load_catalogue(),
@@ -612,7 +613,7 @@ def test_far_towns_begin_with_one_of_them(
     path, far = tmp_path / "far.gpkg", shapely.box(-172.0, -44.0, -171.9, -43.9)
     areas = {"monaco.osm.pbf": monaco.coverage, "antipode.osm.pbf": far}
     extracts = [ExtractRecord(name, "0" * 64, area) for name, area in areas.items()]
-    write_geopackage(path, monaco.features(monaco.bounds), (), extracts, load_catalogue())
+    write_geopackage(path, [monaco.features(monaco.bounds)], (), extracts, load_catalogue())
     with listening(changed(settings, store=str(path), index=None)) as url:
         seen = visit(url=url)
         chosen = seen.page.get_by_label("Go to a region")

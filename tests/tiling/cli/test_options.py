@@ -3,6 +3,10 @@
 import errno
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import click
 import pytest
@@ -211,3 +215,26 @@ def test_a_wrong_option_is_a_usage_error_of_click() -> None:
     result = CliRunner().invoke(group, ["shown", "--nonsense"])
     assert result.exit_code == 2
     assert "No such option" in result.stderr
+
+
+def test_sigterm_ends_the_workers_of_a_job(monaco_store: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "loc2vec", "tile", "--store", str(monaco_store)]
+    job = ["--out", str(tmp_path / "tiles"), "--locations", "20000", "--workers", "2"]
+    with subprocess.Popen([*command, *job], stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 60
+        while len(workers := workers_of(process.pid)) < 2:
+            assert time.monotonic() < end, "no worker was started"
+            time.sleep(0.1)
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1].startswith("loc2vec: error: stopped at")
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def workers_of(pid: int) -> list[str]:
+    """Return the worker processes of a job."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]

@@ -31,7 +31,7 @@ def test_csv_and_parquet_keep_order_and_other_columns(tmp_path: Path) -> None:
     [
         ("", "cannot read"),
         ("lat,lon\n", "holds no points"),
-        ("x,y\n1,2\n", "0 columns called lat or latitude"),
+        ("x,z\n1,2\n", "0 columns called lat or latitude, and no geometry: it has 'x', 'z'"),
         ("lat,latitude,lon\n1,1,2\n", "2 columns called"),
         ("lat,lon\n1,2\n1,2,3\n", "line 3 has 3 columns, the header 2"),
         ("lat,lon\n1,2\nhere,2\n", "line 3: lat 'here' is not a number"),
@@ -50,7 +50,7 @@ def test_a_bad_row_is_named_by_its_line(tmp_path: Path, text: str, message: str)
 def test_a_file_that_is_not_there_or_not_parquet(tmp_path: Path) -> None:
     with pytest.raises(PointsError, match="is not a file"):
         read_points(tmp_path / "none.csv")
-    (tmp_path / "fake.parquet").write_text("lat,lon\n1,2\n")
+    (tmp_path / "fake.parquet").write_bytes(b"PAR1 and nothing else PAR1")
     with pytest.raises(PointsError, match=r"cannot read .*fake\.parquet"):
         read_points(tmp_path / "fake.parquet")
 

@@ -58,6 +58,24 @@ def test_a_grid_of_too_many_places_is_refused() -> None:
         grid(shapely.box(0, 40, 20, 50), 10)
 
 
+def test_a_box_is_met_with_the_coverage_first() -> None:
+    town = shapely.box(7.4, 43.7, 7.45, 43.75)
+    assert (grid(town, 100, Box(-170, -80, 170, 80)) == grid(town, 100)).all()
+    inner = Box(7.41, 43.71, 7.42, 43.72)
+    assert (grid(town, 100, inner) == grid(shapely.box(*inner), 100)).all()
+
+
+def test_far_apart_towns_are_a_few_places() -> None:
+    towns = shapely.union(shapely.box(7, 43, 7.01, 43.01), shapely.box(170, -45, 170.01, -44.99))
+    places = grid(towns, 20)
+    near = places[:, 0] < 100
+    assert shapely.intersects_xy(towns, *places.T).all()
+    for part, (lat, lon) in ((places[near], (43.0, 7.0)), (places[~near], (-45.0, 170.0))):
+        width = ground_distance_m(lat, lon, lat, lon + 0.01)
+        height = ground_distance_m(lat, lon, lat + 0.01, lon)
+        assert len(part) == pytest.approx(width * height / 20**2, rel=0.02)
+
+
 def test_a_box_is_read() -> None:
     assert parse_box("7.4, 43.7,7.5,43.8") == Box(7.4, 43.7, 7.5, 43.8)
 

@@ -1,6 +1,7 @@
 """What an extract gives for each kind of OSM object, from extracts written by hand."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import shapely
 from tests.tiling.handmade import opl
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError
-from tiling.osm.extract import Extract, header_box, read_extract, read_objects, read_ways
+from tiling.osm.extract import read_objects, read_ways
+from tiling.osm.file import facts_of
+from tiling.osm.names import NamedObject
+from tiling.osm.sieve import INCOMPLETE, LETTERS, Batch, sift
 from tiling.values import Box
 
-Read = Callable[..., Extract]
+Read = Callable[..., "Extract"]
 
 # Node n is at column n % 10, row n // 10 of a grid with steps of 0.001 degrees.
 NODES = [f"n{n} v1 x{10 + n % 10 / 1000:.4f} y{n // 10 / 1000:.4f}" for n in range(1, 100)]
@@ -23,12 +27,46 @@ RING, HOLE = "Nn11,n18,n88,n81,n11", "Nn33,n36,n66,n63,n33"
 CATALOGUE = load_catalogue()
 
 
+@dataclass
+class Extract:
+    """What is read of an extract; a key is the type, "a" before it for areas, id and channel."""
+
+    keys: list[tuple[str, int, int]] = field(default_factory=list)
+    versions: list[int] = field(default_factory=list)
+    widths: list[float] = field(default_factory=list)
+    wkb: list[bytes] = field(default_factory=list)
+    coastline: dict[int, bytes] = field(default_factory=dict)
+    named: list[NamedObject] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def take(self, batch: Batch) -> None:
+        """Add a batch."""
+        for item in batch.drawn:
+            for channel, width in item.drawn:
+                kind = "a" * item.area + LETTERS[item.type].lower()
+                self.keys.append((kind, item.id, channel))
+                self.versions.append(item.version)
+                self.widths.append(width)
+                self.wkb.append(bytes.fromhex(item.wkb))
+        self.named += batch.named
+        self.coastline |= {way: bytes.fromhex(wkb) for way, wkb in batch.coastline}
+
+
+def read_extract(path: Path) -> Extract:
+    """Read an extract, and remove the file of positions."""
+    extract, index = Extract(), path.with_suffix(".nodes")
+    found = sift(path, CATALOGUE, index, extract.take, [0, 0, 0])
+    index.unlink()
+    extract.lost = {reason: count for reason, count in found.lost.items() if count}
+    return extract
+
+
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """Read an extract of the grid of nodes and these lines."""
 
     def build(*lines: str) -> Extract:
-        return read_extract(opl(tmp_path / "hand.osm.opl", [*NODES, *lines]), CATALOGUE)
+        return read_extract(opl(tmp_path / "hand.osm.opl", [*NODES, *lines]))
 
     return build
 
@@ -69,8 +107,8 @@ def test_an_object_is_drawn_as_its_tags_and_its_shape_say(
 ) -> None:
     extract = read(line, "n900 v1 x10.009 y0.009 Thighway=bus_stop")
     assert drawn(extract) == expected | {("n", 900, 3): "Point"}
-    assert len(extract) == len(extract.versions) == len(extract.widths) == len(expected) + 1
-    assert extract.skipped == 0
+    assert len(extract.keys) == len(extract.versions) == len(extract.widths) == len(expected) + 1
+    assert extract.lost == {}
 
 
 def test_lines_points_and_areas_have_the_widths_of_their_rules(read: Read) -> None:
@@ -167,7 +205,7 @@ def test_nodes_at_one_spot_are_one(read: Read) -> None:
 def test_what_has_no_length_is_counted_and_left_out(read: Read, nodes: str) -> None:
     extract = read(f"w1 v1 Thighway=primary {nodes}", f"w2 v1 Tbuilding=yes {SQUARE}")
     assert extract.keys == [("aw", 2, 4)]
-    assert extract.skipped == 1
+    assert extract.lost == {INCOMPLETE: 1}
 
 
 def test_the_coastline_is_kept_beside_what_is_drawn(read: Read) -> None:
@@ -209,22 +247,14 @@ def test_a_name_that_lies_nowhere_is_not_kept(read: Read) -> None:
     assert read(lost, f"w2 v1 Tbuilding=yes {SQUARE}").named == []
 
 
-def test_the_vertices_are_those_of_all_features(read: Read) -> None:
-    extract = read("w1 v1 Thighway=primary Nn1,n2", "n500 v1 x10.005 y0.005 Tnatural=tree")
-    assert sorted(extract.vertices().round(4).tolist()) == [
-        [10.001, 0.0],
-        [10.002, 0.0],
-        [10.005, 0.005],
-    ]
-
-
-def test_progress_counts_every_few_thousand_objects(tmp_path: Path) -> None:
+def test_a_batch_goes_every_few_thousand_objects(tmp_path: Path) -> None:
     trees = [f"n{n} v1 x10.{n} y0.1 Tnatural=tree" for n in range(1000, 9193)]
-    told: list[int] = []
     path = opl(tmp_path / "trees.osm.opl", trees)
-    extract = read_extract(path, CATALOGUE, told.append)
-    assert len(extract) == 8193
-    assert told == [4096] * 3
+    batches: list[int] = []
+    at = [0, 0, 0]
+    sift(path, CATALOGUE, tmp_path / "nodes", lambda batch: batches.append(len(batch)), at)
+    assert batches == [4096, 4096, 1]
+    assert at == [0, 9192, 8193]
 
 
 def test_the_box_of_the_header_is_read(tmp_path: Path) -> None:
@@ -234,10 +264,9 @@ def test_the_box_of_the_header_is_read(tmp_path: Path) -> None:
     writer = osmium.SimpleWriter(str(path), header=header)
     writer.add_node(osmium.osm.mutable.Node(id=1, location=(7.5, 43.6), tags={"natural": "tree"}))
     writer.close()
-    assert header_box(path) == Box(7.25, 43.5, 7.75, 43.875)
-    assert read_extract(path, CATALOGUE).header_box == Box(7.25, 43.5, 7.75, 43.875)
+    assert facts_of(path).box == Box(7.25, 43.5, 7.75, 43.875)
     bare = opl(tmp_path / "bare.osm.opl", NODES)
-    assert header_box(bare) is None
+    assert facts_of(bare).box is None
 
 
 def test_objects_with_a_key_come_whether_they_are_drawn_or_not(tmp_path: Path) -> None:
@@ -287,7 +316,7 @@ def test_ways_end_where_nodes_are_missing_and_areas_are_no_ways(tmp_path: Path) 
 
 
 READERS: list[Callable[[Path], object]] = [
-    lambda path: read_extract(path, CATALOGUE),
+    read_extract,
     lambda path: list(read_objects(path, CATALOGUE, ["amenity"])),
     lambda path: list(read_ways(path, ["highway"])),
 ]

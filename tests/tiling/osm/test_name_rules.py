@@ -20,12 +20,10 @@ from tiling.osm.names import (
     is_area,
     merged,
     names_of,
-    newest_names,
     resolve,
     words_of,
 )
 
-HERE = shapely.box(7.0, 43.0, 8.0, 44.0)
 few = settings(max_examples=150, deadline=None, derandomize=True)
 
 
@@ -42,7 +40,7 @@ def item(
 
 def name_of(tags: dict[str, str], osm_type: str = "N") -> tuple[str, int] | None:
     """The kind and the rank of an object, None when it has no name of its own."""
-    found = names_of([item(tags, osm_type=osm_type)], HERE)
+    found = names_of([item(tags, osm_type=osm_type)])
     return (found[0][1].kind, found[0][1].rank) if found else None
 
 
@@ -155,7 +153,7 @@ def test_an_object_has_a_row_for_each_way_to_call_it() -> None:
         "name:de": "Sommer DE",
         "place": "town",
     }
-    rows = [row for _, row in names_of([item(tags)], HERE)]
+    rows = [row for _, row in names_of([item(tags)])]
     assert [row.folded for row in rows] == ["l ete", "lete", "summer", "estate", "sommer"]
     assert {row.name for row in rows} == {"L'Été"}
     assert {(row.lat, row.lon) for row in rows} == {(43.7, 7.4)}
@@ -176,52 +174,28 @@ RING = [(7.1, 43.1), (7.3, 43.1), (7.3, 43.3), (7.1, 43.3)]
 def test_a_name_stands_in_the_middle_of_its_object(
     geometry: BaseGeometry, lon: float, lat: float
 ) -> None:
-    ((_, row),) = names_of([item({"leisure": "park"}, geometry)], HERE)
+    ((_, row),) = names_of([item({"leisure": "park"}, geometry)])
     assert (row.lon, row.lat) == pytest.approx((lon, lat))
 
 
 def test_the_name_of_an_area_with_a_hole_stands_inside_it() -> None:
     hole = [(7.15, 43.12), (7.28, 43.12), (7.28, 43.28), (7.15, 43.28)]
     area = shapely.Polygon(RING, [hole])
-    ((_, row),) = names_of([item({"leisure": "park"}, area)], HERE)
+    ((_, row),) = names_of([item({"leisure": "park"}, area)])
     assert area.contains(shapely.Point(row.lon, row.lat))
 
 
-def test_names_outside_the_covered_area_are_left_out() -> None:
-    inside, outside = shapely.Point(7.5, 43.5), shapely.Point(8.5, 43.5)
-    items = [
-        item({"shop": "a"}, outside, osm_id=1),
-        item({"power": "pole"}, inside, osm_id=2),
-        item({"shop": "b"}, inside, osm_id=3),
-    ]
-    assert [found.osm_id for found, _ in names_of(items, HERE)] == [3]
-    assert names_of([], HERE) == []
+def test_only_objects_of_a_known_kind_have_names() -> None:
+    here = shapely.Point(7.5, 43.5)
+    items = [item({"power": "pole"}, here, osm_id=2), item({"shop": "b"}, here, osm_id=3)]
+    assert [found.osm_id for found, _ in names_of(items)] == [3]
+    assert names_of([]) == []
 
 
 def row(
     name: str = "It", lat: float = 43.7, lon: float = 7.4, kind: str = "town", rank: int = 1
 ) -> Name:
     return Name(name, fold(name), kind, rank, lat, lon)
-
-
-def test_the_newest_version_of_an_object_gives_all_its_names() -> None:
-    old, new = item({}, version=1), item({}, version=2)
-    other, relation = item({}, osm_id=2), item({}, osm_type="R")
-    named = [
-        (old, row("Old")),
-        (new, row("New")),
-        (new, row("Anew")),
-        (other, row("Other")),
-        (relation, row("Relation")),
-    ]
-    for order in (named, named[::-1]):
-        names = [name.name for name in newest_names(order)]
-        assert names == ["Anew", "New", "Other", "Relation"]
-
-
-def test_of_equal_versions_the_first_counts() -> None:
-    first, second = item({}), item({})
-    assert newest_names([(first, row("First")), (second, row("Second"))]) == [row("First")]
 
 
 def test_the_parts_of_a_street_are_one_place_and_a_street_elsewhere_is_another() -> None:

@@ -14,7 +14,7 @@ from tiling.errors import AmbiguousNameError, StoreError, UnknownNameError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.names import NamedPlace, fold, resolve
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store
+from tiling.store.store import ImportOptions, Store
 from tiling.values import Box, LonLat
 
 Both = Callable[..., Sequence[FeatureSource]]
@@ -43,7 +43,7 @@ def both(tmp_path: Path, server: Server, database: str) -> Iterator[Both]:
             paths.append(path)
         Store.at(tmp_path / "hand.gpkg").import_extracts(paths, load_catalogue())
         Store.at(server.url(database)).import_extracts(
-            paths, load_catalogue(), reader="loc2vec_api"
+            paths, load_catalogue(), options=ImportOptions(reader="loc2vec_api")
         )
         locations = (tmp_path / "hand.gpkg", server.url(database, "loc2vec_api"))
         opened.extend(Store.at(location).open() for location in locations)

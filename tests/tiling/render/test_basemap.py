@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from tiling.catalogue import Catalogue, Look, load_catalogue
 from tiling.geo.geodesy import box_around
 from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
+from tiling.osm.gather.gather import ExtractRecord
 from tiling.render.basemap import FEATURES_FROM_ZOOM, draw_map, draw_tile
 from tiling.render.style import AREA, AWAY, LAND, LINE, THEMES, Theme, looks_of
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import write_geopackage
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
@@ -150,7 +151,7 @@ def test_the_picture_may_cross_the_antimeridian(tmp_path: Path) -> None:
     )
     store = tmp_path / "fiji.gpkg"
     record = ExtractRecord("fiji", "0" * 64, covered)
-    write_geopackage(store, features, (), [record], load_catalogue())
+    write_geopackage(store, [features], (), [record], load_catalogue())
     with Store.at(store).open() as source:
         picture = draw_map(source, Box(179.98, -17.01, -179.98, -16.99), 200)
     land, water = rgb(LAND[0]), rgb(WATER[0])

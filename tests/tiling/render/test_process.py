@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from loc2vec.embed.batch import Places
-from tiling.errors import StoreError
+from tiling.errors import StoreError, WorkerError
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.thread import RenderThread
 from tiling.store.store import Store
@@ -76,3 +77,84 @@ def test_signals_are_for_the_main_process_to_answer(monaco_store: Path) -> None:
     assert process.tile(Pose(43.7384, 7.4246)).pixels.any()
     assert multiprocessing.active_children() == [child]
     process.close()
+
+
+def test_a_process_that_hangs_is_replaced(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 0.5)
+    process, pose = RenderProcess(Store.at(monaco_store)), Pose(43.7384, 7.4246)
+    before = process.tile(pose).pixels
+    (child,) = multiprocessing.active_children()
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerError, match="did not answer"):
+        process.tile(pose)
+    monkeypatch.undo()
+    process._worker._patience_s = 60.0
+    assert (process.tile(pose).pixels == before).all()
+    assert multiprocessing.active_children() != [child]
+    process.close()
+
+
+def test_a_process_that_is_killed_while_it_starts_is_started_again(monaco_store: Path) -> None:
+    process, pose = RenderProcess(Store.at(monaco_store)), Pose(43.7384, 7.4246)
+    before = process.tile(pose).pixels
+    killing = threading.Thread(target=_kill_twice, args=(process,))
+    killing.start()
+    assert (process.tile(pose).pixels == before).all()
+    killing.join()
+    assert (process.tile(pose).pixels == before).all()
+    process.close()
+
+
+def _kill_twice(process: RenderProcess) -> None:
+    for _ in range(2):
+        process._worker.process.kill()
+        time.sleep(0.3)
+
+
+def test_a_process_is_ended_under_the_thread_that_waits_for_it(monaco_store: Path) -> None:
+    process = RenderProcess(Store.at(monaco_store))
+    threading.Timer(0.3, process.end).start()
+    with pytest.raises(WorkerError, match="is being ended"):
+        process.ask(_sleep)
+    process.close()
+    assert not multiprocessing.active_children()
+
+
+def _sleep(renderer: object) -> None:
+    time.sleep(60)
+
+
+def test_a_process_that_never_comes_to_an_end_is_replaced(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 0.5)
+    process = RenderProcess(Store.at(monaco_store))
+    with pytest.raises(WorkerError, match="did not answer"):
+        process.ask(_spin)
+    process.close()
+
+
+def _spin(renderer: object) -> None:
+    while True:
+        pass
+
+
+def test_a_process_that_gets_little_cpu_is_waited_for(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 1.5)
+    process = RenderProcess(Store.at(monaco_store))
+    assert process.ask(_crawl) == "done"
+    process.close()
+
+
+def _crawl(renderer: object) -> str:
+    for _ in range(20):  # 5 s, little of them at work
+        time.sleep(0.23)
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+    return "done"

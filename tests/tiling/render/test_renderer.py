@@ -12,8 +12,9 @@ from tests.tiling.render.reference import iou, reference_tile
 from tiling.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.geo.geodesy import MetresPerDegree, box_around
+from tiling.osm.gather.gather import ExtractRecord
 from tiling.render.renderer import Renderer, _Scene, _Window
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import write_geopackage
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat, Pose, TileGeometry
@@ -88,7 +89,7 @@ def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], Featur
         store = tmp_path / "moved.gpkg"
         write_geopackage(
             store,
-            kept,
+            [kept],
             [],
             [ExtractRecord("moved", "0" * 64, area)],
             load_catalogue(),

@@ -128,3 +128,13 @@ def test_joined_changes_are_all_of_them() -> None:
     assert joined.wkb.tolist() == [b"a", b"b", b"c"]
     assert len(joined) == 3
     assert joined.reach_m.dtype == np.float64
+
+
+def test_the_area_of_changes_at_the_antimeridian_lies_on_both_sides() -> None:
+    shapes = [shapely.Point(179.9995, -17), shapely.Point(-179.9995, 60)]
+    area = Changes.of([1.0, 1.0], [shape.wkb for shape in shapes]).area(GEOMETRY)
+    west, _, east, _ = area.bounds
+    assert (west, east) == (-180, 180)
+    for lon, lat in [(179.9995, -17), (-179.9999, -17), (-179.9995, 60), (179.9995, 60)]:
+        assert area.intersects(shapely.Point(lon, lat))
+    assert not area.intersects(shapely.Point(0, -17))

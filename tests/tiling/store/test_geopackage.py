@@ -1,5 +1,7 @@
 """A GeoPackage store gives back what was written, by box, by id and by name."""
 
+import contextlib
+import re
 import sqlite3
 from pathlib import Path
 
@@ -14,9 +16,13 @@ from shapely.geometry.base import BaseGeometry
 from tests.tiling.handmade import SHA256, features_of, make_store, open_store
 from tiling.catalogue import load_catalogue
 from tiling.errors import OutsideError, StoreError, WriteError
+from tiling.geo.geodesy import ground_distance_m
+from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource, _wkb
-from tiling.store.geopackage.write import ExtractRecord, write_geopackage
+from tiling.store.geopackage.write import write_geopackage
+from tiling.store.source import FeatureSource
+from tiling.store.store import Store
 from tiling.values import ATTRIBUTION, Box, Features, LonLat, TileGeometry
 
 WORLD = Box(-180, -90, 180, 90)
@@ -146,7 +152,7 @@ def test_several_extracts_are_one_area_and_regions_by_their_names(tmp_path: Path
         for number, (name, part) in enumerate(zip(names, parts, strict=True))
     ]
     path = tmp_path / "several.gpkg"
-    write_geopackage(path, features_of(SHAPES[0]), [], records, load_catalogue())
+    write_geopackage(path, [features_of(SHAPES[0])], [], records, load_catalogue())
     with open_store(path) as source:
         assert source.coverage.equals(shapely.union_all(parts))
         assert source.coverage.geom_type == "MultiPolygon"
@@ -169,6 +175,33 @@ def test_a_box_over_the_antimeridian_asks_on_both_sides(tmp_path: Path) -> None:
         assert source.features(Box(179.9, 0, -179.9, 1)).channel.tolist() == []
         assert source.covers(LonLat(180, -17.2))
         assert source.covers(LonLat(-180, -17.2))
+
+
+def test_what_lies_on_both_sides_of_the_antimeridian_comes_once(tmp_path: Path) -> None:
+    both = shapely.MultiPolygon([EAST, WEST])
+    path = make_store(tmp_path / "fiji.gpkg", features_of((4, 0, WEST), (5, 0, both)), both)
+    with open_store(path) as source:
+        assert source.features(Box(179.9, -17.3, -179.9, -17.1)).channel.tolist() == [4, 5]
+
+
+def test_opening_a_store_to_write_does_not_change_its_hash_and_writing_does(
+    tmp_path: Path,
+) -> None:
+    path = make_store(tmp_path / "town.gpkg", features_of(*SHAPES), AREA)
+    before, size = Store.at(path).content_hash(), path.read_bytes()
+    with contextlib.closing(sqlite3.connect(path)) as connection:  # as QGIS does
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert path.read_bytes() != size
+    assert Store.at(path).content_hash() == before
+    with Store.at(path).open() as source:
+        assert len(source.outline().id) == len(SHAPES)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("UPDATE names SET name = 'other'")
+        connection.execute("CREATE TABLE other (a)")
+    assert Store.at(path).content_hash() != before
 
 
 def named(name: str, lat: float, lon: float) -> Name:
@@ -273,3 +306,17 @@ def test_a_folder_that_is_not_there_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "none" / "store.gpkg"
     with pytest.raises(WriteError, match=r"cannot write store\.gpkg: .*: is the disk full\?"):
         make_store(path, features_of(SHAPES[0]), AREA)
+
+
+def test_a_place_within_the_box_but_outside_the_data_is_told_the_nearest_that_is_held(
+    monaco: FeatureSource,
+) -> None:
+    west, south, east, north = monaco.bounds
+    rng = np.random.default_rng(0)
+    inside = [LonLat(*row) for row in rng.uniform([west, south], [east, north], (200, 2)).tolist()]
+    place = next(place for place in inside if not monaco.covers(place))
+    with pytest.raises(OutsideError, match="the nearest place that it holds is") as caught:
+        monaco.require(place)
+    lat, lon = map(float, re.findall(r"is lat (\S+), lon (\S+)$", str(caught.value))[0])
+    assert ground_distance_m(lat, lon, place.lat, place.lon) < 5000
+    assert monaco.coverage.distance(shapely.Point(lon, lat)) < 1e-4

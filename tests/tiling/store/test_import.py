@@ -9,10 +9,11 @@ import pyogrio
 import pytest
 import shapely
 
+from tests.tiling.handmade import GROUND, opl
 from tiling.catalogue import load_catalogue
 from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
 from tiling.geo.geodesy import box_around
-from tiling.store.pieces import MAX_VERTICES
+from tiling.osm.gather.pieces import MAX_VERTICES
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Box, Features, LonLat
@@ -35,7 +36,7 @@ def imported(tmp_path: Path) -> Import:
         paths = []
         for number, lines in enumerate(extracts):
             path = tmp_path / f"hand{number}.osm.opl"
-            path.write_text(f"{GRID}\n{lines}\n", encoding="utf-8")
+            opl(path, [*GRID.splitlines(), *GROUND, *lines.splitlines()])
             paths.append(path)
         Store.at(tmp_path / "hand.gpkg").import_extracts(paths, load_catalogue())
         return Store.at(tmp_path / "hand.gpkg").open()

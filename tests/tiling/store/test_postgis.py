@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from service.cli.main import main
 from tests.postgres import PASSWORD, Server
+from tests.tiling.handmade import GROUND
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
 from tiling.dataset.places import sample_places
@@ -29,7 +30,7 @@ from tiling.osm.osm2pgsql import lua_string
 from tiling.render.renderer import Renderer
 from tiling.store.postgis.database import Database
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store, without_secrets
+from tiling.store.store import ImportOptions, Store, without_secrets
 from tiling.values import Box, LonLat, Pose
 
 WORLD = Box(-180, -90, 180, 90)
@@ -119,18 +120,22 @@ def test_several_extracts_keep_the_newest_version(
         f"n{n} v1 x{10 + n % 10 / 1000:.4f} y{n // 10 / 1000:.4f}" for n in range(1, 100)
     )
     older, newer = (tmp_path / f"{name}.osm.opl" for name in ("older", "newer"))
+    ground = "\n".join(GROUND)
     older.write_text(
-        f"{nodes}\nn5100 v1 x10.001 y0.005\nw1 v1 Tbuilding=yes Nn1,n2,n12,n11,n1\n"
+        f"{nodes}\n{ground}\nn5100 v1 x10.001 y0.005\nw1 v1 Tbuilding=yes Nn1,n2,n12,n11,n1\n"
         "w2 v3 Thighway=primary Nn31,n36,n9999,n77\n"
         "w3 v1 Tbuilding=yes Nn51,n52,n62,n5100\nw4 v1 Tbuilding=yes Nn71,n72,n73,n74\n"
     )
     newer.write_text(
-        f"{nodes}\nw1 v2 Tbuilding=yes Nn1,n3,n23,n21,n1\nw2 v2 Thighway=primary Nn31,n32\n"
+        f"{nodes}\n{ground}\nw1 v2 Tbuilding=yes Nn1,n3,n23,n21,n1\n"
+        "w2 v2 Thighway=primary Nn31,n32\n"
     )
     for paths in ([older, newer], [newer, older]):
         Store.at(tmp_path / "two.gpkg").import_extracts(paths, load_catalogue())
         summary = Store.at(server.url(database)).import_extracts(paths, load_catalogue())
-        assert summary.features == 3  # w3 is closed by a second node in the place of its first
+        assert (
+            summary.features == len(GROUND) + 3
+        )  # w3 is closed by a second node in the place of its first
         with (
             Store.at(tmp_path / "two.gpkg").open() as ours,
             Store.at(server.url(database)).open() as theirs,
@@ -139,7 +144,9 @@ def test_several_extracts_keep_the_newest_version(
             np.testing.assert_array_equal(a.channel, b.channel)
             np.testing.assert_array_equal(a.wkb, b.wkb)
     with pytest.raises(UserError, match="--slim takes one extract"):
-        Store.at(server.url(database)).import_extracts([older, newer], load_catalogue(), slim=True)
+        Store.at(server.url(database)).import_extracts(
+            [older, newer], load_catalogue(), options=ImportOptions(slim=True)
+        )
 
 
 def test_a_store_of_another_catalogue_is_refused_also_while_it_is_open(
@@ -178,7 +185,9 @@ def test_a_killed_import_leaves_the_store_before_it(
 ) -> None:
     url = server.url(filled)
     before = Store.at(url).content_hash()
-    command = [sys.executable, "-m", "loc2vec", "import", str(monaco_pbf), "--store", url]
+    command = [
+        sys.executable, "-m", "loc2vec", "import", str(monaco_pbf), "--store", url, "--slim"
+    ]  # fmt: skip
     importing = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wanted = (
         "SELECT count(*) FROM pg_tables "
@@ -214,7 +223,9 @@ def test_a_failed_import_leaves_the_store_before_it(
         with pytest.raises(ExtractError, match=message):
             Store.at(url).import_extracts([path], load_catalogue())
     with pytest.raises(StoreError, match="no role 'nobody here'"):
-        Store.at(url).import_extracts([monaco_pbf], load_catalogue(), reader="nobody here")
+        Store.at(url).import_extracts(
+            [monaco_pbf], load_catalogue(), options=ImportOptions(reader="nobody here")
+        )
     assert schemas(server, filled) == {"loc2vec"}
     assert Store.at(url).content_hash() == before
 
@@ -245,7 +256,9 @@ def test_what_is_missing_is_named(
     assert "wr0ng-word" not in str(wrong.value)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="apt install osm2pgsql"):
-        Store.at(url).import_extracts([monaco_pbf], load_catalogue())
+        Store.at(url).import_extracts(
+            [monaco_pbf], load_catalogue(), options=ImportOptions(slim=True)
+        )
 
 
 def test_a_database_that_is_away_is_named_and_waited_for_so_long() -> None:
@@ -383,7 +396,10 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
         for n, word in enumerate([*escaped, *escaped, "building"], 1)
     )
     extract = tmp_path / "hand.osm.opl"
-    extract.write_text(f"{nodes}\n{ways.replace('building=c', 'building=yes')}\n", encoding="utf-8")
+    ground = "\n".join(GROUND)
+    extract.write_text(
+        f"{nodes}\n{ground}\n{ways.replace('building=c', 'building=yes')}\n", encoding="utf-8"
+    )
     Store.at(tmp_path / "hand.gpkg").import_extracts([extract], catalogue)
     Store.at(server.url(database)).import_extracts([extract], catalogue)
     with (
@@ -391,7 +407,7 @@ def test_a_hostile_catalogue_is_only_data(server: Server, database: str, tmp_pat
         Store.at(server.url(database)).open() as theirs,
     ):
         a, b = ours.features(WORLD), theirs.features(WORLD)
-    assert len(a) == len(words) + 1
+    assert len(a) == len(words) + 1 + len(GROUND)
     np.testing.assert_array_equal(a.channel, b.channel)
     np.testing.assert_array_equal(a.wkb, b.wkb)
     assert not marker.exists()

@@ -6,7 +6,9 @@ Table `names` holds the names of places, `names_words` is its full-text index (S
 Table `catalogue` holds the text of a user's own catalogue.
 """
 
+import math
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,16 +16,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.catalogue import Catalogue, carried_catalogue
+from tiling.catalogue import carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST
-from tiling.store.source import Coverage, Names, Outline
+from tiling.store.source import Coverage, Names, Outline, reading
 from tiling.values import Box, Features, halves
 
 LAYER = "features"
 EXTRACTS = "extracts"
 _NO_ENVELOPE_HEADER = 8  # bytes: magic, version, flags, srs id
+STEPS = 100_000  # of SQLite's machine between two looks at the clock: a millisecond
+LONGEST_VALUE = 500_000_000  # bytes; SQLite's own limit is twice that
 _ENVELOPE_BYTES = (0, 32, 48, 48, 64)  # by the envelope code in the flags
 
 _QUERY = f"""
@@ -36,6 +40,7 @@ _OUTLINE = f"""
 SELECT f.fid, f.channel, f.width_m, (r.minx + r.maxx) / 2, (r.miny + r.maxy) / 2
 FROM {LAYER} AS f JOIN rtree_{LAYER}_geom AS r ON r.id = f.fid ORDER BY f.fid
 """  # noqa: S608 - a constant
+_EXTRACTS = f"SELECT fingerprint, sha256, name, geom FROM {EXTRACTS} LIMIT 100000"  # noqa: S608 - a constant
 _ONE = f"SELECT geom FROM {LAYER} WHERE fid = ?"  # noqa: S608 - a constant
 
 # Only a store by a user's own catalogue has the table.
@@ -65,51 +70,58 @@ class GeoPackageSource(Coverage, Names):
     It belongs to one thread, as its SQLite connection does.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answer_s: float = math.inf) -> None:
+        """Open the file; a query that takes longer than `answer_s` seconds is given up."""
         self.location = str(path)
         self.name = path.stem
+        self._answer_s, self._end_s = answer_s, math.inf
         self._connection = _connect(path)
+        self._connection.set_progress_handler(self._is_late, STEPS)
         try:
-            query = f"SELECT fingerprint, sha256, name, geom FROM {EXTRACTS}"  # noqa: S608 - a constant
-            rows = self._connection.execute(query).fetchall()
-        except sqlite3.DatabaseError as error:
+            with reading(self.location):
+                self._open(path)
+        except BaseException:
             self.close()
+            raise
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._end_s
+
+    def _open(self, path: Path) -> None:
+        try:
+            rows = self._ask(_EXTRACTS, ())
+        except sqlite3.DatabaseError as error:
             raise StoreError(
                 f"{path} is not a feature store ({error}): make one with `loc2vec import`"
             ) from error
         if not rows:
-            self.close()
             raise StoreError(f"{path} holds no extract: make it again with `loc2vec import`")
         self.fingerprint = str(rows[0][0])
         self.extract_hashes = tuple(str(sha256) for _, sha256, _, _ in rows)
-        self.catalogue = self._catalogue()
+        text = self._select(_CATALOGUE, ())[0][0] if self._select(_HAS_CATALOGUE, ()) else None
+        self.catalogue = carried_catalogue(text, self.location)
         super().__init__(
             [_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
         )
-
-    def _catalogue(self) -> Catalogue:
-        try:
-            text = self._select(_CATALOGUE, ())[0][0] if self._select(_HAS_CATALOGUE, ()) else None
-            return carried_catalogue(text, self.location)
-        except Exception:
-            self.close()
-            raise
 
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
         """Return the features whose bounding boxes meet `box`, in the order of the store.
 
         Those whose boxes are less than `smallest_deg` degrees wide and high are left out.
         """
-        rows = [
+        found = (
             row
             for part in halves(box)
             for row in self._select(_QUERY, {**part._asdict(), "smallest": smallest_deg})
-        ]
-        return Features(
-            np.array([row[1] for row in rows], np.int8),
-            np.array([row[2] for row in rows], np.float32),
-            objects([_wkb(row[3]) for row in rows]),
         )
+        # A multipolygon may lie on both sides of 180 degrees: it comes once.
+        rows = [row for _, row in sorted({row[0]: row for row in found}.items())]
+        with reading(self.location):
+            return Features(
+                np.array([row[1] for row in rows], np.int8),
+                np.array([row[2] for row in rows], np.float32),
+                objects([_wkb(row[3]) for row in rows]),
+            )
 
     def outline(self) -> Outline:
         """Return the ids, channels, widths and middles of all features."""
@@ -134,9 +146,15 @@ class GeoPackageSource(Coverage, Names):
         self, query: str, values: Mapping[str, Any] | tuple[int, ...]
     ) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(query, values).fetchall()
+            return self._ask(query, values)
         except sqlite3.DatabaseError as error:
             raise StoreError(f"cannot read {self.location}: {error}") from error
+
+    def _ask(
+        self, query: str, values: Mapping[str, Any] | tuple[int, ...]
+    ) -> list[tuple[Any, ...]]:
+        self._end_s = time.monotonic() + self._answer_s
+        return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Close the file."""
@@ -156,6 +174,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     location = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     # A source still belongs to one thread, but another one may close it.
     connection = sqlite3.connect(location, uri=True, check_same_thread=False)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
     connection.execute("PRAGMA mmap_size = 1073741824")
     return connection
 

@@ -2,24 +2,24 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyogrio
 import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
-from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
 from tiling.errors import WriteError
-from tiling.osm.names import Name
+from tiling.osm.gather.gather import ExtractRecord, Gathered
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects
 from tiling.values import ATTRIBUTION, Features, TileGeometry
 
+GEOMETRY = "geom"
 # `fold` has separated the words by spaces, and left no other ASCII than letters and digits. So the
 # plain `ascii` tokenizer splits them right.
 _NAMES = """
@@ -41,23 +41,32 @@ VALUES ('catalogue', 'attributes', 'catalogue');
 """
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExtractRecord:
-    """What a store keeps of an extract: its file name, SHA-256, and the area covered, degrees."""
+def write_gathered(path: Path, found: Gathered, catalogue: Catalogue) -> None:
+    """Write a store to `path`, a new file, in the order of what was gathered.
 
-    name: str
-    sha256: str
-    coverage: BaseGeometry
+    Raises `WriteError` when the disk is full.
+    """
+    features = map(_features, found.stage.features("channel, width_m, geom"))
+    some_names = found.stage.names("name, folded, kind, rank, lat, lon")
+    names = (name for some in some_names for name in some)
+    write_geopackage(path, features, names, found.extracts, catalogue)
+
+
+def _features(rows: Sequence[tuple[Any, ...]]) -> Features:
+    channel, width, wkb = zip(*rows, strict=True)
+    return Features(np.array(channel, np.int8), np.array(width, np.float32), objects(list(wkb)))
 
 
 def write_geopackage(
     path: Path,
-    features: Features,
-    names: Sequence[Name],
+    features: Iterable[Features],
+    names: Iterable[Sequence[Any]],
     extracts: Sequence[ExtractRecord],
     catalogue: Catalogue,
 ) -> None:
-    """Write a store to `path`, a new file; the order of `features` stays.
+    """Write a store to `path`, a new file; the order of `features` and `names` stays.
+
+    `features` come in chunks, `names` are rows of `Name`.
 
     Raises `WriteError` when the disk is full.
     """
@@ -68,19 +77,9 @@ def write_geopackage(
         "fingerprint": [catalogue.fingerprint(TileGeometry())] * len(extracts),
         "attribution": [ATTRIBUTION] * len(extracts),
     }
-    attributes: dict[str, NDArray[Any]] = {
-        "channel": features.channel.astype(np.int16),
-        "width_m": features.width_m,
-    }
     try:
-        _write_layer(path, LAYER, "Unknown", features.wkb, attributes)
-        _write_layer(
-            path,
-            EXTRACTS,
-            "MultiPolygon",
-            objects(areas),
-            {k: np.array(v, object) for k, v in facts.items()},
-        )
+        _write_features(path, features)
+        _write_extracts(path, objects(areas), {k: np.array(v, object) for k, v in facts.items()})
         _write_names(path, names)
         if catalogue.carried is not None:
             _write_catalogue(path, catalogue.carried)
@@ -88,8 +87,34 @@ def write_geopackage(
         raise WriteError(f"cannot write {path.name}: {error}: is the disk full?") from error
 
 
-def _write_layer(
-    path: Path, layer: str, kind: str, wkb: NDArray[np.object_], columns: Mapping[str, NDArray[Any]]
+def _write_features(path: Path, chunks: Iterable[Features]) -> None:
+    schema = pa.schema(
+        [("channel", pa.int16()), ("width_m", pa.float32()), (GEOMETRY, pa.binary())]
+    )
+    batches = (
+        pa.record_batch(
+            [
+                pa.array(some.channel, pa.int16()),
+                pa.array(some.width_m),
+                pa.array(some.wkb, pa.binary()),
+            ],
+            schema,
+        )
+        for some in chunks
+    )
+    pyogrio.raw.write_arrow(
+        pa.RecordBatchReader.from_batches(schema, batches),
+        path,
+        driver="GPKG",
+        layer=LAYER,
+        geometry_name=GEOMETRY,
+        geometry_type="Unknown",
+        crs="EPSG:4326",
+    )
+
+
+def _write_extracts(
+    path: Path, wkb: NDArray[np.object_], columns: Mapping[str, NDArray[Any]]
 ) -> None:
     pyogrio.raw.write(
         path,
@@ -97,10 +122,10 @@ def _write_layer(
         list(columns.values()),
         list(columns),
         driver="GPKG",
-        layer=layer,
-        geometry_type=kind,
+        layer=EXTRACTS,
+        geometry_type="MultiPolygon",
         crs="EPSG:4326",
-        append=path.exists(),
+        append=True,
     )
 
 
@@ -110,7 +135,7 @@ def _write_catalogue(path: Path, text: str) -> None:
         connection.execute("INSERT INTO catalogue VALUES (1, ?)", (text,))
 
 
-def _write_names(path: Path, names: Sequence[Name]) -> None:
+def _write_names(path: Path, names: Iterable[Sequence[Any]]) -> None:
     """Add the names and their full-text index, which GDAL cannot write."""
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(_NAMES)

@@ -2,22 +2,27 @@
 
 Readers survive a restart of the database. Connections are checked before they are used, and a query
 that finds no database is repeated for as long as the caller's patience lasts.
+
+They survive a database that hangs, too, and a network that swallows packets. Their connections are
+asynchronous, so that this side gives up after a while, whatever libpq and the server do.
 """
 
 import logging
+import os
 import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, LifoQueue
 from typing import Any
+from weakref import WeakSet
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
 from tiling.errors import StoreError, StoreUnavailableError
-from tiling.store.store import without_secrets
+from tiling.store.store import answer_s, without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +52,12 @@ REFUSED = (
     "not permitted",
 )
 
+# The server ends what nobody waits for any more, from version 14 on.
 _SETTINGS = """
+SET default_transaction_read_only = on;
 SET jit = off;
+SELECT set_config(name, '1s', false) FROM pg_settings
+WHERE name = 'client_connection_check_interval';
 SELECT set_config('statement_timeout', '60s', false)
 WHERE current_setting('statement_timeout') = '0'
 """
@@ -93,10 +102,40 @@ class Database:
 
     def connect(self) -> Connection:
         """Open a connection; raises the errors of `failure`."""
-        try:
+        with self.failing():
             return psycopg2.connect(**{**LIVELY, **self.parameters})
-        except psycopg2.Error as error:
-            raise self.failure(error) from error
+
+    def connect_reader(self, end_s: float) -> Connection:
+        """Open an asynchronous connection that only reads; `fetch` asks it."""
+        connection = psycopg2.connect(**{**LIVELY, **self.parameters}, async_=True)
+        try:
+            self._wait(connection, end_s)
+            self.fetch(connection, _SETTINGS, None, end_s)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def fetch(self, connection: Connection, query: str, values: Any, end_s: float) -> Rows:
+        """Return all rows of a query to an asynchronous connection.
+
+        Raises `StoreUnavailableError` when they are not there at `end_s` of the monotonic clock.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(query, values)
+            self._wait(connection, end_s)
+            rows: Rows = cursor.fetchall()
+        return rows
+
+    def _wait(self, connection: Connection, end_s: float) -> None:
+        """Wait until the connection has done what it was asked to do."""
+        while (state := connection.poll()) != psycopg2.extensions.POLL_OK:
+            ready = select.poll()
+            writes = state == psycopg2.extensions.POLL_WRITE
+            ready.register(connection.fileno(), select.POLLOUT if writes else select.POLLIN)
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or not ready.poll(1000 * left_s):
+                raise StoreUnavailableError(f"{self.location} does not answer: it hangs")
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -132,18 +171,29 @@ class Pool:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._idle: LifoQueue[Connection] = LifoQueue()
+        self._inherited: list[LifoQueue[Connection]] = []
+        _ALL.add(self)
+
+    def leave_to_parent(self) -> None:
+        """Leave the connections alone in a forked process: they are those of its parent.
+
+        They are kept, because closing them would end the parent's sessions.
+        """
+        self._inherited.append(self._idle)
+        self._idle = LifoQueue()
 
     def ask(self, query: str, values: Any, patience_s: float) -> Rows:
         """Return all rows of a query that only reads.
 
         While the database is away the query is repeated for up to `patience_s` seconds. Then
         `StoreUnavailableError` is raised. `StoreError` is raised at once if repeating cannot help.
+        One that hangs is given up after `answer_s(patience_s)` seconds.
         """
         end, pause = time.monotonic() + patience_s, 0.0
         while True:
             try:
                 with self.database.failing():
-                    return self._ask_once(query, values)
+                    return self._ask_once(query, values, time.monotonic() + answer_s(patience_s))
             except StoreUnavailableError as error:
                 self._forget()
                 if time.monotonic() + pause > end:
@@ -153,30 +203,24 @@ class Pool:
             time.sleep(pause)
             pause = min(2 * pause + 0.1, LONGEST_PAUSE_S)
 
-    def _ask_once(self, query: str, values: Any) -> Rows:
-        connection = self._take()
+    def _ask_once(self, query: str, values: Any, end_s: float) -> Rows:
+        connection = self._take(end_s)
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(query, values)
-                rows: Rows = cursor.fetchall()
+            rows = self.database.fetch(connection, query, values, end_s)
         except BaseException:
             connection.close()
             raise
         self._idle.put(connection)
         return rows
 
-    def _take(self) -> Connection:
+    def _take(self, end_s: float) -> Connection:
         with suppress(Empty):
             while True:
                 connection = self._idle.get_nowait()
                 if _is_alive(connection):
                     return connection
                 connection.close()
-        connection = self.database.connect()
-        connection.set_session(readonly=True, autocommit=True)
-        with connection.cursor() as cursor:
-            cursor.execute(_SETTINGS)
-        return connection
+        return self.database.connect_reader(end_s)
 
     def _forget(self) -> None:
         """Close the idle connections: when one was cut, most likely all were."""
@@ -194,6 +238,15 @@ def _is_alive(connection: Connection) -> bool:
     return not poll.poll(0)
 
 
+_ALL: WeakSet[Pool] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for pool in list(_ALL):
+        pool.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
 # By location without secrets: the location of a source is enough to open it again.
 _POOLS: dict[str, Pool] = {}
 

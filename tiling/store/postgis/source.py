@@ -27,7 +27,7 @@ from tiling.values import Box, Features, check_fingerprint, halves
 # fingerprint and the content hash, read in one statement with the features. The LEFT JOIN returns
 # them even where there are no features.
 _QUERY = """
-SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR')
+SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR'), id
 FROM (
     SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
         (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
@@ -123,7 +123,8 @@ class PostgisSource(Coverage, Names):
                 raise StoreReplacedError(
                     f"{self.location} was replaced or updated while it was open"
                 )
-        rows = [row for row in answer if row[2] is not None]
+        # A multipolygon may lie on both sides of 180 degrees: it comes once.
+        rows = [row for _, row in sorted({row[5]: row for row in answer if row[5]}.items())]
         return Features(
             np.array([row[2] for row in rows], np.int8),
             np.array([row[3] for row in rows], np.float32),

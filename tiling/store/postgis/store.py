@@ -1,14 +1,15 @@
 """The kind of store in a PostGIS database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tiling.catalogue import Catalogue
 from tiling.errors import StoreError
+from tiling.osm.gather.gather import Progress
 from tiling.store.changes import Changes
 from tiling.store.postgis.database import Database, pool_of
 from tiling.store.postgis.source import PostgisSource
-from tiling.store.store import PATIENCE_S, ImportSummary, Store, UpdateSummary
+from tiling.store.store import PATIENCE_S, ImportOptions, ImportSummary, Store, UpdateSummary
 
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
 _CHANGED = """
@@ -69,14 +70,16 @@ class PostgisStore(Store):
         self,
         extracts: Sequence[Path],
         catalogue: Catalogue,
-        progress: Callable[[int], object] = lambda n: None,
-        slim: bool = False,
-        reader: str | None = None,
+        progress: Progress = lambda objects, share: None,
+        options: ImportOptions = ImportOptions(),  # noqa: B008 - it is frozen
     ) -> ImportSummary:
-        """Import with osm2pgsql; raises `StoreError` when the database does not allow it."""
+        """Fill the database; raises `StoreError` when it does not allow it.
+
+        Without a reader, the roles that may read the store before may read the new one.
+        """
         from tiling.store.postgis.import_ import import_extracts
 
-        return import_extracts(self.database, extracts, catalogue, progress, slim, reader)
+        return import_extracts(self.database, extracts, catalogue, progress, options)
 
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes with osm2pgsql, by the catalogue of the store."""

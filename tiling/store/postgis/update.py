@@ -25,21 +25,10 @@ from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
 from tiling.osm.replication import fetch_changes, tidy_changes
 from tiling.store.changes import Changes
 from tiling.store.postgis.database import Connection, Database
-from tiling.store.postgis.import_ import (
-    GATHERED,
-    RAW,
-    STORE,
-    copy_into,
-    execute,
-    gather,
-    gather_names,
-    gather_sea,
-    make_features,
-    opened,
-    rows,
-    use,
-)
+from tiling.store.postgis.import_ import RAW, STORE, opened, use
+from tiling.store.postgis.raw import gather, gather_names, gather_sea, make_features
 from tiling.store.postgis.source import CATALOGUE, IS_THERE
+from tiling.store.postgis.statements import copy_into, execute, rows
 from tiling.store.store import UpdateSummary
 from tiling.values import Box, TileGeometry
 
@@ -166,13 +155,13 @@ def _content(connection: Connection) -> str:
 
 def _renew(connection: Connection, catalogue: Catalogue) -> UpdateSummary:
     """Make the features of the logged objects again, and replace those that differ."""
-    execute(connection, GATHERED.format(kind="TEMP") + _FRESH)
-    gather(connection, part=0)
+    execute(connection, _FRESH)
+    gather(connection)
     if rows(connection, "SELECT FROM log WHERE osm_type = 'S'"):
         query = (
             "SELECT ST_XMin(frame), ST_YMin(frame), ST_XMax(frame), ST_YMax(frame) FROM extracts"
         )
-        gather_sea(connection, 0, Box(*rows(connection, query)[0]), catalogue)
+        gather_sea(connection, Box(*rows(connection, query)[0]), catalogue)
     execute(connection, _FRESH_NAMES)
     gather_names(connection, "renamed", _area(connection))
     make_features(connection, "fresh")

@@ -31,7 +31,7 @@ from tests.loc2vec.memory import MemoryDataset
 APART_M = 20_000.0  # so that each place has a town of its own
 SMALL = TrainConfig(
     encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=6, checkpoint_every=3,
-    head="geocell",
+    heads={"geocell": 1.0},
 )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def test_the_report_tells_how_cells_are_named(
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"<td>median km</td><td>{about['median km']:,.1f}</td>" in page
     assert re.search(rf"naming the cell, top-5 town +{about['top-5 town']:.3f}\n", table(scores))
-    train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
+    train(Run(replace(SMALL, heads={}), data, tmp_path / "plain", data), "cpu")
     scores = write_report(tmp_path / "plain", data, validated=True, device="cpu")
     assert "naming the cell" not in table(scores)
     assert "Naming the cell" not in (tmp_path / "plain" / "report.html").read_text()
@@ -205,7 +205,7 @@ def test_the_model_is_the_encoder_and_the_head_lies_beside_it(
     )
     assert head.cells == cells_of(data)
     assert torch.equal(head.state_dict()["levels.2.weight"], saved["geocell.head.levels.2.weight"])
-    train(Run(replace(SMALL, head=None), data, tmp_path / "plain", data), "cpu")
+    train(Run(replace(SMALL, heads={}), data, tmp_path / "plain", data), "cpu")
     with pytest.raises(ModelError, match="trained without --head geocell"):
         load_head(tmp_path / "plain" / "best")
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_trained_says_so(
     with pytest.raises(RunError, match="nothing to learn: all 8 places lie in one cell"):
         train(Run(SMALL, make_dataset(spacing_m=0.1, south=1.0), tmp_path / "run"), "cpu")
     with pytest.raises(RunError, match=r"--loss none .* goes with --head geocell"):
-        train(Run(replace(SMALL, head=None, loss="none"), make_dataset(), tmp_path / "run"), "cpu")
+        train(Run(replace(SMALL, heads={}, loss="none"), make_dataset(), tmp_path / "run"), "cpu")
     far = make_dataset(spacing_m=APART_M, south=50.0)
     with pytest.raises(RunError, match="no place of --validation lies in a cell"):
         train(Run(SMALL, make_dataset(spacing_m=APART_M), tmp_path / "run", far), "cpu")

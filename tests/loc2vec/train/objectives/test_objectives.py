@@ -25,7 +25,7 @@ from tests.loc2vec.memory import MemoryDataset
 
 SMALL = TrainConfig(
     encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3, checkpoint_every=3,
-    learning_rate=3e-2, head="latitude",
+    learning_rate=3e-2, heads={"latitude": 1.0},
 )  # fmt: skip
 
 
@@ -186,8 +186,8 @@ def test_objectives_follow_the_configuration(
     def names(**changes: Any) -> list[str]:
         return [each.name for each in objectives_of(run(tmp_path, make_dataset, **changes))]
 
-    assert names(head=None) == ["contrastive"]
+    assert names(heads={}) == ["contrastive"]
     assert names() == names(loss="nce") == ["contrastive", "latitude"]
     assert names(loss="none") == ["latitude"]
     with pytest.raises(RunError, match="leaves nothing to learn"):
-        names(loss="none", head=None)
+        names(loss="none", heads={})

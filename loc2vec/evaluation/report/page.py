@@ -7,16 +7,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loc2vec.evaluation.figures import error, error_map, few_label_curves
 from loc2vec.evaluation.measure import Outcome
 from loc2vec.evaluation.probes import primary
-from loc2vec.evaluation.table import (
+from loc2vec.evaluation.report.figures import error, error_map, few_label_curves
+from loc2vec.evaluation.report.summary import SUMMARY, Grid, Values, summary
+from loc2vec.evaluation.report.table import (
     AHEAD,
     PROBES,
     STRICT,
     TITLES,
-    Grid,
-    Values,
     facts,
     grid,
     margins,
@@ -59,6 +58,7 @@ def page(outcomes: Sequence[Outcome], values: Values, method: str) -> str:
 
 def _tables(values: Values) -> Iterator[tuple[str, Grid]]:
     """Yield the title and the cells of each table; those that were not measured are empty."""
+    yield SUMMARY, summary(values)
     for split, title in TITLES.items():
         for probe, name in PROBES.items():
             yield f"{title} ({name})", grid(values, split, probe)

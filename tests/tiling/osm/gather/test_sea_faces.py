@@ -5,7 +5,7 @@ import pytest
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.osm.coast import sea_polygons
+from tiling.osm.gather.coast import sea_polygons
 from tiling.values import Box
 
 BOX = Box(0.0, 0.0, 1.0, 1.0)

@@ -8,11 +8,11 @@ from typing import Any
 from loc2vec.evaluation.intrinsic import Scores, told
 from loc2vec.evaluation.measure import Outcome, Score
 from loc2vec.evaluation.probes import NEIGHBOURS, Probe, primary
+from loc2vec.evaluation.report.summary import COMPACT, SUMMARY, Grid, Values, summary
 from loc2vec.evaluation.splits import Split
 from tiling.values import ATTRIBUTION
 
 LARGE = "means in 4x4 squares"  # the baseline of 192 numbers that the models are shown beside
-COMPACT = 16  # numbers; methods of so few or fewer compete with each other
 WORTHLESS = -1.0  # an R2 below it says no more: the mean alone is better
 TITLES: dict[Split, str] = {
     "towns": "Across towns: probes are trained on some towns and tested on others",
@@ -36,13 +36,11 @@ VIEWS = (
     "(near), or the place of the most similar channel means (equal)"
 )
 
-Values = Mapping[str, Any]  # JSON objects
 # From a score and a metric: one value a seed, none if not measured.
 Number = Callable[[Values, str], list[float]]
 # How many numbers a vector has, and one value a seed: by (method, task), or at one task.
 Found = Mapping[tuple[str, str], tuple[int, list[float]]]
 ByMethod = Mapping[str, tuple[int, list[float]]]
-Grid = list[list[str]]  # the cells of a table, its head first
 
 
 def as_values(
@@ -97,12 +95,14 @@ def _score(score: Score) -> dict[str, Any]:
             for name, values in score.metrics.items()
         },
         "by_town": score.by_town,
+        "drawn": score.drawn,
     }
 
 
 def table(values: Values) -> str:
     """Return the primary metrics as Markdown: a table a split and probe, a row a method."""
     pieces = ["\n".join(f"- {facts(task)}" for task in values["tasks"])]
+    pieces += _piece(SUMMARY, summary(values))
     for split, title in TITLES.items():
         for probe, name in PROBES.items():
             pieces += _piece(f"{title} ({name})", grid(values, split, probe))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import shapely
 
+from tests.tiling.osm.gather.positions import Held
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.coast import sea_polygons
-from tiling.osm.coverage import coverage, shrink
+from tiling.osm.gather.coast import sea_polygons
+from tiling.osm.gather.coverage import coverage, shrink
 from tiling.values import Box
 
 BOX = Box(0.0, 0.0, 1.0, 1.0)
@@ -55,7 +56,7 @@ def test_coverage_is_where_the_data_is() -> None:
     vertices = town(10, 60, rng)
     # a railway that leaves the extract
     tail = np.array([10, 60]) + np.linspace([0.02, 0], [0.5, 0.3], 60)
-    area = coverage(np.concatenate([vertices, tail]), None)
+    area = coverage(Held(np.concatenate([vertices, tail])), None)
     assert shapely.contains_xy(area, *vertices.T).mean() > 0.98
     assert not area.intersects(shapely.Point(10.3, 60.18))
     metres2 = area.area * np.prod(MetresPerDegree.at(60))
@@ -63,7 +64,7 @@ def test_coverage_is_where_the_data_is() -> None:
 
 
 def test_coverage_stays_in_the_declared_box() -> None:
-    area = coverage(town(10, 60, np.random.default_rng(0)), Box(10.0, 59.9, 10.1, 60.1))
+    area = coverage(Held(town(10, 60, np.random.default_rng(0))), Box(10.0, 59.9, 10.1, 60.1))
     assert area.bounds[0] == 10.0
 
 

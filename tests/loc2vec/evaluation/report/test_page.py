@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from loc2vec.evaluation.figures import MAPS, error, error_map, few_label_curves
 from loc2vec.evaluation.measure import Outcome, measure
-from loc2vec.evaluation.report import page, write_report
-from loc2vec.evaluation.table import LARGE, as_values
+from loc2vec.evaluation.report.figures import MAPS, error, error_map, few_label_curves
+from loc2vec.evaluation.report.page import page, write_report
+from loc2vec.evaluation.report.table import LARGE, as_values
 from loc2vec.evaluation.tasks.labels import read_labels
 from tests.loc2vec.evaluation.test_measure import make, telling
 

@@ -1,15 +1,21 @@
 """Which ground counts as mapped, in metres at any latitude."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
 from numpy.typing import NDArray
 
+from tests.tiling.osm.gather.positions import Held
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.coverage import CLOSE_M, coverage, shrink
+from tiling.osm.gather.coverage import CELL_M, CLOSE_M, coverage, shrink
+from tiling.osm.gather.vertices import Vertices
 from tiling.values import Box
 
 Metres = NDArray[np.float64]
+PLACE = (10.0, 50.0)
+METRES = np.array(MetresPerDegree.at(PLACE[1]))
 
 
 def moved(vertices: Metres, x_m: float, y_m: float) -> Metres:
@@ -26,7 +32,7 @@ def grid(width_m: float, height_m: float, step_m: float = 50.0) -> Metres:
 def covered(metres: Metres, lat: float = 50.0, box: Box | None = None) -> shapely.Geometry:
     """The coverage of vertices in metres, taken to degrees and back."""
     scale = np.array(MetresPerDegree.at(lat))
-    area = coverage(metres / scale + (10.0, lat), box)
+    area = coverage(Held(metres / scale + (10.0, lat)), box)
     return shapely.transform(area, lambda degrees: (degrees - (10.0, lat)) * scale)
 
 
@@ -97,3 +103,30 @@ def test_what_is_left_lies_so_far_inside_on_every_side(lat: float) -> None:
         2_000 - (north - lat) * scale.y,
     ]
     assert inside == pytest.approx([300] * 4, rel=2e-3)
+
+
+def test_buildings_that_stand_alone_within_the_box_are_covered() -> None:
+    town = grid(2_000, 2_000) / METRES + PLACE
+    islet = np.array([[6_000.0, 6_000.0], [6_010.0, 6_010.0]]) / METRES + PLACE
+    beyond = np.array([[60_000.0, 6_000.0]]) / METRES + PLACE
+    vertices = Held(np.concatenate([town, islet, beyond]))
+    buildings = Held(np.concatenate([town[::7], islet, beyond]))
+    box = Box(9.9, 49.9, 10.3, 50.3)
+    without, area = coverage(vertices, box), coverage(vertices, box, buildings)
+    assert not shapely.intersects_xy(without, *islet.T).any()
+    assert shapely.intersects_xy(area, *islet.T).all()
+    assert not shapely.intersects_xy(area, *beyond.T).any(), "what lies beyond the box is not whole"
+    more = shapely.transform(area - without, lambda degrees: degrees * METRES).area
+    assert CELL_M**2 < more < 5 * CELL_M**2, "those of the islet, and of corners of the town"
+    assert coverage(vertices, None, buildings).equals(coverage(vertices, None))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 1000, 1001])
+def test_the_median_is_that_of_all_vertices(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(count)
+    lon_lat = np.round(rng.uniform([-180, -90], [180, 90], (count, 2)), 7)
+    vertices = Vertices(tmp_path / "vertices")
+    for part in np.array_split(lon_lat, 3):
+        vertices.append(part)
+    np.testing.assert_array_equal(vertices.median(), np.median(lon_lat, axis=0))
+    np.testing.assert_array_equal(np.concatenate(list(vertices.chunks())), lon_lat)

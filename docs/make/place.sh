@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The whole recipe of `place-16`: extracts to stores, tiles with targets, a trained model, figures.
+#
+#   OSM=extracts OUT=build/place bash docs/make/place.sh
+#   OSM=extracts OUT=build/place DEVICE=cuda LOCATIONS=60000 STEPS=20000 PLACES=512 bash docs/make/place.sh
+#
+# Every step resumes: the same command goes on after it was stopped. The extracts in UNSEEN are
+# neither tiled nor counted for training; the model is measured on them.
+set -euo pipefail
+
+PYTHON=${PYTHON:-python}
+OSM=${OSM:?the folder of extracts, NAME.osm.pbf}
+OUT=${OUT:-build/place}
+DEVICE=${DEVICE:-auto}
+WORKERS=${WORKERS:-$(nproc)}
+LOCATIONS=${LOCATIONS:-60000}
+STEPS=${STEPS:-3200}
+PLACES=${PLACES:-64}
+MODEL=${MODEL:-place-16}
+UNSEEN=${UNSEEN:-"newport_gb aalborg_dk belize nimba_west_africa anhui_henan_cn timor_west"}
+SEARCHED=${SEARCHED:-newport_gb}  # the town in which places are searched while training
+PER_CLASS=${PER_CLASS:-400}
+
+loc2vec() { "$PYTHON" -m loc2vec "$@"; }
+unseen() { [[ " $UNSEEN " == *" $1 "* ]]; }
+
+mkdir -p "$OUT/stores"
+export PYTHON OUT
+find "$OSM" -name '*.osm.pbf' | sort | xargs -P "$WORKERS" -I FILE bash -c '
+  "$PYTHON" -m loc2vec import FILE --store "$OUT/stores/$(basename FILE .osm.pbf).gpkg" --if-changed'
+
+stores=() counted=() held_out=()
+for extract in "$OSM"/*.osm.pbf; do
+  name=$(basename "$extract" .osm.pbf)
+  if unseen "$name"; then
+    held_out+=("$extract")
+  else
+    stores+=(--store "$OUT/stores/$name.gpkg")
+    counted+=(--targets "$extract")
+  fi
+done
+
+loc2vec tile "${stores[@]}" "${counted[@]}" --out "$OUT/tiles" --radii 100,400 --locations "$LOCATIONS" \
+  --positives 2 --close-positives 1 --seed 11 --workers "$WORKERS"
+loc2vec tile --store "$OUT/stores/$SEARCHED.gpkg" --out "$OUT/validation" --radii 100,400 \
+  --locations 1200 --positives 2 --seed 1 --workers "$WORKERS"
+
+resume=()
+[ -e "$OUT/$MODEL" ] && resume=(--resume)
+loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$MODEL" --device "$DEVICE" \
+  --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=0.5 \
+  --channel-dropout 0.1 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
+
+loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
+loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \
+  --model inception-16-nce --model loc2vec-16 --per-class "$PER_CLASS" --out "$OUT/evaluation" \
+  --workers "$WORKERS"

@@ -1,0 +1,1 @@
+"""What was measured, told: tables of Markdown and one HTML page."""

@@ -1,0 +1,256 @@
+"""The running service while its processes, stores, indexes and database are taken from under it.
+
+SOAK_S=1800 pytest -m soak tests/service/test_chaos.py -rP    # half an hour
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from loc2vec.embed.batch import Places, embed
+from loc2vec.embed.files import Vectors
+from loc2vec.encoder import LocationEncoder
+from service.index.index import FACTS, NeighborIndex
+from service.settings import Settings
+from tests.postgres import Server
+from tests.service.engine.test_reload import moved
+from tests.service.engine.test_store_replaced import otherwise
+from tests.service.http.test_access import changed
+from tests.service.http.test_server import running
+from tiling.store.store import Store
+
+SOAK_S = int(os.environ.get("SOAK_S", "1800"))
+DURATIONS = [
+    pytest.param(12.0, id="short"),
+    pytest.param(SOAK_S, marks=[pytest.mark.soak, pytest.mark.timeout(SOAK_S + 900)], id="soak"),
+]
+TIMEOUT_S = 20  # of the service
+LATE_S = 25.0  # beyond it: what the machine does besides, in a test
+GONE_S = 120.0  # within which all is well again
+
+
+class Chaos(threading.Thread):
+    """Does one of several things at random, again and again, until it is told to stop."""
+
+    def __init__(self, things: Sequence[Callable[[], None]], seed: int) -> None:
+        super().__init__(daemon=True)
+        self._things, self._random = things, random.Random(seed)
+        self._over = threading.Event()
+        self.done: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while not self._over.wait(self._random.uniform(0.1, 0.8)):
+            thing = self._random.choice(self._things)
+            thing()
+            self.done[thing.__name__] += 1
+
+    def end(self) -> None:
+        """Stop, after what is being done."""
+        self._over.set()
+        self.join()
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process started, at the moment."""
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += map(int, (thread / "children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+class Watch:
+    """A client that checks every answer: right, refused, and in time."""
+
+    def __init__(self, url: str, right: Sequence[Any], places: Places) -> None:
+        self._url, self._right, self._places = url, right, places
+        self.statuses: Counter[tuple[str, int]] = Counter()
+        self._http = httpx2.Client(timeout=TIMEOUT_S + LATE_S)
+
+    def ask(self, number: int) -> None:
+        """Ask one question of each kind."""
+        at = number % len(self._places)
+        lon, lat = self._places.lon_lat[at].tolist()
+        place = {"lat": lat, "lon": lon}
+        embedded = self._get("/embed", place)
+        if embedded is not None:
+            vector = np.array(embedded["embedding"], np.float32)
+            assert any(np.allclose(vector, known[at], atol=1e-2) for known in self._right)
+        near = self._get("/neighbors", {**place, "k": 3})
+        if near is not None:
+            distances = [each["distance"] for each in near["neighbors"]]
+            assert distances == sorted(distances)
+        self._get("/places", {"q": "monaco"})
+        self._get("/readyz", {})
+        assert self._http.get(f"{self._url}/healthz").status_code == 200
+
+    def _get(self, path: str, asked: dict[str, Any]) -> Any:
+        answer = self._http.get(self._url + path, params=asked)
+        self.statuses[path, answer.status_code] += 1
+        assert answer.status_code in (200, 503), answer.text
+        if answer.status_code == 503:
+            assert "retry-after" in answer.headers
+        return answer.json() if answer.status_code == 200 else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def until_all_is_well(self, extra: dict[str, float]) -> None:
+        """Wait until a place that nobody asked for is answered."""
+        end = time.monotonic() + GONE_S
+        while self._http.get(f"{self._url}/embed", params=extra).status_code != 200:
+            assert time.monotonic() < end, "the service did not recover"
+            time.sleep(0.2)
+
+
+def vectors_of(store: Store, encoder: LocationEncoder, places: Places) -> Any:
+    with store.open() as source:
+        return embed(source, encoder, places, 0).embedding
+
+
+def memory_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
+
+
+def survive(process: subprocess.Popen[str], watch: Watch, chaos: Chaos, seconds: float) -> None:
+    """Ask while everything happens, then see that all is well, that memory is flat, and stop."""
+    assert process.stderr is not None
+    log: list[str] = []
+    threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
+    start = memory_mb(process.pid)
+    chaos.start()
+    end, number = time.monotonic() + seconds, 0
+    try:
+        while time.monotonic() < end:
+            watch.ask(number := number + 1)
+    except AssertionError:
+        print("".join(log[-200:]))
+        raise
+    finally:
+        chaos.end()
+        for child in children_of(process.pid):
+            _signal(child, signal.SIGCONT)
+    watch.until_all_is_well({"lat": 43.7385, "lon": 7.4247})
+    print(dict(chaos.done), dict(watch.statuses), f"{start:.0f} to {memory_mb(process.pid):.0f} MB")
+    if seconds > 600:
+        assert memory_mb(process.pid) < 1.5 * start + 300
+    watch.close()
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_processes_stores_and_indexes_that_come_and_go(
+    settings: Settings, own_store: Path, vectors: Vectors, encoder: LocationEncoder,
+    places: Places, tmp_path: Path, seconds: float,
+) -> None:  # fmt: skip
+    good = [own_store.with_name("one.gpkg"), own_store.with_name("two.gpkg")]
+    shutil.copy(own_store, good[0])
+    otherwise(own_store, good[1])
+    few = Places(places.lon_lat[:12])
+    right = [vectors_of(Store.at(store), encoder, few) for store in good]
+    index = tmp_path / "index"
+    NeighborIndex.build(vectors, index)
+    rng = random.Random(1)
+
+    def stop_a_process() -> None:
+        signal_one(signal.SIGSTOP)
+
+    def kill_a_process() -> None:
+        signal_one(signal.SIGKILL)
+
+    def signal_one(number: int) -> None:
+        children = children_of(process.pid)
+        if children:
+            _signal(rng.choice(children), number)
+
+    def replace_store() -> None:
+        copy = shutil.copy(rng.choice(good), own_store.with_name("next.gpkg"))
+        Path(copy).replace(own_store)
+
+    def spoil_store() -> None:
+        bad = own_store.with_name("bad.gpkg")
+        bad.write_bytes(good[0].read_bytes()[: rng.randrange(200_000)])
+        bad.replace(own_store)
+
+    def replace_index() -> None:
+        NeighborIndex.build(moved(vectors, rng.choice([0.0, 1.0])), index)
+
+    def spoil_index() -> None:
+        (index / FACTS).write_bytes(rng.randbytes(rng.randrange(500)))
+
+    own = changed(settings, store=str(own_store), index=index)
+    things = [
+        stop_a_process,
+        kill_a_process,
+        replace_store,
+        spoil_store,
+        replace_index,
+        spoil_index,
+    ]
+    service = {"render_processes": "2", "cache_places": "3", "reload_s": "0.2"}
+    with running(own, timeout_s=str(TIMEOUT_S), **service) as (process, url):
+        survive(process, Watch(url, right, few), Chaos(things, 0), seconds)
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_a_database_that_hangs_is_cut_off_and_comes_back(
+    settings: Settings, server: Server, monaco_database: str, encoder: LocationEncoder,
+    places: Places, seconds: float,
+) -> None:  # fmt: skip
+    few = Places(places.lon_lat[:12])
+    right = [vectors_of(Store.at(monaco_database), encoder, few)]
+    backends = "SELECT pid FROM pg_stat_activity WHERE usename = 'loc2vec_api'"
+    stopped: list[int] = []
+
+    def hang() -> None:
+        stopped[:] = map(int, server.psql(backends).split())
+        for pid in stopped:
+            _signal(pid, signal.SIGSTOP)
+
+    def go_on() -> None:
+        for pid in stopped:
+            _signal(pid, signal.SIGCONT)
+        stopped.clear()
+
+    def cut() -> None:
+        server.psql(backends.replace("pid", "pg_terminate_backend(pid)", 1))
+
+    def restart() -> None:
+        go_on()
+        server.restart("immediate")
+
+    own = changed(settings, store=monaco_database)
+    service = {"render_processes": "2", "cache_places": "3", "reload_s": "0.2"}
+    secret = dict(Store.at(monaco_database).secrets)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in secret.items():
+            patch.setenv(name, value)
+        with running(own, timeout_s=str(TIMEOUT_S), **service) as (process, url):
+            try:
+                chaos = Chaos([hang, go_on, cut, restart], 0)
+                survive(process, Watch(url, right, few), chaos, seconds)
+            finally:
+                go_on()
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,1 @@
+"""From OSM extracts to what a store holds, in bounded memory."""

@@ -1,0 +1,167 @@
+"""From extracts to what a store holds: each is read in a process of its own, then all is sorted.
+
+A crash of the OSM library, an endless computation or a flood of memory, as hostile extracts bring
+them about, ends that process alone. Its time and memory are bounded by the size of the file.
+"""
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from tiling.catalogue import Catalogue
+from tiling.errors import ExtractError, LossError
+from tiling.files.atomic import require_file
+from tiling.osm.file import region_name
+from tiling.osm.gather.child import Bounds, ChildDiedError, in_child
+from tiling.osm.gather.part import DONE, ID, SEEN, SHARE, TYPE, Part, read_part
+from tiling.osm.gather.stage import Stage
+from tiling.osm.sieve import WORDS, largest
+from tiling.values import Box
+
+MOST_LOST = 0.1  # of the objects of an extract, before an import asks
+CPU_S, CPU_S_A_MB = 30, 10  # of reading an extract: a well-formed one takes half a second a MB
+MEMORY, MEMORY_A_BYTE = 900_000_000, 4
+
+Progress = Callable[[int, float], object]  # objects since it was told last, share of the work done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtractRecord:
+    """What a store keeps of an extract: its name, its SHA-256, and the area covered, degrees."""
+
+    name: str
+    sha256: str
+    coverage: BaseGeometry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """All that a store is made of.
+
+    `frames` are the boxes in which the sea of each extract was made. `lost` counts the objects that
+    could not be built, by the reason.
+    """
+
+    stage: Stage
+    extracts: list[ExtractRecord]
+    frames: list[Box]
+    lost: Mapping[str, int]
+
+    @property
+    def bounds(self) -> Box:
+        """Return the box around what is covered."""
+        area = shapely.union_all([record.coverage for record in self.extracts])
+        return Box(*(float(v) for v in area.bounds))
+
+
+@contextmanager
+def gathered(
+    paths: Sequence[Path],
+    catalogue: Catalogue,
+    folder: Path,
+    progress: Progress = lambda objects, share: None,
+    allow_loss: bool = False,
+) -> Iterator[Gathered]:
+    """Read extracts into files of a scratch `folder`, and give what a store is made of.
+
+    Raises `ExtractError` for an extract that cannot be read, and `LossError` for one of whose
+    objects more than `MOST_LOST` could not be built, unless `allow_loss`.
+    """
+    for path in paths:
+        require_file(path, ExtractError, "give the path of an .osm.pbf extract")
+    sizes = [path.stat().st_size for path in paths]
+    parts = []
+    for number, path in enumerate(paths):
+        told = _Told(progress, sum(sizes[:number]), sizes[number], sum(sizes))
+        part = _read(path, number, catalogue, folder, told)
+        if not allow_loss:
+            _check_loss(path, part)
+        parts.append(part)
+    stage = Stage(folder / "stage")
+    if len(parts) > 1 or not all(part.ordered for part in parts):
+        stage.keep_newest()
+    records = [
+        ExtractRecord(name, part.sha256, shapely.from_wkb(part.area))
+        for name, part in zip(_names(paths), parts, strict=True)
+    ]
+    try:
+        lost = sum((Counter(part.lost) for part in parts), Counter())
+        yield Gathered(stage, records, [part.frame for part in parts], lost)
+    finally:
+        stage.close()
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of regions; of equal ones the second is called NAME-2, and so on."""
+    names: list[str] = []
+    for path in paths:
+        name, number = region_name(path), 1
+        while name in names:
+            number += 1
+            name = f"{region_name(path)}-{number}"
+        names.append(name)
+    return names
+
+
+class _Told:
+    """Turns what the board of one extract shows into the progress of all."""
+
+    def __init__(self, progress: Progress, before: int, size: int, total: int) -> None:
+        self._progress, self._before, self._size, self._total = progress, before, size, total
+        self._seen = 0
+
+    def __call__(self, board: Sequence[int]) -> None:
+        share = (self._before + self._size * board[SHARE] / DONE) / max(self._total, 1)
+        self._progress(board[SEEN] - self._seen, share)
+        self._seen = board[SEEN]
+
+
+def _read(path: Path, number: int, catalogue: Catalogue, folder: Path, told: _Told) -> Part:
+    size = path.stat().st_size
+    bounds = Bounds(CPU_S + CPU_S_A_MB * size // 1_000_000, MEMORY + MEMORY_A_BYTE * size)
+    last = [0, 0, 0, 0]
+
+    def watch(board: Sequence[int]) -> None:
+        last[:] = board
+        told(board)
+
+    try:
+        return in_child(partial(read_part, path, number, catalogue, folder), bounds, 4, watch)
+    except ChildDiedError as error:
+        raise ExtractError(f"cannot read {path}: {_death(path, error, bounds, last)}") from error
+
+
+def _death(path: Path, error: ChildDiedError, bounds: Bounds, last: Sequence[int]) -> str:
+    """Return why the reading of an extract ended, and at which object."""
+    where = f"{WORDS[last[TYPE]]} {last[ID]}"
+    if error.signal == signal.SIGXCPU:
+        with_most = in_child(partial(largest, path), Bounds(CPU_S, MEMORY))
+        return f"it takes more than {bounds.cpu_s} CPU seconds, after {where}: {with_most}"
+    if error.signal == signal.SIGBUS:
+        return "its nodes do not fit on the disk"
+    return f"reading it crashed after {where} ({signal.Signals(error.signal).name})"
+
+
+def _check_loss(path: Path, part: Part) -> None:
+    lost = sum(part.lost.values())
+    if lost > MOST_LOST * (lost + part.objects):
+        raise LossError(
+            f"{lost:,} of {lost + part.objects:,} objects of {path} cannot be built: "
+            f"{told_losses(part.lost)}: import the others with --allow-loss"
+        )
+
+
+def told_losses(lost: Mapping[str, int]) -> str:
+    """Return how many objects were lost, and why, for people.
+
+    >>> told_losses({"lack nodes": 2, "cross": 1})
+    '2 lack nodes, 1 cross'
+    """
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))

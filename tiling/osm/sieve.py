@@ -1,0 +1,399 @@
+"""Reading an extract for an import with osmium: what is drawn, named or coastline, in batches.
+
+Most objects of an extract matter to nobody, so filters in C++ keep them from Python. Reading tags
+is dear as well. So only the keys that the rules name are read, and areas with no such key but
+`building`, which are most areas, take a short way.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import osmium
+from osmium.filter import IdFilter, KeyFilter
+
+from tiling.catalogue import Catalogue
+from tiling.osm.file import (
+    area_wkb,
+    lacks_negative,
+    line_wkb,
+    named,
+    negative,
+    point_wkb,
+    reading,
+    unordered,
+)
+from tiling.osm.names import KEYS, NAME, NamedObject, is_area
+
+AT_ONCE = 4096  # objects in a batch
+NODE, WAY, RELATION, SEA = range(4)  # types of objects, in the order of a store
+LETTERS = "NWRS"
+WORDS = ("node", "way", "relation")
+USUAL = "building"  # the one key of most areas
+# Why an object is lost.
+INCOMPLETE = "lack nodes or ways in the extract"
+BROKEN = "have rings that do not close, or that cross"
+NOWHERE = "have no valid position"
+UNREADABLE = "have text that is no UTF-8"
+
+Drawn = tuple[tuple[int, float], ...]
+At = MutableSequence[int]  # type and id of the object that was seen last, and how many were
+
+
+class DrawnObject(NamedTuple):
+    """An object that is drawn in some channels: (channel, width in metres) each.
+
+    `type` is NODE, WAY or RELATION. `wkb` is its geometry in EPSG:4326, in hexadecimal.
+    """
+
+    type: int
+    area: bool
+    id: int
+    version: int
+    drawn: Drawn
+    wkb: str
+
+
+@dataclass
+class Batch:
+    """Some objects; `coastline` has ids of ways and their lines as hexadecimal WKB."""
+
+    drawn: list[DrawnObject] = field(default_factory=list)
+    named: list[NamedObject] = field(default_factory=list)
+    coastline: list[tuple[int, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.drawn) + len(self.named)
+
+
+@dataclass
+class Found:
+    """What is known when all was read.
+
+    `lost` counts the objects that match the catalogue and have no geometry, by the reason. In a
+    file that is not `ordered` an object may come twice.
+    """
+
+    lost: Counter[str] = field(default_factory=Counter)
+    ordered: bool = True
+
+
+def sift(
+    path: Path, catalogue: Catalogue, index: Path | None, take: Callable[[Batch], object], at: At
+) -> Found:
+    """Read a .osm.pbf, or any OSM file that osmium knows, and hand batches to `take`.
+
+    Areas are assembled from closed ways and multipolygon relations. The positions of nodes go into
+    the file `index`, 16 bytes each; without one, ways hold them. `at` is kept up to date.
+
+    Raises `ExtractError` for a file that is missing or damaged, a history, or not in order.
+    """
+    with reading(path):
+        sieve = _Sieve(path, catalogue, take, at)
+        areas = osmium.area.AreaManager()
+        with osmium.io.Reader(str(path), osmium.osm.RELATION) as reader:
+            osmium.apply(reader, KeyFilter(*sieve.area_keys), areas.first_pass_handler())
+        chain: list[object] = [
+            areas.second_pass_handler(
+                KeyFilter(*sieve.area_keys), _Areas(sieve),
+                KeyFilter(*sieve.unusual_keys), _UnusualAreas(sieve),
+            ),
+            _on(osmium.osm.NODE, sieve.point_keys),
+            _on(osmium.osm.WAY, (*sieve.area_keys, *sieve.line_keys)),
+            _on(osmium.osm.RELATION, sieve.area_keys),
+            _Wanted(sieve),
+            _on(osmium.osm.WAY, sieve.line_keys),
+            _Others(sieve),
+        ]  # fmt: skip
+        if index is not None:
+            table = osmium.index.create_map(f"sparse_file_array,{index}")
+            sieve.held = table.used_memory
+            locations = osmium.NodeLocationsForWays(table)
+            locations.ignore_errors()
+            chain.insert(0, locations)
+        with osmium.io.Reader(str(path)) as reader:
+            osmium.apply(reader, *chain)
+        sieve.flush()
+        sieve.lose(INCOMPLETE, len(sieve.wanted - sieve.assembled))
+        _look_again(path, sieve)
+        late = sieve.held_before_ways is not None and sieve.held() != sieve.held_before_ways
+        if late and sieve.found.lost[INCOMPLETE]:
+            raise unordered(path)
+        return sieve.found
+
+
+def _on(kind: Any, keys: Sequence[str]) -> object:
+    """Return a filter that objects of one kind pass with any of some keys, all others always."""
+    keyed = KeyFilter(*keys)
+    keyed.enable_for(kind)
+    return keyed
+
+
+class _Matcher:
+    """The channels of objects of one kind, remembered by the values of the keys that count."""
+
+    def __init__(self, catalogue: Catalogue, on: str) -> None:
+        self.keys = catalogue.keys_on(on)
+        self._on, self._catalogue = on, catalogue
+        self.by = lru_cache(maxsize=100_000)(self._by)
+
+    def _by(self, *values: str | None) -> Drawn:
+        tags = {k: v for k, v in zip(self.keys, values, strict=True) if v is not None}
+        return tuple(self._catalogue.match(self._on, tags))
+
+    def of(self, get: Callable[[str], str | None]) -> Drawn:
+        """Return the channels of an object whose tags `get` returns."""
+        return self.by(*[get(key) for key in self.keys])
+
+
+class _Sieve:
+    """What the handlers share: the rules, the batch, and what was lost."""
+
+    def __init__(
+        self, path: Path, catalogue: Catalogue, take: Callable[[Batch], object], at: At
+    ) -> None:
+        self.path, self.at = path, at
+        self.points, self.lines, self.areas = (
+            _Matcher(catalogue, on) for on in ("point", "line", "area")
+        )
+        self.point_keys = (*self.points.keys, NAME)
+        self.line_keys = (*self.lines.keys, "natural", NAME)  # "natural" is for the coastline
+        self.area_keys = (*self.areas.keys, NAME)
+        self.unusual_keys = tuple(key for key in self.area_keys if key != USUAL)
+        self.found, self.batch = Found(), Batch()
+        self.held: Callable[[], int] = lambda: 0  # bytes of the positions of nodes
+        self.held_before_ways: int | None = None
+        self.rings: set[int] = set()  # closed ways that no area was made of, so far
+        self.wanted: set[int] = set()  # relations that are drawn
+        self.assembled: set[int] = set()  # those that areas were made of
+        self.pending: DrawnObject | None = None
+        self._take = take
+
+    def see(self, kind: int, osm_id: int) -> None:
+        """Note that an object is looked at; a full batch goes."""
+        if osm_id < 0:
+            raise negative(self.path, f"{WORDS[kind]} {osm_id}")
+        at = self.at
+        at[0], at[1] = kind, osm_id
+        at[2] += 1
+        if len(self.batch) >= AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the batch over."""
+        self.settle()
+        batch, self.batch = self.batch, Batch()
+        self._take(batch)
+
+    def lose(self, reason: str, objects: int = 1) -> None:
+        """Count objects that cannot be drawn."""
+        self.found.lost[reason] += objects
+
+    def settle(self) -> None:
+        """Keep the area that is pending: no handler will say more of it."""
+        area, self.pending = self.pending, None
+        if area is not None and area.drawn:
+            if area.wkb:
+                self.batch.drawn.append(area)
+            else:
+                self.lose(BROKEN)
+
+    def area_channels(self, area: Any) -> Drawn:
+        """Return the channels of an area, by all its keys."""
+        get = area.tags.get
+        if area.from_way():
+            return self.areas.of(get)
+        # osmium takes the tag of a relation away
+        kind = "boundary" if get("boundary") is not None else "multipolygon"
+        return self.areas.by(*[kind if key == "type" else get(key) for key in self.areas.keys])
+
+    def name(self, kind: int, osm_id: int, item: Any, wkb: str | None) -> None:
+        """Keep the name of an object."""
+        if wkb:
+            get = item.tags.get
+            tags = {key: value for key in KEYS if (value := get(key)) is not None}
+            named = NamedObject(LETTERS[kind], osm_id, item.version, tags, bytes.fromhex(wkb))
+            self.batch.named.append(named)
+
+
+Handler = TypeVar("Handler")
+
+
+def _text(method: Callable[[Handler, Any], None]) -> Callable[[Handler, Any], None]:
+    """Count an object as lost when its text is no UTF-8."""
+
+    @wraps(method)
+    def careful(self: Any, item: Any) -> None:
+        try:
+            method(self, item)
+        except UnicodeDecodeError:
+            self.sieve.lose(UNREADABLE)
+
+    return careful
+
+
+@dataclass
+class _Areas:
+    """Takes all areas with a key that counts, and draws ways by the usual key alone."""
+
+    sieve: _Sieve
+
+    @_text
+    def area(self, area: Any) -> None:
+        """Leave the area pending: `_UnusualAreas` is called next if it has another key."""
+        sieve, osm_id, of_way = self.sieve, area.orig_id(), area.from_way()
+        sieve.settle()
+        sieve.see(WAY if of_way else RELATION, osm_id)
+        (sieve.rings.discard if of_way else sieve.assembled.add)(osm_id)
+        if not of_way:
+            drawn = sieve.area_channels(area)
+        elif (value := area.tags.get(USUAL)) is not None:
+            drawn = sieve.areas.by(*[value if k == USUAL else None for k in sieve.areas.keys])
+        else:
+            drawn = ()
+        if area.visible:
+            kind, wkb = WAY if of_way else RELATION, area_wkb(area) or ""
+            sieve.pending = DrawnObject(kind, True, osm_id, area.version, drawn, wkb)
+
+
+@dataclass
+class _UnusualAreas:
+    """Takes the areas that have other keys: draws them by all keys, and keeps their names."""
+
+    sieve: _Sieve
+
+    @_text
+    def area(self, area: Any) -> None:
+        """Amend the pending area."""
+        held, self.sieve.pending = self.sieve.pending, None
+        if held is None:  # it was lost
+            return
+        self.sieve.pending = held._replace(drawn=self.sieve.area_channels(area))
+        if NAME in area.tags and (held.type == RELATION or _is_area(area, True)):
+            self.sieve.name(held.type, held.id, area, held.wkb)
+
+
+def _is_area(way: Any, closed: bool) -> bool:
+    """Tell whether the name of a way is that of the area it encloses."""
+    get = way.tags.get
+    held = {key: value for key in ("area", "highway") if (value := get(key)) is not None}
+    return is_area(held, closed)
+
+
+@dataclass
+class _Wanted:
+    """Takes the ways and relations with a key of areas, to find those that become none."""
+
+    sieve: _Sieve
+
+    @_text
+    def way(self, way: Any) -> None:
+        """Note a closed way; `_Areas` strikes it off later."""
+        sieve = self.sieve
+        if sieve.held_before_ways is None:
+            sieve.held_before_ways = sieve.held()
+        if way.is_closed() and way.tags.get("area") != "no":
+            sieve.rings.add(way.id)
+
+    @_text
+    def relation(self, relation: Any) -> None:
+        """Note a relation that is drawn; no area comes of it when members are missing."""
+        get, sieve = relation.tags.get, self.sieve
+        sieve.see(RELATION, relation.id)
+        is_area = get("type") in ("multipolygon", "boundary")
+        if is_area and relation.visible and sieve.areas.of(get):
+            sieve.wanted.add(relation.id)
+
+
+class _Others:
+    """Takes points and lines."""
+
+    def __init__(self, sieve: _Sieve) -> None:
+        self.sieve = sieve
+        self._last = [0, 0]  # ids of a node and of a way
+
+    def _see(self, kind: int, item: Any) -> bool:
+        """Look at an object; False if it was deleted."""
+        osm_id = item.id
+        self.sieve.see(kind, osm_id)
+        if osm_id <= self._last[kind]:
+            self.sieve.found.ordered = False
+        self._last[kind] = osm_id
+        return bool(item.visible)
+
+    @_text
+    def node(self, node: Any) -> None:
+        """Keep a point that is drawn or has a name."""
+        sieve = self.sieve
+        if not self._see(NODE, node):
+            return
+        if sieve.held_before_ways is not None:
+            raise unordered(sieve.path)
+        drawn, has_name = sieve.points.of(node.tags.get), NAME in node.tags
+        if drawn or has_name:
+            wkb = point_wkb(node)
+            if wkb is None:
+                sieve.lose(NOWHERE)
+                return
+            if drawn:
+                made = DrawnObject(NODE, False, node.id, node.version, drawn, wkb)
+                sieve.batch.drawn.append(made)
+            if has_name:
+                sieve.name(NODE, node.id, node, wkb)
+
+    @_text
+    def way(self, way: Any) -> None:
+        """Keep a line that is drawn or has a name, and the coastline."""
+        sieve, get = self.sieve, way.tags.get
+        if not self._see(WAY, way):
+            return
+        drawn, has_name = (
+            sieve.lines.of(get),
+            NAME in way.tags and not _is_area(way, way.is_closed()),
+        )
+        if drawn and get("area") == "yes" and way.is_closed():
+            drawn = ()
+        coast = get("natural") == "coastline"
+        if not (drawn or has_name or coast):
+            return
+        wkb = line_wkb(way)
+        if wkb is None:
+            if lacks_negative(way):
+                raise negative(sieve.path, named(way))
+            if drawn:
+                sieve.lose(INCOMPLETE)
+            return
+        if drawn:
+            sieve.batch.drawn.append(DrawnObject(WAY, False, way.id, way.version, drawn, wkb))
+        if coast:
+            sieve.batch.coastline.append((way.id, wkb))
+        if has_name:
+            sieve.name(WAY, way.id, way, wkb)
+
+
+def _look_again(path: Path, sieve: _Sieve) -> None:
+    """Read the closed ways that no area was made of, and count those that are lost."""
+    if not sieve.rings:
+        return
+    processor = osmium.FileProcessor(str(path), osmium.osm.WAY)
+    ways: Iterable[Any] = processor.with_filter(IdFilter(sieve.rings))
+    for way in ways:
+        if lacks_negative(way):
+            raise negative(path, named(way))
+        if way.visible and sieve.areas.of(way.tags.get):
+            sieve.lose(INCOMPLETE if len(way.nodes) > 3 else BROKEN)
+
+
+def largest(path: Path, _board: object = None) -> str:
+    """Return which way or relation of a file has most nodes or members, in words."""
+    most, words = 0, "it holds neither ways nor relations"
+    items: Iterable[Any] = osmium.FileProcessor(str(path), osmium.osm.WAY | osmium.osm.RELATION)
+    for item in items:
+        size = len(item.nodes if item.is_way() else item.members)
+        if size > most:
+            what = "nodes" if item.is_way() else "members"
+            most, words = size, f"its largest object is {named(item)} with {size:,} {what}"
+    return words
