@@ -6,8 +6,9 @@ The folder holds, in the order in which they are written:
 - `part-00000.parquet` and so on: GeoParquet, `PLACES_PER_PART` rows each but the last.
 - `vectors.json`: the manifest, with the size and hash of each part. It completes the folder.
 
-Every file appears in one step, and its bytes follow from the plan alone. So a job may be killed at
-any moment and run again, and several jobs may make parts of one folder on several machines.
+Every file appears in one step, and its bytes follow from the plan and the number of threads that
+encode. So a job may be killed at any moment and run again, and several jobs may make parts of one
+folder on several machines.
 """
 
 from collections import deque

@@ -166,3 +166,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(job: EmbedJob, tmp_path: Path) -
     assert not (out / MANIFEST).exists()
     subprocess.run([*command, str(out)], check=True, capture_output=True)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_a_cluster_makes_the_same_parts(
+    job: EmbedJob, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    ray = pytest.importorskip("tiling.dataset.ray")
+    done = embed_parts(job, tmp_path / "vectors", Means(cluster=ray.RayCluster(None, 2)))
+    assert done.finished
+    made = contents(tmp_path / "vectors")
+    assert made.keys() == whole.keys()
+    assert made["plan.json"] == whole["plan.json"]
+    for name in (each for each in whole if each.startswith("part-")):
+        (tmp_path / "expected.parquet").write_bytes(whole[name])
+        expected = read_vectors(tmp_path / "expected.parquet").embedding
+        found = read_vectors(tmp_path / "vectors" / name).embedding
+        # Sums of another number of threads round otherwise.
+        np.testing.assert_allclose(found, expected, atol=1e-4)
