@@ -1,5 +1,6 @@
 """`LocationEncoder`: places or tiles in, vectors out."""
 
+import importlib
 import os
 import threading
 import weakref
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from loc2vec.encoders.registry import vector_size
-from loc2vec.errors import InputError
+from loc2vec.errors import InputError, require_extra
 from loc2vec.model.arrays import Pixels, Vectors
 from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory, pick_device
 from loc2vec.model.folder import Model, load_model, model_path
@@ -184,6 +185,20 @@ class LocationEncoder:
         # 0, not -0
         similarity: Vectors = (0 - torch.cdist(first, second, compute_mode=exact)).numpy()
         return similarity
+
+    def fit(self, places: Sequence[Place], labels: Sequence[object]) -> Any:
+        """Learn labels of places; return a `loc2vec.predict.fit.PlacePredictor`.
+
+        Text, booleans and a few distinct whole numbers are classes. Raises `LabelsError` where the
+        labels do not suffice, and the errors of `encode`. Needs the extra `predict`.
+        """
+        require_extra("predict", "predicting", "sklearn", "skops")
+        located = [_place(pair) for pair in places]
+        vectors = self.encode(located)
+        # It stands above this module, which therefore loads it by name.
+        return importlib.import_module("loc2vec.predict.fit").fit_places(
+            self, located, vectors, labels
+        )
 
     def _encode_tiles(self, tiles: NDArray[np.generic], batch_size: int) -> Vectors:
         shape = (N_CHANNELS * self.geometry.scales, self.geometry.size, self.geometry.size)

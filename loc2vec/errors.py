@@ -37,6 +37,10 @@ class LabelsError(UserError):
     """Labels cannot be evaluated: the message names the task, the row or the column."""
 
 
+class PredictorError(UserError):
+    """A predictor is missing, damaged, or takes the vectors of another model."""
+
+
 class ExploreError(UserError):
     """A figure cannot be made of what was given: the message says what is lacking."""
 

@@ -111,9 +111,21 @@ def raster_grid(coverage: BaseGeometry, metres: float, box: Box | None = None) -
 
 def write_geotiff(path: Path, grid: RasterGrid, vectors: Vectors) -> None:
     """Write the vectors of the grid's cells, row by row, atomically; NaN where there is none."""
+    names = [f"embedding {number}" for number in range(1, vectors.embedding.shape[1] + 1)]
+    about = {"model": vectors.model, "fingerprint": vectors.fingerprint}
+    write_bands(path, grid, dict(zip(names, vectors.embedding.T, strict=True)), about)
+
+
+def write_bands(
+    path: Path,
+    grid: RasterGrid,
+    named: Mapping[str, NDArray[np.floating]],
+    about: Mapping[str, str],
+) -> None:
+    """Write a band a name, one number a cell [height * width], row by row, atomically."""
     import rasterio
 
-    bands = np.moveaxis(vectors.embedding.reshape(grid.height, grid.width, -1), 2, 0)
+    bands = np.stack(list(named.values())).astype(np.float32).reshape(-1, grid.height, grid.width)
     profile: dict[str, Any] = {
         "driver": "COG",
         "dtype": "float32",
@@ -129,11 +141,9 @@ def write_geotiff(path: Path, grid: RasterGrid, vectors: Vectors) -> None:
     }
     with _gdal(), replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
         raster.write(bands)
-        raster.update_tags(
-            model=vectors.model, fingerprint=vectors.fingerprint, TIFFTAG_COPYRIGHT=ATTRIBUTION
-        )
-        for number in range(1, len(bands) + 1):
-            raster.set_band_description(number, f"embedding {number}")
+        raster.update_tags(**about, TIFFTAG_COPYRIGHT=ATTRIBUTION)
+        for number, name in enumerate(named, 1):
+            raster.set_band_description(number, name)
 
 
 def write_picture(

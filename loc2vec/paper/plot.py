@@ -104,7 +104,7 @@ def printable(text: str) -> str:
     'Hsinchu TW'
     """
     parts = [part for part in text.split(", ") if {ord(letter) for letter in part} <= _letters()]
-    return ", ".join(parts) or "?"
+    return ", ".join(parts) or ("?" if text else "")
 
 
 def lead_lines(lead: str, width_in: float) -> list[str]:

@@ -40,6 +40,11 @@ def exact_data_url(picture: Pixels) -> str:
     return _data_url(picture, "PNG", optimize=True)
 
 
+def png_url(png: bytes) -> str:
+    """Return the bytes of a PNG as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
 def _data_url(picture: Pixels, format_: str, **options: Any) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format_, **options)

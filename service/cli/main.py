@@ -51,6 +51,11 @@ COMMANDS = {
         "evaluate_command",
         "Measure models beside baselines on undrawn labels.",
     ),
+    "predict": Entry(
+        "loc2vec.predict.cli",
+        "predict_command",
+        "Learn from a few labelled places, and map the same everywhere.",
+    ),
     "explore": Entry(
         "service.explore.cli",
         "explore_command",

@@ -21,6 +21,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from service.errors import AddressError
+from service.http.connections import BACKLOG, Connection, use_all_files
 from service.observe.logs import log_config
 from service.observe.metrics import SHARED
 from service.observe.tracing import require_tracing
@@ -77,6 +78,7 @@ def serve(settings: Settings, bound: socket.socket, ready: Callable[[], None]) -
     """
     if settings.tracing:
         require_tracing()
+    use_all_files()
     if settings.workers == 1:
         _serve_here(settings, bound, ready)
         return
@@ -148,6 +150,8 @@ def _config(
         forwarded_allow_ips=os.environ.get("FORWARDED_ALLOW_IPS", ""),
         timeout_graceful_shutdown=settings.drain_s,
         timeout_worker_healthcheck=PULSE_S,
+        http=Connection,
+        backlog=BACKLOG,
     )
 
 

@@ -59,7 +59,7 @@ def _is_amount(text: str) -> bool:
     return bool(re.fullmatch(r"-?[0-9][0-9.,]*", bare)) and (bare != text or "," in text)
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
+def are_numbers(values: Sequence[Any]) -> bool:
     """Tell whether values are numbers, and not a few whole ones, which are codes of classes."""
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
         return False
@@ -73,7 +73,7 @@ def task_of(labels: Labels, name: str, place: Rows, places: tuple[str, ...]) -> 
     """
     classes: tuple[str, ...] = ()
     target: Rows | Floats
-    if _are_numbers(labels.values):
+    if are_numbers(labels.values):
         target = np.array(labels.values, np.float64)
     else:
         names, target = np.unique([str(value) for value in labels.values], return_inverse=True)

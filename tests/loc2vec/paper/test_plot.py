@@ -118,6 +118,7 @@ def test_a_figure_has_its_title_its_lead_and_the_attribution() -> None:
 def test_letters_that_the_font_lacks_are_left_out_of_a_name() -> None:
     assert printable("Rue Grimaldi, Monaco") == "Rue Grimaldi, Monaco"
     assert printable("交大路") == "?"
+    assert printable("") == ""
     assert printable("Ströget, 交大路, København") == "Ströget, København"
 
 

@@ -295,3 +295,27 @@ def test_the_parent_of_workers_loads_no_network(settings: Settings) -> None:
     with running(settings, workers="2", render_processes="0") as (process, _):
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 150_000
+
+
+def test_more_connections_than_files_are_refused_and_pass(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)); "
+    command = [sys.executable, "-c", limit + "runpy.run_module('loc2vec', run_name='__main__')"]
+    monkeypatch.setattr("tests.service.http.test_server.SERVE", [*command, "serve", "--port", "0"])
+    with running(settings, render_processes="1") as (process, url):
+        address = (urlsplit(url).hostname, urlsplit(url).port)
+        with contextlib.ExitStack() as stack:
+            for _ in range(400):
+                with contextlib.suppress(OSError):
+                    stack.enter_context(socket.create_connection(address, timeout=5))
+            time.sleep(0.5)
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"{url}/embed", params=MONACO, timeout=60).status_code == 200:
+                    break
+            assert time.monotonic() < end, "the service did not recover"
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+    assert "Traceback" not in log

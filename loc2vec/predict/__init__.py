@@ -1,0 +1,1 @@
+"""From a few labelled places to answers for all others, with honest scores."""

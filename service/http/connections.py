@@ -1,0 +1,42 @@
+"""Connections of clients: not more than there are file descriptors for, and none that only waits.
+
+Without a descriptor left, asyncio cannot accept, and fills the log with its attempts.
+"""
+
+import asyncio
+import resource
+from typing import Any, cast
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+FIRST_S = 15.0  # in which a connection must have sent the head of its first request
+OWN_FILES = 128  # descriptors for stores, pipes, a database, and for what is being accepted
+BACKLOG = 64  # connections that wait to be accepted
+
+
+def use_all_files() -> None:
+    """Raise the limit of open files as far as the system lets this process."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def most_connections() -> int:
+    """Return how many connections may be open at once."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, files - OWN_FILES)
+
+
+class Connection(H11Protocol):
+    """A connection that is closed when it is one too many, or asks nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(cast(Any, transport))
+        if len(self.connections) > most_connections():
+            self.transport.abort()
+            return
+        self.loop.call_later(FIRST_S, self._close_unless_asked)
+
+    def _close_unless_asked(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
