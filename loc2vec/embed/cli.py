@@ -5,16 +5,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from loc2vec.model.options import model_option
-from tiling.cli.options import FilePath, json_option, print_result, read_box, store_option
+from tiling.cli.options import (
+    FilePath,
+    NumberRange,
+    WholeRange,
+    json_option,
+    print_result,
+    read_box,
+    store_option,
+)
+from tiling.cli.progress import progress_bar
 from tiling.cli.tile import ShareType
 from tiling.errors import StoppedError
 from tiling.files.outputs import claimed, require_output
 from tiling.files.write import require_ending
 from tiling.machine import cpu_count
 from tiling.values import Box
+from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
@@ -38,7 +47,7 @@ RASTERS = (".tif", ".tiff")
     help="CSV, Parquet, GeoPackage, GeoJSON or Shapefile of places; other columns are kept.",
 )
 @click.option(
-    "--grid", "metres", type=click.FloatRange(min=1), help="Or take places this many metres apart."
+    "--grid", "metres", type=NumberRange(min=1), help="Or take places this many metres apart."
 )
 @click.option(
     "--bbox",
@@ -61,7 +70,7 @@ RASTERS = (".tif", ".tiff")
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=WholeRange(min=0),
     help="Processes that render, by default one a CPU; 0: render in this one.",
 )
 @click.option(
@@ -162,7 +171,7 @@ def _embed_file(options: Options) -> None:
         "model": encoder.model_id,
     }
     _tell_outside(outside, len(vectors))
-    sentence = f"{len(vectors)} places, {encoder.dim} numbers each, in {options.out}"
+    sentence = f"{counted(len(vectors), 'place')}, {encoder.dim} numbers each, in {options.out}"
     print_result(facts, options.as_json, sentence)
 
 
@@ -185,13 +194,13 @@ def _vectors(
 
     if options.earlier is not None:
         before = read_vectors(options.earlier)
-        with tqdm(unit=" places", desc="embed") as bar:
+        with progress_bar("embed", "places") as bar:
             changed = embed_changed(source, encoder, before, options.processes, bar.update)
         click.echo(f"{changed[1]} of {len(before)} places embedded again", err=True)
         return changed
     places = _places(options, source, raster)
     require_inside(source, places)
-    with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+    with progress_bar("embed", "places", len(places)) as bar:
         return embed(source, encoder, places, options.processes, bar.update), len(places)
 
 
@@ -225,17 +234,17 @@ def _embed_parts(options: Options) -> None:
         cluster = RayCluster(options.ray_address, options.processes)
     job = EmbedJob(options.store, options.model, options.metres, options.bbox, options.points)
     means = Means(options.processes, Share(*(options.share or (1, 1))), cluster)
-    with tqdm(unit=" places", desc="embed") as bar:
+    with progress_bar("embed", "places") as bar:
         try:
             done = embed_parts(job, options.out, means, bar.update)
         except KeyboardInterrupt:
             raise StoppedError(
-                f"stopped after {bar.n} places: the same command goes on from there"
+                f"stopped after {counted(bar.n, 'place')}: the same command goes on from there"
             ) from None
     _tell_outside(done.outside, done.places)
     rest = "" if done.finished else "; the folder is finished when the other parts are done"
     sentence = (
-        f"{done.places} places in {options.out}: "
+        f"{counted(done.places, 'place')} in {options.out}: "
         f"{done.parts_made} parts made, {done.parts_found} found{rest}"
     )
     print_result({"out": str(options.out), **asdict(done)}, options.as_json, sentence)

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from loc2vec import errors
 from loc2vec.errors import LabelsError
 from loc2vec.model.names import DEFAULT_MODEL
-from tiling.cli.options import FilePath, FolderPath, StoreType, json_option
+from tiling.cli.options import FilePath, FolderPath, StoreType, WholeRange, json_option
+from tiling.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from loc2vec.evaluation.intrinsic import Scores
@@ -97,12 +98,12 @@ class Options:
     help="Tile dataset (`loc2vec tile`) on which to measure retrieval and triplets, too.",
 )  # fmt: skip
 @click.option(
-    "--per-class", type=click.IntRange(min=10), default=400, show_default=True,
+    "--per-class", type=WholeRange(min=10), default=400, show_default=True,
     help="Places of each class at most; six times as many for a regression.",
 )  # fmt: skip
 @click.option(
     "--seeds",
-    type=click.IntRange(1, 100),
+    type=WholeRange(1, 100),
     default=5,
     show_default=True,
     help="Repetitions of each split.",
@@ -112,7 +113,7 @@ class Options:
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=WholeRange(min=0),
     default=1,
     show_default=True,
     help="Processes that render; 0: none.",
@@ -230,7 +231,7 @@ def _encode(
 
     geometries = len({encoder.geometry for encoder in methods.encoders.values()})
     total = sum(map(len, tasks)) * geometries
-    with tqdm(total=total, unit=" tiles", desc="render, encode") as bar:
+    with progress_bar("render, encode", "tiles", total) as bar:
         return encode_tasks(source, tasks, methods, workers, bar.update)
 
 
@@ -248,5 +249,5 @@ def _measure(
 
     of_tasks = list(zip(tasks, vectors, strict=True))
     rounds = sum(len(splits_of(task)) * len(values) for task, values in of_tasks)
-    with tqdm(total=rounds, unit=" fits", desc="probe") as bar:
+    with progress_bar("probe", "fits", rounds) as bar:
         return [measure(task, values, seeds, bar.update) for task, values in of_tasks]

@@ -21,6 +21,7 @@ from loc2vec.paper.strips import Cell, Row, View
 from tiling.osm.values import OsmObject
 from tiling.osm.words import words_of
 from tiling.values import Box, LonLat
+from tiling.words import counted
 
 Method = Literal["k-means", "hdbscan"]
 
@@ -125,7 +126,7 @@ class Kinds:
         )
         rows = [
             Row(
-                f"{kind.name}: {len(kind.rows):,} places",
+                f"{kind.name}: {counted(len(kind.rows), 'place')}",
                 [Cell.of(view, frame=kind.colour) for view in kind.typical],
             )
             for kind in self.kinds

@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from tqdm import tqdm
 
 from loc2vec.errors import require_extra
 from loc2vec.model.options import model_option
-from tiling.cli.options import FilePath, FolderPath, json_option, read_box, store_option
+from tiling.cli.options import (
+    FilePath,
+    FolderPath,
+    NumberRange,
+    WholeRange,
+    json_option,
+    read_box,
+    store_option,
+)
+from tiling.cli.progress import progress_bar
 from tiling.values import Box
+from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
@@ -74,9 +83,7 @@ class Options:
     "--predictor", type=FolderPath, help="Or the predictor of an earlier --report, to use again."
 )
 @click.option("--points", type=FilePath, help="Places to predict: CSV or Parquet.")
-@click.option(
-    "--grid", "metres", type=click.FloatRange(min=1), help="Or places this many metres apart."
-)
+@click.option("--grid", "metres", type=NumberRange(min=1), help="Or places this many metres apart.")
 @click.option(
     "--bbox", "box", callback=read_box, metavar="W,S,E,N",
     help="Part of the store that the grid covers, degrees.",
@@ -90,7 +97,7 @@ class Options:
     "--anyway", is_flag=True, help="Write predictions also where the vectors are no better."
 )
 @click.option(
-    "--workers", type=click.IntRange(min=0), default=1, show_default=True,
+    "--workers", type=WholeRange(min=0), default=1, show_default=True,
     help="Processes that render; 0: none.",
 )  # fmt: skip
 @json_option
@@ -149,9 +156,9 @@ def _learn(
     from loc2vec.predict.report import headline
 
     assert options.labels is not None  # noqa: S101 - `check` saw to it
-    with tqdm(unit=" tiles", desc="render, encode") as bar:
+    with progress_bar("render, encode", "tiles") as bar:
         examples = read_examples(options.labels, options.target, region, _warn, bar.update)
-    with tqdm(total=len(examples.features) + 1, unit=" methods", desc="judge") as bar:
+    with progress_bar("judge", "methods", len(examples.features) + 1) as bar:
         verdict = judge(examples, bar.update)
     about = region.encoder.model_id, region.encoder.fingerprint
     predictor = Predictor.fit(
@@ -198,7 +205,7 @@ def _predict(
     from loc2vec.errors import PredictorError
     from loc2vec.predict.outputs import write_places, write_raster
 
-    with tqdm(total=len(places), unit=" places", desc="predict") as bar:
+    with progress_bar("predict", "places", len(places)) as bar:
         vectors = embed(region.source, region.encoder, places, options.workers, bar.update)
     inside = vectors.inside
     if not inside.any():
@@ -211,7 +218,10 @@ def _predict(
         write_places(options.out, places, inside, found, about)
     far = f"{found.far.mean():.0%} of them extrapolated" if found.far.any() else "none extrapolated"
     outside = f"; {(~inside).sum():,} lie outside the store" if not inside.all() else ""
-    click.echo(f"{inside.sum():,} places in {options.out}, {far}{outside}", err=options.as_json)
+    click.echo(
+        f"{counted(int(inside.sum()), 'place')} in {options.out}, {far}{outside}",
+        err=options.as_json,
+    )
     return found, inside
 
 

@@ -23,6 +23,7 @@ from loc2vec.train.objectives.registry import HEADS
 from loc2vec.train.run import Run, TrainConfig, TrainResult
 from loc2vec.train.run_page import table, write_report
 from tiling.cli.group import INTERRUPTED
+from tiling.cli.options import NumberRange, WholeRange
 from tiling.dataset.dataset import TileDataset
 
 DEFAULTS = TrainConfig()
@@ -69,7 +70,7 @@ def _weights(
 )
 @click.option(
     "--dim",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=DEFAULTS.dim,
     show_default=True,
     help="Numbers of a vector.",
@@ -80,19 +81,19 @@ def _weights(
 )  # fmt: skip
 @click.option(
     "--places",
-    type=click.IntRange(min=2),
+    type=WholeRange(min=2),
     default=DEFAULTS.places,
     show_default=True,
     help="In a batch.",
 )
 @click.option(
     "--pairs",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=DEFAULTS.pairs,
     show_default=True,
     help="Of each place.",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=DEFAULTS.steps, show_default=True)
+@click.option("--steps", type=WholeRange(min=1), default=DEFAULTS.steps, show_default=True)
 @click.option(
     "--loss",
     type=click.Choice([*sorted(LOSSES), NO_LOSS]),
@@ -110,13 +111,13 @@ def _weights(
 )  # fmt: skip
 @click.option(
     "--channel-dropout",
-    type=click.FloatRange(0, 0.9),
+    type=NumberRange(0, 0.9),
     default=DEFAULTS.channel_dropout,
     show_default=True,
     help="Share of the channels of a positive that are switched off.",
 )
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
-@click.option("--seed", type=click.IntRange(min=0), default=DEFAULTS.seed, show_default=True)
+@click.option("--seed", type=WholeRange(min=0), default=DEFAULTS.seed, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--resume", is_flag=True, help="Resume the run in --out; --steps may be more than before."

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from loc2vec.evaluation.cli import require_extra
 from loc2vec.model.names import DEFAULT_MODEL
-from tiling.cli.options import FilePath, json_option, store_option
+from tiling.cli.options import FilePath, WholeRange, json_option, store_option
+from tiling.cli.progress import progress_bar
+from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.trips.classify import TripScore
@@ -39,15 +40,15 @@ def trips_command() -> None:
 @click.option(
     "--trips",
     "count",
-    type=click.IntRange(min=1),
+    type=WholeRange(min=1),
     default=25,
     show_default=True,
     help="Of a mode, in a town.",
 )
 @click.option(
-    "--points", type=click.IntRange(min=2), default=16, show_default=True, help="Of each trip."
+    "--points", type=WholeRange(min=2), default=16, show_default=True, help="Of each trip."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=WholeRange(min=0), default=0, show_default=True)
 @json_option
 def walk_command(
     extracts: tuple[Path, ...],
@@ -65,7 +66,7 @@ def walk_command(
     """
     from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
-    with store.open() as source, tqdm(total=len(extracts), unit=" towns", desc="walk") as bar:
+    with store.open() as source, progress_bar("walk", "towns", len(extracts)) as bar:
         table = walk_towns(extracts, source, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)
     numbers = _counts(table)
@@ -74,7 +75,7 @@ def walk_command(
         return
     total = sum(numbers.values())
     click.echo(
-        f"{total} trips in {out}: "
+        f"{counted(total, 'trip')} in {out}: "
         + ", ".join(f"{mode} {number}" for mode, number in numbers.items())
     )
 
@@ -103,12 +104,10 @@ def _counts(table: Any) -> dict[str, int]:
     is_flag=True,
     help="Blank the channels of roads, paths and rail: what else tells?",
 )
-@click.option(
-    "--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Repetitions."
-)
+@click.option("--seeds", type=WholeRange(1, 100), default=3, show_default=True, help="Repetitions.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=WholeRange(min=0),
     default=1,
     show_default=True,
     help="Processes that draw; 0: none.",
@@ -142,9 +141,9 @@ def classify_command(
         trips.require()
         blank = ways_of(source) if without_ways else ()
         total = len(trips.lon_lat) * len(geometries)
-        with tqdm(total=total, unit=" tiles", desc="draw, encode") as bar:
+        with progress_bar("draw, encode", "tiles", total) as bar:
             vectors = encode_points(source, trips.lon_lat, encoders, blank, workers, bar.update)
-    with tqdm(total=3 + (1 + len(READERS)) * len(vectors), unit=" methods", desc="classify") as bar:
+    with progress_bar("classify", "methods", 3 + (1 + len(READERS)) * len(vectors)) as bar:
         scores = measure(trips, vectors, seeds, bar.update)
     click.echo(json.dumps(_values(trips, scores)) if as_json else _report(trips, scores))
 
@@ -178,7 +177,6 @@ def _report(trips: "Trips", scores: list["TripScore"]) -> str:
             f"{score.mean(name):.3f} ± {score.spread(name):.3f}" for name in (PRIMARY, "accuracy")
         ]
         rows.append([score.vectors, score.reader, *cells])
-    head = (
-        f"{len(trips)} trips in {len(trips.towns)} towns ({counts}); each told in a town not seen"
-    )
+    where = f"{counted(len(trips), 'trip')} in {counted(len(trips.towns), 'town')}"
+    head = f"{where} ({counts}); each told in a town not seen"
     return f"{head}\n\n{markdown(rows)}"

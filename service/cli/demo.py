@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import click
-from tqdm import tqdm
 
 from loc2vec.embed.batch import embed, places_of_grid
 from loc2vec.encoder import LocationEncoder
@@ -18,8 +17,8 @@ from service.http.server import bind, serve, url_of
 from service.index.index import NeighborIndex
 from service.settings import load_settings
 from tiling.catalogue import load_catalogue
-from tiling.cli.options import FolderPath
-from tiling.cli.progress import import_bar
+from tiling.cli.options import FolderPath, WholeRange
+from tiling.cli.progress import import_bar, progress_bar
 from tiling.errors import FingerprintError, StoreError, UserError
 from tiling.files.atomic import read_json, sha256_of, write_json
 from tiling.machine import cpu_count
@@ -51,7 +50,7 @@ class DemoPaths:
 @click.option("--host", help="Address to listen on, by default 127.0.0.1.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeRange(0, 65535),
     help="Port to listen on, by default LOC2VEC_PORT or 8000; 0 takes any.",
 )
 def demo_command(model: str, work: Path | None, host: str | None, port: int | None) -> None:
@@ -151,6 +150,6 @@ def _import(extract: Path, store: Path) -> None:
 def _index(paths: DemoPaths, encoder: LocationEncoder) -> None:
     with Store.at(paths.store).open() as source:
         places = places_of_grid(source, GRID_M)
-        with tqdm(total=len(places), unit=" places", desc="embed") as bar:
+        with progress_bar("embed", "places", len(places)) as bar:
             vectors = embed(source, encoder, places, cpu_count(), bar.update)
     NeighborIndex.build(vectors, paths.index)

@@ -6,6 +6,7 @@ import click
 
 from tiling.cli.options import FolderPath, json_option, print_result
 from tiling.files.outputs import claimed
+from tiling.words import counted
 
 
 @click.command("index", epilog="Example: loc2vec index vectors.parquet --out monaco.index")
@@ -44,4 +45,4 @@ def index_command(vectors: Path, out: Path, add: bool, model: str | None, as_jso
         "model": index.model,
         "index": index.name,
     }
-    print_result(facts, as_json, f"{len(index)} places indexed in {out}")
+    print_result(facts, as_json, f"{counted(len(index), 'place')} indexed in {out}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from tiling.cli.options import FolderPath, StoreType
+from tiling.cli.options import FolderPath, StoreType, WholeRange
 
 
 @click.command("serve", epilog="Example: loc2vec serve --store monaco.gpkg --index monaco.index")
@@ -12,8 +12,8 @@ from tiling.cli.options import FolderPath, StoreType
 @click.option("--model", help="Name of a shipped model, or a model folder.")
 @click.option("--index", type=FolderPath, help="Index folder, made by `loc2vec index`.")
 @click.option("--host", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes any.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes that answer.")
+@click.option("--port", type=WholeRange(0, 65535), help="Port to listen on; 0 takes any.")
+@click.option("--workers", type=WholeRange(1, 256), help="Processes that answer.")
 def serve_command(**options: Any) -> None:
     """Answer over HTTP with embeddings, neighbours and tiles.
 

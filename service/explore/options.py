@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from loc2vec.model.options import model_option
-from tiling.cli.options import FilePath, FolderPath, json_option, read_box, store_option
+from tiling.cli.options import (
+    FilePath,
+    FolderPath,
+    NumberRange,
+    WholeRange,
+    json_option,
+    read_box,
+    store_option,
+)
+from tiling.cli.progress import progress_bar
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -46,7 +54,7 @@ class SpaceOptions:
         from service.explore.open import open_space
 
         with (
-            tqdm(unit=" places", desc="embed", disable=self.index is not None) as bar,
+            progress_bar("embed", "places", disable=self.index is not None) as bar,
             open_space(
                 self.store, self.model, self.places, self.index, self.box, metres, bar.update
             ) as opened,
@@ -144,7 +152,7 @@ def output_options(command: Command) -> Command:
 def space_options(command: Command) -> Command:
     """Add what commands on a store and an index take: they get `space` and `output`."""
     places = click.option(
-        "--places", type=click.IntRange(min=1), default=PLACES, show_default=True,
+        "--places", type=WholeRange(min=1), default=PLACES, show_default=True,
         help="How many places to sample from the store where no --index is given.",
     )  # fmt: skip
     box = click.option(
@@ -167,16 +175,16 @@ def ground_options(command: Command) -> Command:
 def count_option(default: int) -> Callable[[Command], Command]:
     """Add how many places are shown."""
     return click.option(
-        "--count", type=click.IntRange(min=1), default=default, show_default=True,
+        "--count", type=WholeRange(min=1), default=default, show_default=True,
         help="How many places to show.",
     )  # fmt: skip
 
 
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+seed_option = click.option("--seed", type=WholeRange(min=0), default=0, show_default=True)
 apart_option = click.option(
-    "--min-distance-m", "apart_m", type=click.FloatRange(min=0), default=200.0, show_default=True,
+    "--min-distance-m", "apart_m", type=NumberRange(min=0), default=200.0, show_default=True,
     help="How far on the ground the results lie from the places that were given.",
 )  # fmt: skip
 grid_option = click.option(
-    "--grid", "metres", type=click.FloatRange(min=1), help="Or embed places this many metres apart."
+    "--grid", "metres", type=NumberRange(min=1), help="Or embed places this many metres apart."
 )

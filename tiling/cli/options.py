@@ -42,6 +42,18 @@ class StoreType(click.ParamType["Store"]):
         return Store.at(store.location)
 
 
+class NumberRange(click.FloatRange):
+    """A number within bounds; what is none is called so."""
+
+    name = "number"
+
+
+class WholeRange(click.IntRange):
+    """A whole number within bounds; what is none is called so."""
+
+    name = "whole number"
+
+
 FolderPath = click.Path(file_okay=False, path_type=Path)
 
 

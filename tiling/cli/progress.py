@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 EVERY_S = 30.0  # between two lines
 
 
+def progress_bar(what: str, things: str, total: int | None = None, disable: bool = False) -> tqdm:
+    """Return a bar that counts things, and tells how many a second however slow it is."""
+    count = "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+    form = "{desc}: {n_fmt}{unit} [{elapsed}, {rate_noinv_fmt}]" if total is None else None
+    return tqdm(
+        desc=what,
+        total=total,
+        unit=f" {things}",
+        bar_format=form or "{l_bar}{bar}| " + count,
+        disable=disable,
+    )
+
+
 class Progress:
     """Counts the finished shards and their rate.
 

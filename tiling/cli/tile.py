@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tiling.cli.options import FilePath, StoreType
+from tiling.cli.options import FilePath, NumberRange, StoreType, WholeRange
 from tiling.cli.progress import Progress
 from tiling.errors import DamagedError, StoppedError
 from tiling.machine import cpu_count
 from tiling.values import TILE_RADIUS_M, TileGeometry
+from tiling.words import counted
 
 if TYPE_CHECKING:  # a command imports what it needs when it runs, to keep --help quick
     from tiling.dataset.executors import Executor
@@ -70,16 +71,14 @@ class Radii(click.ParamType[tuple[float, ...]]):
     "--out", help="Folder of the dataset, or a URL such as s3://bucket/tiles; run again to resume."
 )
 @click.option("--preview", type=FILE, help="Or: render the places into one PNG to look at.")
-@click.option(
-    "--locations", type=click.IntRange(1), help="How many places to sample from the stores."
-)
+@click.option("--locations", type=WholeRange(1), help="How many places to sample from the stores.")
 @click.option(
     "--points",
     type=FILE,
     help="Or: a .csv or .parquet file of places (lat, lon; other columns are kept).",
 )
 @click.option(
-    "--tile-radius", type=click.FloatRange(10, 1000), show_default=f"{TILE_RADIUS_M:g}",
+    "--tile-radius", type=NumberRange(10, 1000), show_default=f"{TILE_RADIUS_M:g}",
     help="Metres from the middle of a tile to its edge; the pixels stay 128 x 128.",
 )  # fmt: skip
 @click.option(
@@ -91,11 +90,11 @@ class Radii(click.ParamType[tuple[float, ...]]):
     "--positives",
     default=20,
     show_default=True,
-    type=click.IntRange(0),
+    type=WholeRange(0),
     help="Rotated and shifted tiles of each place.",
 )
 @click.option(
-    "--close-positives", "close", default=0, show_default=True, type=click.IntRange(0),
+    "--close-positives", "close", default=0, show_default=True, type=WholeRange(0),
     help="So many of the positives are shifted by 15 m at most, the others by 80 m.",
 )  # fmt: skip
 @click.option(
@@ -106,10 +105,10 @@ class Radii(click.ParamType[tuple[float, ...]]):
     "--workers",
     default=cpu_count(),
     show_default="cores",
-    type=click.IntRange(0),
+    type=WholeRange(0),
     help="Processes; 0: render in this one.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=0, show_default=True, type=WholeRange(0))
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option(
     "--ray-address", help="Ray cluster, if not RAY_ADDRESS; without either, one is started here."
@@ -175,7 +174,7 @@ def tile_command(
     geometry = _geometry(tile_radius, radii)
     job = TileJob(stores, positives, seed, geometry, locations, points, close)
     if preview is not None:
-        click.echo(f"{render_sheet(job, preview)} places in {preview}")
+        click.echo(f"{counted(render_sheet(job, preview), 'place')} in {preview}")
     elif out is not None:
         executor = _executor(engine, ray_address, workers)
         summary = _make(job, out, executor, Share(*share), repair)
@@ -231,14 +230,14 @@ def _verify(out: str, as_json: bool) -> None:
     else:
         click.echo("\n".join(faults) if faults else f"{out} is whole")
     if faults:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        count = counted(len(faults), "fault")
         raise DamagedError(f"{count} in {out}: run the `loc2vec tile` that made it with --repair")
 
 
 def _told(summary: "TileSummary", out: str) -> str:
     return (
-        f"{summary.tiles:,} tiles of {summary.places:,} places in {out} "
+        f"{counted(summary.tiles, 'tile')} of {counted(summary.places, 'place')} in {out} "
         f"({summary.bytes / 1e6:.1f} MB): "
-        f"{summary.shards_made} shards made, {summary.shards_found} found"
+        f"{counted(summary.shards_made, 'shard')} made, {summary.shards_found} found"
         + ("" if summary.finished else "; the dataset is finished when the other parts are done")
     )

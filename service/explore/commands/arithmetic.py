@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from service.explore.options import Output, SpaceOptions, apart_option, place_facts, space_options
+from tiling.cli.options import WholeRange
 
 
 @click.command(
@@ -14,9 +15,7 @@ from service.explore.options import Output, SpaceOptions, apart_option, place_fa
 )
 @click.argument("expression")
 @space_options
-@click.option(
-    "-k", type=click.IntRange(min=1), default=5, show_default=True, help="How many results."
-)
+@click.option("-k", type=WholeRange(min=1), default=5, show_default=True, help="How many results.")
 @apart_option
 def arithmetic_command(
     expression: str, space: SpaceOptions, output: Output, **options: Any

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.explore.options import Output, SpaceOptions, grid_option, seed_option, space_options
-from tiling.cli.options import FilePath
+from tiling.cli.options import FilePath, WholeRange
 
 if TYPE_CHECKING:
     from loc2vec.embed.files import Vectors
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("extracts", nargs=-1, type=FilePath)
 @space_options
 @grid_option
-@click.option("--kinds", "count", type=click.IntRange(2, 7), default=6, show_default=True)
+@click.option("--kinds", "count", type=WholeRange(2, 7), default=6, show_default=True)
 @click.option(
     "--method", type=click.Choice(["k-means", "hdbscan"]), default="k-means", show_default=True
 )

@@ -1,18 +1,19 @@
 """`loc2vec explore equal-histograms`."""
 
 import click
-from tqdm import tqdm
 
 from service.explore.options import Output, SpaceOptions, place_facts, seed_option, space_options
+from tiling.cli.options import NumberRange, WholeRange
+from tiling.cli.progress import progress_bar
 
 
 @click.command(
     "equal-histograms", epilog="Example: loc2vec explore equal-histograms --store monaco.gpkg"
 )
 @space_options
-@click.option("--pairs", type=click.IntRange(1, 10), default=5, show_default=True)
+@click.option("--pairs", type=WholeRange(1, 10), default=5, show_default=True)
 @click.option(
-    "--tolerance", type=click.FloatRange(0, 1), default=0.015, show_default=True,
+    "--tolerance", type=NumberRange(0, 1), default=0.015, show_default=True,
     help="How much the channels may differ in cover, on the average.",
 )  # fmt: skip
 @seed_option
@@ -24,7 +25,7 @@ def equal_histograms_command(
 
     with space.open() as opened:
         count = min(space.places, len(opened.vectors))
-        with tqdm(total=count, unit=" tiles", desc="render") as bar:
+        with progress_bar("render", "tiles", count) as bar:
             found = equal_histograms(opened, pairs, count, tolerance, seed, bar.update)
     facts = [
         {

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from tqdm import tqdm
 
 from loc2vec.model.options import model_option
 from service.explore.options import Output, count_option, output_options, seed_option
+from tiling.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,7 @@ def filters_command(model: str, layer: str | None, count: int, seed: int, output
     if layer is None:
         _list_layers(network, output.as_json)
         return
-    with tqdm(total=STEPS, unit=" steps", desc="ascend") as bar:
+    with progress_bar("ascend", "steps", STEPS) as bar:
         found = excite(network, layer, channels, count, STEPS, seed, bar.update)
     facts = {
         "layer": layer, "filters": len(found.alive), "dead": np.flatnonzero(~found.alive).tolist(),

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from service.explore.options import Output, SpaceOptions, apart_option, place_facts, space_options
+from tiling.cli.options import WholeRange
 
 
 @click.command(
@@ -15,7 +16,7 @@ from service.explore.options import Output, SpaceOptions, apart_option, place_fa
 @click.argument("end")
 @space_options
 @click.option(
-    "--steps", type=click.IntRange(3, 20), default=7, show_default=True,
+    "--steps", type=WholeRange(3, 20), default=7, show_default=True,
     help="The two ends counted.",
 )  # fmt: skip
 @apart_option

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
 from loc2vec.model.options import model_option
 from service.explore.options import Output, output_options, seed_option
-from tiling.cli.options import FilePath, StoreType
+from tiling.cli.options import FilePath, StoreType, WholeRange
+from tiling.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from tiling.store.store import Store
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     help="Classes, as `loc2vec evaluate` has them.",
 )  # fmt: skip
 @click.option(
-    "--per-class", type=click.IntRange(min=10), default=300, show_default=True,
+    "--per-class", type=WholeRange(min=10), default=300, show_default=True,
     help="Places of each class.",
 )  # fmt: skip
 @seed_option
@@ -51,7 +51,7 @@ def lda_command(
         ground = ground_of(source, encoder)
         towns = read_towns(extracts, ground.catalogue)
         task = make_task(name, towns, covered_by(source), per_class, seed)
-        with tqdm(total=len(task), unit=" places", desc="embed") as bar:
+        with progress_bar("embed", "places", len(task)) as bar:
             found = discriminate(ground, task, seed, bar.update)
     facts = {"classes": task.counts, "accuracy": found.accuracy, "largest": found.largest}
     lines = [f"{count:6,}  {label}" for label, count in task.counts.items()]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.explore.options import Output, SpaceOptions, grid_option, seed_option, space_options
+from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.explore.map import Town
@@ -37,7 +38,7 @@ def map_command(
     tiles = output.target.with_name(output.target.name + "-tiles")
     count, places, shares = write_tiles(tiles, painting), len(painting.lat), found.shares
     facts = {"places": places, "shares": shares.tolist(), "bbox": found.box, "tiles": count}
-    line = f"{places} places, three components hold {shares.sum():.0%} of the variance"
+    line = f"{counted(places, 'place')}, three components hold {shares.sum():.0%} of the variance"
     output.finish(found, facts, [line], beside=[tif, tiles])
 
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import click
-from tqdm import tqdm
 
 from service.explore.options import (
     Command,
@@ -14,6 +13,9 @@ from service.explore.options import (
     seed_option,
     space_options,
 )
+from tiling.cli.options import NumberRange
+from tiling.cli.progress import progress_bar
+from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.explore.pca_tsne import Cloud
@@ -39,7 +41,7 @@ def pca_command(count: int, seed: int, space: SpaceOptions, output: Output) -> N
 
 @click.command("tsne", epilog="Example: loc2vec explore tsne --store monaco.gpkg --perplexity 20")
 @cloud_options
-@click.option("--perplexity", type=click.FloatRange(min=1), default=30.0, show_default=True)
+@click.option("--perplexity", type=NumberRange(min=1), default=30.0, show_default=True)
 def tsne_command(
     count: int, perplexity: float, seed: int, space: SpaceOptions, output: Output
 ) -> None:
@@ -53,11 +55,11 @@ def tsne_command(
 def _finish(cloud: "Cloud", output: Output) -> None:
     from loc2vec.explore.pca_tsne import FRAMES, write_animation
 
-    with tqdm(total=FRAMES, unit=" frames", desc="turn") as bar:
+    with progress_bar("turn", "frames", FRAMES) as bar:
         moving = write_animation(cloud, output.target, bar.update)
     places = [
         {**place_facts(view), "at": at}
         for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)
     ]
     facts = {"axes": cloud.axes, "places": places}
-    output.finish(cloud, facts, [f"{len(places)} places"], beside=[moving])
+    output.finish(cloud, facts, [counted(len(places), "place")], beside=[moving])

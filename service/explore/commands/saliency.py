@@ -1,9 +1,9 @@
 """`loc2vec explore saliency`."""
 
 import click
-from tqdm import tqdm
 
 from service.explore.options import GroundOptions, Output, ground_options, place_facts
+from tiling.cli.progress import progress_bar
 
 
 @click.command(
@@ -17,7 +17,7 @@ def saliency_command(place: str, ground: GroundOptions, output: Output) -> None:
 
     with ground.open() as opened:
         maps = len(opened.channels) + 1
-        with tqdm(total=maps, unit=" maps", desc="empty") as bar:
+        with progress_bar("empty", "maps", maps) as bar:
             found = saliency(opened, opened.locate(place), bar.update)
     moved = dict(zip(found.channels, found.channel.tolist(), strict=True))
     ranked = sorted(moved.items(), key=lambda item: -item[1])

@@ -5,21 +5,22 @@ from typing import Any
 import click
 
 from service.explore.options import Output, SpaceOptions, place_facts, seed_option, space_options
+from tiling.cli.options import NumberRange, WholeRange
 
 
 @click.command("walk", epilog="Example: loc2vec explore walk 43.7384,7.4246 --store monaco.gpkg")
 @click.argument("place")
 @space_options
-@click.option("--steps", type=click.IntRange(1, 20), default=6, show_default=True)
+@click.option("--steps", type=WholeRange(1, 20), default=6, show_default=True)
 @click.option(
-    "-k", type=click.IntRange(min=1), default=5, show_default=True,
+    "-k", type=WholeRange(min=1), default=5, show_default=True,
     help="Each step goes to one of so many.",
 )  # fmt: skip
 @click.option(
-    "--min-distance-m", "apart_m", type=click.FloatRange(min=0), default=1000.0, show_default=True,
+    "--min-distance-m", "apart_m", type=NumberRange(min=0), default=1000.0, show_default=True,
     help="How far on the ground the places of a walk lie from each other, at least.",
 )  # fmt: skip
-@click.option("--walks", type=click.IntRange(1, 10), default=3, show_default=True)
+@click.option("--walks", type=WholeRange(1, 10), default=3, show_default=True)
 @seed_option
 def walk_command(place: str, space: SpaceOptions, output: Output, **options: Any) -> None:
     """Walk at random from PLACE to places alike in kind that are not near on the ground."""
