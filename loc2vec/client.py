@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx2
 import numpy as np
@@ -60,17 +60,20 @@ class Client:
         self._url = url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
-    def encode(self, places: Place | Sequence[Place]) -> Vectors:
+    def encode(
+        self, places: Place | Sequence[Place], outside: Literal["refuse", "null"] = "refuse"
+    ) -> Vectors:
         """Encode one place as float32 [D], many as float32 [n, D] in their order.
 
         A place is a (lat, lon) pair in degrees, an H3 cell (15 hexadecimal digits), or a name of
-        one place. Raises `ClientError` with the message of the service.
+        one place. With `outside` = "null", places outside the data get NaN, and the others their
+        vectors. Raises `ClientError` with the message of the service.
         """
         if _is_place(places):
-            return self.encode([places]).reshape(-1)  # type: ignore[list-item]
+            return self.encode([places], outside).reshape(-1)  # type: ignore[list-item]
         locations = [_location(place) for place in places]  # type: ignore[arg-type]
         parts = [
-            self._embeddings(locations[start : start + PLACES_PER_REQUEST])
+            self._embeddings(locations[start : start + PLACES_PER_REQUEST], outside)
             for start in range(0, len(locations), PLACES_PER_REQUEST)
         ]
         return (
@@ -109,9 +112,10 @@ class Client:
         """Return what is being served."""
         return self._ask("GET", "/info")
 
-    def _embeddings(self, locations: Sequence[Mapping[str, Any]]) -> Vectors:
-        answer = self._ask("POST", "/embed", json={"locations": locations})
-        return np.array([item["embedding"] for item in answer["embeddings"]], np.float32)
+    def _embeddings(self, locations: Sequence[Mapping[str, Any]], outside: str) -> Vectors:
+        answer = self._ask("POST", "/embed", json={"locations": locations, "outside": outside})
+        nothing = [np.nan] * answer["dim"]
+        return np.array([each["embedding"] or nothing for each in answer["embeddings"]], np.float32)
 
     def _ask(self, method: str, path: str, **asked: Any) -> dict[str, Any]:
         for pause_s in self._pauses():

@@ -253,7 +253,8 @@ class Engine:
                 "neither indexed nor were asked for a moment ago"
             )
         vectors.update(zip(new, self.embed_new(new), strict=True))
-        return np.stack([vectors[place] for place in places])
+        found = [vectors[place] for place in places]
+        return np.stack(found) if found else np.empty((0, self.dim), np.float32)
 
     def embed_new(self, places: Sequence[LonLat]) -> list[Vector]:
         """Return the embeddings [D] of distinct places that are not `known`, and remember them.

@@ -24,7 +24,9 @@ class PlaceEmbedding(BaseModel):
 
     lat: float
     lon: float
-    embedding: list[float]
+    embedding: list[float] | None = Field(
+        description="Null for a place outside the data, where `outside` is `null`"
+    )
 
 
 class Embedding(BaseModel):

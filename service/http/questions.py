@@ -248,6 +248,10 @@ class LocationList(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"locations": [MONACO, HARBOUR]}]})
 
     locations: Annotated[list[Location], ONE_FAULT] = Field(min_length=1, max_length=MAX_LOCATIONS)
+    outside: Literal["refuse", "null"] = Field(
+        "refuse",
+        description="Whether one place outside the data fails all, or its embedding is null",
+    )
 
 
 class FilterBody(Body):

@@ -47,6 +47,15 @@ def test_many_places_go_in_several_requests(
     assert (service.encode(places[:20]) == vectors.embedding[:20]).all()
 
 
+def test_places_outside_are_nan_where_that_is_asked(service: Client) -> None:
+    places = [(43.7384, 7.4246), (0.0, 0.0), (43.7347, 7.4213)]
+    with pytest.raises(ClientError, match="outside"):
+        service.encode(places)
+    vectors = service.encode(places, outside="null")
+    assert np.isnan(vectors[1]).all()
+    np.testing.assert_array_equal(vectors[[0, 2]], service.encode(places[::2]))
+
+
 def test_neighbours(service: Client, vectors: Vectors) -> None:
     near = service.neighbors(MONACO, 3, min_distance_m=300, within=["monaco"])
     assert len(near) == 3

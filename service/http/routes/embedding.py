@@ -1,6 +1,6 @@
 """Routes: embeddings and tiles of places."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from loc2vec.model.arrays import Vectors
+from loc2vec.model.arrays import Vector
 from service.engine.engine import Engine
 from service.errors import ScaleError
 from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
@@ -63,38 +63,50 @@ async def embed_many(
 ) -> Response:
     """Return the embeddings of up to 1,000 places, in their order; one bad place fails them all.
 
+    With `outside` = `null`, a place outside the data has no embedding, and the others have theirs.
     Up to 128 of them may be new, which are neither indexed nor were asked for a moment ago.
     As JSON, or with `Accept` as an Arrow stream or a Parquet file of lat, lon and embedding.
     """
     kind = choose(request, [JSON, ARROW, PARQUET])
-    places = await located(
-        engine, gate, [_where(*item) for item in enumerate(body.locations)], "locations"
-    )
+    wheres = [_where(*item) for item in enumerate(body.locations)]
+    places = await located(engine, gate, wheres, "locations", body.outside == "null")
+    held = [place for place in places if engine.source.covers(place)]
     write = _as_json if kind == JSON else partial(_as_table, kind)
 
     def embed() -> bytes:
-        return write(engine, places, engine.index_name, engine.embed(places))
+        vectors = dict(zip(held, engine.embed(held), strict=True))
+        return write(engine, places, engine.index_name, vectors)
 
-    return answer(request, await gate.run(engine.count_new(places), embed), kind)
+    return answer(request, await gate.run(engine.count_new(held), embed), kind)
 
 
 def _as_json(
-    engine: Engine, places: Sequence[LonLat], index: str | None, vectors: Vectors
+    engine: Engine, places: Sequence[LonLat], index: str | None, vectors: Mapping[LonLat, Vector]
 ) -> bytes:
     embeddings = [
-        PlaceEmbedding(lat=place.lat, lon=place.lon, embedding=numbers(vector))
-        for place, vector in zip(places, vectors, strict=True)
+        PlaceEmbedding(
+            lat=place.lat,
+            lon=place.lon,
+            embedding=numbers(vectors[place]) if place in vectors else None,
+        )
+        for place in places
     ]
     found = EmbeddingList(model=engine.model, index=index, dim=engine.dim, embeddings=embeddings)
     return found.model_dump_json().encode()
 
 
 def _as_table(
-    kind: str, engine: Engine, places: Sequence[LonLat], index: str | None, vectors: Vectors
+    kind: str,
+    engine: Engine,
+    places: Sequence[LonLat],
+    index: str | None,
+    vectors: Mapping[LonLat, Vector],
 ) -> bytes:
     lon, lat = np.array(places, np.float64).T
-    flat = pa.array(vectors.reshape(-1), pa.float32())
-    embedding = pa.FixedSizeListArray.from_arrays(flat, engine.dim)
+    nothing = np.zeros(engine.dim, np.float32)
+    flat = pa.array(np.concatenate([vectors.get(place, nothing) for place in places]))
+    outside = pa.array([place not in vectors for place in places])
+    embedding = pa.FixedSizeListArray.from_arrays(flat, engine.dim, mask=outside)
     facts = {"model": engine.model, "index": index or "", "attribution": ATTRIBUTION}
     table = pa.table(
         {"lat": np.ascontiguousarray(lat), "lon": np.ascontiguousarray(lon), "embedding": embedding}

@@ -72,9 +72,13 @@ async def refuse_repeated(request: Request) -> None:
 
 
 async def located(
-    engine: Engine, gate: Visit, asked: Sequence[Where], label: str | None = None
+    engine: Engine,
+    gate: Visit,
+    asked: Sequence[Where],
+    label: str | None = None,
+    outside: bool = False,
 ) -> list[LonLat]:
-    """Return the places that are meant.
+    """Return the places that are meant; where `outside`, they need not lie in the data.
 
     With a label, an error names the place at fault, as `label[3]`. Raises `CostError` for more
     names than one request may ask for.
@@ -85,7 +89,11 @@ async def located(
         for at, where in enumerate(asked):
             if where not in found:
                 left_s()
-                found[where] = _located(engine, where, None if label is None else f"{label}[{at}]")
+                name = None if label is None else f"{label}[{at}]"
+                if outside and isinstance(where, LonLat):
+                    found[where] = where
+                else:
+                    found[where] = _located(engine, where, name)
         return [found[where] for where in asked]
 
     names = len({where for where in asked if isinstance(where, str)})

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
@@ -351,3 +352,22 @@ def test_answers_do_not_depend_on_what_else_is_asked(client: TestClient, vectors
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(ask, queries))
     assert together == alone
+
+
+def test_one_place_outside_has_no_embedding_where_that_is_asked(client: TestClient) -> None:
+    inside, outside = {"lat": 43.7384, "lon": 7.4246}, {"lat": 0, "lon": 0}
+    body = {"locations": [inside, outside, inside]}
+    refused = check_problem(client.post("/embed", json=body), 404)
+    assert "locations[1]" in refused["detail"]
+    asked = {**body, "outside": "null"}
+    first, nothing, last = client.post("/embed", json=asked).json()["embeddings"]
+    assert nothing == {**outside, "embedding": None}
+    assert first == last
+    assert first["embedding"] == client.get("/embed", params=inside).json()["embedding"]
+    table = client.post("/embed", json=asked, headers={"Accept": "application/vnd.apache.parquet"})
+    embedding = pq.read_table(io.BytesIO(table.content))["embedding"].to_pylist()
+    assert embedding[1] is None
+    np.testing.assert_allclose(embedding[0], first["embedding"], rtol=1e-5)
+    alone = client.post("/embed", json={"locations": [outside], "outside": "null"}).json()
+    assert alone["embeddings"] == [nothing]
+    check_problem(client.post("/embed", json={**body, "outside": "skip"}), 422)
