@@ -10,6 +10,7 @@ from loc2vec.evaluation.cli import require_extra
 from loc2vec.model.names import DEFAULT_MODEL
 from tiling.cli.options import FilePath, WholeRange, json_option, store_option
 from tiling.cli.progress import progress_bar
+from tiling.files.outputs import require_output
 from tiling.words import counted
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def walk_command(
     """
     from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 
+    require_output(out, *extracts, Path(store.location))
     with store.open() as source, progress_bar("walk", "towns", len(extracts)) as bar:
         table = walk_towns(extracts, source, TripPlan(count, points, seed), bar.update)
     write_trips(out, table)

@@ -10,6 +10,7 @@ import click
 from tiling.cli.options import FilePath, NumberRange, StoreType, WholeRange
 from tiling.cli.progress import Progress
 from tiling.errors import DamagedError, StoppedError
+from tiling.files.outputs import require_output
 from tiling.machine import cpu_count
 from tiling.values import TILE_RADIUS_M, TileGeometry
 from tiling.words import counted
@@ -174,6 +175,7 @@ def tile_command(
     geometry = _geometry(tile_radius, radii)
     job = TileJob(stores, positives, seed, geometry, locations, points, close)
     if preview is not None:
+        require_output(preview, points, *(Path(store.location) for store in stores))
         click.echo(f"{counted(render_sheet(job, preview), 'place')} in {preview}")
     elif out is not None:
         executor = _executor(engine, ray_address, workers)

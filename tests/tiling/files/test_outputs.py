@@ -1,13 +1,16 @@
 """What a command may write to."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from service.cli.main import main
 from tiling.errors import UserError
 from tiling.files.outputs import claimed, require_output
 
@@ -68,3 +71,35 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
         holder.send_signal(signal.SIGKILL)
     with claimed(tmp_path / "index"):
         pass
+
+
+WALK = ("trips", "walk", "extract.osm.pbf", "--store", "store.gpkg", "--out")
+PREVIEW = ("tile", "--store", "store.gpkg", "--locations", "2", "--preview")
+EMBED = ("embed", "--store", "store.gpkg", "--grid", "500", "--out")
+
+
+@pytest.mark.parametrize(
+    ("command", "out"),
+    [
+        (WALK, "extract.osm.pbf"),
+        (WALK, "store.gpkg"),
+        (PREVIEW, "store.gpkg"),
+        (EMBED, "store.gpkg"),
+    ],
+)
+def test_no_command_replaces_what_it_reads(
+    monaco_store: Path,
+    monaco_pbf: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    out: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {"extract.osm.pbf": monaco_pbf, "store.gpkg": monaco_store}
+    for name, source in files.items():
+        shutil.copy(source, name)
+    result = CliRunner().invoke(main, [*command, out])
+    assert result.exit_code == 2, result.output
+    for name, source in files.items():
+        assert Path(name).read_bytes() == source.read_bytes()
