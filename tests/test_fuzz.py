@@ -6,7 +6,6 @@ FUZZ_S=3600 pytest -m soak tests/test_fuzz.py -rP
 import contextlib
 import os
 import random
-import resource
 import shutil
 import time
 from collections import Counter
@@ -26,13 +25,14 @@ from tiling.values import Box, Pose, TileGeometry
 
 FUZZ_S = int(os.environ.get("FUZZ_S", "3600"))
 DURATIONS = [
-    pytest.param(4.0, id="short"),
+    pytest.param(0.0, id="short"),
     pytest.param(
         FUZZ_S / 3, marks=[pytest.mark.soak, pytest.mark.timeout(FUZZ_S + 900)], id="soak"
     ),
 ]
 HANG_S = 60.0
 MOST_MB = 1000  # of memory
+FEWEST = 40  # damaged things, the same ones on every machine
 Use = Callable[[Path], None]
 Wrong = tuple[str, int]  # what was raised ("" for nothing), and the peak memory, kB
 
@@ -65,6 +65,12 @@ def use_model(path: Path) -> None:
     LocationEncoder.load(path).encode(np.zeros((1, 12, 128, 128), np.uint8))
 
 
+def peak_kb() -> int:
+    """The peak memory of this program; `getrusage` counts that of its parent, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
 @contextlib.contextmanager
 def using(use: Use) -> Iterator[Callable[[Path], Wrong]]:
     """In a process of its own: use what is damaged, and say what was raised."""
@@ -77,7 +83,7 @@ def using(use: Use) -> Iterator[Callable[[Path], Wrong]]:
             wrong = "refused" if "\n" not in str(error).strip() else f"lines: {error}"
         except Exception as error:
             wrong = f"{type(error).__name__}: {error}"
-        return wrong, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return wrong, peak_kb()
 
     yield tried
 
@@ -128,17 +134,17 @@ def fuzz(
     worker: Worker[Path, Wrong] = Worker(partial(using, use), patience_s=HANG_S)
     with contextlib.closing(worker):
         end, seed = time.monotonic() + seconds, 0
-        while time.monotonic() < end or seed < 20:
+        while time.monotonic() < end or seed < FEWEST:
             spoil(path, random.Random(seed := seed + 1))
             try:
-                wrong, peak_kb = worker.ask(path)
+                wrong, peak = worker.ask(path)
             except Loc2VecError as error:  # a signal, or a hang
-                wrong, peak_kb = str(error), 0
+                wrong, peak = str(error), 0
             told[wrong if wrong in ("", "refused") else "fault"] += 1
             if wrong not in ("", "refused"):
                 faults[f"seed {seed}: {wrong[:200]}"] += 1
-            if peak_kb > 1000 * MOST_MB:
-                faults[f"seed {seed}: {peak_kb / 1000:.0f} MB"] += 1
+            if peak > 1000 * MOST_MB:
+                faults[f"seed {seed}: {peak / 1000:.0f} MB"] += 1
     print(dict(told))
     assert not faults, "\n".join(faults)
     assert not worker.retried, "a process was ended by a signal"

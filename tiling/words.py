@@ -1,4 +1,4 @@
-"""Numbers of things in words for people."""
+"""Words for people: numbers of things, and what other libraries say."""
 
 
 def counted(number: int, thing: str) -> str:
@@ -8,3 +8,12 @@ def counted(number: int, thing: str) -> str:
     ('1 place', '1,200 places')
     """
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what an error says, without its line breaks, cut after 300 letters.
+
+    >>> in_one_line(ValueError("no footer\\n  in the file"))
+    'no footer in the file'
+    """
+    return " ".join(str(error).split())[:300]

@@ -16,6 +16,7 @@ from tiling.files.atomic import read_json, require_file
 from tiling.files.geoparquet import GEOMETRY
 from tiling.files.write import write_table
 from tiling.values import ATTRIBUTION
+from tiling.words import in_one_line
 
 EMBEDDING = "embedding"
 MANIFEST = "vectors.json"  # of a folder of parts
@@ -166,7 +167,7 @@ def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise VectorsError(f"the columns do not go together: {error}") from error
+        raise VectorsError(f"the columns do not go together: {in_one_line(error)}") from error
 
 
 def read_foreign(path: Path) -> Vectors:
@@ -219,7 +220,9 @@ def _coordinates(path: Path, table: pa.Table) -> NDArray[np.float64]:
             middles = shapely.centroid(shapely.from_wkb(table[GEOMETRY].to_pylist()))
             return np.stack([shapely.get_x(middles), shapely.get_y(middles)], axis=1)
     except (ValueError, TypeError, shapely.errors.GEOSException) as error:
-        raise VectorsError(f"{path}: its coordinates cannot be read: {error}") from error
+        raise VectorsError(
+            f"{path}: its coordinates cannot be read: {in_one_line(error)}"
+        ) from error
     raise VectorsError(f"{path} has no coordinates: give it the columns lat and lon, or a geometry")
 
 
@@ -240,7 +243,9 @@ def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as error:
-        raise VectorsError(f"{path} is no Parquet file, or is damaged: {error}") from error
+        raise VectorsError(
+            f"{path} is no Parquet file, or is damaged: {in_one_line(error)}"
+        ) from error
 
 
 def _parts(folder: Path) -> list[Path]:
@@ -263,7 +268,9 @@ def _degrees(path: Path, column: pa.ChunkedArray, most: float) -> NDArray[np.flo
     try:
         values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
     except pa.ArrowException as error:
-        raise VectorsError(f"{path}: its coordinates cannot be read: {error}") from error
+        raise VectorsError(
+            f"{path}: its coordinates cannot be read: {in_one_line(error)}"
+        ) from error
     for row in np.flatnonzero(~(np.abs(values) <= most))[:1].tolist():
         raise VectorsError(f"{path}, row {row + 1}: its place, {values[row]}, is none on Earth")
     return values

@@ -16,6 +16,7 @@ from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json
 from tiling.machine import one_thread
 from tiling.values import ATTRIBUTION, Box, LonLat
+from tiling.words import in_one_line
 
 VECTORS = "vectors.parquet"
 FACTS = "index.json"
@@ -330,7 +331,9 @@ def _read_vectors(path: Path, sha256: str) -> Vectors:
         vectors = read_vectors(path)
         places = np.array([vectors.lat, vectors.lon], np.float64)
     except (VectorsError, LookupError, TypeError, ValueError) as error:
-        raise SearchIndexError(f"{path} is damaged ({error}): make the index again") from error
+        raise SearchIndexError(
+            f"{path} is damaged ({in_one_line(error)}): make the index again"
+        ) from error
     if not (np.abs(places) <= [[90], [180]]).all():
         raise SearchIndexError(f"{path} holds places that are none: make the index again")
     if not vectors.inside.any():

@@ -25,6 +25,7 @@ from pyogrio.errors import CRSError, DataLayerError, DataSourceError
 
 from tiling.errors import PointsError
 from tiling.files.atomic import require_file
+from tiling.words import in_one_line
 
 READABLE = "a CSV, Parquet, GeoPackage, GeoJSON or Shapefile of places"
 # Beginnings of files that GDAL reads, with the ending that it expects.
@@ -84,7 +85,7 @@ def read_table(path: Path) -> UserTable:
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, CRSError, DataLayerError,
         DataSourceError,
     ) as error:  # fmt: skip
-        raise PointsError(f"cannot read {path}: {' '.join(str(error).split())[:300]}") from error
+        raise PointsError(f"cannot read {path}: {in_one_line(error)}") from error
     twice = [name for name, count in Counter(read.table.column_names).items() if count > 1]
     if twice:
         raise PointsError(f"{path} has two columns {twice[0]!r}: rename or drop one")

@@ -72,7 +72,7 @@ def test_a_file_is_found_from_another_folder(
 
 def test_a_file_is_hashed_once_a_revision(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter("123")
-    monkeypatch.setattr("tiling.store.store.sha256_of", lambda path: next(numbers))
+    monkeypatch.setattr(GeoPackageStore, "hash_of", lambda path: next(numbers))
     assert [Store.at(own_store).content_hash() for _ in range(3)] == ["1", "1", "1"]
     assert not len(Store.at(own_store).changes_since("1"))
     own_store.write_bytes(own_store.read_bytes()[:-1])
