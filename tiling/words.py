@@ -11,9 +11,9 @@ def counted(number: int, thing: str) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Return what an error says, without its line breaks, cut after 300 letters.
+    """Return what an error says, without its line breaks.
 
     >>> in_one_line(ValueError("no footer\\n  in the file"))
     'no footer in the file'
     """
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())

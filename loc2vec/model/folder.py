@@ -23,6 +23,7 @@ from tiling.files.atomic import (
     write_json,
 )
 from tiling.values import ATTRIBUTION, TileGeometry
+from tiling.words import in_one_line
 
 LICENCE = "MIT; trained on OpenStreetMap data, which is under the Open Database License 1.0"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -129,9 +130,7 @@ def load_model(folder: Path) -> Model:
         network = build(config.encoder, config.geometry.scales, **config.options)
         network.load_state_dict(load_file(folder / WEIGHTS))
     except (EncoderError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"model {folder} cannot be rebuilt: {' '.join(str(error).split())}"
-        ) from error
+        raise ModelError(f"model {folder} cannot be rebuilt: {in_one_line(error)}") from error
     return Model(config, network.eval(), sha256)
 
 

@@ -25,6 +25,7 @@ from loc2vec.errors import RunError
 from loc2vec.model.folder import save_weights, write_tensors
 from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing_folder, sha256_of, write_json
+from tiling.words import in_one_line
 
 CHECKPOINTS = "checkpoints"
 KEPT = 3
@@ -74,9 +75,7 @@ class Checkpoint:
             for name, module in parts.items():
                 module.load_state_dict(self.weights.get(name, {}))
         except RuntimeError as error:
-            raise RunError(
-                f"the checkpoint is of another network: {' '.join(str(error).split())}"
-            ) from error
+            raise RunError(f"the checkpoint is of another network: {in_one_line(error)}") from error
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.moments.items():
@@ -173,7 +172,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     except RunError:
         raise
     except (UserError, OSError, KeyError, SafetensorError) as error:
-        raise RunError(f"checkpoint {folder} is damaged: {' '.join(str(error).split())}") from error
+        raise RunError(f"checkpoint {folder} is damaged: {in_one_line(error)}") from error
     return Checkpoint(
         replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])),
         {name.removesuffix(TENSORS): weights for name, weights in tensors.items()},

@@ -85,7 +85,7 @@ def read_table(path: Path) -> UserTable:
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, CRSError, DataLayerError,
         DataSourceError,
     ) as error:  # fmt: skip
-        raise PointsError(f"cannot read {path}: {in_one_line(error)}") from error
+        raise PointsError(f"cannot read {path}: {in_one_line(error)[:300]}") from error
     twice = [name for name, count in Counter(read.table.column_names).items() if count > 1]
     if twice:
         raise PointsError(f"{path} has two columns {twice[0]!r}: rename or drop one")

@@ -46,17 +46,17 @@ def summary(values: Values) -> Grid:
 
     Only tasks whose labels the tiles do not show count, and that do not ask for the town.
     """
-    tasks = [task for task in values["tasks"] if not task["drawn"] and task["primary"] != "top-1"]
+    tasks = _undrawn(values)
     head = ["method", "numbers", *PROBES, "ahead", "behind"]
     return [head, *(_row(name, tasks, values) for name in values["methods"])] if tasks else []
 
 
 def _row(method: str, tasks: Sequence[Values], values: Values) -> list[str]:
     found = [_scores(task)[method] for task in tasks]
+    pairs = list(zip(found, tasks, strict=True))
     means = [
         f"{fmean(each[probe]['metrics'][task['primary']]['mean'] for each, task in pairs):.3f}"
         for probe in PROBES
-        for pairs in [list(zip(found, tasks, strict=True))]
     ]
     numbers = {each[PROBES[0]]["numbers"] for each in found}
     size = f"{min(numbers)}-{max(numbers)}" if len(numbers) > 1 else str(*numbers)
@@ -74,11 +74,12 @@ def _row(method: str, tasks: Sequence[Values], values: Values) -> list[str]:
 
 def differences(method: str, values: Values) -> list[Difference]:
     """Return how a method does beside the best small baseline of each undrawn task."""
-    return [
-        _difference(method, task, values["methods"])
-        for task in values["tasks"]
-        if not task["drawn"] and task["primary"] != "top-1"
-    ]
+    return [_difference(method, task, values["methods"]) for task in _undrawn(values)]
+
+
+def _undrawn(values: Values) -> list[Values]:
+    """Return the tasks whose labels the tiles do not show, and that do not ask for the town."""
+    return [task for task in values["tasks"] if not task["drawn"] and task["primary"] != "top-1"]
 
 
 def _difference(method: str, task: Values, kinds: Mapping[str, str]) -> Difference:

@@ -23,6 +23,7 @@ import psycopg2.extensions
 
 from tiling.errors import StoreError, StoreUnavailableError
 from tiling.store.store import answer_s, without_secrets
+from tiling.words import in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Database:
 
     def failure(self, error: psycopg2.Error) -> StoreError | StoreUnavailableError:
         """Return our error for one of psycopg2: unavailable if a repeated query may succeed."""
-        told = " ".join(str(error).split())
+        told = in_one_line(error)
         if isinstance(error, psycopg2.errors.UndefinedTable | psycopg2.errors.InvalidSchemaName):
             return self.holds_no_store()
         if isinstance(error, psycopg2.errors.InsufficientPrivilege):
