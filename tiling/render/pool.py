@@ -36,7 +36,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from tiling.errors import Loc2VecError, WorkerError
-from tiling.machine import cpu_s_of
+from tiling.machine import cpu_s_of, wants_cpu
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (
@@ -79,7 +79,7 @@ class Worker(Generic[T, R]):
         self._patience_s = math.inf if patience_s is None else patience_s
         self._end_s = math.inf
         self._hung = self._ending = False
-        self._used_s: float | None = None  # CPU, when an item was late first
+        self._looks_s: list[float] = []  # CPU used, at each look at an item that is late
         self._start()
         if patience_s is not None:
             _watch_over(self)
@@ -109,7 +109,7 @@ class Worker(Generic[T, R]):
             self.pipe.send(self._item)
 
     def _until(self) -> float:
-        self._used_s = None
+        self._looks_s = []
         return time.monotonic() + self._patience_s
 
     def receive(self) -> Answer[R] | None:
@@ -153,14 +153,20 @@ class Worker(Generic[T, R]):
         """
         if now_s <= self._end_s or self.process.pid is None:
             return
-        used_s = cpu_s_of(self.process.pid)
-        if self._used_s is None or STILL_S < used_s - self._used_s < self._patience_s:
-            self._used_s = used_s if self._used_s is None else self._used_s
+        self._looks_s.append(cpu_s_of(self.process.pid))
+        if not self._hangs(self.process.pid):
             self._end_s = now_s + self._patience_s
             return
         self._hung, self._end_s = True, math.inf
         log.error("worker process %s hangs: it is killed", self.process.pid)
         self.process.kill()
+
+    def _hangs(self, pid: int) -> bool:
+        if len(self._looks_s) == 1:
+            return False
+        first_s, before_s, now_s = self._looks_s[0], *self._looks_s[-2:]
+        still = now_s - before_s <= STILL_S and not wants_cpu(pid)
+        return still or now_s - first_s >= self._patience_s
 
     def end(self) -> None:
         """Kill the process for good, also under a thread that waits for its answer."""

@@ -142,6 +142,23 @@ def _spin(renderer: object) -> None:
         pass
 
 
+def test_a_process_that_stops_after_it_was_late_is_replaced(
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.render.process.ORDER_S", 1.0)
+    process = RenderProcess(Store.at(monaco_store))
+    with pytest.raises(WorkerError, match="did not answer"):
+        process.ask(_work_and_stop)
+    process.close()
+
+
+def _work_and_stop(renderer: object) -> None:
+    for _ in range(14):  # 3.5 s: two looks
+        time.sleep(0.23)
+        _compute(0.02)
+    time.sleep(60)
+
+
 def test_a_process_that_gets_little_cpu_is_waited_for(
     monaco_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +171,11 @@ def test_a_process_that_gets_little_cpu_is_waited_for(
 def _crawl(renderer: object) -> str:
     for _ in range(20):  # 5 s, little of them at work
         time.sleep(0.23)
-        end = time.process_time() + 0.02
-        while time.process_time() < end:
-            pass
+        _compute(0.02)
     return "done"
+
+
+def _compute(cpu_s: float) -> None:
+    end_s = time.process_time() + cpu_s
+    while time.process_time() < end_s:
+        pass
