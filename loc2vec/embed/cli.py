@@ -87,6 +87,7 @@ RASTERS = (".tif", ".tiff")
     help="Where the parts of a folder are made.",
 )
 @click.option("--ray-address", help="Ray cluster, if not RAY_ADDRESS.")
+@click.option("--fast", is_flag=True, help="Encode in bfloat16: up to 3 times as fast, 1 % off.")
 @json_option
 def embed_command(**given: Any) -> None:
     """Turn the places of a file or a grid into vectors.
@@ -116,6 +117,7 @@ class Options:
     share: tuple[int, int] | None
     engine: str
     ray_address: str | None
+    fast: bool
     as_json: bool
 
     @property
@@ -153,7 +155,7 @@ def _embed_file(options: Options) -> None:
     from loc2vec.embed.raster import write_geotiff
     from loc2vec.encoder import LocationEncoder
 
-    encoder = LocationEncoder.load(options.model)
+    encoder = LocationEncoder.load(options.model, fast=options.fast)
     with options.store.open() as source, claimed(options.out):
         raster = _raster(options, source) if options.raster else None
         vectors, embedded = _vectors(options, source, encoder, raster)
@@ -232,7 +234,8 @@ def _embed_parts(options: Options) -> None:
         from tiling.dataset.ray import RayCluster
 
         cluster = RayCluster(options.ray_address, options.processes)
-    job = EmbedJob(options.store, options.model, options.metres, options.bbox, options.points)
+    where = (options.metres, options.bbox, options.points)
+    job = EmbedJob(options.store, options.model, *where, options.fast)
     means = Means(options.processes, Share(*(options.share or (1, 1))), cluster)
     with progress_bar("embed", "places") as bar:
         try:
