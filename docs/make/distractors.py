@@ -15,7 +15,7 @@ from loc2vec.evaluation.retrieval import APART_M, thinned
 from tiling.dataset.places import sample_places
 from tiling.store.store import Store
 
-SAMPLED = 6  # places for one that is kept
+SAMPLED = 16  # places for one that is kept
 MARGIN_M = 700.0  # of turned tiles of 800 m
 
 
