@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,6 +225,15 @@ def test_fast_encoding_is_one_percent_off(folder: Path, tiles: NDArray[np.uint8]
     with ThreadPoolExecutor(2) as threads:
         for several in threads.map(fast.encode, [tiles] * 4):
             np.testing.assert_array_equal(several, vectors)
+
+
+def test_openvino_tells_nobody() -> None:
+    code = (
+        "import sys; from loc2vec.model.fast import load_openvino; load_openvino();"
+        "from openvino.tools.ovc import telemetry; print(type(telemetry).__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_fast_encoding_names_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import torch
 import torch._dynamo
@@ -27,7 +26,7 @@ from loc2vec.encoders.rsan import ResidualAttention
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
 from loc2vec.errors import EncoderError
-from loc2vec.model.fast import exported
+from loc2vec.model.fast import exported, load_openvino
 from loc2vec.model.folder import save_weights
 from tiling.machine import one_thread
 
@@ -257,6 +256,7 @@ def by_onnx(program: torch.export.ExportedProgram) -> Run:
 def by_openvino(program: torch.export.ExportedProgram) -> Run:
     """Return what OpenVINO makes of tiles in float32."""
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    openvino = load_openvino()
     model = openvino.Core().compile_model(openvino.convert_model(program), "CPU", exact)
     request = model.create_infer_request()
     return lambda given: request.infer([given])[0]
