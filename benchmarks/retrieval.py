@@ -26,10 +26,10 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.evaluation.scales import of_first_scales
 from loc2vec.model.compute import Encode
 from loc2vec.model.names import DEFAULT_MODEL
 from tiling.dataset.dataset import TileDataset
-from tiling.values import N_CHANNELS
 
 FIT_PLACES = 1000
 CHANNELS_OFF = 3
@@ -51,17 +51,9 @@ def methods(models: tuple[str, ...], dataset: TileDataset) -> dict[str, Encode]:
     places = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(places, np.zeros_like(places))
     families = [encoder.family for encoder in encoders]
-    return {encoder.model_id: of_own_scales(encoder, dataset) for encoder in encoders} | (
+    return {encoder.model_id: of_first_scales(encoder, dataset) for encoder in encoders} | (
         without_labels(families, anchors[:128], anchors)
     )
-
-
-def of_own_scales(encoder: LocationEncoder, dataset: TileDataset) -> Encode:
-    """Return the encoder as a function of the dataset's tiles, whose first scales it reads."""
-    scales = encoder.geometry.scales
-    if encoder.geometry.each != dataset.geometry.each[:scales]:
-        raise click.UsageError(f"{encoder.name} reads {encoder.geometry}, not {dataset.geometry}")
-    return lambda tiles: encoder.encode(np.ascontiguousarray(tiles[:, : N_CHANNELS * scales]))
 
 
 @click.command()
