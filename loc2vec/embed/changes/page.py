@@ -5,7 +5,7 @@ import numpy as np
 from loc2vec.embed.changes.report import Changes
 from loc2vec.model.arrays import Floats, Pixels
 from loc2vec.paper.overlays import tinted
-from loc2vec.paper.page import Points, page
+from loc2vec.paper.page import Points, Section, page
 from loc2vec.paper.painting import Painting
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.render.basemap import draw_map
@@ -49,7 +49,7 @@ def change_page(
         for number, (row, before, after) in enumerate(zip(rows, old, new, strict=True), 1)
     ]
     title = f"{found.changed:,} of {len(found):,} places changed"
-    sections = [_map(found, sources[1], spacing_m, new, rows), pairs] if rows else []
+    sections: list[Section] = [_map(found, sources[1], spacing_m, new, rows), pairs] if rows else []
     return page(title, LEAD, sections, renderers[1].channels)
 
 
@@ -74,4 +74,5 @@ def _map(
 def colours_of(distance: Floats) -> Pixels:
     """Return a colour for each distance, uint8 [n, 3], from pale to deep red."""
     share = (distance / max(float(distance.max(initial=0)), 1e-9))[:, None]
-    return np.rint(PALE + share * (DEEP - PALE)).astype(np.uint8)
+    colours: Pixels = np.rint(PALE + share * (DEEP - PALE)).astype(np.uint8)
+    return colours

@@ -109,7 +109,7 @@ def changes_between(
     catalogue = sources[1].catalogue
     wide = [f", within {radius:g} m" for radius in encoder.geometry.wider_m]
     names = tuple(f"{name}{more}" for more in ("", *wide) for name in catalogue.channels)
-    moved = moves.lost.any(axis=1) | moves.gained.any(axis=1)
+    moved = (moves.lost + moves.gained).sum(axis=1) > 0
     land = catalogue.with_role("land use")
     told = [tell(moves, row, names, land) if moved[row] else STILL for row in range(len(lon_lat))]
     about = {

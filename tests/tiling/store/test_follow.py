@@ -31,7 +31,7 @@ from tiling.values import LonLat, Pose, TileGeometry
 
 MEMBERS = {"n": "node", "w": "way", "r": "relation"}
 SLIM = ImportOptions(slim=True)
-TAGS = (
+TAGS: tuple[dict[str, str], ...] = (
     {"building": "yes"}, {"building": "church", "amenity": "place_of_worship"},
     {"landuse": "forest"}, {"leisure": "park"}, {"highway": "primary"}, {"railway": "rail"},
     {"natural": "water"}, {"amenity": "school"}, {"shop": "bakery", "name": "New"}, {},

@@ -17,8 +17,8 @@ def import_extracts(
     paths: Sequence[Path],
     store: Path,
     catalogue: Catalogue,
-    progress: Progress,
-    options: ImportOptions,
+    progress: Progress = lambda objects, share: None,
+    options: ImportOptions = ImportOptions(),  # noqa: B008 - it is frozen
 ) -> ImportSummary:
     """Write the extracts to a GeoPackage, as `tiling.store.store.Store.import_extracts` has it."""
     if options.slim:
