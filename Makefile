@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: docs encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
+.PHONY: dist docs encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
 # On another port than 8000: make demo PORT=9000
 demo: $(READY)
@@ -36,6 +36,12 @@ stack-test: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "read it: python3 -m http.server --directory build/site"
+
+# The wheel and the source of a release.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 SMALL := build/train-small
 

@@ -11,11 +11,11 @@ import click
 from service.cli.main import main
 
 ROOT = Path(__file__).parent.parent
-LOG = ROOT / "docs" / "LOG.md"  # of the past: its commands were those of their day
+# Not docs/log: its commands are those of their day.
 FOLDERS = ("docs", "docs/concepts", "docs/howto")
 PAGES = (
     *sorted(ROOT.glob("[A-Z]*.md")),
-    *sorted({page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")} - {LOG}),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")),
 )
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:loc2vec|make) [^`]+)`")
