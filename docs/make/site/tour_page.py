@@ -10,6 +10,7 @@ TOUR = "docs/tour.ipynb"
 
 def tour_page(notebook: Path) -> Iterator[tuple[str, str | bytes]]:
     """Yield the page and its pictures, each with its path on the site."""
-    body, resources = MarkdownExporter().from_filename(str(notebook))
+    exporter = MarkdownExporter()  # type: ignore[no-untyped-call]
+    body, resources = exporter.from_filename(str(notebook))
     yield "tour.md", body
     yield from resources["outputs"].items()
