@@ -33,6 +33,7 @@ from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
+from tiling.store.gazetteer import Called
 from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
@@ -200,6 +201,10 @@ class Engine:
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
         """Return up to `limit` places of the store with a name, best first."""
         return self._names.find(name, limit)
+
+    def called(self, places: Sequence[LonLat]) -> list[Called]:
+        """Return the nearest named thing and the region of each place."""
+        return self._names.called(places)
 
     def locate(self, where: LonLat | str) -> LonLat:
         """Return the place that a name or a position means.

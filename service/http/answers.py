@@ -1,14 +1,16 @@
 """What the service answers, as pydantic models."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from service.index.scale import ALIKE
 from service.index.search import Neighbor
 from tiling.osm.names import NamedPlace as Found
+from tiling.store.gazetteer import Called
 
 ModelName = Annotated[
     str, Field(description="Name of the model and the start of its weights' SHA-256")
@@ -49,6 +51,14 @@ class EmbeddingList(BaseModel):
     embeddings: list[PlaceEmbedding]
 
 
+class CalledPlace(BaseModel):
+    """What a place is called."""
+
+    name: str | None = Field(description="Of the nearest named thing; null where none is near")
+    kind: str | None = Field(description="What that is: street, school, ...")
+    region: str
+
+
 class Near(BaseModel):
     """An indexed place."""
 
@@ -60,6 +70,13 @@ class Near(BaseModel):
         description="Great-circle distance on the ground from the first place given, metres; "
         "null when no place was given"
     )
+    closer_than: float = Field(
+        description="Share of random pairs of indexed places that are farther apart, 0 to 1"
+    )
+    columns: dict[str, Any] | None = Field(
+        None, description="Values of the columns that were asked for"
+    )
+    called: CalledPlace | None = Field(None, description="Where `names` were asked for")
 
 
 class NamedPlace(BaseModel):
@@ -157,6 +174,13 @@ class Comparison(BaseModel):
     model: ModelName
     index: IndexName
     distance: float = Field(description="Euclidean distance between the two embeddings")
+    closer_than: float | None = Field(
+        description="Share of random pairs of indexed places that are farther apart, 0 to 1; "
+        "null without an index"
+    )
+    alike: bool | None = Field(
+        description=f"Whether at least {ALIKE:.0%} of them are; null without an index"
+    )
     ground_distance_m: float
     channels: list[ChannelEffect] = Field(description="In the order of the tile's channels")
 
@@ -213,6 +237,9 @@ class Info(BaseModel):
     index_count: int | None = Field(
         description="How many places the index holds; null without an index"
     )
+    columns: dict[str, str] = Field(
+        description="Columns of the index for `where` and `columns`, and what each holds"
+    )
     index_refused: str | None = Field(
         description="Why a newer index is not in use; null when none was refused"
     )
@@ -256,9 +283,18 @@ def named(places: Sequence[Found]) -> list[NamedPlace]:
     return [NamedPlace(name=p.name, kind=p.kind, lat=p.lat, lon=p.lon) for p in places]
 
 
-def near(neighbors: Sequence[Neighbor]) -> list[Near]:
-    """Return neighbours as they are answered."""
-    return [Near(**neighbor._asdict()) for neighbor in neighbors]
+def near(
+    neighbors: Sequence[Neighbor],
+    columns: Sequence[dict[str, Any]] = (),
+    called: Sequence[Called] = (),
+) -> list[Near]:
+    """Return neighbours as they are answered, each with its values and what it is called."""
+    found = [Near(**neighbor._asdict()) for neighbor in neighbors]
+    for one, values in zip(found, columns, strict=False):
+        one.columns = values
+    for one, name in zip(found, called, strict=False):
+        one.called = CalledPlace(**name._asdict())
+    return found
 
 
 def numbers(vector: NDArray[np.float32]) -> list[float]:

@@ -1,21 +1,19 @@
 """What the service is asked, as pydantic models; the examples are places in Monaco."""
 
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
-from service.index.search import Filters
+from service.http.filters import FilterBody, FilterQuery
+from service.http.question import Body, Count, Degrees, Metres, Query
 from tiling.geo.cells import place_of_cell
-from tiling.geo.grid import check_box, parse_box
 from tiling.geo.mercator import MAX_ZOOM
 from tiling.osm.names import LONGEST
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
-MAX_NEIGHBORS = 1000
 MAX_DIM = 4096
-MOST_KEYS = 20  # of an object: more than any has
 MAX_STEPS = 100
 MAX_SCALES = 8  # of a tile
 MAX_OFFSET_M = 1000.0  # of a tile from its place
@@ -23,22 +21,11 @@ LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
 CELL = "Or an H3 cell, whose middle is meant"
 NAMED = "Or a name that means one place of the store; `GET /places` tells what there is"
 
-# `tiling.values.check_place` validates ranges, so HTTP and files share one error message.
-Degrees = Annotated[float, Field(strict=True)]
-Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
-Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
 PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 # Beyond this range, distances are lost to rounding in float32.
 Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
 Where = LonLat | str  # a place, or the name of one
 ONE_FAULT = FailFast()  # of a list is told: an error for each of thousands takes too long
-
-
-class Query(BaseModel):
-    """The parameters of a GET; unknown ones are refused, because they are most likely typos."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class _Given(NamedTuple):
@@ -55,7 +42,7 @@ class _Given(NamedTuple):
         if (self.lat is None) != (self.lon is None) or ways != 1:
             raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3, or {prefix}place")
 
-    def where(self) -> Where:
+    def meant(self) -> Where:
         """Return the place or its name; raise `PlaceError` for what is no place."""
         if self.place is not None:
             return self.place
@@ -81,9 +68,9 @@ class OnePlace(BaseModel):
         self._given.check()
         return self
 
-    def where(self) -> Where:
+    def meant(self) -> Where:
         """Return the place or its name; raise `PlaceError` for what is no place."""
-        return self._given.where()
+        return self._given.meant()
 
 
 class PlaceQuery(Query, OnePlace):
@@ -100,28 +87,6 @@ class NameQuery(Query):
 
     q: PlaceName = Field(description="A name, or the beginning of its words", examples=["monte"])
     limit: int = Field(10, ge=1, le=50, description="How many places at most")
-
-
-class FilterQuery(Query):
-    """Where neighbours may lie."""
-
-    bbox: str | None = Field(
-        None,
-        max_length=200,
-        description="Only in this box: W,S,E,N in degrees",
-        examples=["7.41,43.73,7.43,43.75"],
-    )
-    within: list[Name] = Field(
-        [], max_length=20, description="Only in this region of the store; may be repeated"
-    )
-    not_within: list[Name] = Field(
-        [], max_length=20, description="Not in this region of the store; may be repeated"
-    )
-
-    def filters(self, min_distance_m: float = 0.0) -> Filters:
-        """Return the filters, or raise the error of a malformed box."""
-        box = None if self.bbox is None else parse_box(self.bbox)
-        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
 
 
 class NeighborQuery(PlaceQuery, FilterQuery):
@@ -150,7 +115,7 @@ class PairQuery(PlaceQuery):
 
     def destination(self) -> Where:
         """Return the second place or its name; raise `PlaceError` for what is no place."""
-        return self._given_to.where()
+        return self._given_to.meant()
 
 
 class InterpolationQuery(PairQuery, FilterQuery):
@@ -214,20 +179,6 @@ class MapQuery(Query):
     )
 
 
-class Body(BaseModel):
-    """The body of a POST, or an object in it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_keys(cls, value: Any) -> Any:
-        """Refuse thousands of keys at once: an error for each takes too long."""
-        if isinstance(value, dict) and len(value) > MOST_KEYS:
-            raise ValueError(f"{len(value)} keys: it has at most {len(cls.model_fields)}")
-        return value
-
-
 class Location(Body, OnePlace):
     """A place in degrees, WGS 84, an H3 cell, or a name."""
 
@@ -252,27 +203,6 @@ class LocationList(Body):
         "refuse",
         description="Whether one place outside the data fails all, or its embedding is null",
     )
-
-
-class FilterBody(Body):
-    """Where neighbours may lie."""
-
-    k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
-    bbox: list[Degrees] | None = Field(
-        None,
-        min_length=4,
-        max_length=4,
-        description="Only in this box: west, south, east, north, degrees",
-    )
-    within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
-    not_within: list[Name] = Field(
-        [], max_length=20, description="Not in these regions of the store"
-    )
-
-    def filters(self, min_distance_m: float = 0.0) -> Filters:
-        """Return the filters, or raise the error of a malformed box."""
-        box = None if self.bbox is None else check_box(*self.bbox)
-        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
 
 
 class VectorQuestion(FilterBody):

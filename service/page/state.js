@@ -6,7 +6,7 @@ const SLOTS = ["a", "b", "c"];
 export const MODES = ["place", "compare", "sum", "walk"];
 export const NEEDED = { place: 1, compare: 2, sum: 3, walk: 1 }; // how many of the places a, b, c
 
-const START = { mode: "place", slot: "a", a: null, b: null, c: null, where: "far", colours: 0, steps: 10, seed: 1, view: null };
+const START = { mode: "place", slot: "a", a: null, b: null, c: null, where: "far", only: "", colours: 0, steps: 10, seed: 1, view: null };
 
 export const state = { ...START };
 const listeners = [];
@@ -52,7 +52,7 @@ export function hash() {
   const { view } = state;
   if (state.mode !== START.mode) parts.push(["mode", state.mode]);
   for (const slot of SLOTS) if (state[slot]) parts.push([slot, `${state[slot].lat},${state[slot].lon}`]);
-  for (const name of ["where", "colours", "steps", "seed"]) if (state[name] !== START[name]) parts.push([name, state[name]]);
+  for (const name of ["where", "only", "colours", "steps", "seed"]) if (state[name] !== START[name]) parts.push([name, encodeURIComponent(state[name])]);
   if (view) parts.push(["map", `${view.zoom}/${view.lat.toFixed(5)}/${view.lon.toFixed(5)}`]);
   return parts.length ? `#${parts.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
 }
@@ -63,6 +63,7 @@ function read(text) {
   const found = {};
   if (MODES.includes(given.mode)) found.mode = given.mode;
   if (WHERE.includes(given.where)) found.where = given.where;
+  if (given.only) found.only = given.only;
   for (const slot of SLOTS) {
     const [lat, lon] = (given[slot] ?? "").split(",").map(Number);
     if (Number.isFinite(lat) && Number.isFinite(lon) && given[slot]) found[slot] = { lat, lon };

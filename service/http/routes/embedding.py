@@ -40,7 +40,7 @@ async def embed(
 ) -> Response:
     """Return the embedding of a place."""
     choose(request, [JSON])
-    (place,) = await located(engine, gate, [asked.where()])
+    (place,) = await located(engine, gate, [asked.meant()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
         (vector,) = await gate.run(1, engine.embed_new, [place])
@@ -116,7 +116,7 @@ def _as_table(
 
 def _where(position: int, item: Location) -> Where:
     try:
-        return item.where()
+        return item.meant()
     except PlaceError as error:
         raise PlaceError(f"locations[{position}]: {error}") from error
 
@@ -143,7 +143,7 @@ async def tile_png(
     scales = engine.geometry.scales
     if asked.scale >= scales:
         raise ScaleError(f"scale {asked.scale}: {engine.model} reads {scales}, numbered from 0")
-    (place,) = await located(engine, gate, [asked.where()])
+    (place,) = await located(engine, gate, [asked.meant()])
     pose = asked.pose(place)
     channel, scale = asked.channel, asked.scale
     return answer(request, await gate.run(1, lambda: engine.tile(pose).png(channel, scale)), PNG)
