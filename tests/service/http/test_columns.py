@@ -94,7 +94,7 @@ def test_a_body_filters_with_json(asked: TestClient) -> None:
 
 
 def test_a_walk_goes_where_the_filter_lets_it_and_does_not_stand_still(asked: TestClient) -> None:
-    given = {**MONACO, "steps": 6, "where": "kind = school", "spread_m": 400, "columns": "kind"}
+    given: dict[str, Any] = {**MONACO, "steps": 6, "where": "kind = school", "spread_m": 400, "columns": "kind"}
     steps = asked.get("/walk", params=given).json()["steps"]
     assert len(steps) == 6
     assert {step["columns"]["kind"] for step in steps} == {"school"}
@@ -174,5 +174,6 @@ def test_an_index_keeps_its_columns_when_it_grows(
     more = replace(vectors, table=table.select(["kind"]), lat=vectors.lat + 1)
     NeighborIndex.add(more, tmp_path / "index")
     kept = NeighborIndex.open(tmp_path / "index").table
+    assert kept is not None
     assert kept["kind"].to_pylist() == 2 * table["kind"].to_pylist()
     assert kept["price"].null_count == len(vectors)
