@@ -29,6 +29,10 @@ class FilterError(UserError):
     """A filter that cannot be read, or does not fit the columns of the index."""
 
 
+class LessonError(UserError):
+    """Examples that nothing can be learned from."""
+
+
 class ScaleError(UserError):
     """A scale was asked for that the tiles of the model do not have."""
 

@@ -125,6 +125,45 @@ class ArithmeticAnswer(BaseModel):
     neighbors: list[Near]
 
 
+class PlaceScore(BaseModel):
+    """How like the examples a place is."""
+
+    lat: float
+    lon: float
+    label: str = Field(description="The likeliest of the kinds")
+    probability: float = Field(
+        description="Of that kind, 0 to 1; where there is one kind only, relative to its examples"
+    )
+    probabilities: dict[str, float] = Field(description="Of each kind; the rest is that of none")
+
+
+class TaughtPlace(BaseModel):
+    """An indexed place, and how like the examples it is."""
+
+    id: int
+    lat: float
+    lon: float
+    label: str
+    probability: float
+    columns: dict[str, Any] | None = None
+    called: CalledPlace | None = None
+
+
+class Prediction(BaseModel):
+    """The answer of `POST /predict`."""
+
+    model: ModelName
+    index: IndexName
+    kinds: list[str] = Field(description="The labels of the examples, in their order")
+    colours: list[str] = Field(
+        description="As tiles show them, #rrggbb: of each kind, or of a single kind from unlike to "
+        "like"
+    )
+    places: list[PlaceScore] = Field(description="In the order of the request")
+    best: list[TaughtPlace] = Field(description="Likeliest indexed places, kind by kind")
+    ask: list[TaughtPlace] = Field(description="Places whose answer would teach most")
+
+
 class InterpolationStep(BaseModel):
     """A share of the way between two embeddings, and the places nearest to it."""
 
@@ -292,9 +331,14 @@ def near(
     found = [Near(**neighbor._asdict()) for neighbor in neighbors]
     for one, values in zip(found, columns, strict=False):
         one.columns = values
-    for one, name in zip(found, called, strict=False):
-        one.called = CalledPlace(**name._asdict())
+    for one, name in zip(found, called_places(called), strict=False):
+        one.called = name
     return found
+
+
+def called_places(called: Sequence[Called]) -> list[CalledPlace]:
+    """Return what places are called as it is answered."""
+    return [CalledPlace(**each._asdict()) for each in called]
 
 
 def numbers(vector: NDArray[np.float32]) -> list[float]:

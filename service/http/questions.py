@@ -6,13 +6,16 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
 from service.http.filters import FilterBody, FilterQuery
-from service.http.question import Body, Count, Degrees, Metres, Query
+from service.http.question import MAX_NEIGHBORS, Body, Count, Degrees, Metres, Name, Query
 from tiling.geo.cells import place_of_cell
 from tiling.geo.mercator import MAX_ZOOM
 from tiling.osm.names import LONGEST
+from tiling.render.pictures import TileNumber
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
+MAX_EXAMPLES = 500
+MAX_KINDS = 50
 MAX_DIM = 4096
 MAX_STEPS = 100
 MAX_SCALES = 8  # of a tile
@@ -211,6 +214,69 @@ class VectorQuestion(FilterBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"embedding": [0.5] * 16, "k": 3}]})
 
     embedding: Annotated[list[Number], ONE_FAULT] = Field(min_length=1, max_length=MAX_DIM)
+
+
+class Example(Location):
+    """A place, and what it is an example of."""
+
+    label: Name | None = Field(
+        None, description="The kind that it is an example of; null: of none of them"
+    )
+
+
+class TileWanted(Body):
+    """A tile of the map (Web Mercator)."""
+
+    zoom: Annotated[int, Field(strict=True, ge=0, le=MAX_ZOOM)]
+    x: Annotated[int, Field(strict=True, ge=0, lt=2**MAX_ZOOM)]
+    y: Annotated[int, Field(strict=True, ge=0, lt=2**MAX_ZOOM)]
+    scale: Annotated[int, Field(strict=True, ge=1, le=2)] = 1
+
+    @model_validator(mode="after")
+    def _in_the_world(self) -> Self:
+        if max(self.x, self.y) >= 2**self.zoom:
+            raise ValueError(f"zoom {self.zoom} has columns and rows 0..{2**self.zoom - 1}")
+        return self
+
+
+class Lesson(FilterBody):
+    """The body of `POST /predict`: examples, and which places shall be told of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "examples": [{**HARBOUR, "label": "harbour"}, MONACO],
+                    "places": [STADIUM],
+                    "spread_m": 200,
+                }
+            ]
+        }
+    )
+
+    examples: Annotated[list[Example], ONE_FAULT] = Field(min_length=1, max_length=MAX_EXAMPLES)
+    places: Annotated[list[Location], ONE_FAULT] = Field([], max_length=MAX_LOCATIONS)
+    ask: Annotated[int, Field(strict=True, ge=0, le=100)] = Field(
+        4, description="How many places to tell whose answer would teach most"
+    )
+    tile: TileWanted | None = Field(None, description="Which tile is wanted as a picture")
+    min_distance_m: Metres = Field(0.0, description="At least so far from each example, metres")
+
+    @model_validator(mode="after")
+    def _few_kinds(self) -> Self:
+        kinds = {example.label for example in self.examples} - {None}
+        if len(kinds) > MAX_KINDS or len(kinds) * self.k > MAX_NEIGHBORS:
+            raise ValueError(
+                f"{len(kinds)} labels, {self.k} places of each: give at most {MAX_KINDS} labels "
+                f"and {MAX_NEIGHBORS} places in all"
+            )
+        return self
+
+    def tile_number(self) -> TileNumber | None:
+        """Return the tile that is wanted."""
+        if self.tile is None:
+            return None
+        return TileNumber(self.tile.zoom, self.tile.x, self.tile.y, self.tile.scale)
 
 
 class Arithmetic(FilterBody):

@@ -1,5 +1,6 @@
 """Searching an index with filters: where the neighbours may lie on the ground."""
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from service.errors import RegionError
+from service.flights import Flights
 from service.index.columns import require_columns
 from service.index.index import NeighborIndex
 from service.index.overlay import Overlay
 from service.index.passing import passing, require_fitting
 from service.index.scale import Scale
 from service.index.spread import Found, spread_out
+from service.index.teach import Lesson, Scores
 from service.index.where import Where
 from service.patience import left_s
 from tiling.geo.geodesy import box_around, ground_distance_m
@@ -26,6 +29,7 @@ from tiling.values import Box, LonLat
 
 Mask = NDArray[np.bool_]
 MOST_FILTERS = 8  # on columns, whose rows are remembered
+MOST_LESSONS = 8  # whose scores of all places are remembered
 
 
 class Neighbor(NamedTuple):
@@ -67,6 +71,8 @@ class Search:
         self.index, self.overlay, self._regions = index, Overlay(index), regions
         self._masks: dict[str, Mask] = {}
         self._passing: LRUCache[Where, Mask] = LRUCache(MOST_FILTERS)
+        self._scores: LRUCache[str, Scores] = LRUCache(MOST_LESSONS)
+        self._learning = Flights[str, Scores]()
         self._making = threading.Lock()
 
     @cached_property
@@ -117,6 +123,31 @@ class Search:
             return self.index.search(embedding, count, left)
 
         return spread_out(search, self.index.lat, self.index.lon, k, filters.spread_m)
+
+    def allowed(self, places: Sequence[LonLat], filters: Filters) -> Mask:
+        """Return which rows pass: bool [rows]."""
+        mask = self._allowed(places, filters)
+        return np.ones(len(self.index.lat), np.bool_) if mask is None else mask
+
+    def scores(self, vectors: NDArray[np.float32], labels: Sequence[str | None]) -> Scores:
+        """Return what examples, vectors [n, D] with their labels, say of all indexed places.
+
+        The last few are remembered: a map asks for the same again with each of its tiles.
+        """
+        name = hashlib.sha256(vectors.tobytes() + repr(labels).encode()).hexdigest()
+
+        def make(_: Sequence[str]) -> list[Scores]:
+            scores = Scores.of(Lesson.of(vectors, labels, self.index), self.index, name)
+            with self._making:
+                self._scores[name] = scores
+            return [scores]
+
+        def known(_: str) -> Scores | None:
+            with self._making:
+                return self._scores.get(name)
+
+        (scores,) = self._learning.get([name], known, make)
+        return scores
 
     def _allowed(self, places: Sequence[LonLat], filters: Filters) -> Mask | None:
         """Return which rows pass: bool [rows], or None for all."""

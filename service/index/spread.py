@@ -40,6 +40,23 @@ def spread_out(
     return taken, distances
 
 
+def first_apart(
+    order: Ids, lat: NDArray[np.float64], lon: NDArray[np.float64], k: int, metres: float
+) -> Ids:
+    """Return at most `k` of the ids in `order`, each at least `metres` from all before it."""
+    if not metres:
+        return order[:k]
+    taken, start, count = np.empty(0, np.int64), 0, max(LEAST, ONCE * k)
+    while len(taken) < k and start < len(order):
+        left_s()
+        new = order[start : start + count]
+        for row in taken:
+            new = new[ground_distance_m(lat[row], lon[row], lat[new], lon[new]) >= metres]
+        taken = np.append(taken, new[_apart(lat[new], lon[new], k - len(taken), metres)])
+        start, count = start + count, count * 4
+    return taken
+
+
 def _apart(lat: NDArray[np.float64], lon: NDArray[np.float64], k: int, metres: float) -> Ids:
     """Return the positions of at most `k` places, in their order, at least `metres` apart."""
     left, kept = np.arange(len(lat)), list[int]()

@@ -96,10 +96,16 @@ export function bars(vector) {
     svg("line", { x1: 0, x2: width, y1: middle, y2: middle }), drawn);
 }
 
+function likeness({ distance: apart, closer_than: share }) {
+  return el("span", { title: `${apart.toFixed(2)} apart in the embedding` }, `closer than ${percent(share)}`);
+}
+
 /** Numbered cards of indexed places, linked to the dots on the map. */
-export function cards(places, { map, regionOf, open, signal, from, away = "away" }) {
-  return el("ol.cards", {}, places.map((near, number) => {
-    const facts = [`${metres(near.ground_distance_m ?? distance(from, near))} ${away}`, regionOf(near)].filter(Boolean);
+export function cards(places, { map, regionOf, open, signal, from, away = "away", lines = likeness, below = () => null, first = 0 }) {
+  return el("ol.cards", {}, places.map((near, index) => {
+    const number = first + index;
+    const ground = from && `${metres(near.ground_distance_m ?? distance(from, near))} ${away}`;
+    const facts = [ground, regionOf(near)].filter(Boolean);
     const own = Object.entries(near.columns ?? {}).map(([name, value]) => el("span", {}, `${name} ${told(value)}`));
     const button = el(
       "button.card",
@@ -117,9 +123,9 @@ export function cards(places, { map, regionOf, open, signal, from, away = "away"
       el("span.facts", {},
         el("strong", { title: near.called?.name }, near.called?.name ?? degrees(near)), own,
         el("span", {}, facts.join(" · ")),
-        el("span", { title: `${near.distance.toFixed(2)} apart in the embedding` }, `closer than ${percent(near.closer_than)}`)),
+        lines(near)),
     );
-    return el("li", {}, button);
+    return el("li", {}, button, below(near));
   }));
 }
 

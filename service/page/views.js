@@ -15,7 +15,7 @@ const SEEN = 0.005; // the share of a tile from which on a channel is seen in it
 const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
 
 /** Request, and render the answer into `node`; a problem goes there, or to `instead`. */
-function later(node, context, asking, made, instead = node) {
+export function later(node, context, asking, made, instead = node) {
   const { signal } = context; // of this view: the next one has its own
   const begin = async () => {
     fill(node, waiting());
@@ -153,7 +153,7 @@ function found(context, neighbors, { way, away } = {}) {
   ];
 }
 
-function openPlace({ map }, near) {
+export function openPlace({ map }, near) {
   open(near);
   map.reveal(near);
 }

@@ -94,7 +94,13 @@ def test_a_body_filters_with_json(asked: TestClient) -> None:
 
 
 def test_a_walk_goes_where_the_filter_lets_it_and_does_not_stand_still(asked: TestClient) -> None:
-    given: dict[str, Any] = {**MONACO, "steps": 6, "where": "kind = school", "spread_m": 400, "columns": "kind"}
+    given: dict[str, Any] = {
+        **MONACO,
+        "steps": 6,
+        "where": "kind = school",
+        "spread_m": 400,
+        "columns": "kind",
+    }
     steps = asked.get("/walk", params=given).json()["steps"]
     assert len(steps) == 6
     assert {step["columns"]["kind"] for step in steps} == {"school"}
