@@ -132,7 +132,8 @@ class Scores:
         Of one kind, a scale from unlike to like; of several, their colours, paler with doubt.
         """
         if self.lesson.one:
-            return ramp(SHADES)[(self.probability * (SHADES - 1)).astype(int)]
+            shade: Pixels = ramp(SHADES)[(self.probability * (SHADES - 1)).astype(int)]
+            return shade
         full = from_hex(CLASSES).astype(np.float64)[self.kind % len(CLASSES)]
         share = self.probability[:, None].astype(np.float64)
         mixed: Pixels = (share * full + (1 - share) * PALE).round().astype(np.uint8)

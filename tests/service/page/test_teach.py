@@ -1,11 +1,13 @@
 """The Teach tab in a real browser: a few clicks colour the map and find more of the same."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
@@ -16,14 +18,20 @@ from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.browser import pixels
 from tests.service.page.test_page import Start, browser, listening, visit
-from tiling.geo.geodesy import ground_distance_m
 from tiling.store.store import Store
 
 __all__ = ["browser", "visit"]  # fixtures
 
 VIEW = "map=15/43.73250/7.42100"
-HERCULE, FONTVIEILLE = (43.7350, 7.4245), (43.7284, 7.4178)
-CLICKS = (HERCULE, (43.7347, 7.4228), (43.7342, 7.4250), (43.7356, 7.4240), (43.7352, 7.4262))
+# Places in Port Hercule and in that of Fontvieille, and others there.
+CLICKS = (
+    (43.7347, 7.4213),
+    (43.7365, 7.425),
+    (43.729, 7.4185),
+    (43.735, 7.4245),
+    (43.7282, 7.4172),
+)
+OTHERS = ((43.7342, 7.4230), (43.7356, 7.4262), (43.7362, 7.4240), (43.7345, 7.4255))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +46,7 @@ def service(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield url
 
 
-def test_five_clicks_on_a_harbour_find_the_other_one(visit: Start) -> None:
+def test_five_clicks_on_the_harbours_find_the_rest_of_them(visit: Start) -> None:
     seen = visit(f"mode=teach&{VIEW}")
     expect(seen.page.locator("#view")).to_contain_text("Click a few places that are alike")
     before = pixels(seen.page.locator("#map"))
@@ -51,17 +59,16 @@ def test_five_clicks_on_a_harbour_find_the_other_one(visit: Start) -> None:
     assert (before != after).any(2).mean() > 0.2, "the map is coloured"
     cards = seen.page.locator("#view ol.cards").nth(1).locator(".card")
     expect(cards).to_have_count(8)
-    shown = seen.page.request.post(
-        f"{seen.url}/predict",
-        data={
-            "examples": [{"lat": lat, "lon": lon, "label": "a"} for lat, lon in CLICKS],
-            "k": 8,
-            "spread_m": 150,
-            "min_distance_m": 150,
-        },
-    ).json()["best"]
-    lat, lon = np.array([(one["lat"], one["lon"]) for one in shown]).T
-    assert ground_distance_m(*FONTVIEILLE, lat, lon).min() < 250
+    body = {
+        "examples": [{"lat": lat, "lon": lon, "label": "a"} for lat, lon in CLICKS],
+        "places": [{"lat": lat, "lon": lon} for lat, lon in OTHERS],
+    }
+    scores = seen.page.request.post(f"{seen.url}/predict", data=body).json()["places"]
+    every = seen.page.request.post(
+        f"{seen.url}/predict", data=body, headers={"accept": "application/vnd.apache.parquet"}
+    )
+    likely = np.quantile(pq.read_table(io.BytesIO(every.body()))["probability"], 0.8)
+    assert np.median([place["probability"] for place in scores]) > likely
     assert len(seen.asked("/predict")) == sum(r.method == "POST" for r in seen.requests) > 5
 
 
@@ -77,7 +84,7 @@ def test_a_link_brings_the_examples_back_and_a_no_is_an_example(visit: Start) ->
     seen.page.reload()
     expect(seen.page.locator(".example")).to_have_count(3)
     expect(kind).to_be_visible()
-    seen.page.locator(".example").first.click()  # removes it
+    seen.page.locator(".example span").first.click()  # removes it
     expect(seen.page.locator(".example")).to_have_count(2)
     seen.quiet()
 
