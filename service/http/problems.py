@@ -22,7 +22,7 @@ from service.errors import (
     ScaleError,
     SlowError,
 )
-from service.http.answers import Problem, named
+from service.http.schemas.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
     AmbiguousNameError,

@@ -36,8 +36,9 @@ function place(context) {
   const { a } = state;
   if (!a) return welcome(context);
   const body = el("div");
-  fill(body, withTile(context, a, body), nearest(context, a));
-  return [heading(context, a), body];
+  const name = el("h2", {}, context.regionOf(a) || "This place");
+  fill(body, withTile(context, a, body, name), nearest(context, a));
+  return [heading(name, a), body];
 }
 
 function welcome(context) {
@@ -69,19 +70,19 @@ function fact(name, value) {
   return el("div", {}, el("dt", {}, name), el("dd", {}, value));
 }
 
-function heading({ regionOf }, at) {
-  const region = regionOf(at);
+function heading(name, at) {
   return el("div.heading", {},
-    el("h2", {}, region || "This place"), el("p.quiet", {}, degrees(at)),
+    name, el("p.quiet", {}, degrees(at)),
     el("div.actions", {},
       el("button", { type: "button", "data-key": "to compare", onclick: () => change({ mode: "compare", slot: "b" }) }, "Compare"),
       el("button", { type: "button", "data-key": "to walk", onclick: () => change({ mode: "walk", slot: "a" }) }, "Walk from here")));
 }
 
-function withTile(context, at, whole) {
+function withTile(context, at, whole, name) {
   const picture = tile(at, context.info, context.signal);
   const vector = el("div.vector");
-  later(vector, context, () => get("embed", at, context.signal), (answer) => {
+  later(vector, context, () => get("embed", { ...at, names: true }, context.signal), (answer) => {
+    if (answer.called.name) name.textContent = context.regionOf(at) ? `${answer.called.name}, ${context.regionOf(at)}` : answer.called.name;
     say(`Place ${degrees(at)} chosen`);
     return [bars(answer.embedding), el("p.quiet", {}, `Its ${answer.dim} numbers`)];
   }, whole); // without a vector there is nothing else to say

@@ -13,7 +13,10 @@ from loc2vec.embed.algebra import between, combine, walk
 from loc2vec.model.arrays import Vector
 from service.engine.engine import Engine
 from service.errors import CostError
-from service.http.answers import (
+from service.http.formats import GEOJSON, JSON, answer, choose
+from service.http.problems import RESPONSES
+from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas.answers import (
     ArithmeticAnswer,
     ChannelEffect,
     Comparison,
@@ -27,11 +30,9 @@ from service.http.answers import (
     near,
     numbers,
 )
-from service.http.filters import Shown
-from service.http.formats import GEOJSON, JSON, answer, choose
-from service.http.problems import RESPONSES
-from service.http.question import MAX_NEIGHBORS
-from service.http.questions import (
+from service.http.schemas.base import MAX_NEIGHBORS
+from service.http.schemas.filters import Shown
+from service.http.schemas.questions import (
     Arithmetic,
     InterpolationQuery,
     NeighborQuery,
@@ -39,7 +40,6 @@ from service.http.questions import (
     VectorQuestion,
     WalkQuery,
 )
-from service.http.routes.parts import Engines, Gates, located
 from service.index.columns import values_of
 from service.index.scale import ALIKE
 from service.index.search import Filters, Neighbor

@@ -5,10 +5,10 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
-from service.http.answers import Health, Info, Ready
 from service.http.formats import answer
 from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
+from service.http.schemas.answers import Health, Info, Ready
 from service.index.columns import kinds_of
 from service.observe.metrics import exposition
 from service.version import version

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 
 from loc2vec.model.arrays import Vectors
 from service.engine.engine import Engine
-from service.http.answers import PlaceScore, Prediction, TaughtPlace, called_places
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
-from service.http.questions import Lesson
 from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas.answers import PlaceScore, Prediction, TaughtPlace, called_places
+from service.http.schemas.questions import Lesson
 from service.index.columns import values_of
 from service.index.search import Mask, Search
 from service.index.teach import Scores

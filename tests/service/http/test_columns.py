@@ -121,6 +121,9 @@ def test_results_lie_apart_and_have_names(asked: TestClient) -> None:
         "neighbors"
     ]
     assert harbour["called"]["kind"]
+    named = asked.get("/embed", params={**HARBOUR, "names": True}).json()
+    assert named["called"]["name"]
+    assert asked.get("/embed", params=HARBOUR).json()["called"] is None
 
 
 def test_compare_says_whether_places_are_alike(asked: TestClient, client: TestClient) -> None:

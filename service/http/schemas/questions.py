@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
-from service.http.filters import FilterBody, FilterQuery
-from service.http.question import MAX_NEIGHBORS, Body, Count, Degrees, Metres, Name, Query
+from service.http.schemas.base import MAX_NEIGHBORS, Body, Count, Degrees, Metres, Name, Query
+from service.http.schemas.filters import NAMES, FilterBody, FilterQuery
 from tiling.geo.cells import place_of_cell
 from tiling.geo.mercator import MAX_ZOOM
 from tiling.osm.names import LONGEST
@@ -83,6 +83,12 @@ class PlaceQuery(Query, OnePlace):
     lon: float | None = Field(None, description=LON, examples=[7.4246])
     h3: str | None = Field(None, description=CELL, examples=["8a3969a41d37fff"])
     place: PlaceName | None = Field(None, description=NAMED, examples=["Monte-Carlo"])
+
+
+class EmbedQuery(PlaceQuery):
+    """The parameters of `GET /embed`."""
+
+    names: bool = Field(False, description=NAMES)
 
 
 class NameQuery(Query):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from service.errors import ColumnError
-from service.http.question import MAX_NEIGHBORS, Body, Degrees, Flag, Metres, Name, Query
+from service.http.schemas.base import MAX_NEIGHBORS, Body, Degrees, Flag, Metres, Name, Query
 from service.index.search import Filters
 from service.index.where import LONGEST, parse_where
 from tiling.geo.grid import check_box, parse_box

@@ -21,6 +21,14 @@ IndexName = Annotated[
 ]
 
 
+class CalledPlace(BaseModel):
+    """What a place is called."""
+
+    name: str | None = Field(description="Of the nearest named thing; null where none is near")
+    kind: str | None = Field(description="What that is: street, school, ...")
+    region: str
+
+
 class PlaceEmbedding(BaseModel):
     """A place and its vector."""
 
@@ -40,6 +48,7 @@ class Embedding(BaseModel):
     index: IndexName
     dim: int = Field(description="How many numbers an embedding has")
     embedding: list[float]
+    called: CalledPlace | None = Field(None, description="Where `names` were asked for")
 
 
 class EmbeddingList(BaseModel):
@@ -49,14 +58,6 @@ class EmbeddingList(BaseModel):
     index: IndexName
     dim: int
     embeddings: list[PlaceEmbedding]
-
-
-class CalledPlace(BaseModel):
-    """What a place is called."""
-
-    name: str | None = Field(description="Of the nearest named thing; null where none is near")
-    kind: str | None = Field(description="What that is: street, school, ...")
-    region: str
 
 
 class Near(BaseModel):
