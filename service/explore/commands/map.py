@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.explore.options import Output, SpaceOptions, grid_option, seed_option, space_options
+from service.explore.options import (
+    TILES,
+    Output,
+    SpaceOptions,
+    grid_option,
+    seed_option,
+    space_options,
+)
 from tiling.words import counted
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ def map_command(
     tif = _write_tif(
         output.target, found, {"model": vectors.model, "fingerprint": vectors.fingerprint}
     )
-    tiles = output.target.with_name(output.target.name + "-tiles")
+    tiles = output.target.with_name(output.target.name + TILES)
     count, places, shares = write_tiles(tiles, painting), len(painting.lat), found.shares
     facts = {"places": places, "shares": shares.tolist(), "bbox": found.box, "tiles": count}
     line = f"{counted(places, 'place')}, three components hold {shares.sum():.0%} of the variance"
