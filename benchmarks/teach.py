@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 import numpy as np
+from search import made_up
 
-from benchmarks.search import made_up
 from service.index.index import NeighborIndex
 from service.index.teach import Lesson, Scores
 
