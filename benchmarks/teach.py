@@ -29,7 +29,7 @@ def main(count: int, examples: int, kinds: int, as_json: bool) -> None:
     """Print the medians of some repeats."""
     vectors = made_up(count)
     labels = [str(number % kinds) for number in range(examples)]
-    learned, scored, chosen = [], [], []
+    learned, scored, chosen = list[float](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as parent:
         index = NeighborIndex.build(vectors, Path(parent) / "index")
         every = np.ones(count, np.bool_)
