@@ -8,7 +8,15 @@ from typing import Any
 import osmium
 
 from tiling.catalogue import Catalogue
-from tiling.osm.file import area_wkb, facts_of, line_wkb, point_wkb, reading, runs_with_ids
+from tiling.osm.file import (
+    area_wkb,
+    facts_of,
+    line_wkb,
+    osm_file,
+    point_wkb,
+    reading,
+    runs_with_ids,
+)
 from tiling.osm.values import OsmObject, OsmWay
 
 
@@ -21,7 +29,7 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> Itera
     """
     wanted = osmium.filter.KeyFilter(*keys)
     with reading(path):
-        processor = osmium.FileProcessor(str(path)).with_areas(wanted)
+        processor = osmium.FileProcessor(osm_file(path)).with_areas(wanted)
         items: Iterable[Any] = _located(processor, path).with_filter(wanted)
         for item in items:
             kind, wkb = _kind_and_geometry(item)
@@ -38,7 +46,7 @@ def read_ways(path: Path, keys: Sequence[str]) -> Iterator[OsmWay]:
     A way with missing nodes comes in runs. Raises `ExtractError` as `read_objects` does.
     """
     with reading(path):
-        processor = osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY)
+        processor = osmium.FileProcessor(osm_file(path), osmium.osm.NODE | osmium.osm.WAY)
         ways = _located(processor, path).with_filter(osmium.filter.EntityFilter(osmium.osm.WAY))
         keyed: Iterable[Any] = ways.with_filter(osmium.filter.KeyFilter(*keys))
         for way in keyed:
