@@ -56,7 +56,7 @@ function welcome(context) {
   };
   return [
     el("h2", {}, "What is this place like?"),
-    el("p", {}, "Click anywhere on the map. The 200 m around the place become ", el("strong", {}, `${info.dim} numbers`),
+    el("p", {}, "Click anywhere on the map. The ground around the place becomes ", el("strong", {}, `${info.dim} numbers`),
       " that say what kind of place it is; places that work alike have numbers that are alike, wherever they are."),
     info.index_count !== null && el("p", {}, el("button.primary", { type: "button", "data-key": "some", onclick: start }, "Show me some place")),
     el("dl.facts", {},
