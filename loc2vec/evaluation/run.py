@@ -50,7 +50,7 @@ def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
     """Read what tasks are made of; each extract is a town, named after its file."""
     keys = sorted({*KEYS, *catalogue.keys})
     return [
-        Town(path.name.split(".")[0], list(read_objects(path, catalogue, keys)), catalogue)
+        Town(path.name.split(".")[0], read_objects(path, catalogue, keys), catalogue)
         for path in extracts
     ]
 

@@ -17,6 +17,8 @@ from tiling.values import Box
 
 LOCATED = "LocationsOnWays"  # the feature of a PBF file whose ways hold positions
 FEATURES = 10  # of a PBF file that are looked at
+# What osmium raises about a file; it has nothing narrower.
+FAULTS = (RuntimeError, ValueError, osmium.InvalidLocationError)
 
 
 _SUFFIX = re.compile(r"(\.os[mhc])?(\.(pbf|xml|opl|o5m|o5c))?(\.(gz|bz2))?$", re.IGNORECASE)
@@ -49,8 +51,7 @@ def reading(path: Path) -> Iterator[None]:
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     try:
         yield
-    # osmium raises nothing narrower
-    except (RuntimeError, ValueError, osmium.InvalidLocationError) as error:
+    except FAULTS as error:
         told = str(error).rstrip(".")
         if "No space left" in told:
             raise WriteError(
@@ -87,10 +88,10 @@ def _is_located(path: Path, header: osmium.io.Header) -> bool:
     return False
 
 
-def unordered(path: Path) -> ExtractError:
-    """Return the error of a file whose nodes do not all come before its ways."""
+def unordered(path: Path, what: str) -> ExtractError:
+    """Return the error of a file whose nodes do not all come before its ways; `what` comes late."""
     return ExtractError(
-        f"cannot read {path}: its nodes do not all come before its ways: "
+        f"cannot read {path}: {what} comes after a way, and all nodes must come before: "
         "put it in order with `osmium sort`"
     )
 

@@ -14,6 +14,7 @@ from osmium.replication.utils import get_replication_header
 
 from tiling.errors import ExtractError, ReplicationError
 from tiling.files.atomic import require_file
+from tiling.osm.file import FAULTS
 
 AT_ONCE_KB = 100 * 1024  # of changes, before they are compressed
 
@@ -46,7 +47,7 @@ def tidy_changes(path: Path, tidy: Path) -> None:
         changes.add_file(str(path))
         with osmium.SimpleWriter(str(tidy)) as writer:
             changes.apply(writer, simplify=True)
-    except RuntimeError as error:  # osmium raises nothing narrower
+    except FAULTS as error:
         raise ExtractError(
             f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?"
         ) from error
