@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from loc2vec.embed.files import Vectors
+from service.index.index import NeighborIndex
 from tests.models import save_fresh_model
 from tiling.errors import Loc2VecError
 from tiling.files.atomic import json_bytes, parse_json, sha256_of
@@ -49,11 +51,17 @@ def use_store(path: Path) -> None:
 
 def use_index(path: Path) -> None:
     """Open an index, search it and look into it."""
-    from service.index.index import NeighborIndex
-
     index = NeighborIndex.open(path, keep_cache=False)
     index.search(index.vector_of(int(index.ids[0])), 3)
     index.ids_in(Box(7, 43, 8, 44))
+
+
+def use_graph(path: Path) -> None:
+    """The same, of an index whose FAISS file holds a graph, as those of millions do."""
+    import service.index.index
+
+    service.index.index.HNSW_ABOVE = 10
+    use_index(path)
 
 
 def use_model(path: Path) -> None:
@@ -160,6 +168,16 @@ def test_damaged_stores(monaco_store: Path, tmp_path: Path, seconds: float) -> N
 def test_damaged_indexes(index_folder: Path, tmp_path: Path, seconds: float) -> None:
     spoil = partial(damaged_folder, index_folder, about="index.json")
     fuzz(use_index, spoil, tmp_path / "index", seconds)
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_damaged_graphs(
+    vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr("service.index.index.HNSW_ABOVE", 10)
+    NeighborIndex.build(vectors, tmp_path / "good")
+    spoil = partial(damaged_folder, tmp_path / "good", about="index.json")
+    fuzz(use_graph, spoil, tmp_path / "index", seconds)
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
