@@ -24,6 +24,7 @@ from tiling.store.store import Store
 
 PREFIX = "LOC2VEC_"
 FILE = PREFIX + "SETTINGS"  # names the TOML file
+ELSEWHERE = {PREFIX + "PROVIDER"}  # settings of other commands
 SHA256 = re.compile("[0-9a-f]{64}")
 # What Kubernetes and Docker links set in a container beside a service whose name begins so.
 LINK = re.compile(
@@ -153,7 +154,7 @@ def load_settings(options: Mapping[str, Any]) -> Settings:
     file = os.environ.get(FILE)
     if file and not Path(file).is_file():
         raise SettingsError(f"{FILE}={file} is not a file")
-    known = {FILE, *(PREFIX + name.upper() for name in Settings.model_fields)}
+    known = {FILE, *ELSEWHERE, *(PREFIX + name.upper() for name in Settings.model_fields)}
     unknown = sorted(
         name
         for name, value in os.environ.items()

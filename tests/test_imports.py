@@ -30,6 +30,7 @@ ONLY_IN = {
     "h3": {"tiling.geo.cells"},
     "pyogrio": {"tiling.store.geopackage.write", "tiling.files.tables", "tiling.files.write"},
     "rasterio": {"loc2vec.embed.raster"},
+    "requests": {"tiling.osm.fetch.download", "tiling.osm.fetch.server"},
     "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},
     "matplotlib": {"loc2vec.paper.plot"},

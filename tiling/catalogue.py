@@ -31,12 +31,10 @@ Pair = tuple[str, str]  # the colours of the light and of the dark base map
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Objects with these tags are drawn in `channel`: as lines, areas or points of a radius."""
+class Match:
+    """Objects of a kind with these tags, and without those."""
 
-    channel: int
     on: str
-    width_m: float
     tags: Conditions
     without: Conditions
 
@@ -50,6 +48,14 @@ class Rule:
 def _holds(tags: Tags, key: str, values: frozenset[str] | None) -> bool:
     value = tags.get(key)
     return value is not None and (values is None or value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Match):
+    """Objects that match are drawn in `channel`: as lines, areas or points of a radius."""
+
+    channel: int
+    width_m: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +111,13 @@ class Channel:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Twelve channels, the TOML `text` that they were read from, and the file that it stood in."""
+    """Twelve channels, the TOML `text` that they were read from, and the file that it stood in.
+
+    What matches any of `hidden` is drawn in no channel.
+    """
 
     each: tuple[Channel, ...]
+    hidden: tuple[Match, ...]
     text: str = field(repr=False)
     source: str = field(compare=False)
 
@@ -160,15 +170,8 @@ class Catalogue:
 
     def fingerprint(self, geometry: TileGeometry) -> str:
         """Hash what makes the pixels of a tile: names, rules, sea channel and tile geometry."""
-        rules = [
-            (
-                r.channel,
-                r.on,
-                r.width_m,
-                *(_printable(conditions) for conditions in (r.tags, r.without)),
-            )
-            for r in self.rules
-        ]
+        rules = [(r.channel, r.on, r.width_m, *_printable(r)) for r in self.rules]
+        rules += [("hidden", each.on, *_printable(each)) for each in self.hidden]
         return fingerprint(
             self.channels,
             rules,
@@ -195,8 +198,8 @@ class Catalogue:
         >>> load_catalogue().keys_on("line")[:3]
         ('aerialway', 'aeroway', 'highway')
         """
-        rules = [rule for rule in self.rules if rule.on == on]
-        return tuple(sorted({key for rule in rules for key, _ in (*rule.tags, *rule.without)}))
+        matches = [match for match in (*self.rules, *self.hidden) if match.on == on]
+        return tuple(sorted({key for match in matches for key, _ in (*match.tags, *match.without)}))
 
     @cached_property
     def reach_m(self) -> float:
@@ -233,11 +236,16 @@ class Catalogue:
     def _fitting(self, on: str, tags: Tags) -> list[Rule]:
         candidates = (entry for key in tags for entry in self._by_key.get((on, key), ()))
         fitting = {number: rule for number, rule in candidates if rule.fits(tags)}
+        if fitting and any(each.on == on and each.fits(tags) for each in self.hidden):
+            return []
         return [fitting[number] for number in sorted(fitting)]
 
 
-def _printable(conditions: Conditions) -> list[tuple[str, list[str]]]:
-    return [(key, ["*"] if values is None else sorted(values)) for key, values in conditions]
+def _printable(match: Match) -> list[list[tuple[str, list[str]]]]:
+    return [
+        [(key, ["*"] if values is None else sorted(values)) for key, values in conditions]
+        for conditions in (match.tags, match.without)
+    ]
 
 
 def load_catalogue(path: Path | None = None) -> Catalogue:
@@ -277,11 +285,15 @@ def parse_catalogue(text: str, source: str) -> Catalogue:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CatalogueError(f"cannot read the catalogue {source}: {error}") from error
+    _known(document, ("channel", "hidden"), source)
     records = _tables(document, "channel", source)
     if len(records) != N_CHANNELS:
         raise CatalogueError(f"{source}: {len(records)} channels, must be {N_CHANNELS}")
     try:
         channels = tuple(_channel(number, record) for number, record in enumerate(records))
+        hidden = tuple(
+            match for record in _tables(document, "hidden", source) for match in _hidden(record)
+        )
     except CatalogueError as error:
         raise CatalogueError(f"{source}: {error}") from error
     sea = sum(channel.sea for channel in channels)
@@ -289,7 +301,7 @@ def parse_catalogue(text: str, source: str) -> Catalogue:
         raise CatalogueError(f"{source}: {sea} channels have sea = true, must be one")
     if len({channel.name for channel in channels} - {""}) != N_CHANNELS:
         raise CatalogueError(f"{source}: channel names must be given and distinct")
-    return Catalogue(channels, text, source)
+    return Catalogue(channels, hidden, text, source)
 
 
 def _channel(number: int, record: Mapping[str, Any]) -> Channel:
@@ -389,8 +401,9 @@ def _pair(value: Any, where: str) -> Pair:
 
 
 def _rule(channel: int, name: str, record: Mapping[str, Any]) -> Rule:
-    on, width, tags = record.get("on"), record.get("width_m"), record.get("tags")
+    on, width = record.get("on"), record.get("width_m")
     where = f"channel {name!r}, rule {dict(record)!r}"
+    _known(record, ("on", "width_m", "tags", "without"), where)
     if on not in KINDS:
         raise CatalogueError(f"{where}: `on` must be one of {', '.join(KINDS)}")
     if (
@@ -400,18 +413,28 @@ def _rule(channel: int, name: str, record: Mapping[str, Any]) -> Rule:
         or (width == 0) != (on == "area")
     ):
         raise CatalogueError(f"{where}: `width_m` must be metres up to 1000, and 0 for areas alone")
+    return Rule(str(on), *_tags_of(record, where), channel, float(width))
+
+
+def _hidden(record: Mapping[str, Any]) -> list[Match]:
+    where = f"hidden, rule {dict(record)!r}"
+    _known(record, ("on", "tags", "without"), where)
+    kinds = record.get("on")
+    if not isinstance(kinds, list) or not kinds or any(on not in KINDS for on in kinds):
+        raise CatalogueError(f"{where}: `on` must be a list of {', '.join(KINDS)}")
+    return [Match(on, *_tags_of(record, where)) for on in kinds]
+
+
+def _tags_of(record: Mapping[str, Any], where: str) -> tuple[Conditions, Conditions]:
+    tags = record.get("tags")
     if not isinstance(tags, Mapping) or not tags:
         raise CatalogueError(f"{where}: `tags` must name at least one key")
-    return Rule(
-        channel,
-        str(on),
-        float(width),
-        _conditions(tags, where),
-        _conditions(record.get("without", {}), where),
-    )
+    return _conditions(tags, where), _conditions(record.get("without", {}), where)
 
 
-def _conditions(table: Mapping[str, Any], where: str) -> Conditions:
+def _conditions(table: Any, where: str) -> Conditions:
+    if not isinstance(table, Mapping):
+        raise CatalogueError(f"{where}: `without` must be a table of keys")
     return tuple((str(key), _values(values, where)) for key, values in table.items())
 
 

@@ -49,6 +49,14 @@ class ReplicationError(Loc2VecError):
     """A replication server does not answer, or lacks the changes that were requested."""
 
 
+class FetchError(Loc2VecError):
+    """A server does not answer, or sends another file than it says."""
+
+
+class RegionError(UserError):
+    """No region of a provider has this name, or several have it."""
+
+
 class NameSearchError(UserError):
     """A name does not identify one place.
 

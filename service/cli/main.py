@@ -21,6 +21,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
+    "fetch": Entry(
+        "tiling.cli.fetch", "fetch_command", "Fetch the extract of a region by its name."
+    ),
     "import": Entry(
         "tiling.cli.import_",
         "import_command",

@@ -80,6 +80,8 @@ def test_the_first_rule_that_fits_gives_the_width_whatever_the_order_of_the_tags
 
 def matched(catalogue: Catalogue, on: str, tags: dict[str, str]) -> list[tuple[int, float]]:
     """The channels and widths of an object, by the rules one after another."""
+    if any(each.on == on and each.fits(tags) for each in catalogue.hidden):
+        return []
     found: dict[int, float] = {}
     for each in catalogue.rules:
         if each.on == on and each.fits(tags):
@@ -87,9 +89,11 @@ def matched(catalogue: Catalogue, on: str, tags: dict[str, str]) -> list[tuple[i
     return sorted(found.items())
 
 
-KEYS = st.sampled_from([*SHIPPED.keys, "name", "tunnel"])
+KEYS = st.sampled_from([*SHIPPED.keys, "name", "tunnel", "indoor", "layer"])
 VALUES = st.sampled_from(
-    sorted({"yes", "no", "culvert"}.union(*(v or () for r in SHIPPED.rules for _, v in r.tags)))
+    sorted(
+        {"yes", "no", "culvert", "-1"}.union(*(v or () for r in SHIPPED.rules for _, v in r.tags))
+    )
 )
 
 
@@ -98,6 +102,21 @@ VALUES = st.sampled_from(
 def test_the_quick_way_to_rules_is_the_slow_one(tags: dict[str, str], on: str) -> None:
     channels = {channel for channel, _ in SHIPPED.reasons(on, tags)}
     assert channels == {channel for channel, _ in matched(SHIPPED, on, tags)}
+
+
+def test_what_is_hidden_is_drawn_nowhere_and_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    hidden = '{ on = ["line", "point"], tags = { a = "*" }, without = { a = ["no"] } }'
+    lines = rule(8, 'highway = ["road"]')
+    rules = document(f"{lines}, {lines.replace('line', 'point')}")
+    path.write_text(f"hidden = [{hidden}]\n{rules}")
+    catalogue = load_catalogue(path)
+    for on in ("line", "point"):
+        assert fitting(catalogue, {"highway": "road", "a": "no"}, on)
+        assert not fitting(catalogue, {"highway": "road", "a": "yes"}, on)
+        assert catalogue.keys_on(on) == ("a", "highway")
+    path.write_text(rules)
+    assert load_catalogue(path).fingerprint(TileGeometry()) != catalogue.fingerprint(TileGeometry())
 
 
 def test_how_far_anything_reaches_is_a_radius_or_half_a_width(load: Load) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from tiling.catalogue import load_catalogue
+from tiling.cli.fetch import ExtractType, fetched, provider_option
 from tiling.cli.options import FilePath, StoreType
 from tiling.cli.progress import import_bar
 from tiling.errors import StoppedError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("import")
-@click.argument("extracts", nargs=-1, required=True, type=FilePath)
+@click.argument("extracts", nargs=-1, required=True, type=ExtractType())
 @click.option(
     "--store",
     required=True,
@@ -51,26 +52,32 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Import an extract even if more than 10 % of its objects cannot be built.",
 )
+@provider_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def import_command(
-    extracts: tuple[Path, ...],
+    extracts: tuple[Path | str, ...],
     store: "Store",
     slim: bool,
     reader: str | None,
     catalogue: Path | None,
     if_changed: bool,
     allow_loss: bool,
+    provider: str,
     as_json: bool,
 ) -> None:
     """Import OSM extracts (.osm.pbf) into one feature store.
 
+    An extract is a file, or the name of a region that `loc2vec fetch` knows.
+
     \b
     Example:
+        loc2vec import monaco --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store monaco.gpkg
         loc2vec import monaco.osm.pbf --store postgresql://loc2vec@localhost/osm --slim
     """
     by = load_catalogue(catalogue)
-    if if_changed and store.holds(extracts, by):
+    paths = fetched(extracts, provider)
+    if if_changed and store.holds(paths, by):
         click.echo(
             json.dumps({"store": store.location, "up_to_date": True})
             if as_json
@@ -80,7 +87,7 @@ def import_command(
     signal.signal(signal.SIGTERM, _stop)
     options = ImportOptions(allow_loss, slim, reader)
     with import_bar() as told:
-        summary = store.import_extracts(extracts, by, told, options)
+        summary = store.import_extracts(paths, by, told, options)
     if as_json:
         click.echo(json.dumps({"store": store.location, **asdict(summary)}))
         return

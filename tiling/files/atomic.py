@@ -36,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
     with _scratch(path) as folder:
         temporary = folder / path.name
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def write_new(path: Path, data: bytes) -> bool:
@@ -46,7 +46,7 @@ def write_new(path: Path, data: bytes) -> bool:
     with _scratch(path) as folder:
         temporary = folder / path.name
         temporary.write_bytes(data)
-        _sync(temporary)
+        sync(temporary)
         try:
             os.link(temporary, path)  # unlike a rename it fails when the name is taken
         except FileExistsError:
@@ -55,7 +55,7 @@ def write_new(path: Path, data: bytes) -> bool:
             if error.errno not in NO_LINKS or path.exists():
                 raise
             temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     return True
 
 
@@ -67,7 +67,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for entry in (*temporary.rglob("*"), temporary):
-            _sync(entry)
+            sync(entry)
         _put_folder(temporary, path)
 
 
@@ -86,7 +86,7 @@ def replacing_together(path: Path) -> Iterator[Path]:
             if target.exists() and target.is_dir() != each.is_dir():
                 raise UserError(f"cannot write {target}: it is something else")
             for entry in (*each.rglob("*"), each):
-                _sync(entry)
+                sync(entry)
         for each in made:
             _put(each, path.with_name(each.name))
 
@@ -96,7 +96,7 @@ def _put(made: Path, path: Path) -> None:
         _put_folder(made, path)
     else:
         made.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def _put_folder(made: Path, path: Path) -> None:
@@ -105,7 +105,7 @@ def _put_folder(made: Path, path: Path) -> None:
         if path.exists():
             path.rename(made.with_name(f".{made.name}.previous"))
         made.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -152,7 +152,8 @@ def sweep(path: Path) -> None:
                 os.close(handle)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write what the system holds of a file or folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

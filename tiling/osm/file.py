@@ -33,6 +33,15 @@ def region_name(path: Path) -> str:
     return _SUFFIX.sub("", path.name) or path.name
 
 
+def is_named_as_osm(path: Path) -> bool:
+    """Tell whether a name ends as those of OSM files do.
+
+    >>> is_named_as_osm(Path("monaco.osm.pbf")), is_named_as_osm(Path("europe/monaco"))
+    (True, False)
+    """
+    return region_name(path) != path.name
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a file before its objects are read.

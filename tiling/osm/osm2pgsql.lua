@@ -54,14 +54,21 @@ local function holds(tags, condition)
     return value ~= nil and (condition.values == nil or condition.values[value] ~= nil)
 end
 
-local function fits(rule, tags)
-    for _, condition in ipairs(rule.tags) do
+local function fits(match, tags)
+    for _, condition in ipairs(match.tags) do
         if not holds(tags, condition) then return false end
     end
-    for _, condition in ipairs(rule.without) do
+    for _, condition in ipairs(match.without) do
         if holds(tags, condition) then return false end
     end
     return true
+end
+
+local function hidden(kind, tags)
+    for _, match in ipairs(settings.hidden) do
+        if match.on == kind and fits(match, tags) then return true end
+    end
+    return false
 end
 
 -- Insert a row for each channel that the object falls in; `make` makes its geometry, once; nil = there is none to make.
@@ -75,7 +82,7 @@ local function draw(kind, object, nodes, make)
             end
         end
     end
-    if next(first) == nil then return end
+    if next(first) == nil or hidden(kind, object.tags) then return end
     local geom = make()
     if geom == nil then return end
     for channel, rule in pairs(first) do

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from tiling.catalogue import Catalogue, Conditions
+from tiling.catalogue import Catalogue, Conditions, Match
 from tiling.errors import ExtractError, UserError, WriteError
 from tiling.osm.names import KEYS
 
@@ -82,13 +82,18 @@ def _failure(path: Path, log: str) -> Exception:
 def lua_settings(catalogue: Catalogue, schema: str) -> str:
     """Return the Lua settings of osm2pgsql.lua: the catalogue, and the tags of names."""
     rules = ",\n".join(
-        f"  {{ on = {lua_string(rule.on)}, channel = {rule.channel}, width_m = {rule.width_m!r}, "
-        f"tags = {_lua_conditions(rule.tags)}, without = {_lua_conditions(rule.without)} }}"
+        f"  {{ channel = {rule.channel}, width_m = {rule.width_m!r}, {_lua_match(rule)} }}"
         for rule in catalogue.rules
     )
+    hidden = ",\n".join(f"  {{ {_lua_match(match)} }}" for match in catalogue.hidden)
     keys = ", ".join(map(lua_string, KEYS))
     head = f"schema = {lua_string(schema)}, name_keys = {{ {keys} }}"
-    return f"return {{ {head}, rules = {{\n{rules}\n}} }}\n"
+    return f"return {{ {head}, rules = {{\n{rules}\n}}, hidden = {{\n{hidden}\n}} }}\n"
+
+
+def _lua_match(match: Match) -> str:
+    tags, without = _lua_conditions(match.tags), _lua_conditions(match.without)
+    return f"on = {lua_string(match.on)}, tags = {tags}, without = {without}"
 
 
 def _lua_conditions(conditions: Conditions) -> str:

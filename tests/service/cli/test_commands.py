@@ -16,6 +16,7 @@ from loc2vec.model.names import DEFAULT_MODEL
 from loc2vec.model.names import DEFAULT_MODEL as SHIPPED
 from service.cli.main import COMMANDS, main
 from service.index.index import NeighborIndex
+from tests.tiling.osm.fetch.provider import running
 
 CONSOLE = [sys.executable, "-m", "loc2vec"]
 
@@ -307,6 +308,29 @@ def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> No
     assert "GET /neighbors 200 " in log
     assert "43.7384" not in log, "the log says where somebody was"
     assert "Traceback" not in log
+
+
+def test_a_name_becomes_a_service(
+    monaco_pbf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of docs/fetch.md after the installation, with a provider on 127.0.0.1."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = tmp_path / "monaco.gpkg"
+    with running() as provider:
+        provider.put("/monaco-latest.osm.pbf", monaco_pbf.read_bytes())
+        provider.put_index()
+        monkeypatch.setenv("LOC2VEC_PROVIDER", str(provider.settings(tmp_path)))
+        command = [*CONSOLE, "import", "monaco", "--store", str(store)]
+        subprocess.run(command, check=True, capture_output=True)
+    command = [*CONSOLE, "serve", "--port", "0", "--store", str(store)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().removeprefix("Ready: ").strip()
+            answer = httpx2.get(f"{url}/embed", params={"place": "Monte-Carlo"}, timeout=60)
+            assert len(answer.json()["embedding"]) == 16
+        finally:
+            process.kill()
 
 
 def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[str], str]) -> None:

@@ -126,11 +126,15 @@ def test_the_settings_hold_every_rule_and_every_tag_of_names() -> None:
     catalogue = load_catalogue()
     settings = lua_settings(catalogue, "raw")
     assert settings.count("channel = ") == len(catalogue.rules)
+    assert settings.count("on = ") == len(catalogue.rules) + len(catalogue.hidden)
     assert settings.startswith('return { schema = "raw", name_keys = { "name", ')
     assert all(lua_string(key) in settings for key in KEYS)
     assert (
-        'on = "line", channel = 0, width_m = 18.0, tags = { { key = "highway", values = '
-        '{ ["motorway"] = true, ["trunk"] = true } } }, without = { { key = "tunnel", values = '
-        '{ ["yes"] = true } } }' in settings
+        'channel = 0, width_m = 18.0, on = "line", tags = { { key = "highway", values = '
+        '{ ["motorway"] = true, ["trunk"] = true } } }, without = {  }' in settings
+    )
+    assert (
+        'on = "point", tags = { { key = "parking", values = { ["underground"] = true } } }, '
+        'without = { { key = "building" } }' in settings
     )
     assert 'tags = { { key = "building" } }' in settings, "no values means any value"

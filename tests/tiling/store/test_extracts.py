@@ -92,6 +92,25 @@ def test_what_cannot_be_built_is_counted_by_its_reason(take: Take) -> None:
     assert summary.features == len(BUILDINGS)
 
 
+def test_what_is_underground_or_indoors_is_not_drawn(take: Take, store: Store) -> None:
+    under = ["tunnel=yes", "location=underground", "indoor=room", "layer=-1,level=-1"]
+    square = "Nn1,n2,n42,n41,n1"
+    summary = take(
+        *TOWN,
+        *(f"w{9000 + n} v1 Tbuilding=yes,{tags} {square}" for n, tags in enumerate(under)),
+        *(f"w{9100 + n} v1 Thighway=footway,{tags} Nn1,n2" for n, tags in enumerate(under[:3])),
+        *(f"n{9000 + n} v1 x10.001 y50.001 Tamenity=school,{t}" for n, t in enumerate(under)),
+        "n9010 v1 x10.001 y50.001 Tamenity=parking,parking=underground",
+        "w9203 v1 T Nn5,n6,n46,n45,n5",
+        "r1 v1 Ttype=multipolygon,amenity=parking,layer=-2 Mw9203@outer",
+        "w9301 v1 Thighway=busway,layer=-1,tunnel=no,indoor=no Nn1,n2",
+        f"w9302 v1 Tlanduse=forest,layer=-1 {square}",
+    )
+    assert (summary.features, summary.lost) == (len(BUILDINGS) + 2, {})
+    with store.open() as source:
+        assert sorted(set(source.features(WORLD).channel.tolist())) == [1, 4, 6]
+
+
 def test_a_great_loss_stops_the_import_unless_it_is_allowed(take: Take, store: Store) -> None:
     take(*TOWN)
     before = store.content_hash()

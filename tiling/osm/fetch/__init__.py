@@ -1,0 +1,1 @@
+"""Extracts by name: providers, their regions, and downloads that resume."""
