@@ -17,7 +17,7 @@ import click
 
 # Class of attack, and the tests that try it.
 ATTACKS = {
-    "extracts that exhaust or crash the reader": "tests/tiling/osm/test_bounded.py",
+    "extracts that exhaust or crash the reader": "tests/tiling/osm/bounded/test_attacks.py",
     "extracts with broken, lost or foreign objects": "tests/tiling/store/test_extracts.py",
     "changes with impossible numbers": "tests/tiling/osm/test_replication.py",
     "hostile stores and indexes, under watch": "tests/service/engine/test_hostile.py",

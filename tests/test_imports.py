@@ -21,6 +21,7 @@ ONLY_IN = {
     "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {
+        "tiling.osm.bounded.read",
         "tiling.osm.extract",
         "tiling.osm.file",
         "tiling.osm.replication",

@@ -9,7 +9,7 @@ from typing import Any
 import osmium
 
 from tiling.catalogue import Catalogue
-from tiling.osm.bounded import HELD_A_BYTE, Board, note, read_bounded
+from tiling.osm.bounded.read import HELD_A_BYTE, Board, note, read_bounded
 from tiling.osm.file import area_wkb, facts_of, line_wkb, point_wkb, reading, runs_with_ids
 from tiling.osm.values import OsmObject, OsmWay
 

@@ -16,7 +16,7 @@ import osmium
 from osmium.filter import KeyFilter
 
 from tiling.catalogue import Catalogue
-from tiling.osm.bounded import WORDS
+from tiling.osm.bounded.read import WORDS
 from tiling.osm.file import (
     area_wkb,
     lacks_negative,

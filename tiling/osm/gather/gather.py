@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError, LossError
 from tiling.files.atomic import require_file
-from tiling.osm.bounded import read_bounded
+from tiling.osm.bounded.read import read_bounded
 from tiling.osm.file import region_name
 from tiling.osm.gather.part import DONE, SEEN, SHARE, Part, read_part
 from tiling.osm.gather.stage import Stage

@@ -13,7 +13,7 @@ from shapely.errors import GEOSException
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError, WriteError
 from tiling.files.atomic import sha256_of
-from tiling.osm.bounded import TYPE, Board
+from tiling.osm.bounded.read import TYPE, Board
 from tiling.osm.file import facts_of
 from tiling.osm.gather.coast import sea_polygons
 from tiling.osm.gather.coverage import coverage

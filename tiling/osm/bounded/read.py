@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 
 import osmium
 
-from tiling.child import Bounds, ChildDiedError, in_child
 from tiling.errors import ExtractError
 from tiling.files.atomic import require_file
-from tiling.osm.file import named
+from tiling.osm.bounded.child import Bounds, ChildDiedError, in_child
 
 CPU_S, CPU_S_A_MB = 15, 10  # of reading an extract: a well-formed one takes half a second a MB
 MEMORY, MEMORY_A_BYTE = 900_000_000, 4
@@ -101,8 +100,8 @@ def largest(path: Path, _board: object = None) -> str:
     for item in items:
         size = len(item.nodes if item.is_way() else item.members)
         if size > most:
-            what = "nodes" if item.is_way() else "members"
-            most, words = size, f": its largest object is {named(item)} with {size:,} {what}"
+            kind, what = ("way", "nodes") if item.is_way() else ("relation", "members")
+            most, words = size, f": its largest object is {kind} {item.id} with {size:,} {what}"
     return words
 
 

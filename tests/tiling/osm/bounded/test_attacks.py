@@ -76,9 +76,9 @@ ATTACKS = [
 def test_an_import_ends_in_one_line_that_names_the_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], message: str
 ) -> None:
-    monkeypatch.setattr("tiling.osm.bounded.CPU_S", 2)
-    monkeypatch.setattr("tiling.osm.bounded.CPU_S_A_MB", 0)
-    monkeypatch.setattr("tiling.osm.bounded.MEMORY", 400_000_000)
+    monkeypatch.setattr("tiling.osm.bounded.read.CPU_S", 2)
+    monkeypatch.setattr("tiling.osm.bounded.read.CPU_S_A_MB", 0)
+    monkeypatch.setattr("tiling.osm.bounded.read.MEMORY", 400_000_000)
     path, folder = make(tmp_path / "attack.osm.pbf"), tmp_path / "stores"
     folder.mkdir()
     (folder / "s.gpkg").write_text(SHA256)
