@@ -11,8 +11,8 @@ import click
 from service.cli.main import main
 
 ROOT = Path(__file__).parent.parent
-LOG = ROOT / "docs" / "LOG.md"  # of the past: its commands were those of their day
-PAGES = (*sorted(ROOT.glob("[A-Z]*.md")), *sorted(set(ROOT.glob("docs/*.md")) - {LOG}))
+# Not docs/log: its commands are those of their day.
+PAGES = (*sorted(ROOT.glob("[A-Z]*.md")), *sorted(ROOT.glob("docs/*.md")))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:loc2vec|make) [^`]+)`")
 SHELL = ("bash", "console")

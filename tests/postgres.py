@@ -59,7 +59,8 @@ class Server:
     def __enter__(self) -> Self:
         if self._account:
             os.chown(self.folder, self._account["user"], self._account["group"])
-        cluster = ("-D", self._data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        # Without an encoding, as Debian makes a cluster where no locale is set: it is SQL_ASCII.
+        cluster = ("-D", self._data, "-U", "postgres", "--locale=C", "--no-sync")
         self._run("initdb", *cluster, "--auth-local=trust", "--auth-host=scram-sha-256")
         self.start()
         return self

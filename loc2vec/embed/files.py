@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import shapely
 from numpy.typing import NDArray
 
 from loc2vec.errors import VectorsError
@@ -104,10 +103,10 @@ def read_vectors(path: Path, made_by: tuple[str, str] | None = None) -> Vectors:
     Other programs drop what is said about all rows: `made_by` are then the id and the fingerprint
     of the model. Raises `VectorsError`.
     """
-    table = _read_table(path)
+    table = read_parquet(path)
     facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     lacking = [name for name in ("lat", "lon", EMBEDDING) if name not in table.column_names]
-    if lacking or not _is_list(table.schema.field(EMBEDDING).type):
+    if lacking or not is_list(table.schema.field(EMBEDDING).type):
         raise VectorsError(
             f"{path} is no file of vectors (no {', '.join(lacking) or 'lists in embedding'}): "
             "make one with `loc2vec embed`"
@@ -170,63 +169,8 @@ def _join_tables(first: Vectors, second: Vectors) -> pa.Table | None:
         raise VectorsError(f"the columns do not go together: {in_one_line(error)}") from error
 
 
-def read_foreign(path: Path) -> Vectors:
-    """Read vectors that other programs made: Parquet with places and lists in `embedding`.
-
-    Places are lat and lon, or point geometries as WKB. Rows without a vector are left out. Raises
-    `VectorsError`, which names the row or the column at fault.
-    """
-    table = _read_table(path)
-    lon_lat = _coordinates(path, table)
-    if EMBEDDING not in table.column_names or not _is_list(table.schema.field(EMBEDDING).type):
-        raise VectorsError(
-            f"{path} has no column {EMBEDDING!r} of lists of numbers: "
-            f"it has {', '.join(table.column_names)}"
-        )
-    lists = table[EMBEDDING].to_pylist()
-    held = [row for row, numbers in enumerate(lists) if numbers is not None]
-    if not held:
-        raise VectorsError(f"{path} holds no vector: every {EMBEDDING!r} is empty")
-    length = len(lists[held[0]])
-    for row in held:
-        if len(lists[row]) != length or not length:
-            raise VectorsError(
-                f"{path}, row {row + 1}: {len(lists[row])} numbers, "
-                f"row {held[0] + 1} has {length}: vectors must be of one length"
-            )
-    embedding = np.array([lists[row] for row in held], np.float32)
-    bad = np.flatnonzero(~np.isfinite(embedding).all(1) | ~np.isfinite(lon_lat[held]).all(1))
-    if len(bad):
-        raise VectorsError(f"{path}, row {held[bad[0]] + 1}: its vector or place is not finite")
-    facts = table.schema.metadata or {}
-    return Vectors(
-        lat=lon_lat[held, 1],
-        lon=lon_lat[held, 0],
-        embedding=embedding,
-        table=None,
-        model=facts.get(b"model", path.name.encode()).decode(),
-        fingerprint=facts.get(b"fingerprint", b"").decode(),
-    )
-
-
-def _coordinates(path: Path, table: pa.Table) -> NDArray[np.float64]:
-    """Return (lon, lat) float64 [n, 2]."""
-    try:
-        if {"lat", "lon"} <= set(table.column_names):
-            return np.stack(
-                [table[name].to_numpy().astype(np.float64) for name in ("lon", "lat")], axis=1
-            )
-        if GEOMETRY in table.column_names:
-            middles = shapely.centroid(shapely.from_wkb(table[GEOMETRY].to_pylist()))
-            return np.stack([shapely.get_x(middles), shapely.get_y(middles)], axis=1)
-    except (ValueError, TypeError, shapely.errors.GEOSException) as error:
-        raise VectorsError(
-            f"{path}: its coordinates cannot be read: {in_one_line(error)}"
-        ) from error
-    raise VectorsError(f"{path} has no coordinates: give it the columns lat and lon, or a geometry")
-
-
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Tell whether a column holds lists of numbers."""
     lists = (
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
@@ -235,10 +179,10 @@ def _is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _read_table(path: Path) -> pa.Table:
+def read_parquet(path: Path) -> pa.Table:
     """Read a file, or the parts of a folder."""
     if path.is_dir():
-        return pa.concat_tables([_read_table(part) for part in _parts(path)])
+        return pa.concat_tables([read_parquet(part) for part in _parts(path)])
     require_file(path, VectorsError, "make one with `loc2vec embed`")
     try:
         return pq.read_table(path, partitioning=None)

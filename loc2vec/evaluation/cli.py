@@ -76,8 +76,8 @@ class Options:
 )  # fmt: skip
 @click.option(
     "--vectors", "files", multiple=True, type=FilePath,
-    help="Parquet of other vectors (lat, lon, embedding), on the same places; "
-    "may be given several times.",
+    help="File of other vectors on the same places (Parquet with lat, lon, embedding, or another "
+    "of `loc2vec embed`); may be given several times.",
 )  # fmt: skip
 @click.option(
     "--task",
@@ -133,6 +133,7 @@ def evaluate_command(**given: Any) -> None:
     from loc2vec.evaluation.run import source_of
 
     _check_names(options.names)
+    _check_out(options)
     methods, dataset = _methods(options), _dataset(options.tiles)
     with source_of(options.extracts, options.store, methods.catalogue) as source:
         tasks = _chosen_tasks(options, methods, source)
@@ -158,6 +159,18 @@ def _check_names(names: tuple[str, ...]) -> None:
     unknown = sorted(set(names) - set(RECIPES))
     if unknown:
         raise click.UsageError(f"no task {unknown[0]!r}: choose from {', '.join(RECIPES)}")
+
+
+def _check_out(options: Options) -> None:
+    """Raise `UserError` for a report that cannot be written, or replaces what is read."""
+    from loc2vec.evaluation.report.page import require_report
+    from loc2vec.evaluation.tasks.osm import RECIPES
+
+    if options.out is not None:
+        tasks = [options.target] if options.target is not None else [*RECIPES]
+        inputs = [*options.extracts, *options.files, *([options.labels] if options.labels else [])]
+        stores = [] if options.store is None else [Path(options.store.location)]
+        require_report(options.out, tasks, [*inputs, *stores])
 
 
 def _warn(line: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 from scipy.spatial import cKDTree
 
-from loc2vec.embed.files import read_foreign
+from loc2vec.embed.foreign import read_foreign
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import (
@@ -34,6 +34,7 @@ from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe
 from tiling.osm.extract import read_objects
+from tiling.osm.file import region_names
 from tiling.render.batch import render_all
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
@@ -50,8 +51,8 @@ def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
     """Read what tasks are made of; each extract is a town, named after its file."""
     keys = sorted({*KEYS, *catalogue.keys})
     return [
-        Town(path.name.split(".")[0], read_objects(path, catalogue, keys), catalogue)
-        for path in extracts
+        Town(name, read_objects(path, catalogue, keys), catalogue)
+        for name, path in zip(region_names(extracts), extracts, strict=True)
     ]
 
 

@@ -18,6 +18,7 @@ from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from tiling.files.points import read_points
 from tiling.files.write import write_table
+from tiling.osm.file import region_names
 from tiling.osm.ways import MODES, read_graphs
 from tiling.render.batch import render_all
 from tiling.store.source import FeatureSource
@@ -48,8 +49,8 @@ def walk_towns(
     """
     covered = covered_by(source)
     found: list[tuple[NDArray[np.float64], str, str]] = []
-    for path in extracts:
-        found += _walk_town(path, plan, lambda trip: bool(covered(*trip.T).all()))
+    for town, path in zip(region_names(extracts), extracts, strict=True):
+        found += _walk_town(town, path, plan, lambda trip: bool(covered(*trip.T).all()))
         progress(1)
     if not found:
         raise LabelsError(
@@ -68,10 +69,10 @@ def walk_towns(
 
 
 def _walk_town(
-    path: Path, plan: TripPlan, whole: Callable[[NDArray[np.float64]], bool]
+    town: str, path: Path, plan: TripPlan, whole: Callable[[NDArray[np.float64]], bool]
 ) -> Iterator[tuple[NDArray[np.float64], str, str]]:
     """Yield the trips of a town, (lon, lat) float64 [points, 2], with their mode and town."""
-    town, graphs = path.name.split(".")[0], read_graphs(path)
+    graphs = read_graphs(path)
     for number, mode in enumerate(MODES):
         if mode.name in graphs:
             rng = np.random.default_rng([plan.seed, zlib.crc32(town.encode()), number])

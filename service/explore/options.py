@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +21,8 @@ from tiling.cli.options import (
     store_option,
 )
 from tiling.cli.progress import progress_bar
+from tiling.errors import UserError
+from tiling.files.outputs import require_output
 from tiling.values import Box
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 PLACES = 2000
-SUFFIXES = (".png", ".html", ".tif", ".webp")  # of what is written
+SUFFIXES = (".png", ".html", ".tif", ".webp")  # which --out may have
+WRITTEN = (*SUFFIXES, ".parquet", ".geojson")
+TILES = "-tiles"  # what is added to the name of a folder of map tiles
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,20 @@ class Output:
         path = self.out or Path(str(click.get_current_context().command.name))
         return path.with_suffix("") if path.suffix in SUFFIXES else path
 
+    def require(self, inputs: Iterable[Path]) -> None:
+        """Raise `UserError` where any file that a figure may have cannot be, or is an input."""
+        given = list(inputs)
+        for suffix in WRITTEN:
+            require_output(self.target.with_name(self.target.name + suffix), *given)
+        tiles = self.target.with_name(self.target.name + TILES)
+        for path in given:
+            if path.exists() and tiles.resolve() in (path.resolve(), *path.resolve().parents):
+                raise UserError(
+                    f"{path} is read by this command and would be lost: name another --out"
+                )
+        if tiles.is_dir() and not all(zoom.name.isdigit() for zoom in tiles.iterdir()):
+            raise UserError(f"{tiles} is no folder of map tiles: name another --out")
+
     def finish(
         self, shown: "Shown", facts: dict[str, Any], lines: Sequence[str],
         more: Callable[[Path], Sequence[Path]] = lambda path: (),
@@ -142,7 +160,31 @@ def output_options(command: Command) -> Command:
         help="What to write, without a suffix: OUT.png, OUT.html, ...; "
         "by default the command's name.",
     )
-    return _with_options(_gathered("output", Output, command), json_option, out)
+    return _with_options(_gathered("output", Output, _checked(command)), json_option, out)
+
+
+def _checked(command: Command) -> Command:
+    """Refuse an output that any file given to a command would be lost for, before it begins."""
+
+    @functools.wraps(command)
+    def checked(output: Output, **given: Any) -> None:
+        output.require(_paths(given.values()))
+        command(output=output, **given)
+
+    return checked
+
+
+def _paths(values: Iterable[Any]) -> Iterator[Path]:
+    """Yield all paths among the values of options: files, folders, stores."""
+    for value in values:
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _paths(value)
+        elif isinstance(value, SpaceOptions | GroundOptions):
+            yield from _paths(vars(value).values())
+        elif location := getattr(value, "location", None):  # of a store
+            yield Path(location)
 
 
 def space_options(command: Command) -> Command:

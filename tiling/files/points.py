@@ -65,9 +65,13 @@ def read_points(path: Path) -> Points:
     `PointsError` names the line of a malformed row, the row of a bad place, or the coordinate
     system of geometries that are not in degrees.
     """
-    file = read_table(path)
+    return points_of(read_table(path))
+
+
+def points_of(file: UserTable) -> Points:
+    """Return the places of a table; raises `PointsError` as `read_points` does."""
     if not file.table.num_rows:
-        raise PointsError(f"{path} holds no points")
+        raise PointsError(f"{file.path} holds no points")
     names = _columns(file)
     if names is not None:
         lat, lon = (_numbers(file, name, what) for what, name in zip(NAMES, names, strict=True))
@@ -82,7 +86,7 @@ def read_points(path: Path) -> Points:
         try:
             check_place(float(lat[row]), float(lon[row]))
         except PlaceError as error:
-            raise PointsError(f"{path}, {file.where(row)}: {error}{_hint(names)}") from error
+            raise PointsError(f"{file.path}, {file.where(row)}: {error}{_hint(names)}") from error
     return Points(lat, lon, file, names)
 
 

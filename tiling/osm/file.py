@@ -1,7 +1,7 @@
 """An OSM file: what it declares, the errors of reading it, and the geometries of its objects."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,6 +31,22 @@ def region_name(path: Path) -> str:
     'planet_10.0,50.0'
     """
     return _SUFFIX.sub("", path.name) or path.name
+
+
+def region_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of regions; of equal ones the second is called NAME-2, and so on.
+
+    >>> region_names([Path("a.b.osm.pbf"), Path("a.c.osm.pbf"), Path("old/a.c.osm")])
+    ['a.b', 'a.c', 'a.c-2']
+    """
+    names: list[str] = []
+    for path in paths:
+        name, number = region_name(path), 1
+        while name in names:
+            number += 1
+            name = f"{region_name(path)}-{number}"
+        names.append(name)
+    return names
 
 
 def is_named_as_osm(path: Path) -> bool:

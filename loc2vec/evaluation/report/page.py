@@ -1,6 +1,7 @@
 """The report: one HTML page with tables, curves and maps, and the places for a GIS."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,10 @@ from loc2vec.evaluation.report.table import (
 from loc2vec.paper.template import fill
 from tiling.files.atomic import write_json, write_text
 from tiling.files.geoparquet import write_points
+from tiling.files.outputs import require_output
 from tiling.values import ATTRIBUTION
+
+FILES = REPORT, RESULTS, TABLE = "report.html", "results.json", "table.md"
 
 
 def write_report(folder: Path, outcomes: Sequence[Outcome], values: Values, method: str) -> None:
@@ -34,12 +38,22 @@ def write_report(folder: Path, outcomes: Sequence[Outcome], values: Values, meth
 
     `values`: the outcomes as plain values (`as_values`); matrices and maps are of `method`.
     """
-    write_json(folder / "results.json", values)
-    write_text(folder / "table.md", table(values) + "\n")
+    write_json(folder / RESULTS, values)
+    write_text(folder / TABLE, table(values) + "\n")
     for outcome in outcomes:
-        name = outcome.task.name.replace(" ", "-")
-        _write_places(folder / "places" / f"{name}.parquet", outcome, method)
-    write_text(folder / "report.html", page(outcomes, values, method))
+        _write_places(_places_file(folder, outcome.task.name), outcome, method)
+    write_text(folder / REPORT, page(outcomes, values, method))
+
+
+def require_report(folder: Path, tasks: Iterable[str], inputs: Sequence[Path]) -> None:
+    """Raise `UserError` where a file of the report cannot be written, or is one of `inputs`."""
+    files = [*(folder / name for name in FILES), *(_places_file(folder, name) for name in tasks)]
+    for file in files:
+        require_output(file, *inputs)
+
+
+def _places_file(folder: Path, task: str) -> Path:
+    return folder / "places" / f"{re.sub(r'[ /]', '-', task)}.parquet"
 
 
 def page(outcomes: Sequence[Outcome], values: Values, method: str) -> str:

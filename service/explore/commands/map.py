@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.explore.options import Output, SpaceOptions, grid_option, seed_option, space_options
+from service.explore.options import (
+    TILES,
+    Output,
+    SpaceOptions,
+    grid_option,
+    seed_option,
+    space_options,
+)
 from tiling.words import counted
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ def map_command(
     about = {"model": opened.vectors.model, "fingerprint": opened.vectors.fingerprint}
 
     def more(path: Path) -> list[Path]:
-        tiles = path.with_name(path.name + "-tiles")
+        tiles = path.with_name(path.name + TILES)
         facts["tiles"] = write_tiles(tiles, found.painting)
         return [_write_tif(path, found, about), tiles]
 

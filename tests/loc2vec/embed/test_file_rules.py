@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from loc2vec.embed.files import Vectors, join_vectors, read_foreign, read_vectors, write_vectors
+from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vectors
+from loc2vec.embed.foreign import read_foreign
 from loc2vec.errors import VectorsError
+from tiling.errors import PointsError
 
 
 def vectors(count: int, table: pa.Table | None = None, first: float = 0.0) -> Vectors:
@@ -126,10 +128,10 @@ def test_places_may_be_geometries(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"embedding": [[1.0]]}, "has no coordinates: give it the columns lat and lon"),
-        ({"lat": [1.0], "embedding": [[1.0]]}, "has no coordinates"),
-        ({"lat": ["x"], "lon": ["y"], "embedding": [[1.0]]}, "its coordinates cannot be read"),
-        ({"geometry": [b"no wkb"], "embedding": [[1.0]]}, "its coordinates cannot be read"),
+        ({"embedding": [[1.0]]}, "has 0 columns called lat or latitude, and no geometry"),
+        ({"lat": [1.0], "embedding": [[1.0]]}, "has 0 columns called lon"),
+        ({"lat": ["x"], "lon": ["y"], "embedding": [[1.0]]}, "row 1: lat 'x' is not a number"),
+        ({"geometry": [b"no wkb"], "embedding": [[1.0]]}, "cannot read the geometries"),
         ({"lat": [1.0], "lon": [2.0]}, "has no column 'embedding' of lists .*: it has lat, lon"),
         ({"lat": [1.0], "lon": [2.0], "embedding": [1.0]}, "has no column 'embedding' of lists"),
         ({"lat": [1.0], "lon": [2.0], "embedding": [["a"]]}, "has no column 'embedding' of lists"),
@@ -147,16 +149,16 @@ def test_places_may_be_geometries(tmp_path: Path) -> None:
         ),
         (
             {"lat": [1.0] * 3, "lon": [2.0] * 3, "embedding": [None, [1.0], [float("nan")]]},
-            "row 3: its vector or place is not finite",
+            "row 3: its vector is not finite",
         ),
         (
             {"lat": [1.0, float("inf")], "lon": [2.0, 2.0], "embedding": [[1.0], [1.0]]},
-            "row 2: its vector or place is not finite",
+            "row 2: lat inf, lon 2.0: both must be finite",
         ),
     ],
 )
 def test_what_is_wrong_with_vectors_of_others_is_named(
     tmp_path: Path, columns: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(VectorsError, match=message):
+    with pytest.raises((VectorsError, PointsError), match=message):
         foreign(tmp_path, **columns)  # type: ignore[arg-type]

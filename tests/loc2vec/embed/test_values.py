@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from loc2vec.embed.batch import Places, places_of_file
-from loc2vec.embed.files import Vectors, join_vectors, read_foreign, read_vectors, write_vectors
+from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vectors
+from loc2vec.embed.foreign import read_foreign
 from loc2vec.embed.occlusion import dependence, why, without_each
 from loc2vec.errors import VectorsError
 

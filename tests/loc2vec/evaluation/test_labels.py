@@ -11,7 +11,8 @@ import pytest
 import shapely
 from click.testing import CliRunner, Result
 
-from loc2vec.embed.files import Vectors, read_foreign, write_vectors
+from loc2vec.embed.files import Vectors, write_vectors
+from loc2vec.embed.foreign import read_foreign
 from loc2vec.errors import LabelsError, VectorsError
 from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
 from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
@@ -163,7 +164,8 @@ def test_vectors_of_others_are_read(tmp_path: Path) -> None:
     assert (read_foreign(cells).lat[0], read_foreign(cells).lon[0]) == (43.5, 7.5)
 
 
-def test_our_vectors_are_read_as_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["parquet", "csv", "gpkg", "geojson"])
+def test_our_vectors_are_read_as_well(tmp_path: Path, ending: str) -> None:
     ours = Vectors(
         np.array([1.0, 2.0]),
         np.array([7.0, 8.0]),
@@ -172,10 +174,22 @@ def test_our_vectors_are_read_as_well(tmp_path: Path) -> None:
         "m",
         "f",
     )
-    write_vectors(tmp_path / "ours.parquet", ours)
-    found = read_foreign(tmp_path / "ours.parquet")
+    path = tmp_path / f"ours.{ending}"
+    write_vectors(path, ours)
+    found = read_foreign(path)
     assert found.embedding.tolist() == [[1, 2]]
-    assert found.model == "m"
+    assert (found.lat.tolist(), found.lon.tolist()) == ([1], [7])
+    assert found.model == ("m" if ending == "parquet" else path.name)
+
+
+def test_vectors_in_another_coordinate_system_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"geometry": [shapely.Point(1, 2).wkb], "embedding": [[1.0]]})
+    crs = {"type": "ProjectedCRS", "name": "Web", "id": {"authority": "EPSG", "code": 3857}}
+    geo = {"primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "crs": crs}}}
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), path)
+    with pytest.raises(PointsError, match=r"are in EPSG:3857: save them in degrees"):
+        read_foreign(path)
 
 
 @pytest.mark.parametrize(
@@ -189,10 +203,12 @@ def test_our_vectors_are_read_as_well(tmp_path: Path) -> None:
         (
             [[1.0], [float("nan")]],
             {"lat": [1.0, 2.0], "lon": [1.0, 2.0]},
-            "row 2: its vector or place is not finite",
+            "row 2: its vector is not finite",
         ),
-        ([[1.0]], {"x": [1.0]}, "no coordinates"),
-        ([[1.0]], {"lat": ["north"], "lon": [1.0]}, "coordinates cannot be read"),
+        ([[1.0]], {"x": [1.0]}, "0 columns called lat or latitude, and no geometry"),
+        ([[1.0]], {"lat": ["north"], "lon": [1.0]}, "row 1: lat 'north' is not a number"),
+        ([[1.0]], {"lat": [7.0], "lon": [200.0]}, "row 1: .*200"),
+        ([None], {"lat": [1.0], "lon": [1.0], "embedding_1": ["a"]}, "holds no numbers"),
         (["text"], {"lat": [1.0], "lon": [1.0]}, "no column 'embedding' of lists"),
         (pa.array([None], pa.list_(pa.float32())), {"lat": [1.0], "lon": [1.0]}, "holds no vector"),
     ],
@@ -200,7 +216,7 @@ def test_our_vectors_are_read_as_well(tmp_path: Path) -> None:
 def test_bad_vectors_are_named(
     tmp_path: Path, embedding: object, columns: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(VectorsError, match=message):
+    with pytest.raises((VectorsError, PointsError), match=message):
         read_foreign(vectors(tmp_path, embedding, **columns))
 
 

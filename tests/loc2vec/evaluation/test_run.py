@@ -33,6 +33,12 @@ def towns(monaco_pbf: Path) -> list[Town]:
     return read_towns([monaco_pbf], load_catalogue())
 
 
+def test_towns_are_named_as_regions_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loc2vec.evaluation.run.read_objects", lambda *_: [])
+    paths = [tmp_path / name for name in ("a.b.osm.pbf", "a.c.osm.pbf", "old/a.c.osm")]
+    assert [town.name for town in read_towns(paths, load_catalogue())] == ["a.b", "a.c", "a.c-2"]
+
+
 def test_one_command_from_extract_to_table(
     monaco_pbf: Path, monaco_store: Path, model_folder: Path, tmp_path: Path
 ) -> None:

@@ -1,12 +1,16 @@
 """The engine over processes that render."""
 
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from loc2vec.embed.batch import Places
+from loc2vec.embed.files import Vectors
 from service.engine.engine import Engine
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tiling.store.store import Store
 from tiling.values import LonLat
@@ -23,3 +27,13 @@ def test_an_engine_with_processes_gives_the_same_vectors(
     assert not multiprocessing.active_children()
     np.testing.assert_allclose(vectors[:40], engine.embed(asked), atol=1e-3)
     assert (vectors[40:] == vectors[:5]).all()
+
+
+def test_an_index_of_other_ground_is_told_at_the_start(
+    settings: Settings, vectors: Vectors, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    NeighborIndex.build(replace(vectors, lat=vectors.lat + 1), tmp_path / "index")
+    with Engine.open(settings):
+        assert "other ground" not in caplog.text
+    with Engine.open(settings.model_copy(update={"index": tmp_path / "index"})):
+        assert f"lies in the store {settings.store}: it is of other ground" in caplog.text

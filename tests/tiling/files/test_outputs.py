@@ -75,6 +75,9 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
 
 WALK = ("trips", "walk", "extract.osm.pbf", "--store", "store.gpkg", "--out")
 PREVIEW = ("tile", "--store", "store.gpkg", "--locations", "2", "--preview")
+EVALUATE = ("evaluate", "extract.osm.pbf", "--store", "store.gpkg", "--out")
+LABELS = ("--labels", "report/places/way.parquet", "--target", "way")
+VECTORS = ("--vectors", "report/table.md")
 EMBED = ("embed", "--store", "store.gpkg", "--grid", "500", "--out")
 
 
@@ -85,6 +88,14 @@ EMBED = ("embed", "--store", "store.gpkg", "--grid", "500", "--out")
         (WALK, "store.gpkg"),
         (PREVIEW, "store.gpkg"),
         (EMBED, "store.gpkg"),
+        ((*EVALUATE[:-1], *LABELS, "--out"), "report"),
+        ((*EVALUATE[:-1], *VECTORS, "--out"), "report"),
+        (("evaluate", "report/results.json", "--out"), "report"),
+        (("explore", "lda", "page.html", "--store", "store.gpkg", "--out"), "page"),
+        (("explore", "lda", "extract.osm.pbf", "--store", "page.html", "--out"), "page.png"),
+        (("explore", "map", "--store", "store.gpkg", "--index", "town-tiles", "--out"), "town"),
+        (("explore", "map", "--store", "town-tiles/deep/s.gpkg", "--out"), "town.png"),
+        (("explore", "map", "--store", "store.gpkg", "--out"), "notes"),
     ],
 )
 def test_no_command_replaces_what_it_reads(
@@ -96,8 +107,14 @@ def test_no_command_replaces_what_it_reads(
     out: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    files = {"extract.osm.pbf": monaco_pbf, "store.gpkg": monaco_store}
+    files = {
+        "extract.osm.pbf": monaco_pbf, "store.gpkg": monaco_store, "page.html": monaco_store,
+        "report/places/way.parquet": monaco_pbf, "report/table.md": monaco_pbf,
+        "report/results.json": monaco_pbf, "town-tiles/deep/s.gpkg": monaco_store,
+        "notes-tiles/mine.txt": monaco_pbf,
+    }  # fmt: skip
     for name, source in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, name)
     result = CliRunner().invoke(main, [*command, out])
     assert result.exit_code == 2, result.output

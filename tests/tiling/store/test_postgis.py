@@ -1,6 +1,8 @@
 """The PostGIS store: equal to a GeoPackage, written whole or not at all, and safe."""
 
 import os
+import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 
 from service.cli.main import main
 from tests.postgres import PASSWORD, Server
-from tests.tiling.handmade import GROUND
+from tests.tiling.handmade import GROUND, opl
 from tiling.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
 from tiling.dataset.places import sample_places
@@ -328,6 +330,55 @@ def test_the_reader_may_look_and_nothing_else(
         pytest.raises(psycopg2.Error, match=r"permission denied|must be"),
     ):
         cursor.execute(statement)
+
+
+def seen_by_reader(server: Server, database: str) -> int:
+    """Open a store as the reader, with no password but its own, and count the features."""
+    with Store.at(server.url(database, "loc2vec_api")).open() as source:
+        return len(source.features(WORLD))
+
+
+def test_the_reader_keeps_its_right_when_the_store_is_made_again(
+    server: Server, database: str, tmp_path: Path
+) -> None:
+    path, store = opl(tmp_path / "ground.osm.opl", GROUND), Store.at(server.url(database))
+    store.import_extracts([path], load_catalogue())
+    with pytest.raises(StoreError, match="permission denied"):
+        seen_by_reader(server, database)
+    for reader in ("loc2vec_api", None, None):
+        store.import_extracts([path], load_catalogue(), options=ImportOptions(reader=reader))
+        assert seen_by_reader(server, database) == len(GROUND)
+
+
+def test_the_commands_of_the_readme_make_the_roles_on_a_fresh_cluster(server: Server) -> None:
+    encoding = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = "
+    assert server.psql(f"{encoding}'postgres'") == "SQL_ASCII", "this cluster has no locale"
+    readme = Path("README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(
+        r"^sudo -u postgres (env (?:.*\\\n)*.*roles\.sql)$", readme, re.MULTILINE
+    )
+    here = {"PGHOST": str(server.folder), "PGPORT": str(server.port), "PGUSER": "postgres"}
+    for _ in range(2):
+        subprocess.run(  # noqa: S602 - as the README says it
+            command.replace("PASSWORD=...", f"PASSWORD={PASSWORD}"),
+            shell=True, check=True, env={**os.environ, **here}, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+    assert server.psql(f"{encoding}'loc2vec'") == "UTF8"
+    with pytest.raises(StoreError, match="holds no store"):
+        Store.at(server.url("loc2vec", "loc2vec_api")).open()
+    server.psql("DROP DATABASE loc2vec WITH (FORCE)")
+
+
+def test_the_benchmark_of_stores_replaces_no_store(
+    server: Server, monaco_database: str, monaco_pbf: Path
+) -> None:
+    owned = server.url("monaco")
+    before = Store.at(monaco_database).content_hash()
+    benchmark = runpy.run_path("benchmarks/stores.py")["main"]
+    result = CliRunner().invoke(benchmark, ["--database", owned, str(monaco_pbf)])
+    assert result.exit_code == 1
+    assert "holds a store, which the benchmark would replace: give an empty data" in result.output
+    assert Store.at(monaco_database).content_hash() == before
 
 
 def test_the_reader_s_statements_end_in_time(server: Server, monaco_database: str) -> None:

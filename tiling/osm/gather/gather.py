@@ -14,7 +14,7 @@ from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError, LossError
 from tiling.files.atomic import require_file
 from tiling.osm.bounded.read import read_bounded
-from tiling.osm.file import region_name
+from tiling.osm.file import region_names
 from tiling.osm.gather.part import DONE, SEEN, SHARE, Part, read_part
 from tiling.osm.gather.stage import Stage
 from tiling.values import Box
@@ -81,25 +81,13 @@ def gathered(
         stage.keep_newest()
     records = [
         ExtractRecord(name, part.sha256, shapely.from_wkb(part.area))
-        for name, part in zip(_names(paths), parts, strict=True)
+        for name, part in zip(region_names(paths), parts, strict=True)
     ]
     try:
         lost = sum((Counter(part.lost) for part in parts), Counter())
         yield Gathered(stage, records, [part.frame for part in parts], lost)
     finally:
         stage.close()
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of regions; of equal ones the second is called NAME-2, and so on."""
-    names: list[str] = []
-    for path in paths:
-        name, number = region_name(path), 1
-        while name in names:
-            number += 1
-            name = f"{region_name(path)}-{number}"
-        names.append(name)
-    return names
 
 
 class _Told:
