@@ -4,7 +4,7 @@ import io
 import textwrap
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -77,7 +77,7 @@ def png_of(figure: Figure, dpi: float = DPI) -> bytes:
 def _take_no_formulas(figure: Figure) -> None:
     """Let names be shown as they are: "$5 to $10" is no formula."""
     for text in figure.findobj(Text):
-        cast(Text, text).set_parse_math(False)
+        text.set_parse_math(False)
 
 
 def _few_colours(picture: Image.Image) -> Image.Image:

@@ -45,9 +45,8 @@ class CommandGroup(click.Group):
         except (MemoryError, ImportError, RuntimeError) as error:
             if not _lacks_memory(error):
                 raise
-            _end(
-                f"there is not enough memory: {error or 'none was left'}", Loc2VecError.exit_status
-            )
+            said = str(error) or "none was left"
+            _end(f"there is not enough memory: {said}", Loc2VecError.exit_status)
 
 
 def _lacks_memory(error: BaseException) -> bool:
