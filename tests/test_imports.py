@@ -21,6 +21,7 @@ ONLY_IN = {
     "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {
+        "tiling.osm.apply",
         "tiling.osm.bounded.read",
         "tiling.osm.extract",
         "tiling.osm.file",
@@ -31,7 +32,11 @@ ONLY_IN = {
     "h3": {"tiling.geo.cells"},
     "pyogrio": {"tiling.store.geopackage.write", "tiling.files.tables", "tiling.files.write"},
     "rasterio": {"loc2vec.embed.raster"},
-    "requests": {"tiling.osm.fetch.download", "tiling.osm.fetch.server"},
+    "requests": {
+        "tiling.osm.fetch.download",
+        "tiling.osm.fetch.server",
+        "tiling.osm.replication",
+    },
     "opentelemetry": {"service.observe.tracing"},
     "ray": {"tiling.dataset.ray"},
     "matplotlib": {"loc2vec.paper.plot"},

@@ -46,7 +46,11 @@ class StoreReplacedError(Loc2VecError):
 
 
 class ReplicationError(Loc2VecError):
-    """A replication server does not answer, or lacks the changes that were requested."""
+    """A replication server lacks the changes that were requested."""
+
+
+class ReplicationAwayError(ReplicationError):
+    """A replication server does not answer, for now."""
 
 
 class FetchError(Loc2VecError):

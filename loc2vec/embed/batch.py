@@ -161,17 +161,30 @@ def embed_changed(
     All other vectors stay as they are. Raises `StoreError` when the store does not know its
     changes, `EarlierError` when another model made `before`.
     """
-    if before.model != encoder.model_id:
-        raise EarlierError(
-            f"the vectors are of model {before.model}, not of {encoder.model_id}: "
-            "embed all places again"
-        )
     content = source.store.content_hash()
     lon_lat = np.stack([before.lon, before.lat], axis=1)
-    rows = np.flatnonzero(source.store.changes_since(before.store).meet(lon_lat, encoder.geometry))
+    rows = changed_rows(source, encoder, (before.model, before.store), lon_lat)
     embedding = before.embedding.copy()
     embedding[rows] = embed(source, encoder, Places(lon_lat[rows]), workers, progress).embedding
     return replace(before, embedding=embedding, store=content), len(rows)
+
+
+def changed_rows(
+    source: FeatureSource,
+    encoder: LocationEncoder,
+    made_by: tuple[str, str],
+    lon_lat: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return the rows of `lon_lat` float64 [n, 2] whose tiles changed, int64 [m].
+
+    `made_by`: the model and the content hash of the store at that time. Raises as `embed_changed`.
+    """
+    model, content = made_by
+    if model != encoder.model_id:
+        raise EarlierError(
+            f"the vectors are of model {model}, not of {encoder.model_id}: embed all places again"
+        )
+    return np.flatnonzero(source.store.changes_since(content).meet(lon_lat, encoder.geometry))
 
 
 def _encode(encoder: LocationEncoder, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

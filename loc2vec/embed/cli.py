@@ -1,11 +1,12 @@
 """`loc2vec embed`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from loc2vec.embed.options import FileOrTable, Options
 from loc2vec.model.options import model_option
 from tiling.cli.options import (
     FilePath,
@@ -19,21 +20,16 @@ from tiling.cli.options import (
 from tiling.cli.progress import progress_bar
 from tiling.cli.tile import ShareType
 from tiling.errors import StoppedError
-from tiling.files.outputs import claimed, require_output
-from tiling.files.write import require_ending
-from tiling.machine import cpu_count
-from tiling.values import Box
+from tiling.files.outputs import claimed
 from tiling.words import counted
 
 if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
     from loc2vec.embed.files import Vectors
     from loc2vec.embed.raster import RasterGrid
+    from loc2vec.embed.table import VectorTable
     from loc2vec.encoder import LocationEncoder
     from tiling.store.source import FeatureSource
-    from tiling.store.store import Store
-
-RASTERS = (".tif", ".tiff")
 
 
 @click.command(
@@ -58,15 +54,17 @@ RASTERS = (".tif", ".tiff")
 @click.option(
     "--only-changed",
     "earlier",
-    type=FilePath,
-    help="Or update an earlier file of vectors: only places that `loc2vec update` changed.",
+    type=FileOrTable(),
+    help="Or update an earlier file or table of vectors: only places that `loc2vec update` "
+    "changed. A table is updated in place: give it as --out, too.",
 )
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FileOrTable(),
     help="File to write: .parquet, .csv, .gpkg, .geojson, or a raster of the --grid, .tif. "
-    "A name without an ending: a folder of parts; run again to resume.",
+    "A name without an ending: a folder of parts; run again to resume. "
+    "Or a table, postgresql://USER@HOST/DATABASE/TABLE (docs/sql.md).",
 )
 @click.option(
     "--workers",
@@ -93,6 +91,12 @@ def embed_command(**given: Any) -> None:
 
     A place outside the store keeps its row and has a null embedding.
     """
+    out, earlier = given["out"], given["earlier"]
+    if not isinstance(out, Path):
+        _embed_table(out, **given)
+        return
+    if not isinstance(earlier, Path | None):
+        raise click.UsageError(f"a table is updated in place: give --out {earlier}, too")
     options = Options(**given)
     options.check()
     if options.out.suffix:
@@ -101,51 +105,35 @@ def embed_command(**given: Any) -> None:
         _embed_parts(options)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line says; the options explain each."""
+def _embed_table(table: "VectorTable", **given: Any) -> None:
+    from loc2vec.embed.into_table import embed_table, update_table
+    from loc2vec.embed.parts import EmbedJob
 
-    store: "Store"
-    model: str
-    points: Path | None
-    metres: float | None
-    bbox: Box | None
-    earlier: Path | None
-    out: Path
-    workers: int | None
-    share: tuple[int, int] | None
-    engine: str
-    ray_address: str | None
-    as_json: bool
-
-    @property
-    def raster(self) -> bool:
-        """Whether a raster is written."""
-        return self.out.suffix.lower() in RASTERS
-
-    @property
-    def processes(self) -> int:
-        """How many processes render."""
-        return cpu_count() if self.workers is None else self.workers
-
-    def check(self) -> None:
-        """Raise an error for options that do not fit each other, and for a bad --out."""
-        if sum(given is not None for given in (self.points, self.metres, self.earlier)) != 1:
-            raise click.UsageError("give one of --points, --grid and --only-changed")
-        if self.bbox is not None and self.metres is None:
-            raise click.UsageError("--bbox goes with --grid")
-        if self.raster and self.metres is None:
-            raise click.UsageError("a raster (.tif) goes with --grid")
-        spread = self.share is not None or self.engine != "local"
-        if self.out.suffix and spread:
-            raise click.UsageError("--shard and --engine go with a folder: an --out without ending")
-        if not self.out.suffix and self.earlier is not None:
-            raise click.UsageError("--only-changed goes with a file: --out NAME.parquet")
-        if self.ray_address is not None and self.engine != "ray":
-            raise click.UsageError("--ray-address goes with --engine ray")
-        if self.out.suffix:
-            require_ending(self.out, *RASTERS)
-            require_output(self.out, self.points, Path(self.store.location))
+    options = Options(**{**given, "out": Path(table.name), "earlier": None})
+    earlier = given["earlier"]
+    options.check_places(earlier is not None)
+    if options.share is not None or options.engine != "local":
+        raise click.UsageError("--shard and --engine go with a folder: an --out without ending")
+    if earlier is not None and str(earlier) != str(table):
+        raise click.UsageError(f"a table is updated in place: give --only-changed {table}")
+    with progress_bar("embed", "places") as bar:
+        try:
+            if earlier is not None:
+                done = update_table(
+                    options.store, options.model, table, options.processes, bar.update
+                )
+            else:
+                job = EmbedJob(
+                    options.store, options.model, options.metres, options.bbox, options.points
+                )
+                done = embed_table(job, table, options.processes, bar.update)
+        except KeyboardInterrupt:
+            raise StoppedError(
+                f"stopped after {counted(bar.n, 'place')}: the same command goes on from there"
+            ) from None
+    _tell_outside(done.outside, done.places)
+    sentence = f"{counted(done.places, 'place')} in {table}, {done.embedded:,} embedded now"
+    print_result({"out": str(table), **asdict(done)}, options.as_json, sentence)
 
 
 def _embed_file(options: Options) -> None:

@@ -131,7 +131,7 @@ def embed_parts(
     with job.store.open() as source:
         encoder = LocationEncoder.load(job.model)
         parts = parts_of(job, source)
-        plan = _claim(folder, _facts(job, source, encoder))
+        plan = _claim(folder, facts_of_job(job, source, encoder))
         work = _Work(folder, plan, means.share)
         todo = work.todo(parts, progress)
         if means.cluster is not None:
@@ -196,7 +196,8 @@ def _record(number: int, rows: int, data: bytes) -> Record:
     return {"file": part_name(number), "rows": rows, "bytes": len(data), "sha256": digest}
 
 
-def _facts(job: EmbedJob, source: FeatureSource, encoder: LocationEncoder) -> Record:
+def facts_of_job(job: EmbedJob, source: FeatureSource, encoder: LocationEncoder) -> Record:
+    """Return what a job is, for its plan; `FingerprintError` when store and model differ."""
     source.catalogue.check(f"model {encoder.model_id}", encoder.fingerprint, encoder.geometry)
     return {
         "model": encoder.model_id,
@@ -211,7 +212,7 @@ def _facts(job: EmbedJob, source: FeatureSource, encoder: LocationEncoder) -> Re
 
 def _claim(folder: Folder, facts: Record) -> Record:
     """Write the plan unless it is there; `VectorsError` when another job was first."""
-    plan = {**facts, "plan": fingerprint(facts)}
+    plan = with_plan(facts)
     folder.put_new(PLAN, json_bytes(plan))
     if folder.read(PLAN) != json_bytes(plan):
         raise VectorsError(
@@ -219,6 +220,11 @@ def _claim(folder: Folder, facts: Record) -> Record:
             "give the same places, store and model, or a new --out"
         )
     return plan
+
+
+def with_plan(facts: Record) -> Record:
+    """Return what a job is together with its short name, `plan`."""
+    return {**facts, "plan": fingerprint(facts)}
 
 
 class _Work:

@@ -32,12 +32,17 @@ COMMANDS = {
     "update": Entry(
         "tiling.cli.update",
         "update_command",
-        "Apply OSM changes to a PostGIS store, and say what changed.",
+        "Apply OSM changes to a store, and say what changed.",
     ),
     "tile": Entry("tiling.cli.tile", "tile_command", "Draw a dataset of tiles to train on."),
     "train": Entry("loc2vec.train.cli", "train_command", "Train an encoder on a tile dataset."),
     "embed": Entry(
         "loc2vec.embed.cli", "embed_command", "Turn the places of a file or a grid into vectors."
+    ),
+    "changes": Entry(
+        "loc2vec.embed.changes.cli",
+        "changes_command",
+        "Tell what changed between two states of a map, and where.",
     ),
     "index": Entry(
         "service.cli.index",

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     type=StoreType(),
     help="GeoPackage to write (region.gpkg), or postgresql://...",
 )
-@click.option(
-    "--slim", is_flag=True, help="PostGIS: keep the raw objects, which `loc2vec update` needs."
-)
+@click.option("--slim", is_flag=True, help="Keep the raw objects, which `loc2vec update` needs.")
 @click.option(
     "--reader",
     metavar="ROLE",
@@ -77,7 +75,7 @@ def import_command(
     """
     by = load_catalogue(catalogue)
     paths = fetched(extracts, provider)
-    if if_changed and store.holds(paths, by):
+    if if_changed and store.holds(paths, by, slim):
         click.echo(
             json.dumps({"store": store.location, "up_to_date": True})
             if as_json

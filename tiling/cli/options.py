@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,21 @@ class StoreType(click.ParamType["Store"]):
             store = Store.at(value)
         except StoreError as error:
             self.fail(str(error), param, ctx)
-        meta = {} if ctx is None else ctx.meta
-        for name, secret in store.secrets.items():
-            if meta.setdefault(f"tiling.{name}", secret) != secret:
-                self.fail("stores have different passwords: put them into ~/.pgpass", param, ctx)
-            os.environ[name] = secret
+        hide_secrets(store.secrets, param, ctx)
         return Store.at(store.location)
+
+
+def hide_secrets(
+    secrets: Mapping[str, str], param: click.Parameter | None, ctx: click.Context | None
+) -> None:
+    """Move the secrets of a URL to the environment; a usage error where two differ."""
+    meta = {} if ctx is None else ctx.meta
+    for name, secret in secrets.items():
+        if meta.setdefault(f"tiling.{name}", secret) != secret:
+            raise click.BadParameter(
+                "stores have different passwords: put them into ~/.pgpass", ctx, param
+            )
+        os.environ[name] = secret
 
 
 class NumberRange(click.FloatRange):

@@ -4,14 +4,35 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import osmium
 
 from tiling.catalogue import Catalogue
 from tiling.osm.bounded.read import HELD_A_BYTE, Board, note, read_bounded
 from tiling.osm.file import area_wkb, facts_of, line_wkb, point_wkb, reading, runs_with_ids
-from tiling.osm.values import OsmObject, OsmWay
+
+
+class OsmObject(NamedTuple):
+    """One OSM object of an extract.
+
+    `kind` is "point", "line" or "area". `drawn` are the channels that it matches, each with the tag
+    that matched. `wkb` is its geometry in EPSG:4326.
+    """
+
+    kind: str
+    tags: dict[str, str]
+    drawn: tuple[tuple[int, str], ...]
+    wkb: bytes
+
+
+class OsmWay(NamedTuple):
+    """A run of an OSM way whose nodes are all known: their ids and degrees, in order."""
+
+    tags: dict[str, str]
+    nodes: tuple[int, ...]
+    lon: tuple[float, ...]
+    lat: tuple[float, ...]
 
 
 def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> list[OsmObject]:

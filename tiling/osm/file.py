@@ -113,12 +113,10 @@ def _is_located(path: Path, header: osmium.io.Header) -> bool:
     return False
 
 
-def unordered(path: Path, what: str) -> ExtractError:
-    """Return the error of a file whose nodes do not all come before its ways; `what` comes late."""
-    return ExtractError(
-        f"cannot read {path}: {what} comes after a way, and all nodes must come before: "
-        "put it in order with `osmium sort`"
-    )
+def unordered(path: Path, late: str = "") -> ExtractError:
+    """Return the error of a file whose nodes do not all come before its ways, but `late` after."""
+    why = f"{late} comes after a way" if late else "its nodes do not all come before its ways"
+    return ExtractError(f"cannot read {path}: {why}: put it in order with `osmium sort`")
 
 
 def negative(path: Path, what: str) -> ExtractError:

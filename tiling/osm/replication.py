@@ -3,18 +3,24 @@
 https://wiki.openstreetmap.org/wiki/Planet.osm/diffs
 """
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import osmium
+import requests
 from osmium.replication import newest_change_from_file
 from osmium.replication.server import ReplicationServer
 from osmium.replication.utils import get_replication_header
 
-from tiling.errors import ExtractError, ReplicationError
+from tiling.errors import ExtractError, ReplicationAwayError, ReplicationError
 from tiling.files.atomic import require_file
 from tiling.osm.file import FAULTS
+from tiling.words import in_one_line
+
+T = TypeVar("T")
 
 AT_ONCE_KB = 100 * 1024  # of changes, before they are compressed
 
@@ -41,26 +47,33 @@ def tidy_changes(path: Path, tidy: Path) -> None:
 
     Raises `ExtractError` when `path` is no change file, or is truncated.
     """
+    changes = read_changes(path)
+    with osmium.SimpleWriter(str(tidy)) as writer:
+        changes.apply(writer, simplify=True)
+
+
+def read_changes(path: Path) -> osmium.MergeInputReader:
+    """Read a change file into memory; `ExtractError` when it is none, or is truncated."""
     require_changes(path)
     changes = osmium.MergeInputReader()
     try:
         changes.add_file(str(path))
-        with osmium.SimpleWriter(str(tidy)) as writer:
-            changes.apply(writer, simplify=True)
     except FAULTS as error:
         raise ExtractError(
             f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?"
         ) from error
+    return changes
 
 
 def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Path, datetime]]:
     """Yield all change files after `since`, oldest first, each with the time that it completes.
 
-    Raises `ReplicationError` when the server does not answer, or does not go back to `since`.
+    Raises `ReplicationAwayError` when the server does not answer for now, `ReplicationError` when
+    it does not go back to `since`, or lacks changes in between.
     """
     with ReplicationServer(url) as server:
         if server.get_state_info() is None:
-            raise ReplicationError(
+            raise ReplicationAwayError(
                 f"{url} does not answer as a replication server: is there {url}/state.txt?"
             )
         done = server.timestamp_to_sequence(since, limit_by_oldest_available=True)
@@ -68,12 +81,41 @@ def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Pat
             raise ReplicationError(
                 f"{url} does not go back to {since:%Y-%m-%d %H:%M}: import a newer extract"
             )
-        while (found := server.collect_diffs(done + 1, AT_ONCE_KB)) is not None:
+        while (found := _collect(server, done + 1)) is not None:
             state = server.get_state_info(found.id)
             if state is None:
-                raise ReplicationError(f"{url} has no state of sequence {found.id}: try again")
+                raise ReplicationAwayError(f"{url} has no state of sequence {found.id}: try again")
             path = folder / f"{found.id}.osc.gz"
             with osmium.SimpleWriter(str(path)) as writer:
                 found.reader.apply(writer, simplify=True)
             yield path, state.timestamp
             done = found.id
+
+
+def apply_all(url: str, since: datetime, apply: Callable[[Path, datetime], T]) -> Iterator[T]:
+    """Yield what `apply` makes of each change file of `fetch_changes`, which then goes."""
+    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
+        for path, until in fetch_changes(url, since, Path(folder)):
+            yield apply(path, until)
+            path.unlink()
+
+
+def _collect(server: ReplicationServer, first: int) -> Any:
+    """Return the changes from the sequence number `first` on, None when there are no newer ones.
+
+    Raises `ReplicationError` when `first` is gone, though there are newer ones.
+    """
+    try:
+        found = server.collect_diffs(first, AT_ONCE_KB)
+    except requests.RequestException as error:
+        gone = error.response is not None and error.response.status_code in (404, 410)
+        if not gone:
+            raise ReplicationAwayError(f"{server.baseurl}: {in_one_line(error)}") from error
+        found = None
+    newest = None if found else server.get_state_info()
+    if newest is not None and newest.sequence >= first:
+        raise ReplicationError(
+            f"{server.baseurl} lacks the changes of sequence {first}, though it has newer ones: "
+            "import a newer extract"
+        )
+    return found

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
 from tiling.geo.geodesy import MetresPerDegree, box_around
@@ -96,3 +97,27 @@ def _on_the_globe(area: BaseGeometry) -> BaseGeometry:
         for turn in (-360, 0, 360)
     ]
     return shapely.union_all(parts)
+
+
+def difference(before: Sequence[BaseGeometry], after: Sequence[BaseGeometry]) -> list[BaseGeometry]:
+    """Return where an object is rendered differently: what it gains and loses.
+
+    When in doubt that is all of it. Pieces of one polygon overlap, and are rendered twice there. So
+    the overlaps are compared as well as the whole.
+    """
+    try:
+        pairs = zip(_covered(before), _covered(after), strict=True)
+        parts = [shapely.symmetric_difference(old, new) for old, new in pairs]
+    except GEOSException:  # of an invalid polygon
+        parts = []
+    found = [part for part in parts if not part.is_empty]
+    return found or [*before, *after]
+
+
+def _covered(pieces: Sequence[BaseGeometry]) -> tuple[BaseGeometry, BaseGeometry]:
+    """Return what pieces cover at least once, and what they cover twice."""
+    all_of_it = np.array(pieces, object)
+    one, other = shapely.STRtree(all_of_it).query(all_of_it, predicate="intersects")
+    pair = one < other
+    twice = shapely.intersection(all_of_it[one[pair]], all_of_it[other[pair]])
+    return shapely.union_all(all_of_it), shapely.union_all(twice)

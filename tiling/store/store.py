@@ -3,7 +3,7 @@
 import pkgutil
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,8 +56,8 @@ KINDS = [
 class ImportOptions:
     """How a store is made.
 
-    `allow_loss`: also when many objects cannot be built. Only PostGIS takes `slim`, which keeps
-    what updates need, and `reader`, a role that may read the store.
+    `allow_loss`: also when many objects cannot be built. `slim` keeps what updates need. Only
+    PostGIS takes `reader`, a role that may read the store.
     """
 
     allow_loss: bool = False
@@ -99,6 +99,13 @@ class UpdateSummary:
     came: int
     went: int
     changes: Changes
+
+    @classmethod
+    def of(cls, parts: Iterable[Self]) -> Self:
+        """Return several updates as one."""
+        every = list(parts)
+        changes = Changes.joined(part.changes for part in every)
+        return cls(sum(p.came for p in every), sum(p.went for p in every), changes)
 
 
 class Store(ABC):
@@ -215,8 +222,10 @@ class Store(ABC):
             "embed all places again"
         )
 
-    def holds(self, extracts: Sequence[Path], catalogue: Catalogue) -> bool:
+    def holds(self, extracts: Sequence[Path], catalogue: Catalogue, slim: bool = False) -> bool:
         """Tell whether the store was made from just these extracts, with this catalogue.
+
+        `slim`: and takes updates.
 
         Raises `ExtractError` when an extract is missing.
         """
@@ -225,7 +234,8 @@ class Store(ABC):
         try:
             with self.open() as source:
                 hashes = sorted(map(sha256_of, extracts))
-                return source.catalogue == catalogue and sorted(source.extract_hashes) == hashes
+                same = source.catalogue == catalogue and sorted(source.extract_hashes) == hashes
+                return same and (not slim or self.takes_updates())
         except (StoreError, FingerprintError, CatalogueError):
             return False
 
@@ -246,6 +256,10 @@ class Store(ABC):
         """
         raise UserError(f"{self.kind} is only read: import into a GeoPackage or postgresql://...")
 
+    def takes_updates(self) -> bool:
+        """Tell whether the store was imported with `slim`."""
+        return False
+
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes, .osc or .osc.gz.
 
@@ -256,6 +270,10 @@ class Store(ABC):
 
     def replicate(self, url: str) -> UpdateSummary:
         """Apply all changes that a replication server has and the store has not, as `update`."""
+        raise self._never_updated()
+
+    def replication_url(self) -> str | None:
+        """Return the URL of the replication server of its extract, None when it names none."""
         raise self._never_updated()
 
     def _never_updated(self) -> UserError:

@@ -28,7 +28,7 @@ from loc2vec.explore.space import Space
 from loc2vec.paper.colours import from_hex
 from loc2vec.paper.plot import CLASSES
 from tests.loc2vec.explore.explored import SIDE, make_space
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
 COUNT = SIDE * SIDE

@@ -171,3 +171,11 @@ def test_a_server_that_has_too_little_is_named(server: tuple[str, Path], tmp_pat
         list(fetch_changes(server[0], day(1).replace(year=2023), tmp_path))
     with pytest.raises(ReplicationError, match="does not answer as a replication server"):
         list(fetch_changes(f"{server[0]}/nowhere", day(2), tmp_path))
+
+
+def test_a_gap_is_refused_and_never_taken_for_the_newest_state(
+    server: tuple[str, Path], tmp_path: Path
+) -> None:
+    (server[1] / "000" / "000" / "003.osc.gz").unlink()
+    with pytest.raises(ReplicationError, match="lacks the changes of sequence 3, though it has"):
+        list(fetch_changes(server[0], day(2), tmp_path))

@@ -10,7 +10,7 @@ import shapely
 from tests.postgres import Server
 from tests.tiling.handmade import opl
 from tiling.catalogue import load_catalogue
-from tiling.errors import ExtractError, LossError, UserError
+from tiling.errors import ExtractError, LossError
 from tiling.osm.sieve import BROKEN, INCOMPLETE, NOWHERE, UNREADABLE
 from tiling.store.store import ImportOptions, ImportSummary, Store
 from tiling.values import Box
@@ -218,12 +218,6 @@ def test_text_that_is_no_utf8_loses_its_object_alone(store: Store, tmp_path: Pat
     assert (summary.features, summary.lost) == (len(BUILDINGS) + 1, {UNREADABLE: 1})
     with store.open() as source:
         assert source.find("here") == []
-
-
-def test_options_of_postgis_are_refused_elsewhere(take: Take, store: Store) -> None:
-    if store.kind == "a GeoPackage":
-        with pytest.raises(UserError, match="--slim and --reader go with"):
-            take(*TOWN, slim=True)
 
 
 def test_both_kinds_hold_the_same(server: Server, database: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tiling.errors import OutsideError, StoreError, WriteError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
-from tiling.store.geopackage.source import GeoPackageSource, _wkb
+from tiling.store.geopackage.source import GeoPackageSource, wkb_of
 from tiling.store.geopackage.write import write_geopackage
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
@@ -270,7 +270,7 @@ def test_other_programs_find_the_facts_of_the_extracts(store: Path) -> None:
 def test_a_geometry_lies_behind_its_envelope(code: int) -> None:
     envelope = b"\xff" * (0, 32, 48, 48, 64)[code]
     blob = b"GP\0" + bytes([0b1 | code << 1]) + b"\0" * 4 + envelope + shapely.Point(7, 43).wkb
-    assert shapely.from_wkb(_wkb(blob)) == shapely.Point(7, 43)
+    assert shapely.from_wkb(wkb_of(blob)) == shapely.Point(7, 43)
 
 
 def test_a_file_that_is_cut_is_refused_while_it_is_read(store: Path, tmp_path: Path) -> None:

@@ -156,10 +156,10 @@ def test_a_replication_server_brings_the_store_up_to_date(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--store", "region.gpkg", "changes.osc"], "a GeoPackage is not updated"),
+        (["--store", "region.gpkg", "changes.osc"], "region.gpkg is not a file"),
         (
             ["--store", "postgresql://127.0.0.1/osm"],
-            "give either a file of changes or --replication",
+            "give a file of changes, --replication URL or --follow",
         ),
         (
             ["--store", "postgresql://me:sec ret@x/osm?nonsense=1", "changes.osc"],

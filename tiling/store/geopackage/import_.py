@@ -5,9 +5,12 @@ from pathlib import Path
 
 from tiling.catalogue import Catalogue
 from tiling.files.atomic import replacing, sweep
+from tiling.files.outputs import claimed
+from tiling.osm.apply import require_changeable, require_one
 from tiling.osm.gather.gather import Progress, gathered
+from tiling.store.geopackage.raw import keep_extract, sweep_extracts
 from tiling.store.geopackage.write import write_gathered
-from tiling.store.store import ImportSummary
+from tiling.store.store import ImportOptions, ImportSummary
 
 
 def import_extracts(
@@ -15,13 +18,21 @@ def import_extracts(
     store: Path,
     catalogue: Catalogue,
     progress: Progress = lambda objects, share: None,
-    allow_loss: bool = False,
+    options: ImportOptions = ImportOptions(),  # noqa: B008 - it is frozen
 ) -> ImportSummary:
     """Write the extracts to a GeoPackage, as `tiling.store.store.Store.import_extracts` has it."""
-    sweep(store)
-    with (
-        replacing(store) as temporary,
-        gathered(paths, catalogue, temporary.parent, progress, allow_loss) as found,
-    ):
-        write_gathered(temporary, found, catalogue)
-        return ImportSummary.of(found, catalogue)
+    if options.slim:
+        require_changeable(require_one(paths))
+    with claimed(store):
+        sweep(store)
+        with (
+            replacing(store) as temporary,
+            gathered(paths, catalogue, temporary.parent, progress, options.allow_loss) as found,
+        ):
+            write_gathered(temporary, found, catalogue)
+            kept = found.extracts[0].sha256 if options.slim else None
+            if kept is not None:
+                keep_extract(store, paths[0], kept)
+            summary = ImportSummary.of(found, catalogue)
+        sweep_extracts(store, kept)
+    return summary

@@ -101,7 +101,7 @@ class GeoPackageSource(Coverage, Names):
         text = self._select(_CATALOGUE, ())[0][0] if self._select(_HAS_CATALOGUE, ()) else None
         self.catalogue = carried_catalogue(text, self.location)
         super().__init__(
-            [_wkb(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
+            [wkb_of(blob) for _, _, _, blob in rows], [str(name) for _, _, name, _ in rows]
         )
 
     def features(self, box: Box, smallest_deg: float = 0.0) -> Features:
@@ -120,7 +120,7 @@ class GeoPackageSource(Coverage, Names):
             return Features(
                 np.array([row[1] for row in rows], np.int8),
                 np.array([row[2] for row in rows], np.float32),
-                objects([_wkb(row[3]) for row in rows]),
+                objects([wkb_of(row[3]) for row in rows]),
             )
 
     def outline(self) -> Outline:
@@ -133,7 +133,7 @@ class GeoPackageSource(Coverage, Names):
 
     def geometries(self, ids: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the WKB, object [n] of bytes, of the features with these ids."""
-        return objects([_wkb(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
+        return objects([wkb_of(self._select(_ONE, (fid,))[0][0]) for fid in ids.tolist()])
 
     def _called(self, words: Sequence[str], folded: str) -> Iterable[Sequence[Any]]:
         match = " AND ".join(f'"{word}"' for word in words) + "*"
@@ -179,7 +179,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _wkb(blob: bytes) -> bytes:
+def wkb_of(blob: bytes) -> bytes:
     """Return the WKB inside a GeoPackage geometry (OGC 12-128r19, clause 2.1.3)."""
     return blob[_NO_ENVELOPE_HEADER + _ENVELOPE_BYTES[blob[3] >> 1 & 0b111] :]
 

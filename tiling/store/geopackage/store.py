@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tiling.catalogue import Catalogue
 from tiling.errors import UserError
 from tiling.osm.gather.gather import Progress
+from tiling.store.changes import Changes
 from tiling.store.geopackage.source import GeoPackageSource
-from tiling.store.store import FileStore, ImportOptions, ImportSummary, answer_s
+from tiling.store.store import FileStore, ImportOptions, ImportSummary, UpdateSummary, answer_s
 
 HEADER = 100  # bytes of SQLite's header (https://sqlite.org/fileformat.html#the_database_header)
 # What opening a file to write changes in it, as QGIS does: the journal's version, two counters of
@@ -44,8 +46,42 @@ class GeoPackageStore(FileStore):
         options: ImportOptions = ImportOptions(),  # noqa: B008 - it is frozen
     ) -> ImportSummary:
         """Write the file; raises `UserError` for what only PostGIS takes."""
-        if options.slim or options.reader is not None:
-            raise UserError("--slim and --reader go with --store postgresql://...")
+        if options.reader is not None:
+            raise UserError("--reader goes with --store postgresql://...")
         from tiling.store.geopackage.import_ import import_extracts
 
-        return import_extracts(extracts, self.path, catalogue, progress, options.allow_loss)
+        return import_extracts(extracts, self.path, catalogue, progress, options)
+
+    def takes_updates(self) -> bool:
+        """Tell whether its extract is kept."""
+        from tiling.store.geopackage.update import takes_updates
+
+        return takes_updates(self.path)
+
+    def update(self, changes: Path) -> UpdateSummary:
+        """Apply a file of changes to the kept extract, and import that again."""
+        return self._apply(changes, None)
+
+    def _apply(self, changes: Path, until: datetime | None) -> UpdateSummary:
+        from tiling.store.geopackage.update import apply_changes
+
+        return apply_changes(self.path, self.content_hash(), changes, until)
+
+    def replicate(self, url: str) -> UpdateSummary:
+        """Apply all changes of a replication server that the store lacks."""
+        from tiling.store.geopackage.update import apply_replication
+
+        return apply_replication(self.path, url, self._apply)
+
+    def replication_url(self) -> str | None:
+        """Return what the kept extract says."""
+        from tiling.store.geopackage.update import replication_url
+
+        return replication_url(self.path)
+
+    def changes_since(self, content: str) -> Changes:
+        """Return what updates changed since the store had this content hash."""
+        from tiling.store.geopackage.update import changes_since
+
+        known = changes_since(self.path, content)
+        return super().changes_since(content) if known is None else known

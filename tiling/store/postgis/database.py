@@ -89,6 +89,12 @@ class Database:
         """Return the name of the database, or the location if the URL has no name."""
         return self.parameters.get("dbname", self.location)
 
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Return libpq's variable for the password of the URL, if it has one."""
+        password = self.parameters.get("password")
+        return {} if password is None else {"PGPASSWORD": password}
+
     def environment(self) -> dict[str, str]:
         """Return the environment variables that tell another program where the database is.
 

@@ -12,17 +12,18 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 import shapely
 
 from tiling.catalogue import Catalogue
-from tiling.errors import StoreError, UserError
+from tiling.errors import StoreError
+from tiling.osm.apply import replication_of, require_one
 from tiling.osm.gather.gather import Gathered, Progress, gathered
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
 from tiling.osm.replication import complete_until
 from tiling.store.postgis.database import Connection, Database
+from tiling.store.postgis.extensions import require_extension
 from tiling.store.postgis.statements import copy_lines, escaped, execute, rows
 from tiling.store.store import ImportOptions, ImportSummary
 from tiling.values import ATTRIBUTION, TileGeometry
@@ -31,6 +32,7 @@ STORE, RAW = "loc2vec", "loc2vec_raw"  # the schemas in use
 FRESH = "loc2vec_import_"  # the prefix of schemas that an import fills
 LOCK = 0x6C6F6332766563  # "loc2vec" in ASCII: the advisory lock of imports and updates
 MEMORY = "256MB"  # for each sort and index
+ROLES = ", or all of tiling/store/postgis/roles.sql"  # what else makes the extension
 
 # `part` is the number of an extract; osm_type is N, W or R, and S for the sea.
 _TABLES = """
@@ -41,6 +43,7 @@ CREATE TABLE extracts (
 );
 CREATE TABLE updates (  -- row 0 is the import
     number int PRIMARY KEY, content text NOT NULL, source text NOT NULL, data_until timestamptz,
+    replication text,  -- the URL that the extract names
     applied timestamptz NOT NULL DEFAULT now()
 );
 CREATE TABLE changed (
@@ -110,7 +113,8 @@ def import_extracts(
 ) -> ImportSummary:
     """Make the store of a database, as `tiling.store.store.Store.import_extracts` has it."""
     if options.slim:
-        _check_slim(paths)
+        require_one(paths)
+        require_osm2pgsql()
     with (
         tempfile.TemporaryDirectory(prefix="loc2vec-") as folder,
         opened(database) as connection,
@@ -127,20 +131,12 @@ def import_extracts(
         if options.slim:
             connection.commit()  # osm2pgsql sees only what is committed
             run_osm2pgsql(paths[0], catalogue, raw, database.environment(), ["--create"])
-        _record(connection, paths, catalogue, complete_until(paths[0]) if options.slim else None)
+        _record(connection, paths, catalogue, options.slim)
         _put_in_use(connection, store, raw, options.slim)
         for reader in readers:
             grant(connection, reader)
         connection.commit()
     return summary
-
-
-def _check_slim(paths: Sequence[Path]) -> None:
-    if len(paths) > 1:
-        raise UserError(
-            "--slim takes one extract: merge them first, with `osmium merge` or `osmium extract`"
-        )
-    require_osm2pgsql()
 
 
 def _fill(connection: Connection, found: Gathered, catalogue: Catalogue) -> None:
@@ -158,7 +154,7 @@ def _fill(connection: Connection, found: Gathered, catalogue: Catalogue) -> None
 
 
 def _record(
-    connection: Connection, paths: Sequence[Path], catalogue: Catalogue, until: datetime | None
+    connection: Connection, paths: Sequence[Path], catalogue: Catalogue, slim: bool
 ) -> None:
     """Write down what the store was made from, which its content hash is made of."""
     made_of = [catalogue.fingerprint(TileGeometry()), *_hashes(connection)]
@@ -167,7 +163,8 @@ def _record(
         made_of.append(catalogue.carried)
     content = hashlib.sha256(repr(made_of).encode()).hexdigest()
     names = ", ".join(path.name for path in paths)
-    execute(connection, "INSERT INTO updates VALUES (0, %s, %s, %s)", (content, names, until))
+    known = (complete_until(paths[0]), replication_of(paths[0])) if slim else (None, None)
+    execute(connection, "INSERT INTO updates VALUES (0, %s, %s, %s, %s)", (content, names, *known))
 
 
 @contextmanager
@@ -185,20 +182,6 @@ def opened(database: Database) -> Iterator[Connection]:
         connection.close()
 
 
-def _require_postgis(database: Database, connection: Connection) -> None:
-    if rows(connection, "SELECT FROM pg_extension WHERE extname = 'postgis'"):
-        return
-    try:
-        with database.failing():
-            execute(connection, "CREATE EXTENSION postgis")
-    except StoreError as error:
-        advice = (
-            "let a superuser run CREATE EXTENSION postgis in it, "
-            "or all of tiling/store/postgis/roles.sql"
-        )
-        raise StoreError(f"{error}: {advice}") from error
-
-
 @contextmanager
 def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple[str, str]]:
     """Make two empty schemas, and drop them on any error.
@@ -206,7 +189,7 @@ def _fresh_schemas(database: Database, connection: Connection) -> Iterator[tuple
     Those that killed imports have left are dropped first.
     """
     # Before the search path is ours: the extension belongs into the usual schema.
-    _require_postgis(database, connection)
+    require_extension(database, connection, "postgis", ROLES)
     _drop_fresh(connection)
     # The names are random, because an osm2pgsql may outlive its import and go on writing.
     token = secrets.token_hex(4)

@@ -11,26 +11,32 @@ The schema `loc2vec` has five tables, and a sixth with a user's own catalogue:
 """
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Self
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from tiling.catalogue import carried_catalogue
 from tiling.errors import StoreError, StoreReplacedError
+from tiling.osm.gather.curve import morton
 from tiling.osm.names import MOST
 from tiling.store.postgis.database import Pool, Rows
 from tiling.store.source import Coverage, Names, Outline
 from tiling.values import Box, Features, check_fingerprint, halves
 
+TYPES = "NWRS"  # in the order of a store
+
 # An import may replace the whole store while it is open. So each row also has the catalogue's
 # fingerprint and the content hash, read in one statement with the features. The LEFT JOIN returns
 # them even where there are no features.
 _QUERY = """
-SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR'), id
+SELECT made.fingerprint, made.content, channel, width_m, ST_AsBinary(geom, 'NDR'), id,
+    number, osm_type, osm_id
 FROM (
-    SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint,
-        (SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1) AS content
+    SELECT (SELECT min(fingerprint) FROM loc2vec.extracts) AS fingerprint, content, number
+    FROM loc2vec.updates ORDER BY number DESC LIMIT 1
 ) AS made
 LEFT JOIN loc2vec.features
     ON geom && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
@@ -125,6 +131,8 @@ class PostgisSource(Coverage, Names):
                 )
         # A multipolygon may lie on both sides of 180 degrees: it comes once.
         rows = [row for _, row in sorted({row[5]: row for row in answer if row[5]}.items())]
+        if any(row[6] for row in rows[:1]):
+            rows = _as_imported(rows)
         return Features(
             np.array([row[2] for row in rows], np.int8),
             np.array([row[3] for row in rows], np.float32),
@@ -161,6 +169,21 @@ class PostgisSource(Coverage, Names):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _as_imported(rows: Rows) -> Rows:
+    """Return the rows of `_QUERY` in the order of an import; updates append what they change.
+
+    Where shapes overlap, the order decides how edges are rounded.
+    """
+    shapes = shapely.from_wkb([bytes(row[4]) for row in rows])
+    curve = morton(shapely.bounds(shapes)).tolist()
+    area = (shapely.get_dimensions(shapes) == 2).tolist()
+    keys = [
+        (curve[n], TYPES.index(row[7]), row[8], area[n], row[2], row[5])
+        for n, row in enumerate(rows)
+    ]
+    return [row for _, row in sorted(zip(keys, rows, strict=True), key=itemgetter(0))]
 
 
 def _edges(box: Box) -> dict[str, float]:

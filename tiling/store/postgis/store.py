@@ -12,6 +12,8 @@ from tiling.store.postgis.source import PostgisSource
 from tiling.store.store import PATIENCE_S, ImportOptions, ImportSummary, Store, UpdateSummary
 
 _CONTENT = "SELECT content FROM loc2vec.updates ORDER BY number DESC LIMIT 1"
+_IS_SLIM = "SELECT to_regclass('loc2vec_raw.named') IS NOT NULL"
+_REPLICATION = "SELECT replication FROM loc2vec.updates WHERE number = 0"
 _CHANGED = """
 SELECT reach_m, ST_AsBinary(geom, 'NDR') FROM loc2vec.updates AS past
 LEFT JOIN loc2vec.changed ON changed.number > past.number WHERE past.content = %s
@@ -36,8 +38,7 @@ class PostgisStore(Store):
     @property
     def secrets(self) -> Mapping[str, str]:
         """Return libpq's variable for the password of the URL, if it has one."""
-        password = self.database.parameters.get("password")
-        return {} if password is None else {"PGPASSWORD": password}
+        return self.database.secrets
 
     @property
     def name(self) -> str:
@@ -81,6 +82,10 @@ class PostgisStore(Store):
 
         return import_extracts(self.database, extracts, catalogue, progress, options)
 
+    def takes_updates(self) -> bool:
+        """Tell whether the raw tables are there."""
+        return bool(pool_of(self._given).ask(_IS_SLIM, None, PATIENCE_S)[0][0])
+
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes with osm2pgsql, by the catalogue of the store."""
         from tiling.store.postgis.update import apply_changes
@@ -92,3 +97,8 @@ class PostgisStore(Store):
         from tiling.store.postgis.update import apply_replication
 
         return apply_replication(self.database, url)
+
+    def replication_url(self) -> str | None:
+        """Return what the extract said when it was imported."""
+        rows = pool_of(self._given).ask(_REPLICATION, None, PATIENCE_S)
+        return None if rows[0][0] is None else str(rows[0][0])

@@ -8,22 +8,20 @@ was stopped is resumed by the next one, because its log is still there.
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import shapely
-from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import sha256_of
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql
-from tiling.osm.replication import fetch_changes, tidy_changes
-from tiling.store.changes import Changes
+from tiling.osm.replication import apply_all, tidy_changes
+from tiling.store.changes import Changes, difference
 from tiling.store.postgis.database import Connection, Database
 from tiling.store.postgis.import_ import RAW, STORE, opened, use
 from tiling.store.postgis.raw import gather, gather_names, gather_sea, make_features
@@ -110,14 +108,8 @@ def apply_changes(
 
 def apply_replication(database: Database, url: str) -> UpdateSummary:
     """Apply all changes that a replication server has and the store has not."""
-    came, went, changes = 0, 0, list[Changes]()
-    with tempfile.TemporaryDirectory(prefix="loc2vec-") as folder:
-        for path, until in fetch_changes(url, _complete_until(database), Path(folder)):
-            summary = apply_changes(database, path, until)
-            came, went = came + summary.came, went + summary.went
-            changes.append(summary.changes)
-            path.unlink()
-    return UpdateSummary(came, went, Changes.joined(changes))
+    apply = partial(apply_changes, database)
+    return UpdateSummary.of(apply_all(url, _complete_until(database), apply))
 
 
 def _complete_until(database: Database) -> datetime:
@@ -196,27 +188,3 @@ def _changes(connection: Connection) -> Changes:
         reaches += [float(str(key[-1]))] * len(parts)
         changed += [part.wkb for part in parts]
     return Changes.of(reaches, changed)
-
-
-def difference(before: Sequence[BaseGeometry], after: Sequence[BaseGeometry]) -> list[BaseGeometry]:
-    """Return where an object is rendered differently: what it gains and loses.
-
-    When in doubt that is all of it. Pieces of one polygon overlap, and are rendered twice there. So
-    the overlaps are compared as well as the whole.
-    """
-    try:
-        pairs = zip(_covered(before), _covered(after), strict=True)
-        parts = [shapely.symmetric_difference(old, new) for old, new in pairs]
-    except GEOSException:  # of an invalid polygon
-        parts = []
-    found = [part for part in parts if not part.is_empty]
-    return found or [*before, *after]
-
-
-def _covered(pieces: Sequence[BaseGeometry]) -> tuple[BaseGeometry, BaseGeometry]:
-    """Return what pieces cover at least once, and what they cover twice."""
-    all_of_it = np.array(pieces, object)
-    one, other = shapely.STRtree(all_of_it).query(all_of_it, predicate="intersects")
-    pair = one < other
-    twice = shapely.intersection(all_of_it[one[pair]], all_of_it[other[pair]])
-    return shapely.union_all(all_of_it), shapely.union_all(twice)
