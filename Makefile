@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
+.PHONY: dist docs encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
 # On another port than 8000: make demo PORT=9000
 demo: $(READY)
@@ -31,6 +31,17 @@ soak: $(READY)
 # The full stack, started for real: needs a Docker engine with Compose v2.
 stack-test: $(READY)
 	$(BIN)/python -m pytest -m stack tests/stack
+
+# The docs site in build/site. Warnings are errors: broken links, missing anchors, pages without a place in the menu.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "read it: python3 -m http.server --directory build/site"
+
+# The wheel and the source of a release.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 SMALL := build/train-small
 

@@ -12,7 +12,11 @@ from service.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 # Not docs/log: its commands are those of their day.
-PAGES = (*sorted(ROOT.glob("[A-Z]*.md")), *sorted(ROOT.glob("docs/*.md")))
+FOLDERS = ("docs", "docs/concepts", "docs/howto")
+PAGES = (
+    *sorted(ROOT.glob("[A-Z]*.md")),
+    *sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md")),
+)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:loc2vec|make) [^`]+)`")
 SHELL = ("bash", "console")

@@ -17,8 +17,8 @@ from tiling.geo.cells import place_of_cell
 from tiling.values import check_place
 
 NAMES = {
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "long", "lng", "longitude"),
+    "lat": ("lat", "latitude", "decimallatitude"),
+    "lon": ("lon", "long", "lng", "longitude", "decimallongitude"),
 }
 CELLS = ("h3", "h3_cell", "h3_index")  # as text or as whole numbers
 XY = {"lat": "y", "lon": "x"}  # where there are no such columns
@@ -112,7 +112,7 @@ def _columns(file: UserTable) -> tuple[str, ...] | None:
     for what, names in found.items():
         if len(names) != 1:
             raise PointsError(
-                f"{file.path} has {len(names)} columns called {' or '.join(NAMES[what])}, "
+                f"{file.path} has {len(names)} columns called {' or '.join(NAMES[what][:-1])}, "
                 "must have one"
             )
     return found["lat"][0], found["lon"][0]
@@ -121,7 +121,7 @@ def _columns(file: UserTable) -> tuple[str, ...] | None:
 def _lacking(file: UserTable) -> str:
     shown = ", ".join(map(repr, file.table.column_names[:20]))
     return (
-        f"{file.path} has 0 columns called {' or '.join(NAMES['lat'])}, and no geometry: "
+        f"{file.path} has 0 columns called {' or '.join(NAMES['lat'][:-1])}, and no geometry: "
         f"it has {shown}"
     )
 

@@ -35,6 +35,11 @@ REFUSED = {
     b"PK\x03\x04": "a spreadsheet or an archive: save it as CSV, or unpack it",
     b"\xd0\xcf\x11\xe0": "a spreadsheet: save it as CSV",
     b"\x1f\x8b": "compressed: unpack it",
+    b"BZh": "compressed: unpack it",
+    b"\xfd7zXZ\0": "compressed: unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed: unpack it",
+    b"<": "XML or a web page: save it as CSV or GeoJSON",
+    b"[": "a list in JSON: save it as CSV or GeoJSON",
     b"ARROW1": "an Arrow file: save it as Parquet",
 }
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -93,13 +98,14 @@ def read_table(path: Path) -> UserTable:
 
 
 def _read(path: Path, head: bytes) -> UserTable:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     for beginning, advice in REFUSED.items():
-        if head.startswith(beginning):
+        if head.startswith(beginning) or text.startswith(beginning):
             raise PointsError(f"{path} is {advice}")
     if head.startswith(b"PAR1"):
         return _read_parquet(path)
     for beginning, ending in OF_GDAL.items():
-        if head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(beginning):
+        if text.startswith(beginning):
             return _read_gdal(path, ending)
     return _read_csv(path, head)
 
@@ -124,7 +130,11 @@ def _named(crs: Any) -> str:
 
 def _read_gdal(path: Path, ending: str) -> UserTable:
     with _for_gdal(path, ending) as named:
-        layers = [str(name) for name, _ in pyogrio.list_layers(named)]
+        try:
+            layers = [str(name) for name, _ in pyogrio.list_layers(named)]
+        except DataSourceError as error:
+            said = in_one_line(error).replace(str(named), str(path)).partition("; It might")[0]
+            raise PointsError(f"cannot read {path}: {said}") from error
         if len(layers) != 1:
             raise PointsError(
                 f"{path} has {len(layers)} layers ({', '.join(layers[:9])}): save one of them alone"
@@ -169,7 +179,7 @@ def _read_csv(path: Path, head: bytes) -> UserTable:
         raise PointsError(f"{path} is no table that can be read: give {READABLE}")
     if source is path:
         _require_utf8(path)
-    separator, names = _header(head)
+    separator, names, skipped = _header(head)
     broken: list[str] = []
 
     def stop(row: pyarrow.csv.InvalidRow) -> str:
@@ -183,7 +193,7 @@ def _read_csv(path: Path, head: bytes) -> UserTable:
         delimiter=separator, newlines_in_values=True, invalid_row_handler=stop
     )
     # Row numbers are known to one thread alone.
-    reading = pyarrow.csv.ReadOptions(use_threads=False)
+    reading = pyarrow.csv.ReadOptions(use_threads=False, skip_rows=skipped)
     as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     try:
         table = pyarrow.csv.read_csv(source, reading, parsing, as_text)
@@ -191,18 +201,24 @@ def _read_csv(path: Path, head: bytes) -> UserTable:
         said = broken[0] if broken else error
         raise PointsError(f"cannot read {path}: {said}") from error
     columns = [_typed(column, separator) for column in table.columns]
-    return UserTable(path, pa.table(columns, table.column_names), "line", first=2)
+    names = [name.strip() for name in table.column_names]
+    return UserTable(path, pa.table(columns, names), "line", first=2 + skipped)
 
 
-def _header(head: bytes) -> tuple[str, list[str]]:
-    """Return the separator that makes the most of the first line, and the names there."""
-    line = head.decode("utf-8-sig", "replace").splitlines()[:1]
+def _header(head: bytes) -> tuple[str, list[str], int]:
+    """Return the separator that makes the most of the header, the names, and the lines before it.
+
+    Excel writes a line "sep=;" before the header.
+    """
+    lines = head.decode("utf-8-sig", "replace").splitlines()
+    skipped = int(bool(lines) and lines[0].lower().startswith("sep="))
+    line = lines[skipped : skipped + 1]
     rows = {
         separator: next(csv.reader(line, delimiter=separator), [])  # it knows quotes
         for separator in SEPARATORS
     }
     separator = max(rows, key=lambda each: len(rows[each]))
-    return separator, rows[separator]
+    return separator, rows[separator], skipped
 
 
 def _require_utf8(path: Path) -> None:

@@ -10,7 +10,15 @@ import osmium
 
 from tiling.catalogue import Catalogue
 from tiling.osm.bounded.read import HELD_A_BYTE, Board, note, read_bounded
-from tiling.osm.file import area_wkb, facts_of, line_wkb, point_wkb, reading, runs_with_ids
+from tiling.osm.file import (
+    area_wkb,
+    facts_of,
+    line_wkb,
+    osm_file,
+    point_wkb,
+    reading,
+    runs_with_ids,
+)
 
 
 class OsmObject(NamedTuple):
@@ -66,7 +74,7 @@ def _objects(
 ) -> Iterator[OsmObject]:
     wanted = osmium.filter.KeyFilter(*keys)
     with reading(path):
-        processor = osmium.FileProcessor(str(path)).with_areas(wanted)
+        processor = osmium.FileProcessor(osm_file(path)).with_areas(wanted)
         items: Iterable[Any] = _located(processor, path).with_filter(wanted)
         for item in items:
             note(board, item)
@@ -84,7 +92,7 @@ def _all_ways(path: Path, keys: Sequence[str], board: Board) -> list[OsmWay]:
 
 def _ways(path: Path, keys: Sequence[str], board: Board) -> Iterator[OsmWay]:
     with reading(path):
-        processor = osmium.FileProcessor(str(path), osmium.osm.NODE | osmium.osm.WAY)
+        processor = osmium.FileProcessor(osm_file(path), osmium.osm.NODE | osmium.osm.WAY)
         ways = _located(processor, path).with_filter(osmium.filter.EntityFilter(osmium.osm.WAY))
         keyed: Iterable[Any] = ways.with_filter(osmium.filter.KeyFilter(*keys))
         for way in keyed:

@@ -1,7 +1,10 @@
 """An OSM file: what it declares, the errors of reading it, and the geometries of its objects."""
 
+import bz2
+import gzip
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +22,11 @@ LOCATED = "LocationsOnWays"  # the feature of a PBF file whose ways hold positio
 FEATURES = 10  # of a PBF file that are looked at
 # What osmium raises about a file; it has nothing narrower.
 FAULTS = (RuntimeError, ValueError, osmium.InvalidLocationError)
+HEAD_BYTES = 64
+PACKED: dict[bytes, tuple[str, Callable[..., Any]]] = {
+    b"\x1f\x8b": (".gz", gzip.open),
+    b"BZh": (".bz2", bz2.open),
+}
 
 
 _SUFFIX = re.compile(r"(\.os[mhc])?(\.(pbf|xml|opl|o5m|o5c))?(\.(gz|bz2))?$", re.IGNORECASE)
@@ -87,10 +95,41 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def osm_file(path: Path) -> osmium.io.File:
+    """Return a file as osmium opens it, in the format of its content."""
+    return osmium.io.File(str(path), osm_format(path))
+
+
+def osm_format(path: Path) -> str:
+    """Return the format of an OSM file in osmium's words, "" where only its name can tell it.
+
+    The content decides. That it is a history or a file of changes stands in the name alone.
+    """
+    kind = next((kind for kind in ("osh", "osc") if f".{kind}" in path.name.lower()), "osm")
+    head, packed = _head(path, Path.open), ""
+    for beginning, (ending, opened) in PACKED.items():
+        if head.startswith(beginning):
+            head, packed = _head(path, opened), ending
+    if b"OSMHeader" in head:
+        return f"{kind}.pbf"
+    if head.startswith(b"\xff\xe0\x04o5"):
+        return "o5c" if kind == "osc" else "o5m"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    return f"{kind}{packed}" if text.startswith(b"<") else ""
+
+
+def _head(path: Path, opened: Callable[..., Any]) -> bytes:
+    try:
+        with opened(path, "rb") as file:
+            return bytes(file.read(HEAD_BYTES))
+    except (OSError, EOFError, zlib.error):
+        return b""  # whoever reads the file finds what is wrong
+
+
 def facts_of(path: Path) -> Facts:
     """Return the facts of an OSM file; `ExtractError` for a history."""
-    with reading(path), osmium.io.Reader(str(path), osmium.osm.NOTHING) as reader:
-        header, file = reader.header(), osmium.io.File(str(path))
+    with reading(path), osmium.io.Reader(osm_file(path), osmium.osm.NOTHING) as reader:
+        header, file = reader.header(), osm_file(path)
         if header.has_multiple_object_versions or file.has_multiple_object_versions:
             raise ExtractError(
                 f"cannot read {path}: it is a history, with deleted objects: "
@@ -107,7 +146,7 @@ def facts_of(path: Path) -> Facts:
 def _is_located(path: Path, header: osmium.io.Header) -> bool:
     if header.get("pbf_dense_nodes"):  # a PBF file, which declares it
         return LOCATED in (header.get(f"pbf_optional_feature_{n}") for n in range(FEATURES))
-    ways: Iterable[Any] = osmium.FileProcessor(str(path), osmium.osm.WAY)
+    ways: Iterable[Any] = osmium.FileProcessor(osm_file(path), osmium.osm.WAY)
     for way in ways:
         return any(node.location.valid() for node in way.nodes)
     return False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tiling.catalogue import Catalogue, Conditions, Match
 from tiling.errors import ExtractError, UserError, WriteError
+from tiling.osm.file import osm_format
 from tiling.osm.names import KEYS
 
 PROGRAM = "osm2pgsql"
@@ -55,7 +56,8 @@ def run_osm2pgsql(
         settings.write_text(lua_settings(catalogue, schema), encoding="ascii")
         command = [
             PROGRAM, "--slim", "--output=flex", f"--style={style}", f"--middle-schema={schema}",
-            f"--cache={CACHE_MB}", "--log-progress=false", *options, str(path.absolute()),
+            f"--cache={CACHE_MB}", "--log-progress=false",
+            f"--input-reader={osm_format(path) or 'auto'}", *options, str(path.absolute()),
         ]  # fmt: skip
         done = subprocess.run(  # noqa: S603 - no shell, and the path is absolute
             command,

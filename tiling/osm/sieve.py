@@ -23,6 +23,7 @@ from tiling.osm.file import (
     line_wkb,
     named,
     negative,
+    osm_file,
     point_wkb,
     reading,
     unordered,
@@ -94,7 +95,7 @@ def sift(
     with reading(path):
         sieve = _Sieve(path, catalogue, take, at)
         areas = osmium.area.AreaManager()
-        with osmium.io.Reader(str(path), osmium.osm.RELATION) as reader:
+        with osmium.io.Reader(osm_file(path), osmium.osm.RELATION) as reader:
             osmium.apply(reader, KeyFilter(*sieve.area_keys), areas.first_pass_handler())
         chain: list[object] = [
             areas.second_pass_handler(
@@ -114,7 +115,7 @@ def sift(
             locations = osmium.NodeLocationsForWays(table)
             locations.ignore_errors()
             chain.insert(0, locations)
-        with osmium.io.Reader(str(path)) as reader:
+        with osmium.io.Reader(osm_file(path)) as reader:
             osmium.apply(reader, *chain)
         sieve.flush()
         sieve.lose(INCOMPLETE, len(sieve.wanted - sieve.assembled))
@@ -378,7 +379,7 @@ def _look_again(path: Path, sieve: _Sieve) -> None:
     """Read the closed ways that no area was made of, and count those that are lost."""
     if not sieve.rings:
         return
-    processor = osmium.FileProcessor(str(path), osmium.osm.WAY)
+    processor = osmium.FileProcessor(osm_file(path), osmium.osm.WAY)
     # A filter by ids would take 4 MB for every 33 million ids between the lowest and the highest.
     ways: Iterable[Any] = processor.with_filter(KeyFilter(*sieve.area_keys))
     for way in ways:

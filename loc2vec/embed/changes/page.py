@@ -18,8 +18,9 @@ PALE, DEEP = np.array([253, 224, 200.0]), np.array([165, 15, 21.0])  # little ch
 TOLD = 10
 LEAD = (
     "Coloured squares changed, the darker the farther their vector moved. 'ground': something came "
-    "in the place of something else. 'mapping': many objects are new on the same land use, so the "
-    "map changed rather than the ground. 'unclear': the map alone does not tell."
+    "in the place of something else. 'mapping': land was drawn where the map was blank, or many "
+    "objects are new on the same land use. So the map changed rather than the ground. 'unclear': "
+    "the map alone does not tell."
 )
 
 

@@ -110,7 +110,7 @@ def changes_between(
     wide = [f", within {radius:g} m" for radius in encoder.geometry.wider_m]
     names = tuple(f"{name}{more}" for more in ("", *wide) for name in catalogue.channels)
     moved = (moves.lost + moves.gained).sum(axis=1) > 0
-    land = catalogue.with_role("land use")
+    land = (*catalogue.with_role("land use"), catalogue.sea_channel)
     told = [tell(moves, row, names, land) if moved[row] else STILL for row in range(len(lon_lat))]
     about = {
         "model": encoder.model_id,

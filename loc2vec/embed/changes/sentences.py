@@ -24,7 +24,7 @@ class Told(NamedTuple):
 
 
 def tell(moves: Moves, row: int, names: Sequence[str], land: Sequence[int]) -> Told:
-    """Tell what changed at one place; `land` are the channels of land use.
+    """Tell what changed at one place; `land` are the channels of land use and water.
 
     The place must have changed.
     """
@@ -72,9 +72,9 @@ def _mostly(
 def kind_of(moves: Moves, row: int, channels: Sequence[int], land: Sequence[int]) -> str:
     """Tell whether the ground changed, or somebody mapped what was there.
 
-    The ground: something came in the place of something else, or what was there is gone. Mapping:
-    many objects are new, and nothing was lost, on the same land use. The map alone does not always
-    tell, so the rest is unclear.
+    The ground: something came in the place of something else. Mapping: nothing was lost, and land
+    was drawn where the map was blank, or many objects are new on the same land use. The map alone
+    does not always tell, so the rest is unclear.
     """
     gained, lost = moves.gained[row], moves.lost[row]
     replaced = max(
@@ -84,11 +84,13 @@ def kind_of(moves: Moves, row: int, channels: Sequence[int], land: Sequence[int]
     )  # fmt: skip
     if replaced >= MOSTLY:
         return GROUND
+    if lost.sum() >= SEEN:
+        return UNCLEAR
+    if all(c in land and moves.under[row, c, list(land)].sum() < MOSTLY for c in channels):
+        return MAPPING  # fields and woods do not come out of nothing
     before, after = moves.objects[row]
     many = any(
         after[c] - before[c] >= MANY and after[c] >= TIMES * max(before[c], 1) for c in channels
     )
     same_land = all(max(gained[c], lost[c]) < SEEN for c in land if moves.before[row, c] > SEEN)
-    if many and lost.sum() < SEEN and same_land:
-        return MAPPING
-    return UNCLEAR
+    return MAPPING if many and same_land else UNCLEAR

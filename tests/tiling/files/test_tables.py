@@ -75,11 +75,22 @@ def test_what_is_only_kept_stays_as_it_was(
     assert points.more["kept"].to_pylist() == expected
 
 
-@pytest.mark.parametrize("columns", ["lat,long", "Y,X", "latitude,lng"])
+@pytest.mark.parametrize(
+    "columns",
+    ["lat,long", "Y,X", "latitude,lng", " lat , lon ", "decimalLatitude,decimalLongitude"],
+)
 def test_names_of_coordinates(tmp_path: Path, columns: str) -> None:
     points = read(tmp_path, f"{columns}\n43.7384,7.4246\n43.742,7.4275\n")
     assert (points.lat.tolist(), points.lon.tolist()) == (LAT.tolist(), LON.tolist())
     assert not points.more.num_columns
+
+
+def test_the_line_of_excel_before_the_header_is_known(tmp_path: Path) -> None:
+    points = read(
+        tmp_path, "\ufeffsep=;\r\nlat;lon;name\r\n43.7384;7.4246;a\r\n43.742;7.4275;b\r\n"
+    )
+    assert (points.lat.tolist(), points.file.where(0)) == (LAT.tolist(), "line 3")
+    assert points.more.to_pydict() == {"name": ["a", "b"]}
 
 
 def test_x_and_y_are_kept_where_they_are_not_needed(tmp_path: Path) -> None:
@@ -152,6 +163,10 @@ def test_geoparquet_says_its_system(tmp_path: Path, crs: str, said: str | None) 
             read_points(tmp_path / "places.parquet")
 
 
+# The beginnings of gzip, bzip2, xz and zstd.
+COMPRESSED = (b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -163,7 +178,11 @@ def test_geoparquet_says_its_system(tmp_path: Path, crs: str, said: str | None) 
         ("h3\n8a3969a41d37ff\n", "line 2: '8a3969a41d37ff' is no H3 cell"),
         ("lat,lon\n\"1,234.5\",2\n", "line 2: lat '1,234.5' is not a number"),
         (b"PK\x03\x04rest", "is a spreadsheet or an archive: save it as CSV"),
-        (b"\x1f\x8b\x08\x00", "is compressed: unpack it"),
+        *((head + b"\0\0", "is compressed: unpack it") for head in COMPRESSED),
+        ("<?xml version='1.0'?><kml/>", "is XML or a web page: save it as CSV"),
+        ("\n<html><body>404</body></html>", "is XML or a web page"),
+        ('[{"lat": 1, "lon": 2}]', "is a list in JSON: save it as CSV or GeoJSON"),
+        ('{"lat": 1}\n{"lat": 2}\n', r"cannot read .*places\S*'? not recognized as"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is no table that can be read"),
         ("name\na\n", "has 0 columns called lat or latitude, and no geometry: it has 'name'"),
         ('{"type": "FeatureCollection", "features": []}', "holds no points"),

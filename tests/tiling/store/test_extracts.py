@@ -134,6 +134,23 @@ def test_ways_may_hold_the_positions_of_their_nodes(store: Store, tmp_path: Path
     assert (summary.features, summary.lost) == (len(BUILDINGS), {})
 
 
+@pytest.mark.parametrize(
+    ("suffix", "name"),
+    [
+        (".osm.pbf", "TOWN.OSM.PBF"),
+        (".osm.pbf", "town.osm"),
+        (".osm", "town.osm.pbf (1)"),
+        (".osm.gz", "town"),
+        (".osm.bz2", "town.osm"),
+    ],
+)
+def test_the_content_decides_and_not_the_name(
+    store: Store, tmp_path: Path, name: str, suffix: str
+) -> None:
+    path = written(tmp_path / f"right{suffix}", *TOWN).rename(tmp_path / name)
+    assert store.import_extracts([path], load_catalogue()).features == len(BUILDINGS)
+
+
 @pytest.mark.parametrize("suffix", [".osm", ".osm.pbf"])
 def test_objects_that_are_not_in_order_are_refused(
     store: Store, tmp_path: Path, suffix: str

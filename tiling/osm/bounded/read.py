@@ -79,7 +79,7 @@ def _death(path: Path, error: ChildDiedError, bounds: Bounds, last: Sequence[int
 
 def _largest(path: Path) -> str:
     """Return which object of a file is the largest, in words that follow others."""
-    with suppress(ChildDiedError, MemoryError, ExtractError):
+    with suppress(ChildDiedError, MemoryError, RuntimeError):
         return in_child(partial(largest, path), Bounds(CPU_S, MEMORY))
     return ""
 

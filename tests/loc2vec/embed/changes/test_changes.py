@@ -73,6 +73,7 @@ CASES = {
         [field("residential land"), road(), *houses(15)],
         "mapping",
     ),
+    "new green": (houses(2), [*houses(2), field("green")], "mapping"),
     "no more buildings": (houses(6), [], "unclear"),
     "buildings redrawn": (houses(6), houses(6, shift=1e-4), "unclear"),
     "more buildings": (houses(10), houses(12), "unclear"),
