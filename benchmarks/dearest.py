@@ -28,8 +28,9 @@ import uvicorn
 
 from service.engine.engine import MOST_NEW, Engine
 from service.http.app import create_app
-from service.http.questions import MAX_LOCATIONS, MAX_NEIGHBORS, MAX_STEPS
 from service.http.routes.parts import MOST_NAMES, MOST_PARAMETERS
+from service.http.schemas.base import MAX_NEIGHBORS
+from service.http.schemas.questions import MAX_LOCATIONS, MAX_STEPS
 from service.http.server import bind
 from service.settings import Settings
 from tiling.cli.options import StoreType

@@ -29,6 +29,8 @@ class Neighbor:
     """An indexed place.
 
     Distances in the embedding, and on the ground in metres where a place was asked about.
+    `closer_than`: the share of random pairs that are farther apart. `columns` and `called`: what
+    was asked for with `columns` and `names`.
     """
 
     id: int
@@ -36,6 +38,9 @@ class Neighbor:
     lon: float
     distance: float
     ground_distance_m: float | None
+    closer_than: float
+    columns: dict[str, Any] | None = None
+    called: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,8 @@ class Client:
     def neighbors(self, place: Place, k: int = 10, **filters: Any) -> list[Neighbor]:
         """Return the `k` indexed places nearest to a place, nearest first.
 
-        `filters`: bbox "W,S,E,N", min_distance_m, within, not_within.
+        `filters`: bbox "W,S,E,N", min_distance_m, within, not_within, where
+        ("price < 200 and kind in (cafe, bar)"), spread_m, columns ("price,kind"), names.
         """
         answer = self._ask("GET", "/neighbors", params={**_location(place), "k": k, **filters})
         return [Neighbor(**near) for near in answer["neighbors"]]

@@ -25,6 +25,18 @@ class RegionError(UserError):
     """A region was named that the store does not hold."""
 
 
+class ColumnError(UserError):
+    """A column was named that the index does not have."""
+
+
+class FilterError(UserError):
+    """A filter that cannot be read, or does not fit the columns of the index."""
+
+
+class LessonError(UserError):
+    """Examples that nothing can be learned from."""
+
+
 class ScaleError(UserError):
     """A scale was asked for that the tiles of the model do not have."""
 

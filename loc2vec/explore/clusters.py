@@ -11,11 +11,11 @@ from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means, count_near
 from loc2vec.explore.space import Space
 from loc2vec.model.arrays import Flags, Floats, Pixels, Places
-from loc2vec.paper.colours import from_hex
+from loc2vec.paper.colours import CLASSES, from_hex
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.page import Points, page
 from loc2vec.paper.painting import Painting, spacing_of
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, map_panel, new_figure, tile_scale
+from loc2vec.paper.plot import Figure, axes_in, map_panel, new_figure, tile_scale
 from loc2vec.paper.sheet import kind_row
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.osm.extract import OsmObject

@@ -10,10 +10,10 @@ from loc2vec.errors import ExploreError
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.explore.space import Ground, Tell
 from loc2vec.model.arrays import Floats
-from loc2vec.paper.colours import from_hex
+from loc2vec.paper.colours import CLASSES, from_hex
 from loc2vec.paper.graphs import densities, scatter
 from loc2vec.paper.page import Points, page
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, new_figure
+from loc2vec.paper.plot import Figure, axes_in, new_figure
 from loc2vec.paper.strips import View
 from tiling.values import LonLat
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from loc2vec.errors import ExploreError
 from loc2vec.explore.space import Space, Tell
 from loc2vec.model.arrays import Floats, Pixels, Places
-from loc2vec.paper.colours import Colours, Components
+from loc2vec.paper.colours import CLASSES, Colours, Components
 from loc2vec.paper.page import Points, page, small
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, new_figure
+from loc2vec.paper.plot import Figure, axes_in, new_figure
 from loc2vec.paper.strips import View
 from tiling.files.atomic import replacing
 

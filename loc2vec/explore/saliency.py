@@ -9,10 +9,11 @@ from loc2vec.embed.occlusion import dependence
 from loc2vec.explore.space import Ground, Tell
 from loc2vec.model.arrays import Floats, Pixels
 from loc2vec.model.compute import Encode
+from loc2vec.paper.colours import CLASSES
 from loc2vec.paper.graphs import bars
 from loc2vec.paper.overlays import heat, laid_over
 from loc2vec.paper.page import Layers, page
-from loc2vec.paper.plot import CLASSES, Figure, axes_in, new_figure, show_tile, tile_scale
+from loc2vec.paper.plot import Figure, axes_in, new_figure, show_tile, tile_scale
 from loc2vec.paper.strips import View
 from tiling.values import LonLat
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.explore.space import Ground
+from loc2vec.paper.colours import CLASSES
 from loc2vec.paper.graphs import bars
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.page import Layers, page
 from loc2vec.paper.plot import (
-    CLASSES,
     INK,
     Figure,
     axes_in,

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from loc2vec.errors import InputError
 from loc2vec.model.arrays import Floats, Pixels
 
+# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind people, too.
+CLASSES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
+VIRIDIS = ("#471365", "#3e4989", "#26828e", "#35b779", "#9fda3a", "#fde725")
 FIT_ROWS = 100_000  # at most, evenly taken: three axes need no more
 TAIL_PERCENT = 2.0  # of the places at either end have the colour of the end
 LIGHTNESS = (0.66, 0.15)  # middle and reach, in Oklab
@@ -123,6 +126,14 @@ def from_hex(colours: Iterable[str]) -> Pixels:
     [[0, 114, 178]]
     """
     return np.array([list(bytes.fromhex(colour[1:])) for colour in colours], np.uint8)
+
+
+def ramp(count: int) -> Pixels:
+    """Return colours from dark blue to yellow, told apart without colour, too: uint8 [count, 3]."""
+    at = np.linspace(0, len(VIRIDIS) - 1, count)
+    ends = from_hex(VIRIDIS).astype(np.float64)
+    bands = [np.interp(at, np.arange(len(VIRIDIS)), ends[:, band]) for band in range(3)]
+    return np.stack(bands, axis=1).round().astype(np.uint8)
 
 
 def _finite(vectors: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.model.arrays import Floats
-from loc2vec.paper.plot import CLASSES, FAINT, Axes, Figure, panels, styled
+from loc2vec.paper.colours import CLASSES
+from loc2vec.paper.plot import FAINT, Axes, Figure, panels, styled
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SMALL = 8.5

@@ -17,14 +17,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from loc2vec.model.arrays import Pixels
+from loc2vec.paper.colours import CLASSES
 from tiling.files.atomic import replacing, write_text
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import ATTRIBUTION, Box
 
 __all__ = ["Axes", "Figure"]
 
-# Okabe and Ito, Color Universal Design (2008): told apart by colour-blind people, too.
-CLASSES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 INK, FAINT = "#222222", "#666666"
 FONT = "DejaVu Sans"  # comes with matplotlib
 DPI = 120

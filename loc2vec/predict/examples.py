@@ -20,6 +20,7 @@ from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import render_all
 from tiling.store.source import FeatureSource
+from tiling.words import counted
 
 FEWEST = 10  # labelled places, or of a class
 FEWEST_BLOCKS = 3
@@ -192,7 +193,7 @@ def _require(path: Path, target: Target, known: NDArray[Any], group: Places) -> 
     mine = group[known == 1] if target.kind == "alike" else group
     if len(np.unique(mine)) < FEWEST_BLOCKS:
         raise LabelsError(
-            f"{path}: all places lie in {len(np.unique(mine))} blocks of 1 km, at least "
+            f"{path}: all places lie in {counted(len(np.unique(mine)), 'block')} of 1 km, at least "
             f"{FEWEST_BLOCKS} are needed to score places that were not seen: give a wider area"
         )
 

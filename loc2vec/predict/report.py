@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import ExploreError
 from loc2vec.model.arrays import Flags, Floats, Pixels
-from loc2vec.paper.colours import from_hex
+from loc2vec.paper.colours import CLASSES, from_hex, ramp
 from loc2vec.paper.graphs import bars
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import (
-    CLASSES,
     FAINT,
     Axes,
     axes_in,
@@ -35,7 +34,6 @@ from tiling.render.basemap import draw_map
 from tiling.store.source import FeatureSource
 
 WIDTH_PX = 1000  # of the map
-RAMP = ("#471365", "#3e4989", "#26828e", "#35b779", "#9fda3a", "#fde725")  # viridis
 STEPS = 6  # of the scale of colours
 HATCH_PX, LINE_PX = 7, 2  # between the lines over extrapolated ground, and their width
 SURE = np.linspace(0, 1, 11)  # the ends of the bins of the calibration curve
@@ -238,18 +236,10 @@ def _colours(found: Predictions) -> tuple[Pixels, list[tuple[str, NDArray[np.uin
     shown = found.shown
     ends = np.unique(np.quantile(shown, np.linspace(0, 1, STEPS + 1)))
     number = np.clip(np.searchsorted(ends, shown, side="right") - 1, 0, max(len(ends) - 2, 0))
-    palette = _ramp(max(len(ends) - 1, 1))
+    palette = ramp(max(len(ends) - 1, 1))
     steps = list(pairwise(ends)) or [(shown[0], shown[0])]
     names = [f"{low:.3g} to {high:.3g}" for low, high in steps]
     return palette[number], list(zip(names, palette, strict=True))
-
-
-def _ramp(count: int) -> Pixels:
-    """Return colours from dark blue to yellow, told apart without colour, too: uint8 [n, 3]."""
-    at = np.linspace(0, len(RAMP) - 1, count)
-    ends = from_hex(RAMP).astype(np.float64)
-    bands = [np.interp(at, np.arange(len(RAMP)), ends[:, band]) for band in range(3)]
-    return np.stack(bands, axis=1).round().astype(np.uint8)
 
 
 def _key(axes: Axes, names: list[tuple[str, NDArray[np.uint8]]], far: bool) -> None:

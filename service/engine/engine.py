@@ -18,11 +18,12 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
-from service.engine.flights import Flights
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, CostError, NoIndexError, SearchIndexError
+from service.flights import Flights
 from service.index.index import NeighborIndex
 from service.index.search import Search
+from service.index.teach import Scores
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
 from service.patience import left_s, too_slow
 from service.settings import Settings
@@ -33,6 +34,7 @@ from tiling.render.pictures import BaseTile, Picture, TileNumber
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
+from tiling.store.gazetteer import Called
 from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
@@ -201,6 +203,10 @@ class Engine:
         """Return up to `limit` places of the store with a name, best first."""
         return self._names.find(name, limit)
 
+    def called(self, places: Sequence[LonLat]) -> list[Called]:
+        """Return the nearest named thing and the region of each place."""
+        return self._names.called(places)
+
     def locate(self, where: LonLat | str) -> LonLat:
         """Return the place that a name or a position means.
 
@@ -322,6 +328,13 @@ class Engine:
         """Return a tile of the indexed places in their colours as a PNG, transparent elsewhere."""
         search = self.search
         return self._picture((tile, search.index.name), lambda: search.overlay.cells(tile))
+
+    def taught(self, tile: TileNumber, search: Search, scores: Scores) -> bytes:
+        """Return a tile of the indexed places in the colours of their scores as a PNG."""
+        return self._picture(
+            (tile, search.index.name, scores.name),
+            lambda: search.overlay.cells(tile, scores.colours),
+        )
 
     def _picture(self, key: Hashable, picture: Callable[[], Picture]) -> bytes:
         """Return the picture cached under `key`, or have it rendered."""

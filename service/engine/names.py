@@ -1,12 +1,17 @@
-"""Name search, in a thread that has an open store of its own."""
+"""Names of places and places by name, in a thread that has an open store of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from service.patience import left_s, too_slow
 from tiling.osm.names import NamedPlace
 from tiling.render.thread import PATIENCE_S
+from tiling.store.gazetteer import Called, Gazetteer
 from tiling.store.store import Store
+from tiling.values import LonLat
+
+Found = TypeVar("Found")
 
 
 class NameThread:
@@ -17,13 +22,24 @@ class NameThread:
         self._source = self._thread.submit(
             store.open, patience_s=PATIENCE_S, only=revision
         ).result()
+        self._gazetteer = Gazetteer(self._source)
 
     def find(self, name: str, limit: int) -> Sequence[NamedPlace]:
         """Return up to `limit` places with a name, best first; called from any thread.
 
         Raises `SlowError` when its client waits no longer.
         """
-        found = self._thread.submit(self._source.find, name, limit)
+        return self._asked(lambda: self._source.find(name, limit))
+
+    def called(self, places: Sequence[LonLat]) -> list[Called]:
+        """Return what each place is called; the first call reads all names of the store.
+
+        Raises `SlowError` when its client waits no longer.
+        """
+        return self._asked(lambda: [self._gazetteer.called(place) for place in places])
+
+    def _asked(self, ask: Callable[[], Found]) -> Found:
+        found = self._thread.submit(ask)
         try:
             return found.result(left_s())
         except TimeoutError as error:

@@ -16,12 +16,12 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.space import Ground, Space, Tell
 from loc2vec.model.arrays import Pixels
 from service.errors import SearchIndexError
-from service.explore.gazetteer import Gazetteer, locate
 from service.index.index import VECTORS, NeighborIndex
 from service.index.search import Filters, Neighbor, Search
 from tiling.dataset.places import sample_places
 from tiling.render.basemap import draw_map
 from tiling.render.renderer import Renderer
+from tiling.store.gazetteer import Gazetteer, locate
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import TILE_RADIUS_M, Box, LonLat

@@ -15,7 +15,7 @@ from service.http.gate import Gate
 from service.http.middleware import Around, BodyGuard
 from service.http.problems import install
 from service.http.ready import Readiness
-from service.http.routes import docs, embedding, map, neighbors, operation, page
+from service.http.routes import docs, embedding, map, neighbors, operation, page, teaching
 from service.http.routes.parts import refuse_repeated
 from service.observe.tracing import exported_spans
 from service.settings import Settings
@@ -86,7 +86,8 @@ def _watching(reloader: Reloader) -> Iterator[None]:
 
 def _add_routes(app: FastAPI, access: Access) -> None:
     checks = [Depends(access), Depends(refuse_repeated)]
-    for router in (embedding.router, neighbors.router, map.router, operation.private):
+    private = embedding, neighbors, teaching, map
+    for router in (*(topic.router for topic in private), operation.private):
         app.include_router(router, dependencies=checks)
     app.include_router(operation.public)
     app.include_router(docs.router)

@@ -12,14 +12,17 @@ from starlette.exceptions import HTTPException
 
 from service.errors import (
     BusyError,
+    ColumnError,
     CostError,
+    FilterError,
     GoneError,
+    LessonError,
     NoIndexError,
     RegionError,
     ScaleError,
     SlowError,
 )
-from service.http.answers import Problem, named
+from service.http.schemas.answers import Problem, named
 from service.observe.logs import REQUEST_ID
 from tiling.errors import (
     AmbiguousNameError,
@@ -41,6 +44,9 @@ KNOWN: Mapping[type[Loc2VecError], tuple[int, str, str]] = {
     PlaceError: (422, "not-a-place", "This is not a place"),
     GridError: (422, "not-a-box", "This is not a box"),
     RegionError: (422, "no-region", "There is no such region"),
+    ColumnError: (422, "no-column", "The index has no such column"),
+    FilterError: (422, "not-a-filter", "This is not a filter"),
+    LessonError: (422, "no-lesson", "Nothing can be learned from these examples"),
     ScaleError: (422, "no-scale", "The tiles have no such scale"),
     UnknownNameError: (404, "unknown-name", "No place has this name"),
     AmbiguousNameError: (422, "ambiguous-name", "Several places have this name"),

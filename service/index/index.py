@@ -41,7 +41,8 @@ class NeighborIndex:
     """Nearest vectors by Euclidean distance. An id is a row of `vectors.parquet`.
 
     Rows without an embedding are left out. `lat`, `lon` float64 [rows] hold every row, so that ids
-    index them. `name` is the start of the hash of the vectors: answers of another index say so.
+    index them, and so does `table`, the user's columns. `name` is the start of the hash of the
+    vectors: answers of another index say so.
     """
 
     def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str) -> None:
@@ -51,7 +52,7 @@ class NeighborIndex:
             vectors.fingerprint,
             sha256[:NAME_DIGITS],
         )
-        self.store = vectors.store
+        self.store, self.table = vectors.store, vectors.table
         self.known = 0  # places that were not added, because it held them
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found

@@ -30,10 +30,13 @@ class Overlay:
         self._index = index
         self._making = threading.Lock()
 
-    def cells(self, tile: TileNumber) -> Cells:
-        """Return the squares that a tile shows."""
+    def cells(self, tile: TileNumber, colours: NDArray[np.uint8] | None = None) -> Cells:
+        """Return the squares that a tile shows, by default in the colours of their vectors.
+
+        `colours` uint8 [rows, 3]: those of each row of the index.
+        """
         with self._making:
-            colours, spacing_m = self._colours, self._spacing_m
+            colours, spacing_m = self._colours if colours is None else colours, self._spacing_m
         box, size = tile_box(tile.zoom, tile.x, tile.y), TILE_PX * tile.scale
         side_px = (
             ABUT * spacing_m * tile.scale * pixels_per_metre(tile.zoom, (box.south + box.north) / 2)

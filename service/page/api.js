@@ -29,6 +29,13 @@ export async function picture(path, parameters, signal) {
   return URL.createObjectURL(await response.blob());
 }
 
+/** Return an object URL of a picture that a question of its own is needed for. */
+export async function pictured(path, body, signal) {
+  const headers = { "Content-Type": "application/json", Accept: "image/png" };
+  const response = await ask(url(path), { method: "POST", body: JSON.stringify(body), headers, signal });
+  return URL.createObjectURL(await response.blob());
+}
+
 function url(path, parameters = {}) {
   const made = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(parameters)) {

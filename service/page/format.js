@@ -20,6 +20,18 @@ export function signed(value) {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 }
 
+/** A share of pairs as a percentage, rounded down so that 100 % means all of them. */
+export function percent(share) {
+  const value = Math.floor(share * 1000 + 1e-9) / 10;
+  return `${value < 90 ? Math.floor(value) : value.toFixed(1)} %`;
+}
+
+/** A value of a column of the index. */
+export function told(value) {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "number" ? value.toLocaleString("en", { maximumFractionDigits: 2 }) : String(value);
+}
+
 /** Parse "43.7384, 7.4246", also with N/S/E/W; null for anything else. */
 export function place(text) {
   const number = String.raw`([-+−]?\d{1,3}(?:\.\d+)?)\s*°?\s*`;

@@ -6,9 +6,11 @@ import { PlaceMap, title } from "./map.js";
 import { problem } from "./parts.js";
 import { startSearch } from "./search.js";
 import { MODES, NEEDED, change, choose, listen, restore, state } from "./state.js";
+import { teaching } from "./teach.js";
 import { views } from "./views.js";
 
-const TITLES = { place: "Place", compare: "Compare", sum: "Arithmetic", walk: "Walk" };
+const TITLES = { place: "Place", compare: "Compare", sum: "Arithmetic", walk: "Walk", teach: "Teach" };
+const VIEWS = { ...views, teach: teaching };
 const node = (id) => document.getElementById(id);
 
 async function start() {
@@ -44,7 +46,7 @@ function run(info) {
 
   function draw(changed) {
     if (changed.some((name) => ["mode", "slot"].includes(name))) drawModes();
-    if (changed.includes("colours")) drawColours();
+    if (["colours", "mode"].some((name) => changed.includes(name))) drawColours();
     if (changed.every((name) => ["view", "colours"].includes(name))) return;
     const slots = ["a", "b", "c"].slice(0, NEEDED[state.mode]);
     map.pins(Object.fromEntries(slots.filter((slot) => state[slot]).map((slot) => [slot, state[slot]])));
@@ -52,9 +54,13 @@ function run(info) {
     leaving = new AbortController();
     context.signal = leaving.signal;
     map.found([]);
+    if (state.mode !== "teach") {
+      map.lesson(null);
+      map.examples([]);
+    }
     told = false;
     fill(context.notice, info.index_refused && el("p.note", {}, info.index_refused));
-    fill(node("view"), views[state.mode](context).flat());
+    fill(node("view"), VIEWS[state.mode](context).flat());
   }
 
   function drawModes() {
@@ -68,7 +74,8 @@ function run(info) {
     node("overlay").checked = state.colours > 0;
     node("opacity").disabled = state.colours === 0;
     node("opacity").value = state.colours || 60;
-    map.colours(state.colours);
+    map.colours(state.mode === "teach" ? 0 : state.colours);
+    node("colours").hidden = state.mode === "teach";
   }
 
   node("overlay").addEventListener("change", ({ target }) => change({ colours: target.checked ? Number(node("opacity").value) : 0 }));

@@ -1,6 +1,6 @@
 // The map: our own tiles, the overlay, pins and numbered places.
 
-import { picture } from "./api.js";
+import { picture, pictured } from "./api.js";
 import { degrees } from "./format.js";
 
 const L = window.L;
@@ -9,29 +9,28 @@ const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 const STILL = window.matchMedia("(prefers-reduced-motion: reduce)");
 const SMALL_REGION_PX = 60;
 
-/** Fetched tiles: requests carry the key, and failures their reason. */
+/** Tiles that `load(number, signal)` fetches: requests carry the key, and failures their reason. */
 const Tiles = L.GridLayer.extend({
   options: { noWrap: true, minZoom: 1, maxZoom: 19, bounds: [[-85.06, -180], [85.06, 180]], updateWhenZooming: false },
 
-  initialize(path, parameters, onProblem, options) {
+  initialize(load, onProblem, options) {
     L.setOptions(this, options);
-    this._path = path;
-    this._parameters = parameters;
+    this._fetch = load;
     this.on("tileunload", ({ tile }) => tile.leave.abort());
     this._onProblem = onProblem;
   },
 
-  createTile({ x, y, z }, done) {
+  createTile(number, done) {
     const tile = L.DomUtil.create("img");
     tile.alt = "";
     tile.leave = new AbortController();
-    this._load(tile, `map/${this._path}/${z}/${x}/${y}.png`, done);
+    this._load(tile, number, done);
     return tile;
   },
 
-  async _load(tile, path, done) {
+  async _load(tile, number, done) {
     try {
-      const address = await picture(path, this._parameters(), tile.leave.signal);
+      const address = await this._fetch(number, tile.leave.signal);
       tile.onload = () => {
         URL.revokeObjectURL(address);
         done(null, tile);
@@ -55,8 +54,11 @@ export class PlaceMap {
     const credit = '<a href="https://www.openstreetmap.org/copyright">(c) OpenStreetMap contributors, ODbL</a>';
     L.control.attribution({ position: "bottomright", prefix: false }).addAttribution(credit).addTo(this._map);
     L.control.scale({ imperial: false, position: "bottomright" }).addTo(this._map);
-    this._base = new Tiles("base", () => ({ theme: DARK.matches ? "dark" : "light", scale: SCALE }), handlers.problem).addTo(this._map);
-    this._overlay = new Tiles("pca", () => ({ scale: SCALE }), handlers.problem, { className: "cells", zIndex: 2 });
+    const layer = (name, parameters) => ({ x, y, z }, signal) => picture(`map/${name}/${z}/${x}/${y}.png`, { scale: SCALE, ...parameters() }, signal);
+    this._base = new Tiles(layer("base", () => ({ theme: DARK.matches ? "dark" : "light" })), handlers.problem).addTo(this._map);
+    this._overlay = new Tiles(layer("pca", () => ({})), handlers.problem, { className: "cells", zIndex: 2 });
+    this._lesson = new Tiles(({ x, y, z: zoom }, signal) => pictured("predict", { ...this._taught, tile: { zoom, x, y, scale: SCALE } }, signal), handlers.problem, { className: "cells", zIndex: 3, opacity: 0.55 });
+    this._examples = L.layerGroup().addTo(this._map);
     this._pins = L.layerGroup().addTo(this._map);
     this._found = L.layerGroup().addTo(this._map);
     this._regions = L.layerGroup().addTo(this._map);
@@ -111,6 +113,26 @@ export class PlaceMap {
     if (!percent) return void this._overlay.remove();
     this._overlay.setOpacity(percent / 100);
     this._overlay.addTo(this._map);
+  }
+
+  /** Colour the map by what a lesson, a body of `POST /predict`, says; null: not. */
+  lesson(taught) {
+    const same = JSON.stringify(taught) === JSON.stringify(this._taught ?? null);
+    this._taught = taught;
+    if (!taught) return void this._lesson.remove();
+    if (!this._map.hasLayer(this._lesson)) this._lesson.addTo(this._map);
+    else if (!same) this._lesson.redraw();
+  }
+
+  /** Examples as dots; `colourOf` one, and a click on it is told to `remove(number)`. */
+  examples(places, colourOf, remove) {
+    this._examples.clearLayers();
+    places.forEach((place, number) => {
+      const label = place.label ?? "not these";
+      const dot = marker(place, "example", place.label === null ? "×" : "✓", `${label}: ${degrees(place)}: click to remove`, 1500);
+      dot.on("add", () => { dot.getElement().firstChild.style.background = colourOf(place.label); });
+      dot.on("click", () => remove(number)).addTo(this._examples);
+    });
   }
 
   /** Pins: {letter: place}; the active slot's pin is highlighted. */

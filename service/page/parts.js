@@ -2,7 +2,7 @@
 
 import { keepKey, picture } from "./api.js";
 import { el, fill, svg } from "./dom.js";
-import { degrees, distance, metres } from "./format.js";
+import { degrees, distance, metres, percent, told } from "./format.js";
 
 /** A picture of the service; its space is reserved while it loads, and shows an error. */
 export function image(path, parameters, alt, signal, attributes = {}) {
@@ -96,11 +96,17 @@ export function bars(vector) {
     svg("line", { x1: 0, x2: width, y1: middle, y2: middle }), drawn);
 }
 
+function likeness({ distance: apart, closer_than: share }) {
+  return el("span", { title: `${apart.toFixed(2)} apart in the embedding` }, `closer than ${percent(share)}`);
+}
+
 /** Numbered cards of indexed places, linked to the dots on the map. */
-export function cards(places, { map, regionOf, open, signal, from, away = "away" }) {
-  return el("ol.cards", {}, places.map((near, number) => {
-    const region = regionOf(near);
-    const facts = [`${metres(near.ground_distance_m ?? distance(from, near))} ${away}`, region].filter(Boolean);
+export function cards(places, { map, regionOf, open, signal, from, away = "away", lines = likeness, below = () => null, first = 0 }) {
+  return el("ol.cards", {}, places.map((near, index) => {
+    const number = first + index;
+    const ground = from && `${metres(near.ground_distance_m ?? distance(from, near))} ${away}`;
+    const facts = [ground, regionOf(near)].filter(Boolean);
+    const own = Object.entries(near.columns ?? {}).map(([name, value]) => el("span", {}, `${name} ${told(value)}`));
     const button = el(
       "button.card",
       {
@@ -115,10 +121,11 @@ export function cards(places, { map, regionOf, open, signal, from, away = "away"
       image("tile.png", { lat: near.lat, lon: near.lon }, "", signal, { class: "image thumb waiting" }),
       el("span.number", {}, String(number + 1)),
       el("span.facts", {},
-        el("strong", {}, near.distance.toFixed(2)), el("span.hidden", {}, " apart in the embedding, "),
-        el("span", {}, facts.join(" · "))),
+        el("strong", { title: near.called?.name }, near.called?.name ?? degrees(near)), own,
+        el("span", {}, facts.join(" · ")),
+        lines(near)),
     );
-    return el("li", {}, button);
+    return el("li", {}, button, below(near));
   }));
 }
 

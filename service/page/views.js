@@ -2,18 +2,20 @@
 
 import { get, post } from "./api.js";
 import { el, fill, say } from "./dom.js";
-import { degrees, list, metres, signed } from "./format.js";
+import { degrees, list, metres, percent, signed } from "./format.js";
 import { bars, cards, channels, choice, problem, swatch, tile, waiting } from "./parts.js";
 import { change, choose, open, state } from "./state.js";
 
 const FAR_M = 500;
+const SPREAD_M = 300; // between results, so that eight results are eight places
+const SHOWN_COLUMNS = 3; // of the user's, on a card
 const NEAREST = 8;
 const SAME = 0.005; // a distance that is shown as 0.00
 const SEEN = 0.005; // the share of a tile from which on a channel is seen in it
 const WHERE = { far: `Over ${FAR_M} m`, any: "Anywhere", other: "In other towns" };
 
 /** Request, and render the answer into `node`; a problem goes there, or to `instead`. */
-function later(node, context, asking, made, instead = node) {
+export function later(node, context, asking, made, instead = node) {
   const { signal } = context; // of this view: the next one has its own
   const begin = async () => {
     fill(node, waiting());
@@ -34,8 +36,9 @@ function place(context) {
   const { a } = state;
   if (!a) return welcome(context);
   const body = el("div");
-  fill(body, withTile(context, a, body), nearest(context, a));
-  return [heading(context, a), body];
+  const name = el("h2", {}, context.regionOf(a) || "This place");
+  fill(body, withTile(context, a, body, name), nearest(context, a));
+  return [heading(name, a), body];
 }
 
 function welcome(context) {
@@ -67,19 +70,19 @@ function fact(name, value) {
   return el("div", {}, el("dt", {}, name), el("dd", {}, value));
 }
 
-function heading({ regionOf }, at) {
-  const region = regionOf(at);
+function heading(name, at) {
   return el("div.heading", {},
-    el("h2", {}, region || "This place"), el("p.quiet", {}, degrees(at)),
+    name, el("p.quiet", {}, degrees(at)),
     el("div.actions", {},
       el("button", { type: "button", "data-key": "to compare", onclick: () => change({ mode: "compare", slot: "b" }) }, "Compare"),
       el("button", { type: "button", "data-key": "to walk", onclick: () => change({ mode: "walk", slot: "a" }) }, "Walk from here")));
 }
 
-function withTile(context, at, whole) {
+function withTile(context, at, whole, name) {
   const picture = tile(at, context.info, context.signal);
   const vector = el("div.vector");
-  later(vector, context, () => get("embed", at, context.signal), (answer) => {
+  later(vector, context, () => get("embed", { ...at, names: true }, context.signal), (answer) => {
+    if (answer.called.name) name.textContent = context.regionOf(at) ? `${answer.called.name}, ${context.regionOf(at)}` : answer.called.name;
     say(`Place ${degrees(at)} chosen`);
     return [bars(answer.embedding), el("p.quiet", {}, `Its ${answer.dim} numbers`)];
   }, whole); // without a vector there is nothing else to say
@@ -89,11 +92,11 @@ function withTile(context, at, whole) {
 function nearest(context, at) {
   const { map, info, regionsAt } = context;
   const body = el("div");
-  const asked = { ...at, k: NEAREST };
+  const asked = { ...at, k: NEAREST, ...wanted(), columns: shownColumns(info).join(",") };
   if (state.where === "far") asked.min_distance_m = FAR_M;
   if (state.where === "other") asked.not_within = regionsAt(at);
   const filter = choice("Where to look", WHERE, state.where, (where) => change({ where }));
-  const section = el("section", {}, el("h3", {}, "Places most like it"), filter, body);
+  const section = el("section", {}, el("h3", {}, "Places most like it"), filter, only(info), body);
   if (info.index_count === null) {
     later(body, context, () => get("neighbors", asked, context.signal), () => null); // says why there are none
     return section;
@@ -103,6 +106,34 @@ function nearest(context, at) {
     return section;
   }
   return later(body, context, () => get("neighbors", asked, context.signal), ({ neighbors }) => found(context, neighbors)) && section;
+}
+
+/** What is asked of every search: results that lie apart, with their names and the user's columns. */
+function wanted() {
+  return { spread_m: SPREAD_M, names: true, ...(state.only && { where: state.only }) };
+}
+
+function shownColumns({ columns }) {
+  return Object.keys(columns).slice(0, SHOWN_COLUMNS);
+}
+
+/** A filter by the user's columns, where the index has any. */
+function only({ columns }) {
+  const names = Object.keys(columns);
+  if (!names.length) return null;
+  const field = el("input", { type: "text", value: state.only, spellcheck: false, "data-key": "only", "aria-label": "Only places where", placeholder: example(columns) });
+  const use = (event) => {
+    event.preventDefault();
+    change({ only: field.value.trim() });
+  };
+  return el("form.only", { onsubmit: use }, el("label", {}, "Only where ", field), el("button", { type: "submit" }, "Filter"),
+    el("p.quiet", {}, `Columns: ${list(names)}`));
+}
+
+/** A filter to begin with, as `price < 100`. */
+function example(columns) {
+  const [[name, kind]] = Object.entries(columns).sort(([, one], [, other]) => (other === "numbers") - (one === "numbers"));
+  return `${/^[^\W\d]\w*$/.test(name) ? name : `"${name}"`} ${kind === "numbers" ? "< 100" : kind === "text" ? "= 'word'" : "is not null"}`;
 }
 
 /** Cards of the results, and their dots on the map. */
@@ -119,11 +150,11 @@ function found(context, neighbors, { way, away } = {}) {
   say(`${neighbors.length} places found`);
   return [
     cards(neighbors, { ...context, from: state.a, away, open: (near) => openPlace(context, near) }),
-    el("p.actions", {}, all, el("span.quiet", {}, "Bold: distance between the vectors")),
+    el("p.actions", {}, all, el("span.quiet", { title: "The share of random pairs of indexed places that are farther apart" }, "%: of random pairs")),
   ];
 }
 
-function openPlace({ map }, near) {
+export function openPlace({ map }, near) {
   open(near);
   map.reveal(near);
 }
@@ -165,7 +196,14 @@ function pictured({ info: { colours } }, number) {
   return { channel: number % colours.length, scale: Math.floor(number / colours.length) };
 }
 
-function effects(context, { channels: all, distance, ground_distance_m: ground }, tiles) {
+/** "Alike: closer than 99.2 % of random pairs", or nothing without an index to say it. */
+function likeness({ alike, closer_than: share }) {
+  if (alike === null) return [];
+  return [el("strong", {}, alike ? "Alike" : "Not alike"), `: closer than ${percent(share)} of random pairs, `];
+}
+
+function effects(context, answer, tiles) {
+  const { channels: all, distance, ground_distance_m: ground } = answer;
   const most = Math.max(...all.map(({ effect }) => Math.abs(effect)), 1e-9);
   const telling = 0.05 * distance;
   const order = all.map((channel, number) => ({ ...channel, number, shown: pictured(context, number), colour: colourOf(context, number) })).sort((one, other) => other.effect - one.effect);
@@ -180,7 +218,7 @@ function effects(context, { channels: all, distance, ground_distance_m: ground }
   buttons.classList.add("effects");
   say(sentence);
   return [
-    el("p.verdict", {}, el("strong", {}, distance.toFixed(2)), " apart in the embedding, ", metres(ground), " on the ground. ", sentence),
+    el("p.verdict", {}, likeness(answer), distance.toFixed(2), " apart in the embedding, ", metres(ground), " on the ground. ", sentence),
     el("p.legend.quiet", {}, el("span", {}, "← nearer with it"), el("span", {}, "farther →")),
     buttons,
   ];
@@ -207,7 +245,7 @@ function sum(context) {
   const pictures = el("div.pair", {}, [a, b, c].map((at, number) =>
     el("figure", {}, tile(at, context.info, context.signal), el("figcaption", {}, ["A", "− B", "+ C"][number]))));
   const body = el("div");
-  const asked = { plus: [a, c], minus: [b], k: NEAREST, min_distance_m: 100 };
+  const asked = { plus: [a, c], minus: [b], k: NEAREST, min_distance_m: 100, ...wanted(), columns: shownColumns(context.info) };
   later(body, context, () => post("arithmetic", asked, context.signal), ({ neighbors, embedding }) => [
     bars(embedding), el("h3", {}, "Places nearest to the sum"), found(context, neighbors, { away: "from A" }),
   ]);
@@ -221,7 +259,7 @@ function walk(context) {
   if (missing) return [head, missing];
   const range = el("input", { type: "range", min: 2, max: 30, value: steps, "aria-label": "Steps", "data-key": "steps", onchange: () => change({ steps: Number(range.value) }) });
   const body = el("div");
-  later(body, context, () => get("walk", { ...a, steps, seed }, context.signal), (answer) => [
+  later(body, context, () => get("walk", { ...a, steps, seed, names: true }, context.signal), (answer) => [
     answer.steps.length < steps && el("p.quiet", {}, `It ends after ${answer.steps.length} steps: it has been to every indexed place.`),
     found(context, answer.steps, { way: [a, ...answer.steps], away: "from A" }),
   ]);

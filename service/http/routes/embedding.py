@@ -12,11 +12,26 @@ from fastapi.responses import Response
 from loc2vec.model.arrays import Vector
 from service.engine.engine import Engine
 from service.errors import ScaleError
-from service.http.answers import Embedding, EmbeddingList, PlaceEmbedding, PlaceList, named, numbers
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
-from service.http.questions import Location, LocationList, NameQuery, PlaceQuery, TileQuery, Where
 from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas.answers import (
+    Embedding,
+    EmbeddingList,
+    PlaceEmbedding,
+    PlaceList,
+    called_places,
+    named,
+    numbers,
+)
+from service.http.schemas.questions import (
+    EmbedQuery,
+    Location,
+    LocationList,
+    NameQuery,
+    TileQuery,
+    Where,
+)
 from tiling.errors import PlaceError
 from tiling.values import ATTRIBUTION, LonLat
 
@@ -36,14 +51,15 @@ class PngResponse(Response):
 
 @router.get("/embed", response_model=Embedding, responses=RESPONSES)
 async def embed(
-    request: Request, engine: Engines, gate: Gates, asked: Annotated[PlaceQuery, Query()]
+    request: Request, engine: Engines, gate: Gates, asked: Annotated[EmbedQuery, Query()]
 ) -> Response:
-    """Return the embedding of a place."""
+    """Return the embedding of a place, and on demand what it is called."""
     choose(request, [JSON])
-    (place,) = await located(engine, gate, [asked.where()])
+    (place,) = await located(engine, gate, [asked.meant()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
         (vector,) = await gate.run(1, engine.embed_new, [place])
+    called = await gate.run(1, engine.called, [place]) if asked.names else []
     return answer(
         request,
         Embedding(
@@ -53,6 +69,7 @@ async def embed(
             index=index,
             dim=engine.dim,
             embedding=numbers(vector),
+            called=next(iter(called_places(called)), None),
         ),
     )
 
@@ -116,7 +133,7 @@ def _as_table(
 
 def _where(position: int, item: Location) -> Where:
     try:
-        return item.where()
+        return item.meant()
     except PlaceError as error:
         raise PlaceError(f"locations[{position}]: {error}") from error
 
@@ -143,7 +160,7 @@ async def tile_png(
     scales = engine.geometry.scales
     if asked.scale >= scales:
         raise ScaleError(f"scale {asked.scale}: {engine.model} reads {scales}, numbered from 0")
-    (place,) = await located(engine, gate, [asked.where()])
+    (place,) = await located(engine, gate, [asked.meant()])
     pose = asked.pose(place)
     channel, scale = asked.channel, asked.scale
     return answer(request, await gate.run(1, lambda: engine.tile(pose).png(channel, scale)), PNG)

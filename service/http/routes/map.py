@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 
 from service.http.formats import PNG, answer, choose
 from service.http.problems import RESPONSES
-from service.http.questions import MapPath, MapQuery
 from service.http.routes.embedding import PngResponse
 from service.http.routes.parts import Engines, Gates
+from service.http.schemas.questions import MapPath, MapQuery
 from tiling.render.pictures import TileNumber
 
 router = APIRouter(tags=["map"])

@@ -1,6 +1,7 @@
 """Routes: neighbours of places and vectors; arithmetic, interpolation, walks, comparison."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -10,8 +11,12 @@ from fastapi.responses import Response
 
 from loc2vec.embed.algebra import between, combine, walk
 from loc2vec.model.arrays import Vector
+from service.engine.engine import Engine
 from service.errors import CostError
-from service.http.answers import (
+from service.http.formats import GEOJSON, JSON, answer, choose
+from service.http.problems import RESPONSES
+from service.http.routes.parts import Engines, Gates, located
+from service.http.schemas.answers import (
     ArithmeticAnswer,
     ChannelEffect,
     Comparison,
@@ -25,10 +30,9 @@ from service.http.answers import (
     near,
     numbers,
 )
-from service.http.formats import GEOJSON, JSON, answer, choose
-from service.http.problems import RESPONSES
-from service.http.questions import (
-    MAX_NEIGHBORS,
+from service.http.schemas.base import MAX_NEIGHBORS
+from service.http.schemas.filters import Shown
+from service.http.schemas.questions import (
     Arithmetic,
     InterpolationQuery,
     NeighborQuery,
@@ -36,8 +40,9 @@ from service.http.questions import (
     VectorQuestion,
     WalkQuery,
 )
-from service.http.routes.parts import Engines, Gates, located
-from service.index.search import Neighbor
+from service.index.columns import values_of
+from service.index.scale import ALIKE
+from service.index.search import Filters, Neighbor
 from service.observe.metrics import timed
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat
@@ -58,6 +63,23 @@ FOUND: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Telling:
+    """An index to search, and what is told of each place that is found."""
+
+    def __init__(self, engine: Engine, filters: Filters, shown: Shown) -> None:
+        """Raise the error of a column or a filter that the index cannot have."""
+        self.search, self._engine, self._shown = engine.search, engine, shown
+        self.search.require(filters, shown.columns)
+
+    def near(self, found: Sequence[Neighbor]) -> list[Near]:
+        """Return neighbours with what was asked for of each."""
+        rows = np.array([neighbor.id for neighbor in found], np.int64)
+        places = [LonLat(neighbor.lon, neighbor.lat) for neighbor in found]
+        columns, names = self._shown
+        values = values_of(self.search.index.table, columns, rows) if columns else []
+        return near(found, values, self._engine.called(places) if names else [])
+
+
 @router.get("/neighbors", response_model=NeighborList, responses=FOUND)
 async def neighbors(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[NeighborQuery, Query()]
@@ -67,19 +89,16 @@ async def neighbors(
     Filters apply before the search: there are `k` results as long as `k` places pass. As JSON, or
     with `Accept` as GeoJSON.
     """
-    kind, filters, search = (
-        choose(request, [JSON, GEOJSON]),
-        asked.filters(asked.min_distance_m),
-        engine.search,
-    )
-    (place,) = await located(engine, gate, [asked.where()])
+    kind, filters = choose(request, [JSON, GEOJSON]), asked.filters(asked.min_distance_m)
+    telling = Telling(engine, filters, asked.shown())
+    (place,) = await located(engine, gate, [asked.meant()])
 
     def find() -> list[Near]:
         (embedding,) = engine.embed([place])
         with timed("search"):
-            return near(search.nearest(embedding, asked.k, [place], filters))
+            return telling.near(telling.search.nearest(embedding, asked.k, [place], filters))
 
-    found, name = await gate.run(SEARCH_WEIGHT, find), search.index.name
+    found, name = await gate.run(SEARCH_WEIGHT, find), telling.search.index.name
     if kind == GEOJSON:
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
     return answer(
@@ -95,7 +114,8 @@ async def neighbors_of_vector(
     request: Request, engine: Engines, gate: Gates, body: VectorQuestion
 ) -> Response:
     """Return the `k` indexed places whose embeddings are nearest to a vector."""
-    kind, filters, search = choose(request, [JSON, GEOJSON]), body.filters(), engine.search
+    kind, filters = choose(request, [JSON, GEOJSON]), body.filters()
+    telling = Telling(engine, filters, body.shown())
     if len(body.embedding) != engine.dim:
         message = f"{len(body.embedding)} numbers: the model's embeddings have {engine.dim}"
         raise RequestValidationError([{"loc": ("body", "embedding"), "msg": message}])
@@ -103,9 +123,9 @@ async def neighbors_of_vector(
 
     def find() -> list[Near]:
         with timed("search"):
-            return near(search.nearest(embedding, body.k, filters=filters))
+            return telling.near(telling.search.nearest(embedding, body.k, filters=filters))
 
-    found, name = await gate.run(SEARCH_WEIGHT, find), search.index.name
+    found, name = await gate.run(SEARCH_WEIGHT, find), telling.search.index.name
     if kind == GEOJSON:
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
     return answer(
@@ -117,19 +137,20 @@ async def neighbors_of_vector(
 async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arithmetic) -> Response:
     """Add and subtract embeddings of places; return the indexed places nearest to the result."""
     choose(request, [JSON])
-    search, filters = engine.search, body.filters(body.min_distance_m)
-    places = await located(engine, gate, [item.where() for item in (*body.plus, *body.minus)])
+    filters = body.filters(body.min_distance_m)
+    telling = Telling(engine, filters, body.shown())
+    places = await located(engine, gate, [item.meant() for item in (*body.plus, *body.minus)])
     count = len(body.plus)
 
     def find() -> ArithmeticAnswer:
         vectors = engine.embed(places)
         embedding = combine(vectors[:count], vectors[count:])
         with timed("search"):
-            found = near(search.nearest(embedding, body.k, places, filters))
+            found = telling.near(telling.search.nearest(embedding, body.k, places, filters))
         return ArithmeticAnswer(
             k=body.k,
             model=engine.model,
-            index=search.index.name,
+            index=telling.search.index.name,
             embedding=numbers(embedding),
             neighbors=found,
         )
@@ -147,8 +168,10 @@ async def interpolate(
         raise CostError(
             f"{asked.steps} steps of {asked.k} neighbours: ask for at most {MAX_NEIGHBORS} in all"
         )
-    search, filters = engine.search, asked.filters()
-    ends = await located(engine, gate, [asked.where(), asked.destination()])
+    filters = asked.filters()
+    telling = Telling(engine, filters, asked.shown())
+    search = telling.search
+    ends = await located(engine, gate, [asked.meant(), asked.destination()])
 
     def find() -> Interpolation:
         start, end = engine.embed(ends)
@@ -156,7 +179,8 @@ async def interpolate(
         with timed("search"):
             steps = [
                 InterpolationStep(
-                    share=share, neighbors=near(search.nearest(at, asked.k, ends, filters))
+                    share=share,
+                    neighbors=telling.near(search.nearest(at, asked.k, ends, filters)),
                 )
                 for share, at in zip(shares.tolist(), way, strict=True)
             ]
@@ -171,7 +195,8 @@ async def compare(
 ) -> Response:
     """Compare two places: their distance, and the effect of each channel of their tiles."""
     choose(request, [JSON])
-    here, there = await located(engine, gate, [asked.where(), asked.destination()])
+    here, there = await located(engine, gate, [asked.meant(), asked.destination()])
+    search = None if engine.index is None else engine.search
     found, shares = await gate.run(2 * N_CHANNELS, engine.compare, here, there)
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
@@ -182,6 +207,7 @@ async def compare(
             strict=True,
         )
     ]
+    closer = None if search is None else float(search.scale.closer_than(found.distance))
     return answer(
         request,
         Comparison(
@@ -190,8 +216,10 @@ async def compare(
             to_lat=there.lat,
             to_lon=there.lon,
             model=engine.model,
-            index=None,
+            index=None if search is None else search.index.name,
             distance=found.distance,
+            closer_than=closer,
+            alike=None if closer is None else closer >= ALIKE,
             ground_distance_m=float(ground_distance_m(*reversed(here), *reversed(there))),
             channels=channels,
         ),
@@ -204,16 +232,21 @@ async def random_walk(
 ) -> Response:
     """Walk at random: each step goes to one of the nearest indexed places that are new."""
     choose(request, [JSON])
-    search, filters = engine.search, asked.filters()
-    (place,) = await located(engine, gate, [asked.where()])
+    # A step is to lie apart from all before it, not only from those that it is chosen from.
+    filters = replace(asked.filters(asked.spread_m), spread_m=0.0)
+    telling = Telling(engine, filters, asked.shown())
+    search = telling.search
+    (place,) = await located(engine, gate, [asked.meant()])
 
-    def nearest(embedding: Vector, k: int, _: Sequence[LonLat]) -> list[Neighbor]:
-        return search.nearest(embedding, k, filters=filters)
+    def nearest(embedding: Vector, k: int, way: Sequence[LonLat]) -> list[Neighbor]:
+        return search.nearest(embedding, k, [place, *way], filters)
 
     def find() -> Walk:
         (start,) = engine.embed([place])
         with timed("search"):
             way = walk(nearest, search.index.vector_of, start, asked.steps, asked.k, asked.seed)
-        return Walk(model=engine.model, index=search.index.name, seed=asked.seed, steps=near(way))
+        return Walk(
+            model=engine.model, index=search.index.name, seed=asked.seed, steps=telling.near(way)
+        )
 
     return answer(request, await gate.run(asked.steps, find))

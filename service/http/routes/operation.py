@@ -5,10 +5,11 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
-from service.http.answers import Health, Info, Ready
 from service.http.formats import answer
 from service.http.problems import RESPONSES
 from service.http.routes.parts import Engines
+from service.http.schemas.answers import Health, Info, Ready
+from service.index.columns import kinds_of
 from service.observe.metrics import exposition
 from service.version import version
 from tiling.values import ATTRIBUTION
@@ -23,6 +24,8 @@ private = APIRouter(tags=["operation"])
 async def info(request: Request, engine: Engines) -> Response:
     """Return what is being served."""
     index, source = engine.index, engine.source
+    kinds = {} if index is None else kinds_of(index.table)
+    columns = {name: kind.value for name, kind in kinds.items()}
     return answer(
         request,
         Info(
@@ -37,6 +40,7 @@ async def info(request: Request, engine: Engines) -> Response:
                 name: list(area.bounds) for name, area in sorted(source.regions.items())
             },
             index_count=None if index is None else len(index),
+            columns=columns,
             index_refused=engine.index_refused,
             fingerprint=engine.fingerprint,
             channels=list(engine.catalogue.channels),

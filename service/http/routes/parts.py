@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from service.engine.engine import Engine
 from service.errors import CostError
 from service.http.gate import Answer
-from service.http.questions import Where
+from service.http.schemas.questions import Where
 from service.patience import Patience, left_s
 from tiling.errors import UserError
 from tiling.values import LonLat

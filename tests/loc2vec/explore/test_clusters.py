@@ -25,8 +25,7 @@ from loc2vec.explore.clusters import (
     kinds_of,
 )
 from loc2vec.explore.space import Space
-from loc2vec.paper.colours import from_hex
-from loc2vec.paper.plot import CLASSES
+from loc2vec.paper.colours import CLASSES, from_hex
 from tests.loc2vec.explore.explored import SIDE, make_space
 from tiling.osm.extract import OsmObject
 from tiling.values import LonLat

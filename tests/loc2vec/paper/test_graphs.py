@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 
+from loc2vec.paper.colours import CLASSES
 from loc2vec.paper.graphs import FEWEST_DENSE, LETTERS, MARKERS, bars, curves, densities, scatter
-from loc2vec.paper.plot import CLASSES, axes_in, new_figure, png_of
+from loc2vec.paper.plot import axes_in, new_figure, png_of
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from loc2vec.paper.colours import CLASSES
 from loc2vec.paper.plot import (
-    CLASSES,
     COLOURS,
     DPI,
     FAINT,

@@ -227,7 +227,7 @@ def test_labels_that_do_not_suffice_are_one_sentence(
             ["43.7384,7.4246,1.5", "43.7347,7.4213,2.5"],
             "2 labelled places lie in the store, at least",
         ),
-        ([f"43.738{n},7.4246,{n}.5" for n in range(10)], "all places lie in 1 blocks of 1 km"),
+        ([f"43.738{n},7.4246,{n}.5" for n in range(10)], "all places lie in 1 block of 1 km"),
     ],
 )
 def test_places_that_do_not_suffice_are_one_sentence(

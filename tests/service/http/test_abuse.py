@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ValidationError
 
-from service.http.questions import LocationList, VectorQuestion
+from service.http.schemas.questions import LocationList, VectorQuestion
 from service.observe.logs import OneLine
 from service.settings import Settings
 from tests.service.http.test_app import MONACO, check_problem

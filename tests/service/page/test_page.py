@@ -5,12 +5,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 import uvicorn
@@ -25,9 +26,11 @@ from playwright.sync_api import (
     expect,
 )
 
+from loc2vec.embed.files import Vectors
 from service.engine.engine import Engine
 from service.http.app import create_app
 from service.http.server import bind, url_of
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.browser import launched, pixels
 from tests.service.http.test_access import HASHES, KEY, changed
@@ -194,7 +197,12 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
     seen.click_map(PLACE)
     expect(seen.cards()).to_have_count(8)
     seen.quiet()
-    (asked,) = seen.asked("/embed")
+    (asked,) = seen.asked("/embed", names="true")
+    called = seen.page.request.get(
+        f"{seen.url}/embed",
+        params={"lat": asked["lat"][0], "lon": asked["lon"][0], "names": "true"},
+    ).json()["called"]
+    expect(seen.page.get_by_role("heading", level=2)).to_have_text(called["name"])
     assert [float(asked[name][0]) for name in ("lat", "lon")] == pytest.approx(PLACE, abs=1e-4)
     expect(seen.page.locator(".bars rect")).to_have_count(16)
     expect(seen.page.locator("#map .dot")).to_have_count(8)
@@ -203,11 +211,13 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
     (query,) = seen.asked("/neighbors", min_distance_m="500")
     place = {"lat": float(query["lat"][0]), "lon": float(query["lon"][0])}
     answer = seen.page.request.get(
-        f"{seen.url}/neighbors", params={**place, "k": 8, "min_distance_m": 500}
+        f"{seen.url}/neighbors",
+        params={**place, "k": 8, "min_distance_m": 500, "spread_m": 300, "names": "true"},
     ).json()
     for number, near in enumerate(answer["neighbors"]):
         card = seen.cards().nth(number)
-        expect(card).to_contain_text(f"{near['distance']:.2f}")
+        expect(card).to_contain_text(near["called"]["name"] or f"{near['lat']:.5f}")
+        expect(card).to_contain_text(re.compile(r"closer than \d[\d.]* %"))
         expect(card).to_contain_text(re.compile(r"\d m away|km away"))
         assert card.locator("img").evaluate("image => image.naturalWidth") == 128
     seen.page.get_by_role("button", name="Anywhere").click()
@@ -216,6 +226,29 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
     )
     seen.quiet()
     assert "min_distance_m" not in seen.asked("/neighbors")[-1]
+
+
+def test_results_are_filtered_by_the_columns_of_the_index(
+    visit: Start, settings: Settings, vectors: Vectors, tmp_path: Path
+) -> None:
+    rows = np.arange(len(vectors))
+    table = pa.table({"kind": np.array(["bar", "school"])[rows % 2], "price": rows})
+    NeighborIndex.build(replace(vectors, table=table), tmp_path / "index")
+    with listening(settings.model_copy(update={"index": tmp_path / "index"})) as url:
+        seen = visit(f"{AT}&{VIEW}", url=url)
+        field = seen.page.get_by_role("textbox", name="Only places where")
+        expect(field).to_have_attribute("placeholder", "price < 100")
+        field.fill("kind = school and price < 200")
+        field.press("Enter")
+        expect(seen.cards()).to_contain_text(["kind school"] * 8)
+        for text in seen.cards().all_inner_texts():
+            assert int(re.search(r"price (\d+)", text)[1]) < 200  # type: ignore[index]
+        seen.page.reload()  # a link brings it back
+        expect(field).to_have_value("kind = school and price < 200")
+        field.fill("kind <")
+        field.press("Enter")
+        expect(seen.page.locator(".problem")).to_contain_text("ends too early")
+        seen.quiet()
 
 
 def test_the_page_shows_the_channels_of_the_store(
@@ -296,7 +329,7 @@ def test_the_sea_and_a_street_share_nothing(visit: Start) -> None:
     verdict = seen.page.locator(".verdict")
     expect(verdict).to_contain_text("apart in the embedding")
     expect(verdict).not_to_contain_text("brought together")
-    expect(seen.page.locator("#view")).not_to_contain_text("alike")
+    expect(verdict).to_contain_text(re.compile(r"^(Alike|Not alike): closer than \d[\d.]* %"))
 
 
 @pytest.mark.parametrize("size", [DESKTOP, (1440, 900), PHONE])

@@ -1,21 +1,22 @@
 """What the service is asked, as pydantic models; the examples are places in Monaco."""
 
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic.config import JsonDict
 
-from service.index.search import Filters
+from service.http.schemas.base import MAX_NEIGHBORS, Body, Count, Degrees, Metres, Name, Query
+from service.http.schemas.filters import NAMES, FilterBody, FilterQuery
 from tiling.geo.cells import place_of_cell
-from tiling.geo.grid import check_box, parse_box
 from tiling.geo.mercator import MAX_ZOOM
 from tiling.osm.names import LONGEST
+from tiling.render.pictures import TileNumber
 from tiling.values import N_CHANNELS, LonLat, Pose, check_place
 
 MAX_LOCATIONS = 1000
-MAX_NEIGHBORS = 1000
+MAX_EXAMPLES = 500
+MAX_KINDS = 50
 MAX_DIM = 4096
-MOST_KEYS = 20  # of an object: more than any has
 MAX_STEPS = 100
 MAX_SCALES = 8  # of a tile
 MAX_OFFSET_M = 1000.0  # of a tile from its place
@@ -23,22 +24,11 @@ LAT, LON = "Latitude, degrees (WGS 84)", "Longitude, degrees (WGS 84)"
 CELL = "Or an H3 cell, whose middle is meant"
 NAMED = "Or a name that means one place of the store; `GET /places` tells what there is"
 
-# `tiling.values.check_place` validates ranges, so HTTP and files share one error message.
-Degrees = Annotated[float, Field(strict=True)]
-Count = Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="How many neighbours")]
-Metres = Annotated[float, Field(ge=0, le=2.1e7, allow_inf_nan=False)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
 PlaceName = Annotated[str, Field(min_length=1, max_length=LONGEST)]
 # Beyond this range, distances are lost to rounding in float32.
 Number = Annotated[float, Field(strict=True, ge=-1e4, le=1e4)]
 Where = LonLat | str  # a place, or the name of one
 ONE_FAULT = FailFast()  # of a list is told: an error for each of thousands takes too long
-
-
-class Query(BaseModel):
-    """The parameters of a GET; unknown ones are refused, because they are most likely typos."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class _Given(NamedTuple):
@@ -55,7 +45,7 @@ class _Given(NamedTuple):
         if (self.lat is None) != (self.lon is None) or ways != 1:
             raise ValueError(f"give {prefix}lat and {prefix}lon, or {prefix}h3, or {prefix}place")
 
-    def where(self) -> Where:
+    def meant(self) -> Where:
         """Return the place or its name; raise `PlaceError` for what is no place."""
         if self.place is not None:
             return self.place
@@ -81,9 +71,9 @@ class OnePlace(BaseModel):
         self._given.check()
         return self
 
-    def where(self) -> Where:
+    def meant(self) -> Where:
         """Return the place or its name; raise `PlaceError` for what is no place."""
-        return self._given.where()
+        return self._given.meant()
 
 
 class PlaceQuery(Query, OnePlace):
@@ -95,33 +85,17 @@ class PlaceQuery(Query, OnePlace):
     place: PlaceName | None = Field(None, description=NAMED, examples=["Monte-Carlo"])
 
 
+class EmbedQuery(PlaceQuery):
+    """The parameters of `GET /embed`."""
+
+    names: bool = Field(False, description=NAMES)
+
+
 class NameQuery(Query):
     """The parameters of `GET /places`."""
 
     q: PlaceName = Field(description="A name, or the beginning of its words", examples=["monte"])
     limit: int = Field(10, ge=1, le=50, description="How many places at most")
-
-
-class FilterQuery(Query):
-    """Where neighbours may lie."""
-
-    bbox: str | None = Field(
-        None,
-        max_length=200,
-        description="Only in this box: W,S,E,N in degrees",
-        examples=["7.41,43.73,7.43,43.75"],
-    )
-    within: list[Name] = Field(
-        [], max_length=20, description="Only in this region of the store; may be repeated"
-    )
-    not_within: list[Name] = Field(
-        [], max_length=20, description="Not in this region of the store; may be repeated"
-    )
-
-    def filters(self, min_distance_m: float = 0.0) -> Filters:
-        """Return the filters, or raise the error of a malformed box."""
-        box = None if self.bbox is None else parse_box(self.bbox)
-        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
 
 
 class NeighborQuery(PlaceQuery, FilterQuery):
@@ -150,7 +124,7 @@ class PairQuery(PlaceQuery):
 
     def destination(self) -> Where:
         """Return the second place or its name; raise `PlaceError` for what is no place."""
-        return self._given_to.where()
+        return self._given_to.meant()
 
 
 class InterpolationQuery(PairQuery, FilterQuery):
@@ -214,20 +188,6 @@ class MapQuery(Query):
     )
 
 
-class Body(BaseModel):
-    """The body of a POST, or an object in it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_keys(cls, value: Any) -> Any:
-        """Refuse thousands of keys at once: an error for each takes too long."""
-        if isinstance(value, dict) and len(value) > MOST_KEYS:
-            raise ValueError(f"{len(value)} keys: it has at most {len(cls.model_fields)}")
-        return value
-
-
 class Location(Body, OnePlace):
     """A place in degrees, WGS 84, an H3 cell, or a name."""
 
@@ -254,33 +214,75 @@ class LocationList(Body):
     )
 
 
-class FilterBody(Body):
-    """Where neighbours may lie."""
-
-    k: Annotated[int, Field(strict=True, ge=1, le=MAX_NEIGHBORS)] = 10
-    bbox: list[Degrees] | None = Field(
-        None,
-        min_length=4,
-        max_length=4,
-        description="Only in this box: west, south, east, north, degrees",
-    )
-    within: list[Name] = Field([], max_length=20, description="Only in these regions of the store")
-    not_within: list[Name] = Field(
-        [], max_length=20, description="Not in these regions of the store"
-    )
-
-    def filters(self, min_distance_m: float = 0.0) -> Filters:
-        """Return the filters, or raise the error of a malformed box."""
-        box = None if self.bbox is None else check_box(*self.bbox)
-        return Filters(box, min_distance_m, tuple(self.within), tuple(self.not_within))
-
-
 class VectorQuestion(FilterBody):
     """The body of `POST /neighbors`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"embedding": [0.5] * 16, "k": 3}]})
 
     embedding: Annotated[list[Number], ONE_FAULT] = Field(min_length=1, max_length=MAX_DIM)
+
+
+class Example(Location):
+    """A place, and what it is an example of."""
+
+    label: Name | None = Field(
+        None, description="The kind that it is an example of; null: of none of them"
+    )
+
+
+class TileWanted(Body):
+    """A tile of the map (Web Mercator)."""
+
+    zoom: Annotated[int, Field(strict=True, ge=0, le=MAX_ZOOM)]
+    x: Annotated[int, Field(strict=True, ge=0, lt=2**MAX_ZOOM)]
+    y: Annotated[int, Field(strict=True, ge=0, lt=2**MAX_ZOOM)]
+    scale: Annotated[int, Field(strict=True, ge=1, le=2)] = 1
+
+    @model_validator(mode="after")
+    def _in_the_world(self) -> Self:
+        if max(self.x, self.y) >= 2**self.zoom:
+            raise ValueError(f"zoom {self.zoom} has columns and rows 0..{2**self.zoom - 1}")
+        return self
+
+
+class Lesson(FilterBody):
+    """The body of `POST /predict`: examples, and which places shall be told of."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "examples": [{**HARBOUR, "label": "harbour"}, MONACO],
+                    "places": [STADIUM],
+                    "spread_m": 200,
+                }
+            ]
+        }
+    )
+
+    examples: Annotated[list[Example], ONE_FAULT] = Field(min_length=1, max_length=MAX_EXAMPLES)
+    places: Annotated[list[Location], ONE_FAULT] = Field([], max_length=MAX_LOCATIONS)
+    ask: Annotated[int, Field(strict=True, ge=0, le=100)] = Field(
+        4, description="How many places to tell whose answer would teach most"
+    )
+    tile: TileWanted | None = Field(None, description="Which tile is wanted as a picture")
+    min_distance_m: Metres = Field(0.0, description="At least so far from each example, metres")
+
+    @model_validator(mode="after")
+    def _few_kinds(self) -> Self:
+        kinds = {example.label for example in self.examples} - {None}
+        if len(kinds) > MAX_KINDS or len(kinds) * self.k > MAX_NEIGHBORS:
+            raise ValueError(
+                f"{len(kinds)} labels, {self.k} places of each: give at most {MAX_KINDS} labels "
+                f"and {MAX_NEIGHBORS} places in all"
+            )
+        return self
+
+    def tile_number(self) -> TileNumber | None:
+        """Return the tile that is wanted."""
+        if self.tile is None:
+            return None
+        return TileNumber(self.tile.zoom, self.tile.x, self.tile.y, self.tile.scale)
 
 
 class Arithmetic(FilterBody):

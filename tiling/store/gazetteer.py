@@ -1,6 +1,7 @@
 """What people call places, and where a named place is."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -14,6 +15,17 @@ from tiling.values import Box, LonLat, check_place
 STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
 GLOBE = Box(-180.0, -90.0, 180.0, 90.0)
+
+
+class Called(NamedTuple):
+    """The nearest thing with a name, what kind it is, and the title of the region around a place.
+
+    `name` and `kind` are None where nothing near has a name.
+    """
+
+    name: str | None
+    kind: str | None
+    region: str
 
 
 class Gazetteer:
@@ -33,13 +45,19 @@ class Gazetteer:
 
     def name(self, place: LonLat) -> str:
         """Return what a place is called, as "Rue Grimaldi, Monaco"."""
+        called = self.called(place)
+        return f"{called.name}, {called.region}" if called.name else called.region
+
+    def called(self, place: LonLat) -> Called:
+        """Return the nearest street or named thing, and the extract."""
         region = self._region(place)
         here = on_the_globe(np.array([place.lat]), np.array([place.lon]))
         for names, tree, reach_m in self._known:
             distance, row = tree.query(here[0], distance_upper_bound=reach_m)
             if np.isfinite(distance):
-                return f"{names[row]}, {region}"
-        return region
+                name, kind = names[row]
+                return Called(name, kind, region)
+        return Called(None, None, region)
 
     def _region(self, place: LonLat) -> str:
         """Return the title of the smallest extract around a place."""
@@ -53,7 +71,7 @@ class Gazetteer:
         return title_of(smallest)
 
     @cached_property
-    def _known(self) -> list[tuple[list[str], cKDTree, float]]:
+    def _known(self) -> list[tuple[list[tuple[str, str]], cKDTree, float]]:
         """Streets, then all that has a name, with the distance within which they name a place."""
         every = self._source.names_in(GLOBE)
         streets = [name for name in every if name.kind == STREET]
@@ -62,7 +80,7 @@ class Gazetteer:
             if names:
                 lat, lon = np.array([(name.lat, name.lon) for name in names]).T
                 tree = cKDTree(on_the_globe(lat, lon))
-                found.append(([name.name for name in names], tree, reach_m))
+                found.append(([(name.name, name.kind) for name in names], tree, reach_m))
         return found
 
 

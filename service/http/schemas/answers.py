@@ -1,14 +1,16 @@
 """What the service answers, as pydantic models."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from service.index.scale import ALIKE
 from service.index.search import Neighbor
 from tiling.osm.names import NamedPlace as Found
+from tiling.store.gazetteer import Called
 
 ModelName = Annotated[
     str, Field(description="Name of the model and the start of its weights' SHA-256")
@@ -17,6 +19,14 @@ IndexName = Annotated[
     str | None,
     Field(description="Start of the SHA-256 of the index's vectors; null where no index was used"),
 ]
+
+
+class CalledPlace(BaseModel):
+    """What a place is called."""
+
+    name: str | None = Field(description="Of the nearest named thing; null where none is near")
+    kind: str | None = Field(description="What that is: street, school, ...")
+    region: str
 
 
 class PlaceEmbedding(BaseModel):
@@ -38,6 +48,7 @@ class Embedding(BaseModel):
     index: IndexName
     dim: int = Field(description="How many numbers an embedding has")
     embedding: list[float]
+    called: CalledPlace | None = Field(None, description="Where `names` were asked for")
 
 
 class EmbeddingList(BaseModel):
@@ -60,6 +71,13 @@ class Near(BaseModel):
         description="Great-circle distance on the ground from the first place given, metres; "
         "null when no place was given"
     )
+    closer_than: float = Field(
+        description="Share of random pairs of indexed places that are farther apart, 0 to 1"
+    )
+    columns: dict[str, Any] | None = Field(
+        None, description="Values of the columns that were asked for"
+    )
+    called: CalledPlace | None = Field(None, description="Where `names` were asked for")
 
 
 class NamedPlace(BaseModel):
@@ -106,6 +124,45 @@ class ArithmeticAnswer(BaseModel):
     index: IndexName
     embedding: list[float]
     neighbors: list[Near]
+
+
+class PlaceScore(BaseModel):
+    """How like the examples a place is."""
+
+    lat: float
+    lon: float
+    label: str = Field(description="The likeliest of the kinds")
+    probability: float = Field(
+        description="Of that kind, 0 to 1; where there is one kind only, relative to its examples"
+    )
+    probabilities: dict[str, float] = Field(description="Of each kind; the rest is that of none")
+
+
+class TaughtPlace(BaseModel):
+    """An indexed place, and how like the examples it is."""
+
+    id: int
+    lat: float
+    lon: float
+    label: str
+    probability: float
+    columns: dict[str, Any] | None = None
+    called: CalledPlace | None = None
+
+
+class Prediction(BaseModel):
+    """The answer of `POST /predict`."""
+
+    model: ModelName
+    index: IndexName
+    kinds: list[str] = Field(description="The labels of the examples, in their order")
+    colours: list[str] = Field(
+        description="As tiles show them, #rrggbb: of each kind, or of a single kind from unlike to "
+        "like"
+    )
+    places: list[PlaceScore] = Field(description="In the order of the request")
+    best: list[TaughtPlace] = Field(description="Likeliest indexed places, kind by kind")
+    ask: list[TaughtPlace] = Field(description="Places whose answer would teach most")
 
 
 class InterpolationStep(BaseModel):
@@ -157,6 +214,13 @@ class Comparison(BaseModel):
     model: ModelName
     index: IndexName
     distance: float = Field(description="Euclidean distance between the two embeddings")
+    closer_than: float | None = Field(
+        description="Share of random pairs of indexed places that are farther apart, 0 to 1; "
+        "null without an index"
+    )
+    alike: bool | None = Field(
+        description=f"Whether at least {ALIKE:.0%} of them are; null without an index"
+    )
     ground_distance_m: float
     channels: list[ChannelEffect] = Field(description="In the order of the tile's channels")
 
@@ -213,6 +277,9 @@ class Info(BaseModel):
     index_count: int | None = Field(
         description="How many places the index holds; null without an index"
     )
+    columns: dict[str, str] = Field(
+        description="Columns of the index for `where` and `columns`, and what each holds"
+    )
     index_refused: str | None = Field(
         description="Why a newer index is not in use; null when none was refused"
     )
@@ -256,9 +323,23 @@ def named(places: Sequence[Found]) -> list[NamedPlace]:
     return [NamedPlace(name=p.name, kind=p.kind, lat=p.lat, lon=p.lon) for p in places]
 
 
-def near(neighbors: Sequence[Neighbor]) -> list[Near]:
-    """Return neighbours as they are answered."""
-    return [Near(**neighbor._asdict()) for neighbor in neighbors]
+def near(
+    neighbors: Sequence[Neighbor],
+    columns: Sequence[dict[str, Any]] = (),
+    called: Sequence[Called] = (),
+) -> list[Near]:
+    """Return neighbours as they are answered, each with its values and what it is called."""
+    found = [Near(**neighbor._asdict()) for neighbor in neighbors]
+    for one, values in zip(found, columns, strict=False):
+        one.columns = values
+    for one, name in zip(found, called_places(called), strict=False):
+        one.called = name
+    return found
+
+
+def called_places(called: Sequence[Called]) -> list[CalledPlace]:
+    """Return what places are called as it is answered."""
+    return [CalledPlace(**each._asdict()) for each in called]
 
 
 def numbers(vector: NDArray[np.float32]) -> list[float]:

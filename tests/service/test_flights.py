@@ -9,7 +9,7 @@ import pytest
 
 from loc2vec.model.arrays import Vectors
 from service.engine.engine import Engine
-from service.engine.flights import Flights
+from service.flights import Flights
 from service.settings import Settings
 from tiling.values import LonLat
 
