@@ -3,6 +3,8 @@
     python benchmarks/retrieval.py --tiles newport [--distractors DIR ...] [--model M ...]
     [--gallery 10000] [--json]
 
+A model of one scale reads the first scale of tiles of several.
+
 The queries are one turned and shifted tile of each place of --tiles; the gallery is the unturned
 tiles of those places and of others, `--gallery` in all if there are so many, no two of them within
 250 m (nearer ones overlap, and then more than one answer is right). The columns `off` are the same
@@ -24,6 +26,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.evaluation.baselines import without_labels
 from loc2vec.evaluation.intrinsic import Triplets
 from loc2vec.evaluation.retrieval import retrieval
+from loc2vec.evaluation.scales import of_first_scales
 from loc2vec.model.compute import Encode
 from loc2vec.model.names import DEFAULT_MODEL
 from tiling.dataset.dataset import TileDataset
@@ -48,8 +51,8 @@ def methods(models: tuple[str, ...], dataset: TileDataset) -> dict[str, Encode]:
     places = np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES]
     anchors = dataset.tiles(places, np.zeros_like(places))
     families = [encoder.family for encoder in encoders]
-    return {encoder.model_id: encoder.encode for encoder in encoders} | without_labels(
-        families, anchors[:128], anchors
+    return {encoder.model_id: of_first_scales(encoder, dataset) for encoder in encoders} | (
+        without_labels(families, anchors[:128], anchors)
     )
 
 

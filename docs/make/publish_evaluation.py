@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from page import publish
 
-from loc2vec.evaluation.report.summary import Grid, Values
+from loc2vec.evaluation.report.summary import Grid, Values, summary
 from loc2vec.evaluation.report.table import (
     AHEAD,
     facts,
@@ -27,6 +27,7 @@ from tiling.files.atomic import read_json, write_text
 
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- evaluation: written by `make evaluate-docs` -->", "<!-- end of evaluation -->"
+RIVALS = ("channel means", "means of scales and middle", "tag counts")
 
 Pieces = list[tuple[str, Grid]]
 
@@ -44,9 +45,8 @@ def main(report: Path, town: str | None) -> None:
     values = read_json(report / "results.json")
     within = report / (town or "") / "results.json"
     alone = read_json(within) if town and within.exists() else None
-    across = [("Across towns, logistic or ridge regression", grid(values, "towns", "linear"))]
     beside = [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
-    publish(ROOT / "README.md", BEGIN, END, blocks(across))
+    publish(ROOT / "README.md", BEGIN, END, f"\n{markdown(short(values))}\n")
     publish(ROOT / "docs" / "evaluation.md", BEGIN, END, blocks(beside))
     heading = (
         "# The evaluation in full\n\n"
@@ -58,6 +58,15 @@ def main(report: Path, town: str | None) -> None:
     print(
         f"README.md, docs/evaluation.md and docs/evaluation_table.md hold the tables of\n{sample}"
     )
+
+
+def short(values: Values) -> Grid:
+    """Return the lines of the summary that are of models, and of the baselines in RIVALS."""
+    head, *rows = summary(values)
+    return [
+        head,
+        *(row for row in rows if values["methods"][row[0]] == "model" or row[0] in RIVALS),
+    ]
 
 
 def ahead(values: Values, alone: Values | None, town: str | None) -> Pieces:

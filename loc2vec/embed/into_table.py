@@ -11,10 +11,8 @@ from loc2vec.embed.batch import Places, changed_rows, embed, embed_each
 from loc2vec.embed.files import Vectors
 from loc2vec.embed.parts import PLACES_PER_PART, EmbedJob, Part, facts_of_job, parts_of, with_plan
 from loc2vec.embed.table import OpenTable, VectorTable
-from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import VectorsError
 from tiling.store.source import FeatureSource
-from tiling.store.store import Store
 from tiling.values import ATTRIBUTION
 
 
@@ -38,7 +36,7 @@ def embed_table(
     Raises `VectorsError` when the table exists, `StoreError` when the database does not allow it.
     """
     with job.store.open() as source, table.opened() as rows:
-        encoder = LocationEncoder.load(job.model)
+        encoder = job.encoder()
         facts = {"dim": encoder.dim, "attribution": ATTRIBUTION}
         plan = with_plan({**facts_of_job(job, source, encoder), **facts})
         if (there := rows.facts()) is not None:
@@ -90,18 +88,18 @@ class _Filling:
 
 
 def update_table(
-    store: Store, model: str, table: VectorTable, workers: int, progress: Progress = lambda n: None
+    job: EmbedJob, table: VectorTable, workers: int, progress: Progress = lambda n: None
 ) -> TableSummary:
     """Put new vectors into the rows whose tiles changed since the table was written.
 
     Raises `VectorsError` without such a table, `EarlierError` when another model made it,
     `StoreError` when the store does not know its changes.
     """
-    with store.open() as source, table.opened() as rows:
+    with job.store.open() as source, table.opened() as rows:
         facts = rows.facts()
         if facts is None:
             raise VectorsError(f"{table} does not exist: make it with `loc2vec embed --out`")
-        encoder = LocationEncoder.load(model)
+        encoder = job.encoder()
         content = source.store.content_hash()
         numbers, lon_lat = rows.places()
         changed = changed_rows(source, encoder, (facts["model"], facts["store"]), lon_lat)

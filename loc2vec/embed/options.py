@@ -14,6 +14,7 @@ from tiling.machine import cpu_count
 from tiling.values import Box
 
 if TYPE_CHECKING:
+    from loc2vec.embed.parts import EmbedJob
     from loc2vec.embed.table import VectorTable
     from tiling.store.store import Store
 
@@ -58,12 +59,20 @@ class Options:
     share: tuple[int, int] | None
     engine: str
     ray_address: str | None
+    fast: bool
     as_json: bool
 
     @property
     def raster(self) -> bool:
         """Whether a raster is written."""
         return self.out.suffix.lower() in RASTERS
+
+    @property
+    def job(self) -> "EmbedJob":
+        """What is embedded, and how."""
+        from loc2vec.embed.parts import EmbedJob
+
+        return EmbedJob(self.store, self.model, self.metres, self.bbox, self.points, self.fast)
 
     @property
     def processes(self) -> int:

@@ -54,6 +54,11 @@ class EmbedJob:
     metres: float | None = None
     box: Box | None = None
     points: Path | None = None
+    fast: bool = False
+
+    def encoder(self) -> LocationEncoder:
+        """Load the encoder of the job."""
+        return LocationEncoder.load(self.model, fast=self.fast)
 
 
 class Part(NamedTuple):
@@ -129,7 +134,7 @@ def embed_parts(
     points = None if job.points is None else job.points.absolute()
     job = replace(job, store=job.store.absolute(), points=points)
     with job.store.open() as source:
-        encoder = LocationEncoder.load(job.model)
+        encoder = job.encoder()
         parts = parts_of(job, source)
         plan = _claim(folder, facts_of_job(job, source, encoder))
         work = _Work(folder, plan, means.share)
@@ -180,7 +185,7 @@ def make_part(job: EmbedJob, location: str, plan: Mapping[str, Any], part: Part)
 @lru_cache(maxsize=1)
 def _opened(job: EmbedJob) -> tuple[FeatureSource, LocationEncoder]:
     """Open what the tasks of one process share."""
-    return job.store.open(), LocationEncoder.load(job.model)
+    return job.store.open(), job.encoder()
 
 
 def _write(folder: Folder, plan: Mapping[str, Any], number: int, vectors: Vectors) -> Record:
@@ -207,6 +212,7 @@ def facts_of_job(job: EmbedJob, source: FeatureSource, encoder: LocationEncoder)
         "box": None if job.box is None else list(job.box),
         "points": None if job.points is None else hash_of_points(job.points),
         "places_per_part": PLACES_PER_PART,
+        "fast": job.fast,
     }
 
 
@@ -217,7 +223,7 @@ def _claim(folder: Folder, facts: Record) -> Record:
     if folder.read(PLAN) != json_bytes(plan):
         raise VectorsError(
             f"{folder.location} belongs to another job: "
-            "give the same places, store and model, or a new --out"
+            "give the same options, store and model, or a new --out"
         )
     return plan
 

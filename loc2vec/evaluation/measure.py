@@ -25,7 +25,7 @@ class Score:
     """How well a probe read a task from the vectors of a method: each metric, one value a seed.
 
     `by_town`: the primary metric, where the split is by towns. `drawn`: the primary metric in each
-    draw of places (`ruler.py`), on the strictest split.
+    draw of places (`ruler.py`), on splits over groups.
     """
 
     task: str
@@ -122,7 +122,7 @@ def _measure_method(outcome: Outcome, plan: _Plan, name: str, values: Vectors) -
         predicted = plan.predict(probe, task, values)
         by_metric, by_town = _scores(task, plan.split, predicted)
         size = values.shape[1]
-        drawn = _drawn(task, plan, predicted) if strictest else []
+        drawn = [] if plan.split == "random" else _drawn(task, plan, predicted)
         outcome.scores.append(
             Score(task.name, name, size, plan.split, probe, by_metric, by_town, drawn)
         )

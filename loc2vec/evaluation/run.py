@@ -24,6 +24,7 @@ from loc2vec.evaluation.baselines import (
     untrained,
 )
 from loc2vec.evaluation.intrinsic import Scores, measure_alike
+from loc2vec.evaluation.scales import of_first_scales
 from loc2vec.evaluation.tasks.labels import read_labels, task_of
 from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
@@ -38,7 +39,7 @@ from tiling.osm.file import region_names
 from tiling.render.batch import render_all
 from tiling.store.source import FeatureSource
 from tiling.store.store import Store
-from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry, check_fingerprint
+from tiling.values import N_CHANNELS, TILE_RADIUS_M, LonLat, TileGeometry
 
 NEAREST_M = 250.0  # as far as a vector may lie from the place it stands for
 FIT_PLACES = 512  # whose tiles the baselines that need a sample are fitted on
@@ -299,12 +300,10 @@ def measure_views(
     """Measure all methods that read tiles by retrieval, triplets and rank, without labels.
 
     `progress` wraps the names of the methods, as tqdm does. Raises `FingerprintError` for a model
-    that reads other tiles than these.
+    that reads other tiles than these; one of fewer scales reads the first ones.
     """
-    for encoder in encoders.values():
-        check_fingerprint(f"model {encoder.model_id}", encoder.fingerprint, dataset.fingerprint)
+    methods = {name: of_first_scales(encoder, dataset) for name, encoder in encoders.items()}
     chosen = np.sort(np.random.default_rng(1).permutation(dataset.n_places)[:FIT_PLACES])
-    methods: dict[str, Encode] = {name: encoder.encode for name, encoder in encoders.items()}
     families = [encoder.family for encoder in encoders.values()]
     sample = dataset.tiles(chosen, np.zeros_like(chosen))
     methods |= _of_tiles(sample) | untrained(families, sample[:: max(len(sample) // 128, 1)])

@@ -1,3 +1,3 @@
 """The name of the model that is used where none is given; it loads no network."""
 
-DEFAULT_MODEL = "loc2vec-16"
+DEFAULT_MODEL = "place-16"

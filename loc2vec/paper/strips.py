@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+import numpy as np
+
 from loc2vec.model.arrays import Pixels
 from tiling.values import LonLat, Palette
 
@@ -20,8 +22,14 @@ class View(NamedTuple):
 
     @property
     def picture(self) -> Pixels:
-        """The tile in colour, uint8 [H, W, 3]."""
-        return self.palette.composite(self.tile)
+        """The first scale of the tile in colour, uint8 [H, W, 3]."""
+        return self.pictures[0]
+
+    @property
+    def pictures(self) -> list[Pixels]:
+        """Each scale of the tile in colour, uint8 [H, W, 3]."""
+        scales = len(self.tile) // len(self.palette.colours)
+        return [self.palette.composite(each) for each in np.split(self.tile, scales)]
 
     @property
     def where(self) -> str:

@@ -87,7 +87,7 @@ class Engine:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open what `settings` name, or raise the error of the part that is missing or unfit."""
-        encoder = LocationEncoder.load(settings.model)
+        encoder = LocationEncoder.load(settings.model, fast=settings.fast)
         return cls(
             encoder,
             settings,

@@ -1,3 +1,6 @@
+import copy
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from loc2vec.encoder import LocationEncoder
 from loc2vec.encoders.registry import build
-from loc2vec.errors import DeviceError, InputError, ModelError
+from loc2vec.errors import DeviceError, ExtraError, InputError, ModelError
 from loc2vec.model.compute import pick_device
 from loc2vec.model.folder import ModelConfig, load_model, save_model
 from tests.threads import threads_come_to, threads_of_this_process
@@ -211,6 +214,32 @@ def test_devices() -> None:
         pick_device("tpu3")
     with pytest.raises(DeviceError, match="try cpu"):
         pick_device("cuda:99")
+
+
+def test_fast_encoding_is_one_percent_off(folder: Path, tiles: NDArray[np.uint8]) -> None:
+    exact, fast = (LocationEncoder.load(folder, device="cpu", fast=way) for way in (False, True))
+    expected, vectors = exact.encode(tiles), fast.encode(tiles)
+    off = np.linalg.norm(vectors - expected) / np.linalg.norm(expected)
+    assert 0 < off < 0.02
+    assert (fast.encode(tiles[0]) == copy.copy(fast).encode(tiles[0])).all()
+    with ThreadPoolExecutor(2) as threads:
+        for several in threads.map(fast.encode, [tiles] * 4):
+            np.testing.assert_array_equal(several, vectors)
+
+
+def test_openvino_tells_nobody() -> None:
+    code = (
+        "import sys; from loc2vec.model.fast import load_openvino; load_openvino();"
+        "from openvino.tools.ovc import telemetry; print(type(telemetry).__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_fast_encoding_names_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ExtraError, match=r"openvino: pip install 'loc2vec\[fast\]'"):
+        LocationEncoder.load(folder, device="cpu", fast=True)
 
 
 @pytest.mark.gpu

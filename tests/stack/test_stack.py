@@ -17,6 +17,7 @@ import pytest
 
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
+from loc2vec.model.names import DEFAULT_MODEL
 from tests.stack.engine import Answer, Stack, docker
 from tiling.store.source import FeatureSource
 
@@ -58,7 +59,7 @@ def wait_until(stack: Stack, path: str, status: int, seconds: float) -> float:
 
 def test_embed_answers_as_the_embedded_store_does(stack: Stack, monaco: FeatureSource) -> None:
     answer = stack.get(f"/embed?{PLACE}").body
-    encoder = LocationEncoder.load("loc2vec-16")
+    encoder = LocationEncoder.load(DEFAULT_MODEL)
     (expected,) = embed(monaco, encoder, Places(np.array([[7.4246, 43.7384]])), workers=0).embedding
     assert (answer["model"], answer["dim"]) == (encoder.model_id, 16)
     np.testing.assert_allclose(answer["embedding"], expected, atol=0.05)

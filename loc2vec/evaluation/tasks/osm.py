@@ -6,6 +6,7 @@ that are rendered as plain buildings, or not at all, are labels. `way` is the ex
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import numpy as np
@@ -145,11 +146,11 @@ def point_of_interest(town: Town, rng: np.random.Generator) -> Labelled:
 
 
 def building_levels(town: Town, rng: np.random.Generator) -> Labelled:
-    """How many levels each building has, at its centroid."""
+    """The logarithm of the levels of each building, at its centroid: few are towers."""
     items = [item for item in plain(town, ("area",)) if "building" in item.tags]
     with_levels = [(item, levels) for item in items if (levels := _levels(item.tags)) is not None]
     middles = shapely.centroid(shapely.from_wkb([item.wkb for item, _ in with_levels]))
-    return list(zip(_places(middles), [levels for _, levels in with_levels], strict=True))
+    return list(zip(_places(middles), [log(levels) for _, levels in with_levels], strict=True))
 
 
 def _levels(tags: Mapping[str, str]) -> float | None:
@@ -280,7 +281,7 @@ RECIPES = {
         tuple(POINTS),
         (CIVIC,),
     ),
-    "building levels": Recipe("levels of a building, at its centroid", building_levels),
+    "building levels": Recipe("log(levels) of a building, at its centroid", building_levels),
     "amenities near": Recipe(
         "log(1 + shops and amenities within 250 m) of a building", amenities_near
     ),

@@ -16,7 +16,7 @@ def saliency_command(place: str, ground: GroundOptions, output: Output) -> None:
     from loc2vec.explore.saliency import saliency
 
     with ground.open() as opened:
-        maps = len(opened.channels) + 1
+        maps = len(opened.channels) + opened.geometry.scales
         with progress_bar("empty", "maps", maps) as bar:
             found = saliency(opened, opened.locate(place), bar.update)
     moved = dict(zip(found.channels, found.channel.tolist(), strict=True))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_the_folder_of_another_job_is_left_alone(
     for name, data in whole.items():
         (tmp_path / name).write_bytes(data)
     other = EmbedJob(job.store, job.model, metres=101)
-    with pytest.raises(VectorsError, match="belongs to another job: give the same places"):
+    with pytest.raises(VectorsError, match="belongs to another job: give the same options"):
         embed_parts(other, tmp_path, Means())
     assert contents(tmp_path) == whole
 
@@ -183,3 +184,16 @@ def test_a_cluster_makes_the_same_parts(
         found = read_vectors(tmp_path / "vectors" / name).embedding
         # Sums of another number of threads round otherwise.
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_fast_parts_are_another_job(job: EmbedJob, whole: dict[str, bytes], tmp_path: Path) -> None:
+    out = tmp_path / "fast"
+    embed_parts(replace(job, fast=True), out, Means(workers=0))
+    with pytest.raises(VectorsError, match="belongs to another job"):
+        embed_parts(job, out, Means(workers=0))
+    exact = tmp_path / "exact"
+    exact.mkdir()
+    for name, data in whole.items():
+        (exact / name).write_bytes(data)
+    fast, expected = read_vectors(out).embedding, read_vectors(exact).embedding
+    assert 0 < np.linalg.norm(fast - expected) / np.linalg.norm(expected) < 0.02

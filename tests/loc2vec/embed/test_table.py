@@ -147,14 +147,14 @@ def test_updates_reach_only_the_rows_whose_tiles_changed(
     count = embed_table(grid, table, 0).places
     server.psql("CREATE TABLE before AS TABLE places", database)
     store.update(change_file)
-    done = update_table(store, str(model_folder), table, 0)
+    done = update_table(EmbedJob(store, str(model_folder)), table, 0)
     assert 0 < done.embedded < count == done.places
     embed_table(grid, VectorTable(f"{server.url(database)}/fresh"), 0)
     differing = """SELECT count(*) FROM places JOIN {} AS other USING (place)
         WHERE places.embedding <-> other.embedding > 0.005"""  # batches of other sizes differ less
     assert server.psql(differing.format("fresh"), database) == "0"
     assert 0 < int(server.psql(differing.format("before"), database)) <= done.embedded
-    assert update_table(store, str(model_folder), table, 0).embedded == 0
+    assert update_table(EmbedJob(store, str(model_folder)), table, 0).embedded == 0
 
 
 def test_the_command_says_what_it_did_and_hides_the_password(

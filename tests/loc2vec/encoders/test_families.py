@@ -4,7 +4,7 @@ The options that change the network are families of their own here.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 import torch._dynamo
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,6 +26,7 @@ from loc2vec.encoders.rsan import ResidualAttention
 from loc2vec.encoders.stn import SpatialTransformer
 from loc2vec.encoders.vit import waves
 from loc2vec.errors import EncoderError
+from loc2vec.model.fast import exported, load_openvino
 from loc2vec.model.folder import save_weights
 from tiling.machine import one_thread
 
@@ -221,25 +223,43 @@ def test_compiled_it_trains_the_same(what: str) -> None:
         torch.testing.assert_close(of_compiled, eager, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the exporter's, about itself
+@pytest.mark.filterwarnings("ignore")  # of the exporters', about themselves
 @pytest.mark.parametrize("what", FAMILIES)
-def test_onnx_agrees(what: str) -> None:
+def test_other_runtimes_agree(what: str) -> None:
     network = trained(what)
-    program = torch.onnx.export(
-        network, (random_tiles(2),), dynamo=True, optimize=False, verbose=False,
-        dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-    )  # fmt: skip
-    assert program is not None
-    data = program.model_proto.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # its threads would wait actively beside those of PyTorch
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    (tiles,) = session.get_inputs()
+    program = exported(network, tuple(random_tiles(1).shape[1:]))
+    of_onnx, of_openvino = by_onnx(program), by_openvino(program)
     for n in (1, 3):
         given = random_tiles(n, seed=n)
-        (vectors,) = session.run(None, {tiles.name: given.numpy()})
         with torch.no_grad():
-            np.testing.assert_allclose(vectors, network(given).numpy(), rtol=1e-5, atol=1e-4)
+            expected = network(given).numpy()
+        np.testing.assert_allclose(of_onnx(given.numpy()), expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(of_openvino(given.numpy()), expected, rtol=1e-4, atol=1e-3)
+
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def by_onnx(program: torch.export.ExportedProgram) -> Run:
+    """Return what ONNX Runtime makes of tiles."""
+    written = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
+    assert written is not None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # its threads would wait actively beside those of PyTorch
+    session = onnxruntime.InferenceSession(
+        written.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (tiles,) = session.get_inputs()
+    return lambda given: session.run(None, {tiles.name: given})[0]
+
+
+def by_openvino(program: torch.export.ExportedProgram) -> Run:
+    """Return what OpenVINO makes of tiles in float32."""
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    openvino = load_openvino()
+    model = openvino.Core().compile_model(openvino.convert_model(program), "CPU", exact)
+    request = model.create_infer_request()
+    return lambda given: request.infer([given])[0]
 
 
 def test_the_transformer_begins_with_the_identity() -> None:

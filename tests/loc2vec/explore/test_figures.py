@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explore.explored import CHANNELS, SIDE, SOUTH, STEP_DEG, WEST, encode, make_space
 from tiling.osm.extract import OsmObject
-from tiling.values import N_CHANNELS, Box, LonLat
+from tiling.values import N_CHANNELS, Box, LonLat, TileGeometry
 
 MIDDLE = LonLat(WEST + 6 * STEP_DEG, SOUTH + 6 * STEP_DEG)
 CORNER = LonLat(WEST, SOUTH)
@@ -198,7 +200,8 @@ def test_occlusion_finds_the_planted_channel_and_the_planted_spot() -> None:
         return np.asarray(cover[:, None] / 255, np.float32)
 
     tile = np.full((N_CHANNELS, 128, 128), 200, np.uint8)
-    everywhere, own, other = (occlusion(speck, tile, channel) for channel in (None, 7, 3))
+    groups = ([*range(N_CHANNELS)], [7], [3])
+    everywhere, own, other = (occlusion(speck, tile, np.array(group)) for group in groups)
     assert np.array_equal(everywhere, own)
     assert not other.any()
     y, x = np.unravel_index(own.argmax(), own.shape)
@@ -206,6 +209,33 @@ def test_occlusion_finds_the_planted_channel_and_the_planted_spot() -> None:
     assert 8 <= x < 11
     assert own.max() > 0.3  # emptied: filled, the square would move the vector by a fifth
     assert not own[8:].any()
+
+
+def test_saliency_shows_each_scale_over_its_own_ground() -> None:
+    near = make_space()
+
+    def render(places: Sequence[LonLat]) -> NDArray[np.uint8]:
+        tiles = near.render(places)
+        wide = np.zeros_like(tiles)
+        wide[:, 7, : wide.shape[2] // 3, wide.shape[3] // 2 :] = 255  # above, to the right
+        return np.concatenate([tiles, wide], 1)
+
+    def encode(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(tiles[:, N_CHANNELS + 7].mean((1, 2))[:, None] / 255, np.float32)
+
+    geometry = TileGeometry(near.geometry.size, near.geometry.radius_m, (400.0,))
+    channels = (*near.channels, *(f"{name}, 400 m" for name in near.channels))
+    ground = replace(near, render=render, encode=encode, geometry=geometry, channels=channels)
+    found = saliency(ground, MIDDLE)
+    assert found.regions.any((1, 2)).tolist() == [False, True]
+    assert found.sides_m == (2 * near.geometry.radius_m, 800.0)
+    names = [name for name, _ in found._panels()]
+    assert names[3:] == ["the tile, 800 m", "all channels", channels[N_CHANNELS + 7]]
+    tile, overlaid = (picture for _, picture in found._panels()[3:5])
+    assert (tile == found.view.pictures[1]).all()
+    size = len(tile)
+    assert overlaid[size // 8, -size // 4].sum() < overlaid[-size // 8, size // 4].sum() - 100
+    assert len(set(re.findall(r'name="layer\d"', found.page()))) == 2
 
 
 def test_saliency_and_reasons_of_a_place(space: Space, tmp_path: Path) -> None:

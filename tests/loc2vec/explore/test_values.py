@@ -397,11 +397,13 @@ class TestReasons:
                 cells = slice(y // 8, y // 8 + 3), slice(x // 8, x // 8 + 3)
                 total[cells] += moved
                 count[cells] += 1
-        np.testing.assert_allclose(occlusion(weighed, tile, 3), total / count, atol=1e-4)
+        np.testing.assert_allclose(
+            occlusion(weighed, tile, np.array([3])), total / count, atol=1e-4
+        )
 
     def test_an_empty_tile_depends_on_no_ground(self) -> None:
         empty = np.zeros((N_CHANNELS, 128, 128), np.uint8)
-        assert not occlusion(encode, empty, None).any()
+        assert not occlusion(encode, empty, np.arange(len(empty))).any()
 
     def test_the_distance_to_nothing_is_a_scale(self, space: Space) -> None:
         found = saliency(space, MIDDLE)
