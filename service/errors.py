@@ -17,6 +17,10 @@ class AddressError(UserError):
     """The host and port cannot be listened on."""
 
 
+class FilesError(UserError):
+    """Too few files may be open at once."""
+
+
 class RegionError(UserError):
     """A region was named that the store does not hold."""
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from loc2vec.embed.files import Vectors
+from service.index.index import NeighborIndex
 from tests.models import save_fresh_model
 from tiling.errors import Loc2VecError
 from tiling.files.atomic import json_bytes, parse_json, sha256_of
@@ -34,6 +36,8 @@ HANG_S = 60.0
 MOST_MB = 1000  # of memory
 FEWEST = 40  # damaged things, the same ones on every machine
 Use = Callable[[Path], None]
+Spoil = Callable[[Path, random.Random], None]
+Fuzz = Callable[[Use, Spoil, Path, float], None]
 Wrong = tuple[str, int]  # what was raised ("" for nothing), and the peak memory, kB
 
 
@@ -49,11 +53,17 @@ def use_store(path: Path) -> None:
 
 def use_index(path: Path) -> None:
     """Open an index, search it and look into it."""
-    from service.index.index import NeighborIndex
-
     index = NeighborIndex.open(path, keep_cache=False)
     index.search(index.vector_of(int(index.ids[0])), 3)
     index.ids_in(Box(7, 43, 8, 44))
+
+
+def use_graph(path: Path) -> None:
+    """The same, of an index whose FAISS file holds a graph, as those of millions do."""
+    import service.index.index
+
+    service.index.index.HNSW_ABOVE = 10
+    use_index(path)
 
 
 def use_model(path: Path) -> None:
@@ -125,15 +135,27 @@ def damaged_folder(good: Path, path: Path, rng: random.Random, about: str) -> No
         (path / about).write_bytes(json_bytes(facts))
 
 
-def fuzz(
-    use: Use, spoil: Callable[[Path, random.Random], None], path: Path, seconds: float
-) -> None:
-    """Use one spoilt thing after the other, and fail with all that was wrong."""
+@pytest.fixture
+def fuzz(record_property: Callable[[str, object], None]) -> Fuzz:
+    """The loop below, whose tries the report counts."""
+
+    def loop(use: Use, spoil: Spoil, path: Path, seconds: float) -> None:
+        tried = attack(use, spoil, path, seconds)
+        record_property("tries", tried)
+
+    return loop
+
+
+def attack(use: Use, spoil: Spoil, path: Path, seconds: float) -> int:
+    """Use one spoilt thing after the other, and fail with all that was wrong.
+
+    Returns how many there were.
+    """
     told: Counter[str] = Counter()
     faults: Counter[str] = Counter()
     worker: Worker[Path, Wrong] = Worker(partial(using, use), patience_s=HANG_S)
+    end, seed = time.monotonic() + seconds, 0
     with contextlib.closing(worker):
-        end, seed = time.monotonic() + seconds, 0
         while time.monotonic() < end or seed < FEWEST:
             spoil(path, random.Random(seed := seed + 1))
             try:
@@ -149,21 +171,32 @@ def fuzz(
     assert not faults, "\n".join(faults)
     assert not worker.retried, "a process was ended by a signal"
     assert told["refused"] > 0
+    return seed
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
-def test_damaged_stores(monaco_store: Path, tmp_path: Path, seconds: float) -> None:
+def test_damaged_stores(fuzz: Fuzz, monaco_store: Path, tmp_path: Path, seconds: float) -> None:
     fuzz(use_store, partial(damaged_store, monaco_store), tmp_path / "s.gpkg", seconds)
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
-def test_damaged_indexes(index_folder: Path, tmp_path: Path, seconds: float) -> None:
+def test_damaged_indexes(fuzz: Fuzz, index_folder: Path, tmp_path: Path, seconds: float) -> None:
     spoil = partial(damaged_folder, index_folder, about="index.json")
     fuzz(use_index, spoil, tmp_path / "index", seconds)
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
-def test_damaged_models(tmp_path: Path, seconds: float) -> None:
+def test_damaged_graphs(
+    fuzz: Fuzz, vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr("service.index.index.HNSW_ABOVE", 10)
+    NeighborIndex.build(vectors, tmp_path / "good")
+    spoil = partial(damaged_folder, tmp_path / "good", about="index.json")
+    fuzz(use_graph, spoil, tmp_path / "index", seconds)
+
+
+@pytest.mark.parametrize("seconds", DURATIONS)
+def test_damaged_models(fuzz: Fuzz, tmp_path: Path, seconds: float) -> None:
     good = save_fresh_model(tmp_path / "good", seed=0)
     spoil = partial(damaged_folder, good, about="config.json")
     fuzz(use_model, spoil, tmp_path / "model", seconds)

@@ -22,6 +22,7 @@ ONLY_IN = {
     "fsspec": {"tiling.files.folders"},
     "osmium": {
         "tiling.osm.apply",
+        "tiling.osm.bounded.read",
         "tiling.osm.extract",
         "tiling.osm.file",
         "tiling.osm.replication",

@@ -34,8 +34,7 @@ from srai.joiners import IntersectionJoiner
 from srai.neighbourhoods import H3Neighbourhood
 
 from tiling.catalogue import load_catalogue
-from tiling.osm.extract import read_objects
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject, read_objects
 
 RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting
 EPOCHS = 3  # likewise

@@ -11,7 +11,7 @@ from loc2vec.encoders.registry import build
 from loc2vec.model.arrays import Floats, Pixels, Vectors
 from loc2vec.model.compute import Encode, encode_tiles
 from tiling.geo.geodesy import box_around
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import N_CHANNELS, LonLat
 
 COARSE = 16  # pixels a side of the tiles that principal components are taken of

@@ -52,7 +52,7 @@ def read_towns(extracts: Sequence[Path], catalogue: Catalogue) -> list[Town]:
     """Read what tasks are made of; each extract is a town, named after its file."""
     keys = sorted({*KEYS, *catalogue.keys})
     return [
-        Town(name, list(read_objects(path, catalogue, keys)), catalogue)
+        Town(name, read_objects(path, catalogue, keys), catalogue)
         for name, path in zip(region_names(extracts), extracts, strict=True)
     ]
 

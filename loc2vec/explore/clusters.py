@@ -18,7 +18,7 @@ from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import Figure, axes_in, map_panel, new_figure, tile_scale
 from loc2vec.paper.sheet import kind_row
 from loc2vec.paper.strips import Cell, Row, View
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.osm.words import words_of
 from tiling.values import Box, LonLat
 from tiling.words import counted

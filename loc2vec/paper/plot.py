@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -31,7 +32,7 @@ STYLE: dict[Any, Any] = {
     "font.family": FONT, "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT,
     "axes.labelcolor": INK, "axes.spines.top": False, "axes.spines.right": False,
     "xtick.color": FAINT, "ytick.color": FAINT, "axes.titlesize": 10,
-    "axes.titlelocation": "left", "svg.fonttype": "none",
+    "axes.titlelocation": "left", "svg.fonttype": "none", "text.parse_math": False,
 }  # fmt: skip
 # A context, or a decorator, in which all that matplotlib makes has the style of figures.
 styled = partial(mpl.rc_context, STYLE)
@@ -61,6 +62,7 @@ def save(shown: Shown, path: Path) -> list[Path]:
 def png_of(figure: Figure, dpi: float = DPI) -> bytes:
     """Return a figure as a PNG of few colours, which is a fourth of the size."""
     buffer = io.BytesIO()
+    _take_no_formulas(figure)
     with styled():
         figure.savefig(buffer, format="png", dpi=dpi)
     about = PngInfo()
@@ -69,6 +71,12 @@ def png_of(figure: Figure, dpi: float = DPI) -> bytes:
     few = _few_colours(Image.open(buffer).convert("RGB"))
     few.save(packed, "PNG", optimize=True, pnginfo=about)
     return packed.getvalue()
+
+
+def _take_no_formulas(figure: Figure) -> None:
+    """Let names be shown as they are: "$5 to $10" is no formula."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def _few_colours(picture: Image.Image) -> Image.Image:
@@ -84,6 +92,7 @@ def _few_colours(picture: Image.Image) -> Image.Image:
 def svg_of(figure: Figure) -> str:
     """Return a figure as an SVG element that can stand in a page."""
     buffer = io.StringIO()
+    _take_no_formulas(figure)
     with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

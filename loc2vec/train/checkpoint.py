@@ -9,6 +9,7 @@
 The last three are kept: if the newest one is damaged, the run resumes from the one before.
 """
 
+import operator
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -78,16 +79,22 @@ class Checkpoint:
             raise RunError(f"the checkpoint is of another network: {in_one_line(error)}") from error
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
-        for key, value in self.moments.items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = _laid_out_like(parameters[int(index)], value)
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        try:
+            for key, value in self.moments.items():
+                index, _, name = key.partition(".")
+                like = parameters[int(index)]
+                state.setdefault(int(index), {})[name] = _laid_out_like(like, value)
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise RunError(f"the checkpoint is of another run: {in_one_line(error)}") from error
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """Copy moments into the memory layout of their parameter, as the fused update needs it."""
-    if value.shape != parameter.shape:  # the step counter
+    if value.ndim == 0:  # the step counter
         return value
+    if value.shape != parameter.shape:
+        raise ValueError(f"moments {list(value.shape)} of weights {list(parameter.shape)}")
     return torch.empty_like(parameter).copy_(value).detach()
 
 
@@ -166,17 +173,36 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             if sha256_of(folder / name) != expected:
                 raise RunError(f"checkpoint {folder} is damaged: {name} was altered")
         values = read_json(folder / STATE)
-        state = State(**{key: values[key] for key in State.__dataclass_fields__})
+        state = _state({key: values[key] for key in State.__dataclass_fields__})
         tensors = {name: load_file(folder / name) for name in hashes if name.endswith(TENSORS)}
         moments = tensors.pop(OPTIMIZER)
     except RunError:
         raise
-    except (UserError, OSError, KeyError, SafetensorError) as error:
+    except (UserError, OSError, LookupError, TypeError, ValueError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder} is damaged: {in_one_line(error)}") from error
     return Checkpoint(
-        replace(state, plans=tuple(state.plans), losses=(state.losses[0], state.losses[1])),
+        state,
         {name.removesuffix(TENSORS): weights for name, weights in tensors.items()},
         moments,
+    )
+
+
+def _state(values: dict[str, Any]) -> State:
+    """Return a state of values of any kind; `TypeError` or `ValueError` where one is wrong."""
+    total, count = values["losses"]
+    if not isinstance(values["run"], dict) or not isinstance(values["run"]["steps"], int):
+        raise TypeError("run is no table of settings with steps")
+    for name in ("best", "best_step"):
+        if values[name] is not None:
+            float(values[name])
+    return State(
+        step=operator.index(values["step"]),
+        run=values["run"],
+        best=values["best"],
+        best_step=values["best_step"],
+        plans=tuple(map(operator.index, values["plans"])),
+        skipped=operator.index(values["skipped"]),
+        losses=(float(total), operator.index(count)),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.values import WayGraph
+from tiling.osm.ways import WayGraph
 
 Points = NDArray[np.float64]
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -110,22 +109,19 @@ class Output:
 
     def finish(
         self, shown: "Shown", facts: dict[str, Any], lines: Sequence[str],
-        more: Callable[[Path], Sequence[Path]] = lambda path: (), beside: Sequence[Path] = (),
+        more: Callable[[Path], Sequence[Path]] = lambda path: (),
     ) -> None:  # fmt: skip
         """Write a figure, and print facts as JSON or lines for people, with all files written.
 
         `more` writes further files at a path to which suffixes are added. All files appear when
-        the last one is whole, or none of them. `beside` are written already.
+        the last one is whole, or none of them.
         """
         from loc2vec.paper.plot import save
+        from tiling.files.atomic import replacing_together
 
-        target = self.target.absolute()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            apart = Path(folder) / target.name
+        with replacing_together(self.target.absolute()) as apart:
             whole = [*save(shown, apart), *more(apart)]
-            files = [file.replace(self.target.with_name(file.name)) for file in whole]
-        files += beside
+        files = [self.target.with_name(file.name) for file in whole]
         if self.as_json:
             click.echo(json.dumps({**facts, "files": [str(file) for file in files]}))
         else:

@@ -9,15 +9,27 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.errors import FilesError
+
 FIRST_S = 15.0  # in which a connection must have sent the head of its first request
 OWN_FILES = 128  # descriptors for stores, pipes, a database, and for what is being accepted
+LEAST_FILES, MOST_FILES = 160, 65_536  # descriptors without which nothing goes, that are enough
 BACKLOG = 64  # connections that wait to be accepted
 
 
 def use_all_files() -> None:
-    """Raise the limit of open files as far as the system lets this process."""
+    """Raise the limit of open files as far as the system lets this process, but not endlessly.
+
+    Raises `FilesError` when that is too few for a service.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    files = MOST_FILES if most == resource.RLIM_INFINITY else min(most, MOST_FILES)
+    if files < LEAST_FILES:
+        raise FilesError(
+            f"{files} open files are allowed here, and a service needs {LEAST_FILES}: "
+            f"raise the limit, for example by `ulimit -n {MOST_FILES}`"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
 
 def most_connections() -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vectors
 from loc2vec.errors import VectorsError
 from service.errors import SearchIndexError
+from service.index.sound import is_sound
 from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json
 from tiling.machine import one_thread
@@ -344,14 +345,10 @@ def _read_vectors(path: Path, sha256: str) -> Vectors:
 
 def _cached(vectors: Vectors, path: Path, sha256: str) -> faiss.Index | None:
     """Return the FAISS index in a file, None unless it is the one of these vectors."""
-    if not path.is_file() or sha256_of(path) != sha256:
-        return None
-    try:
-        found = faiss.read_index(str(path))
-    except RuntimeError:
-        return None
     shape = (int(vectors.inside.sum()), vectors.embedding.shape[1])
-    return found if (found.ntotal, found.d) == shape else None
+    if not path.is_file() or sha256_of(path) != sha256 or not is_sound(path, *shape):
+        return None
+    return faiss.read_index(str(path))
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:

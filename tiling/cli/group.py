@@ -13,6 +13,11 @@ import click
 from tiling.errors import Loc2VecError, Terminated, UserError
 
 MISSING_INPUT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+# What the loader, PyTorch, the C++ library and Python's threads say.
+NO_MEMORY = (
+    "failed to map segment", "cannot allocate memory", "can't allocate memory", "bad_alloc",
+    "can't start new thread",
+)  # fmt: skip
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -37,6 +42,17 @@ class CommandGroup(click.Group):
             where = f": {error.filename}" if error.filename else ""
             known = UserError if isinstance(error, MISSING_INPUT) else Loc2VecError
             _end(f"{error.strerror or error}{where}", known.exit_status)
+        except (MemoryError, ImportError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            said = str(error) or "none was left"
+            _end(f"there is not enough memory: {said}", Loc2VecError.exit_status)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Tell whether an error is a lack of memory, however a library says it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in NO_MEMORY)
 
 
 @contextmanager

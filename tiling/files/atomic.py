@@ -68,11 +68,44 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for entry in (*temporary.rglob("*"), temporary):
             sync(entry)
-        if not (path.exists() and _exchange(temporary, path)):
-            if path.exists():
-                path.rename(folder / "previous")
-            temporary.rename(path)
+        _put_folder(temporary, path)
+
+
+@contextmanager
+def replacing_together(path: Path) -> Iterator[Path]:
+    """Give a temporary path to which suffixes are added, for files and folders beside `path`.
+
+    On success all of them are synced and renamed, PATH and suffix each; on any error none is.
+    Raises `UserError` when a folder stands where a file goes, or the other way round.
+    """
+    with _scratch(path) as folder:
+        yield folder / path.name
+        made = sorted(folder.iterdir())
+        for each in made:
+            target = path.with_name(each.name)
+            if target.exists() and target.is_dir() != each.is_dir():
+                raise UserError(f"cannot write {target}: it is something else")
+            for entry in (*each.rglob("*"), each):
+                sync(entry)
+        for each in made:
+            _put(each, path.with_name(each.name))
+
+
+def _put(made: Path, path: Path) -> None:
+    if made.is_dir():
+        _put_folder(made, path)
+    else:
+        made.replace(path)
         sync(path.parent)
+
+
+def _put_folder(made: Path, path: Path) -> None:
+    """Rename a synced folder over another one, which stays beside `made`."""
+    if not (path.exists() and _exchange(made, path)):
+        if path.exists():
+            path.rename(made.with_name(f".{made.name}.previous"))
+        made.rename(path)
+    sync(path.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -20,6 +20,8 @@ from tiling.values import Box
 
 LOCATED = "LocationsOnWays"  # the feature of a PBF file whose ways hold positions
 FEATURES = 10  # of a PBF file that are looked at
+# What osmium raises about a file; it has nothing narrower.
+FAULTS = (RuntimeError, ValueError, osmium.InvalidLocationError)
 HEAD_BYTES = 64
 PACKED: dict[bytes, tuple[str, Callable[..., Any]]] = {
     b"\x1f\x8b": (".gz", gzip.open),
@@ -82,8 +84,7 @@ def reading(path: Path) -> Iterator[None]:
     require_file(path, ExtractError, "give the path of an .osm.pbf extract")
     try:
         yield
-    # osmium raises nothing narrower
-    except (RuntimeError, ValueError, osmium.InvalidLocationError) as error:
+    except FAULTS as error:
         told = str(error).rstrip(".")
         if "No space left" in told:
             raise WriteError(
@@ -151,12 +152,10 @@ def _is_located(path: Path, header: osmium.io.Header) -> bool:
     return False
 
 
-def unordered(path: Path) -> ExtractError:
-    """Return the error of a file whose nodes do not all come before its ways."""
-    return ExtractError(
-        f"cannot read {path}: its nodes do not all come before its ways: "
-        "put it in order with `osmium sort`"
-    )
+def unordered(path: Path, late: str = "") -> ExtractError:
+    """Return the error of a file whose nodes do not all come before its ways, but `late` after."""
+    why = f"{late} comes after a way" if late else "its nodes do not all come before its ways"
+    return ExtractError(f"cannot read {path}: {why}: put it in order with `osmium sort`")
 
 
 def negative(path: Path, what: str) -> ExtractError:

@@ -72,6 +72,8 @@ _PLAIN = str.maketrans(
     {"ø": "o", "đ": "d", "ł": "l", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"}
 )
 _APOSTROPHES = str.maketrans(dict.fromkeys("'’ʼ`´"))
+# Most names are ASCII, of which only letters and digits are words.
+_ASCII = str.maketrans({chr(c): " " for c in range(128) if not chr(c).isalnum()})
 
 
 class Name(NamedTuple):
@@ -120,6 +122,8 @@ def fold(text: str) -> str:
     >>> fold("  L’Hôtel-de-Ville, ŁÓDŹ (Straße)")
     'l hotel de ville lodz strasse'
     """
+    if text.isascii():
+        return " ".join(text[:LONGEST].casefold().translate(_ASCII).split())
     bare = "".join(
         c for c in unicodedata.normalize("NFKD", text[:LONGEST]) if not unicodedata.combining(c)
     )
@@ -162,7 +166,7 @@ def _spellings(tags: Mapping[str, str]) -> list[str]:
     """Return the folded names of an object, each once, with and without apostrophes."""
     texts = [tags[NAME], *(alias for key in ALIASES for alias in tags.get(key, "").split(";"))]
     both = (spelling for text in texts for spelling in (text, text.translate(_APOSTROPHES)))
-    return [folded for folded in dict.fromkeys(map(fold, both)) if folded]
+    return [folded for folded in dict.fromkeys(map(fold, dict.fromkeys(both))) if folded]
 
 
 def _points(wkb: Sequence[bytes]) -> NDArray[np.float64]:

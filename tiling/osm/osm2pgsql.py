@@ -78,7 +78,7 @@ def _failure(path: Path, log: str) -> Exception:
     reason = " ".join((told or log).split()).rstrip(".") or "it said nothing"
     if any(word in reason for word in ("DB", "atabase", "COPY", "SQL", "Lua", "connection")):
         return WriteError(f"osm2pgsql could not write {path.name} into the database: {reason}")
-    return ExtractError(f"cannot read {path} ({reason}): is it a complete OSM file?")
+    return ExtractError(f"cannot read {path.name} ({reason}): is it a complete OSM file?")
 
 
 def lua_settings(catalogue: Catalogue, schema: str) -> str:

@@ -17,6 +17,7 @@ from osmium.replication.utils import get_replication_header
 
 from tiling.errors import ExtractError, ReplicationAwayError, ReplicationError
 from tiling.files.atomic import require_file
+from tiling.osm.file import FAULTS
 from tiling.words import in_one_line
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def read_changes(path: Path) -> osmium.MergeInputReader:
     changes = osmium.MergeInputReader()
     try:
         changes.add_file(str(path))
-    except RuntimeError as error:  # osmium raises nothing narrower
+    except FAULTS as error:
         raise ExtractError(
             f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?"
         ) from error

@@ -16,6 +16,7 @@ import osmium
 from osmium.filter import KeyFilter
 
 from tiling.catalogue import Catalogue
+from tiling.osm.bounded.read import WORDS
 from tiling.osm.file import (
     area_wkb,
     lacks_negative,
@@ -32,7 +33,6 @@ from tiling.osm.names import KEYS, NAME, NamedObject, is_area
 AT_ONCE = 4096  # objects in a batch
 NODE, WAY, RELATION, SEA = range(4)  # types of objects, in the order of a store
 LETTERS = "NWRS"
-WORDS = ("node", "way", "relation")
 USUAL = "building"  # the one key of most areas
 # Why an object is lost.
 INCOMPLETE = "lack nodes or ways in the extract"
@@ -122,7 +122,7 @@ def sift(
         _look_again(path, sieve)
         late = sieve.held_before_ways is not None and sieve.held() != sieve.held_before_ways
         if late and sieve.found.lost[INCOMPLETE]:
-            raise unordered(path)
+            raise unordered(path, "a node")
         return sieve.found
 
 
@@ -332,7 +332,7 @@ class _Others:
         if not self._see(NODE, node):
             return
         if sieve.held_before_ways is not None:
-            raise unordered(sieve.path)
+            raise unordered(sieve.path, named(node))
         drawn, has_name = sieve.points.of(node.tags.get), NAME in node.tags
         if drawn or has_name:
             wkb = point_wkb(node)
@@ -389,17 +389,3 @@ def _look_again(path: Path, sieve: _Sieve) -> None:
             raise negative(path, named(way))
         if way.visible and sieve.areas.of(way.tags.get):
             sieve.lose(INCOMPLETE if len(way.nodes) > 3 else BROKEN)
-
-
-def largest(path: Path, _board: object = None) -> str:
-    """Return which way or relation of a file has most nodes or members, in words."""
-    most, words = 0, "it holds neither ways nor relations"
-    items: Iterable[Any] = osmium.FileProcessor(
-        osm_file(path), osmium.osm.WAY | osmium.osm.RELATION
-    )
-    for item in items:
-        size = len(item.nodes if item.is_way() else item.members)
-        if size > most:
-            what = "nodes" if item.is_way() else "members"
-            most, words = size, f"its largest object is {named(item)} with {size:,} {what}"
-    return words

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.extract import read_ways
-from tiling.osm.values import OsmWay, WayGraph
+from tiling.osm.extract import OsmWay, read_ways
 
 KEYS = ("highway", "railway", "bicycle", "tunnel")
 
@@ -59,6 +58,32 @@ MODES = (
         widest_turn_deg=150,
     ),
 )
+
+
+@dataclass(frozen=True, eq=False)
+class WayGraph:
+    """The ways that one mode of travel may use, as a graph.
+
+    - `lon_lat`: the nodes, float64 [n, 2], degrees.
+    - `xy`: the same in metres about the middle of the extract.
+    - `edges`: pairs of node numbers, int64 [m, 2], passable in both directions.
+    - `own`: bool [m], False for edges that the mode shares with others.
+    - `widest_turn_deg`: how sharply the mode may turn at a node.
+    """
+
+    lon_lat: NDArray[np.float64]
+    xy: NDArray[np.float64]
+    edges: NDArray[np.int64]
+    own: NDArray[np.bool_]
+    widest_turn_deg: float
+
+    @property
+    def length(self) -> NDArray[np.float64]:
+        """Return the length of each edge in metres, float64 [m]."""
+        step: NDArray[np.float64] = np.linalg.norm(
+            self.xy[self.edges[:, 1]] - self.xy[self.edges[:, 0]], axis=1
+        )
+        return step
 
 
 def read_graphs(path: Path) -> dict[str, WayGraph]:

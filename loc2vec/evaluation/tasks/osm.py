@@ -18,7 +18,7 @@ from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Flags, Floats
 from tiling.catalogue import Catalogue
 from tiling.geo.geodesy import box_around
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
 BUILDING, CIVIC, LAND, WAY = "building", "civic", "land use", "way"  # roles of channels

@@ -38,15 +38,17 @@ def map_command(
     require_extra()
     with space.open(metres) as opened:
         found = town(opened, title or opened.title, metres, seed)
-    vectors, painting = opened.vectors, found.painting
-    tif = _write_tif(
-        output.target, found, {"model": vectors.model, "fingerprint": vectors.fingerprint}
-    )
-    tiles = output.target.with_name(output.target.name + TILES)
-    count, places, shares = write_tiles(tiles, painting), len(painting.lat), found.shares
-    facts = {"places": places, "shares": shares.tolist(), "bbox": found.box, "tiles": count}
+    places, shares = len(found.painting.lat), found.shares
+    facts = {"places": places, "shares": shares.tolist(), "bbox": found.box}
+    about = {"model": opened.vectors.model, "fingerprint": opened.vectors.fingerprint}
+
+    def more(path: Path) -> list[Path]:
+        tiles = path.with_name(path.name + TILES)
+        facts["tiles"] = write_tiles(tiles, found.painting)
+        return [_write_tif(path, found, about), tiles]
+
     line = f"{counted(places, 'place')}, three components hold {shares.sum():.0%} of the variance"
-    output.finish(found, facts, [line], beside=[tif, tiles])
+    output.finish(found, facts, [line], more)
 
 
 def _write_tif(target: Path, found: "Town", about: dict[str, str]) -> Path:

@@ -1,5 +1,6 @@
 """`loc2vec explore pca` and `loc2vec explore tsne`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,11 +56,13 @@ def tsne_command(
 def _finish(cloud: "Cloud", output: Output) -> None:
     from loc2vec.explore.pca_tsne import FRAMES, write_animation
 
-    with progress_bar("turn", "frames", FRAMES) as bar:
-        moving = write_animation(cloud, output.target, bar.update)
+    def move(path: Path) -> list[Path]:
+        with progress_bar("turn", "frames", FRAMES) as bar:
+            return [write_animation(cloud, path, bar.update)]
+
     places = [
         {**place_facts(view), "at": at}
         for view, at in zip(cloud.views, cloud.at.tolist(), strict=True)
     ]
     facts = {"axes": cloud.axes, "places": places}
-    output.finish(cloud, facts, [counted(len(places), "place")], beside=[moving])
+    output.finish(cloud, facts, [counted(len(places), "place")], move)

@@ -18,7 +18,7 @@ from loc2vec.evaluation.baselines import (
     without_labels,
 )
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
 HERE = LonLat(7.42, 43.73)

@@ -33,7 +33,7 @@ from loc2vec.evaluation.tasks.task import Task
 from tests.catalogues import without
 from tiling.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
 

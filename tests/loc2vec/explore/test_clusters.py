@@ -27,7 +27,7 @@ from loc2vec.explore.clusters import (
 from loc2vec.explore.space import Space
 from loc2vec.paper.colours import CLASSES, from_hex
 from tests.loc2vec.explore.explored import SIDE, make_space
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
 COUNT = SIDE * SIDE

@@ -30,7 +30,7 @@ from loc2vec.paper.colours import Components
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import Shown, save
 from tests.loc2vec.explore.explored import CHANNELS, SIDE, SOUTH, STEP_DEG, WEST, encode, make_space
-from tiling.osm.values import OsmObject
+from tiling.osm.extract import OsmObject
 from tiling.values import N_CHANNELS, Box, LonLat, TileGeometry
 
 MIDDLE = LonLat(WEST + 6 * STEP_DEG, SOUTH + 6 * STEP_DEG)

@@ -14,7 +14,7 @@ from loc2vec.trips.models import READERS, Reader
 from loc2vec.trips.trip import Sequences, Trips
 from loc2vec.trips.walk import Roads, along, make_trips, received, walk
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.values import WayGraph
+from tiling.osm.ways import WayGraph
 
 SCALE = np.array(MetresPerDegree.at(43.0))
 

@@ -26,7 +26,7 @@ from loc2vec.trips.walk import (
     walk,
 )
 from tiling.geo.geodesy import MetresPerDegree, ground_distance_m
-from tiling.osm.values import WayGraph
+from tiling.osm.ways import WayGraph
 
 Points = NDArray[np.float64]
 SCALE = np.array(MetresPerDegree.at(43.0))

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import statistics
@@ -23,6 +24,7 @@ import httpx2
 import pytest
 
 from loc2vec.embed.files import Vectors
+from service.http.connections import use_all_files
 from service.settings import Settings
 from tests.service.http.test_app import MONACO
 
@@ -319,3 +321,31 @@ def test_more_connections_than_files_are_refused_and_pass(
         process.terminate()
         _, log = process.communicate(timeout=60)
     assert "Traceback" not in log
+
+
+def test_too_few_files_are_told_before_anything_is_opened(settings: Settings) -> None:
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+    code = limit + "runpy.run_module('loc2vec', run_name='__main__')"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "serve",
+        "--port",
+        "0",
+        "--store",
+        settings.store.location,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "64 open files are allowed here, and a service needs 160" in done.stderr
+
+
+def test_files_without_a_limit_are_not_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    endless = (256, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: endless)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
+    use_all_files()
+    assert told == [(65_536, resource.RLIM_INFINITY)]

@@ -285,3 +285,9 @@ def test_the_file_still_opens_as_a_geopackage(monaco_store: Path) -> None:
     assert pyogrio.list_layers(monaco_store)[:, 0].tolist() == ["features", "extracts", "names"]
     names = pyogrio.read_arrow(monaco_store, layer="names")[1]
     assert "Rue Grimaldi" in names["name"].to_pylist()
+
+
+def test_ascii_is_folded_as_all_letters_are() -> None:
+    for letter in map(chr, range(128)):
+        text = f"A{letter}B {letter}"
+        assert f"{fold(text)} e".split() == fold(f"{text} é").split()

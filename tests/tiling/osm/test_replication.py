@@ -62,6 +62,27 @@ def test_what_is_no_change_file_is_refused(
         tidy_changes(tmp_path / name, tmp_path / "tidy.osc.gz")
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(node(5, 2).replace('lat="0.0"', f'lat="{lat}"') for lat in ("nan", "inf", "900.0", "x")),
+        *(node(5, 2).replace('"5"', f'"{osm_id}"') for osm_id in (2**63 - 1, 10**20, "x")),
+        node(5, -3),
+        node(5, 10**11),
+        f'<way id="5" version="2"><nd ref="{2**63 - 1}"/></way>',
+        f'<node id="5" version="2" lat="0" lon="0"><tag k="name" v="{"x" * 100_000}"/></node>',
+        '<node id="5" version="2" lat="0" lon="0"><tag k="name" v="&#0;"/></node>',
+    ],
+    ids=range(12),
+)
+def test_hostile_changes_are_refused_in_one_line(tmp_path: Path, changed: str) -> None:
+    path = tmp_path / "changes.osc"
+    path.write_text(OSC.format(f"<modify>{changed}</modify>"))
+    with pytest.raises(ExtractError, match=r"cannot read .*changes\.osc \(") as refused:
+        tidy_changes(path, tmp_path / "tidy.osc.gz")
+    assert "\n" not in str(refused.value)
+
+
 def test_a_missing_change_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match=r"none\.osc is not a file: give a file of changes"):
         tidy_changes(tmp_path / "none.osc", tmp_path / "tidy.osc")

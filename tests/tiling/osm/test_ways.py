@@ -7,8 +7,7 @@ import osmium
 import pytest
 
 from tiling.errors import ExtractError
-from tiling.osm.extract import read_ways
-from tiling.osm.values import OsmWay
+from tiling.osm.extract import OsmWay, read_ways
 from tiling.osm.ways import KEYS, MODES, graph_of, read_graphs
 
 ROAD, CYCLE, FOOT = (

@@ -190,3 +190,15 @@ def test_what_cannot_be_updated_says_why(
         path.write_text(text)
         with pytest.raises(ExtractError, match=message):
             Store.at(server.url("monaco")).update(path)
+
+
+def test_changes_that_osm2pgsql_refuses_change_nothing(slim: str, tmp_path: Path) -> None:
+    before = Store.at(slim).content_hash()
+    node = '<node id="{}" version="2" lat="43.73" lon="7.42"/>'
+    for osm_id in (-5, 0):
+        path = tmp_path / f"id{osm_id}.osc"
+        changed = f"<modify>{node.format(osm_id)}</modify>"
+        path.write_text(f'<osmChange version="0.6">{changed}</osmChange>')
+        with pytest.raises(ExtractError, match=rf"cannot read {path.name} \("):
+            Store.at(slim).update(path)
+        assert Store.at(slim).content_hash() == before

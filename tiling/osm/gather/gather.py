@@ -1,10 +1,5 @@
-"""From extracts to what a store holds: each is read in a process of its own, then all is sorted.
+"""From extracts to what a store holds: each is read in a process of its own, then all is sorted."""
 
-A crash of the OSM library, an endless computation or a flood of memory, as hostile extracts bring
-them about, ends that process alone. Its time and memory are bounded by the size of the file.
-"""
-
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,16 +13,13 @@ from shapely.geometry.base import BaseGeometry
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError, LossError
 from tiling.files.atomic import require_file
+from tiling.osm.bounded.read import read_bounded
 from tiling.osm.file import region_names
-from tiling.osm.gather.child import Bounds, ChildDiedError, in_child
-from tiling.osm.gather.part import DONE, ID, SEEN, SHARE, TYPE, Part, read_part
+from tiling.osm.gather.part import DONE, SEEN, SHARE, Part, read_part
 from tiling.osm.gather.stage import Stage
-from tiling.osm.sieve import WORDS, largest
 from tiling.values import Box
 
 MOST_LOST = 0.1  # of the objects of an extract, before an import asks
-CPU_S, CPU_S_A_MB = 30, 10  # of reading an extract: a well-formed one takes half a second a MB
-MEMORY, MEMORY_A_BYTE = 900_000_000, 4
 
 Progress = Callable[[int, float], object]  # objects since it was told last, share of the work done
 
@@ -80,7 +72,7 @@ def gathered(
     parts = []
     for number, path in enumerate(paths):
         told = _Told(progress, sum(sizes[:number]), sizes[number], sum(sizes))
-        part = _read(path, number, catalogue, folder, told)
+        part = read_bounded(path, partial(read_part, path, number, catalogue, folder), told)
         if not allow_loss:
             _check_loss(path, part)
         parts.append(part)
@@ -109,32 +101,6 @@ class _Told:
         share = (self._before + self._size * board[SHARE] / DONE) / max(self._total, 1)
         self._progress(board[SEEN] - self._seen, share)
         self._seen = board[SEEN]
-
-
-def _read(path: Path, number: int, catalogue: Catalogue, folder: Path, told: _Told) -> Part:
-    size = path.stat().st_size
-    bounds = Bounds(CPU_S + CPU_S_A_MB * size // 1_000_000, MEMORY + MEMORY_A_BYTE * size)
-    last = [0, 0, 0, 0]
-
-    def watch(board: Sequence[int]) -> None:
-        last[:] = board
-        told(board)
-
-    try:
-        return in_child(partial(read_part, path, number, catalogue, folder), bounds, 4, watch)
-    except ChildDiedError as error:
-        raise ExtractError(f"cannot read {path}: {_death(path, error, bounds, last)}") from error
-
-
-def _death(path: Path, error: ChildDiedError, bounds: Bounds, last: Sequence[int]) -> str:
-    """Return why the reading of an extract ended, and at which object."""
-    where = f"{WORDS[last[TYPE]]} {last[ID]}"
-    if error.signal == signal.SIGXCPU:
-        with_most = in_child(partial(largest, path), Bounds(CPU_S, MEMORY))
-        return f"it takes more than {bounds.cpu_s} CPU seconds, after {where}: {with_most}"
-    if error.signal == signal.SIGBUS:
-        return "its nodes do not fit on the disk"
-    return f"reading it crashed after {where} ({signal.Signals(error.signal).name})"
 
 
 def _check_loss(path: Path, part: Part) -> None:

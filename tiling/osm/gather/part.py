@@ -1,7 +1,7 @@
 """One extract, read in a process of its own into the file of a stage."""
 
 import sqlite3
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from shapely.errors import GEOSException
 from tiling.catalogue import Catalogue
 from tiling.errors import ExtractError, WriteError
 from tiling.files.atomic import sha256_of
+from tiling.osm.bounded.read import TYPE, Board
 from tiling.osm.file import facts_of
 from tiling.osm.gather.coast import sea_polygons
 from tiling.osm.gather.coverage import coverage
@@ -24,8 +25,7 @@ from tiling.values import Box
 TRUSTED = 0.9  # of the objects lie in the box that a file declares, or it is no box of theirs
 DONE = 1000  # of `SHARE`
 # What a process says of where it is.
-TYPE, ID, SEEN, SHARE = range(4)
-Board = MutableSequence[int]
+SEEN, SHARE = range(2, 4)  # after `TYPE` and `ID`
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,13 @@ def read_part(path: Path, number: int, catalogue: Catalogue, folder: Path, board
     try:
         reader = _Reader(path, number, catalogue, folder, board)
         return reader.read()
-    except MemoryError as error:
-        raise ExtractError(
-            f"cannot read {path}: it needs more memory than its size allows"
-        ) from error
     except sqlite3.OperationalError as error:
         raise WriteError(
             f"cannot keep what was read of {path.name}: is the disk full? ({error})"
         ) from error
     except GEOSException as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError from error
         raise ExtractError(
             f"cannot read {path}: it holds a shape that GEOS refuses ({error})"
         ) from error
@@ -133,6 +131,7 @@ class _Reader:
         return area, box or Box(*(float(v) for v in area.bounds))
 
     def _put_sea(self, frame: Box) -> None:
+        self._board[TYPE] = SEA
         first = self._number * 1_000_000  # the sea has no OSM ids
         drawn = ((self._catalogue.sea_channel, 0.0),)
         faces = [

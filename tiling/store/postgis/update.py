@@ -87,10 +87,8 @@ def apply_changes(
     """
     require_osm2pgsql()
     with ExitStack() as stack:
-        tidy = (
-            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-")))
-            / "changes.osc.gz"
-        )
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="loc2vec-"))
+        tidy = Path(folder) / path.name  # the name that an error tells
         tidy_changes(path, tidy)
         connection = stack.enter_context(opened(database))
         catalogue = _catalogue(connection, database)

@@ -83,10 +83,9 @@ def _run(
     _limit(resource.RLIMIT_DATA, bounds.memory)
     _limit(resource.RLIMIT_CORE, 0)
     try:
-        answer = task(board)
+        pipe.send(task(board))
     except Exception as error:  # it is raised in the parent
-        answer = error
-    pipe.send(answer)
+        pipe.send(error)
 
 
 def _end_with(parent: int) -> None:

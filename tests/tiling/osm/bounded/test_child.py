@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tiling.errors import ExtractError
-from tiling.osm.gather.child import Bounds, ChildDiedError, in_child
+from tiling.osm.bounded.child import Bounds, ChildDiedError, in_child
 
 Board = MutableSequence[int]
 ROOMY = Bounds(60, 2_000_000_000)
@@ -71,7 +71,7 @@ def test_cpu_time_and_memory_are_bounded() -> None:
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "from tests.tiling.osm.gather import test_child as t\n"
+        "from tests.tiling.osm.bounded import test_child as t\n"
         "if __name__ == '__main__': t.in_child(t.spin, t.ROOMY, 1)\n"
     )
     script = tmp_path / "parent.py"

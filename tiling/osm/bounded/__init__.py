@@ -1,0 +1,1 @@
+"""Reading extracts in a process whose time and memory are bounded."""
