@@ -122,8 +122,19 @@ def sift(
         _look_again(path, sieve)
         late = sieve.held_before_ways is not None and sieve.held() != sieve.held_before_ways
         if late and sieve.found.lost[INCOMPLETE]:
-            raise unordered(path, "a node")
+            raise unordered(path, _late_node(path))
         return sieve.found
+
+
+def _late_node(path: Path) -> str:
+    """Name the first node that comes after a way."""
+    after = False
+    objects: Iterable[Any] = osmium.FileProcessor(osm_file(path), osmium.osm.NODE | osmium.osm.WAY)
+    for item in objects:
+        if after and item.is_node():
+            return named(item)
+        after = after or item.is_way()
+    return "a node"
 
 
 def _on(kind: Any, keys: Sequence[str]) -> object:

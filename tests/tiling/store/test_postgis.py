@@ -350,16 +350,14 @@ def test_the_reader_keeps_its_right_when_the_store_is_made_again(
         assert seen_by_reader(server, database) == len(GROUND)
 
 
-def test_the_commands_of_the_readme_make_the_roles_on_a_fresh_cluster(server: Server) -> None:
+def test_the_commands_of_the_docs_make_the_roles_on_a_fresh_cluster(server: Server) -> None:
     encoding = "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = "
     assert server.psql(f"{encoding}'postgres'") == "SQL_ASCII", "this cluster has no locale"
-    readme = Path("README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(
-        r"^sudo -u postgres (env (?:.*\\\n)*.*roles\.sql)$", readme, re.MULTILINE
-    )
+    page = Path("docs/postgis.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^sudo -u postgres (env (?:.*\\\n)*.*roles\.sql)$", page, re.MULTILINE)
     here = {"PGHOST": str(server.folder), "PGPORT": str(server.port), "PGUSER": "postgres"}
     for _ in range(2):
-        subprocess.run(  # noqa: S602 - as the README says it
+        subprocess.run(  # noqa: S602 - as the page says it
             command.replace("PASSWORD=...", f"PASSWORD={PASSWORD}"),
             shell=True, check=True, env={**os.environ, **here}, stdout=subprocess.DEVNULL,
         )  # fmt: skip
