@@ -61,7 +61,9 @@ class _Reach:
     def __init__(self, vectors: Floats, group: Places) -> None:
         self.mean, self.scale = vectors.mean(0), np.maximum(vectors.std(0), 1e-9)
         self.known = (vectors - self.mean) / self.scale
-        self.limit = float(np.quantile(self._to_others(group), FAR))
+        away = self._to_others(group)
+        # Of one group alone nothing is known of the distances between groups.
+        self.limit = float(np.quantile(away, FAR)) if np.isfinite(away).all() else np.inf
 
     def _to_others(self, group: Places) -> Floats:
         away = np.full(len(group), np.inf)

@@ -143,8 +143,8 @@ function found(context, neighbors, { way, away } = {}) {
   map.found(neighbors, way);
   context.open = (number) => openPlace(context, neighbors[number]);
   const all = el("button", { type: "button", "data-key": "all", onclick: () => map.showAll(neighbors) }, "Show all on the map");
-  if (neighbors.every(({ distance }) => distance < SAME)) {
-    say("All places found are the same");
+  if (neighbors[Math.floor(neighbors.length / 2)].distance < SAME) { // of most of them: the nearest come first
+    say("Most places found are the same");
     return [el("p.same", {}, "The model cannot tell this place from others: the map is empty here, or one thing such as water fills it."), el("p.actions", {}, all)];
   }
   say(`${neighbors.length} places found`);

@@ -236,7 +236,7 @@ def test_what_cannot_be_done_is_said(
         run("explore", "filters", "--layer", "nothing", *out),
         2,
         "no layer is called 'nothing'",
-        "features.0",
+        "trunks.0.0.0",
     )
     check_failure(
         run("explore", "pca", *ground[:2], "--index", space[-1], *out),
