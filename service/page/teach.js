@@ -86,7 +86,7 @@ function told(context, { kinds: names, colours, best, ask: doubtful }) {
   const { map } = context;
   const every = [...best, ...doubtful];
   map.found(every);
-  context.open = (number) => openPlace(context, every[number]);
+  context.open = (number) => teach(every[number], state.kind); // a click on the map is an example, on a dot too
   const share = ({ label, probability }) => el("span", {}, names.length > 1 ? `${label}, ${percent(probability)}` : `${percent(probability)} like them`);
   const shown = { ...context, open: (near) => openPlace(context, near), lines: share };
   say(`${best.length} places found, ${doubtful.length} to ask about`);

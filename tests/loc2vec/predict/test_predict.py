@@ -100,7 +100,7 @@ def test_a_number_is_predicted_with_an_interval(numbers: Path) -> None:
     assert ((low < value) & (value < high)).all()
     scores = json.loads((numbers / "report" / "predictor" / "predictor.json").read_text())["scores"]
     assert scores["better"]
-    assert scores["held"]["0.9"] == pytest.approx(0.9, abs=0.06)
+    assert scores["held"]["0.9"] >= 0.84  # at least what is promised, but for 61 places' luck
     assert [score["method"] for score in scores["scores"]] == [
         "vectors", "channel means", "position", "mean",
     ]  # fmt: skip

@@ -11,7 +11,7 @@ DRAWN = np.random.default_rng(0).normal(0, 0.01, 200)
 
 
 def score(method: str, split: str, probe: str, mean: float, numbers: int, **more: Any) -> Any:
-    drawn = list(mean + DRAWN * more.get("own", 1)) if split == "towns" else []
+    drawn = list(mean + DRAWN * more.get("own", 1)) if split == "blocks" else []
     metrics = {"macro-F1": {"mean": mean, "spread": 0, "seeds": [mean]}}
     return {
         "method": method, "split": split, "probe": probe, "metrics": metrics, "numbers": numbers,
