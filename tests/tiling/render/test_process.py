@@ -127,29 +127,20 @@ def _sleep(renderer: object) -> None:
     time.sleep(60)
 
 
+@pytest.mark.parametrize(("patience_s", "task"), [(0.5, "spin"), (1.0, "work and stop")])
 def test_a_process_that_never_comes_to_an_end_is_replaced(
-    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
+    monaco_store: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float, task: str
 ) -> None:
-    monkeypatch.setattr("tiling.render.process.ORDER_S", 0.5)
+    monkeypatch.setattr("tiling.render.process.ORDER_S", patience_s)
     process = RenderProcess(Store.at(monaco_store))
     with pytest.raises(WorkerError, match="did not answer"):
-        process.ask(_spin)
+        process.ask({"spin": _spin, "work and stop": _work_and_stop}[task])
     process.close()
 
 
 def _spin(renderer: object) -> None:
     while True:
         pass
-
-
-def test_a_process_that_stops_after_it_was_late_is_replaced(
-    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tiling.render.process.ORDER_S", 1.0)
-    process = RenderProcess(Store.at(monaco_store))
-    with pytest.raises(WorkerError, match="did not answer"):
-        process.ask(_work_and_stop)
-    process.close()
 
 
 def _work_and_stop(renderer: object) -> None:

@@ -312,19 +312,23 @@ def following(monaco_pbf: Path, published: tuple[str, Path], tmp_path: Path) -> 
     return town.write(tmp_path / "monaco.osm.pbf")
 
 
+@pytest.fixture(params=["gpkg", "postgis"])
+def location(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Where a store of each kind may be."""
+    if request.param == "gpkg":
+        return str(tmp_path / "monaco.gpkg")
+    server: Server = request.getfixturevalue("server")
+    return server.url(request.getfixturevalue("database"))
+
+
 class Enough(Exception):  # noqa: N818 - it is none
     """Ends a command that never ends."""
 
 
-@pytest.mark.parametrize("kind", ["gpkg", "postgis"])
 def test_follow_catches_up_waits_and_takes_the_next(
-    kind: str, following: Path, published: tuple[str, Path], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
+    location: str, following: Path, published: tuple[str, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    location = str(tmp_path / "monaco.gpkg")
-    if kind == "postgis":
-        server: Server = request.getfixturevalue("server")
-        location = server.url(request.getfixturevalue("database"))
     store, town = Store.at(location), Town(following, seed=2)
     store.import_extracts([following], load_catalogue(), options=SLIM)
     assert store.replication_url() == published[0]
@@ -375,15 +379,9 @@ def test_a_gap_ends_follow_with_the_way_out(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["gpkg", "postgis"])
 def test_fifty_change_files_with_fifty_kills_are_one_import(
-    kind: str, following: Path, published: tuple[str, Path], tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
-    location = str(tmp_path / "monaco.gpkg")
-    if kind == "postgis":
-        server: Server = request.getfixturevalue("server")
-        location = server.url(request.getfixturevalue("database"))
+    location: str, following: Path, published: tuple[str, Path], tmp_path: Path
+) -> None:
     store, town = Store.at(location), Town(following, seed=3)
     store.import_extracts([following], load_catalogue(), options=SLIM)
     times, kills, until_s = random.Random(3), 0, 6.0
