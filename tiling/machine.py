@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 CGROUPS = Path("/sys/fs/cgroup")
 
 
