@@ -50,7 +50,8 @@ def main(report: Path, town: str | None) -> None:
     publish(ROOT / "docs" / "evaluation.md", BEGIN, END, f"\n{stamp}\n{blocks(beside)}")
     heading = (
         "# The evaluation in full\n\n"
-        "`make evaluate-docs` writes this page. [Evaluation](evaluation.md) explains the method.\n\n"
+        "`make evaluate-docs` writes this page. "
+        "[Evaluation](evaluation.md) explains the method.\n\n"
         f"{stamp}\n\n"
     )
     more = blocks(of_one(values, alone, town)) if town else ""

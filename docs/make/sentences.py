@@ -1,6 +1,6 @@
 """Print how long the sentences of the docs are, in words, and show those that are too long.
 
-python docs/make/sentences.py              # README.md and the other pages of the root, docs/
+python docs/make/sentences.py              # all pages of the root and of docs/
 python docs/make/sentences.py docs/sql.md  # these pages alone
 """
 
@@ -20,7 +20,6 @@ FOLDERS = ("docs", "docs/concepts", "docs/howto", "docs/reference", "docs/log")
 TOO_LONG = 25  # words
 # A small letter begins no sentence, but code may.
 END = re.compile(r"(?<=[.!?])[)*\"']*\s+(?=[^a-z])")
-CELLS = {"td_open", "th_open"}
 
 
 class Lengths(NamedTuple):
@@ -38,14 +37,27 @@ def pages() -> list[Path]:
     return [*sorted(ROOT.glob("[A-Z]*.md")), *found, ROOT / "docs/tour.ipynb"]
 
 
-def prose(page: Path) -> list[str]:
-    """Return the sentences of the paragraphs and lists of a page."""
-    return [each for opened, text in _texts(page) if opened == "paragraph_open" for each in text]
+def read(page: Path) -> str:
+    """Return the Markdown of a page; of a notebook that of its cells."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    told = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+    return "\n\n".join("".join(cell["source"]) for cell in told)
 
 
-def too_long(page: Path) -> list[str]:
+def prose(text: str) -> list[str]:
+    """Return the sentences of the paragraphs and lists of Markdown.
+
+    >>> prose("# A heading\\n\\nIt has `one or two` words. It has more.\\n\\n- an item")
+    ['It has `one_or_two` words.', 'It has more.', 'an item']
+    """
+    return [each for opened, told in _texts(text) if opened == "paragraph_open" for each in told]
+
+
+def too_long(text: str) -> list[str]:
     """Return the sentences of more than 25 words, also those in tables and headings."""
-    return [each for _, text in _texts(page) for each in text if words(each) > TOO_LONG]
+    return [each for _, told in _texts(text) for each in told if words(each) > TOO_LONG]
 
 
 def words(sentence: str) -> int:
@@ -68,21 +80,13 @@ def lengths(sentences: Sequence[str]) -> Lengths:
     return Lengths(len(counts), median, round(tenth, 1), max(counts))
 
 
-def _texts(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield what opens each text of the page, and its sentences. Blocks of code are no text."""
+def _texts(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield what opens each part of the text, and its sentences. Blocks of code have none."""
     opened = ""
-    for token in MarkdownIt().enable("table").parse(_markdown(page)):
+    for token in MarkdownIt().enable("table").parse(text):
         if token.type == "inline":
             yield opened, [each for each in END.split(_shown(token)) if words(each)]
         opened = token.type
-
-
-def _markdown(page: Path) -> str:
-    text = page.read_text(encoding="utf-8")
-    if page.suffix != ".ipynb":
-        return text
-    told = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
-    return "\n\n".join("".join(cell["source"]) for cell in told)
 
 
 def _shown(token: Token) -> str:
@@ -110,10 +114,10 @@ def main(paths: tuple[Path, ...]) -> None:
     chosen = [path.resolve() for path in paths] or pages()
     click.echo("sentences median  tenth longest")
     for page in chosen:
-        _print(str(page.relative_to(ROOT)), prose(page))
-    _print("all of them", [each for page in chosen for each in prose(page)])
+        _print(str(page.relative_to(ROOT)), prose(read(page)))
+    _print("all of them", [each for page in chosen for each in prose(read(page))])
     for page in chosen:
-        for sentence in too_long(page):
+        for sentence in too_long(read(page)):
             click.echo(f"{page.relative_to(ROOT)}: {words(sentence)} words: {sentence}")
 
 
