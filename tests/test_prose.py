@@ -37,7 +37,7 @@ def test_tables_and_code_do_not_make_sentences_look_short() -> None:
 def test_sentences_are_short(group: str) -> None:
     found = [each for page in GROUPS[group] for each in sentences.prose(sentences.read(page))]
     told = sentences.lengths(found)
-    assert told.count > 40
+    assert told.number > 40
     assert told.median <= 12, told
     assert told.tenth <= 22, told
 

@@ -25,7 +25,7 @@ END = re.compile(r"(?<=[.!?])[)*\"']*\s+(?=[^a-z])")
 class Lengths(NamedTuple):
     """Sentences, and of their words the median, the 90th percentile and the most."""
 
-    count: int
+    number: int
     median: float
     tenth: float
     longest: int
@@ -73,7 +73,7 @@ def lengths(sentences: Sequence[str]) -> Lengths:
     """Return how long the sentences are.
 
     >>> lengths(["One.", "It has four words.", "It has two."])
-    Lengths(count=3, median=3.0, tenth=3.8, longest=4)
+    Lengths(number=3, median=3.0, tenth=3.8, longest=4)
     """
     counts = [words(each) for each in sentences]
     median, tenth = np.percentile(counts, [50, 90]).tolist()
@@ -104,7 +104,7 @@ def _shown(token: Token) -> str:
 
 def _print(name: str, sentences: Sequence[str]) -> None:
     found = lengths(sentences)
-    click.echo(f"{found.count:9} {found.median:6.1f} {found.tenth:6.1f} {found.longest:7}  {name}")
+    click.echo(f"{found.number:9} {found.median:6.1f} {found.tenth:6.1f} {found.longest:7}  {name}")
 
 
 @click.command()
