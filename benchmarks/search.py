@@ -2,10 +2,10 @@
 
 The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around
 Monaco, 16 numbers each, said to be of the default model. Recall@10 is the share of the ten nearest
-by float64 arithmetic over all that pass; an answer as near as the tenth counts. A graph of ten
-million takes long to build: `--keep` builds it once.
+by float64 arithmetic over all that pass; an answer as near as the tenth counts. `--keep` builds an
+index once.
 
-    python benchmarks/search.py [--vectors 1000000] [--kind flat|graph|as-is] [--queries 200]
+    python benchmarks/search.py [--vectors 1000000] [--kind flat|lists|as-is] [--queries 200]
     [--keep FOLDER] [--json]
 """
 
@@ -24,10 +24,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import service.index.index
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from loc2vec.model.names import DEFAULT_MODEL
+from service.index import kinds
 from service.index.index import NeighborIndex
 from service.index.search import EVERYWHERE, Filters, Search
 from service.index.where import parse_where
@@ -118,7 +118,7 @@ def measure(
 @click.command()
 @click.option("--vectors", "count", default=1_000_000, show_default=True)
 @click.option(
-    "--kind", type=click.Choice(["as-is", "flat", "graph"]), default="as-is", show_default=True
+    "--kind", type=click.Choice(["as-is", "flat", "lists"]), default="as-is", show_default=True
 )
 @click.option("--queries", "asked", default=200, show_default=True)
 @click.option(
@@ -129,8 +129,8 @@ def measure(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) -> None:
     """Measure the search of a made-up index; `as-is`: the kind that an index of this size has."""
-    limits = {"flat": count, "graph": 0, "as-is": service.index.index.HNSW_ABOVE}
-    service.index.index.HNSW_ABOVE = limits[kind]
+    limits = {"flat": count, "lists": 0, "as-is": kinds.LISTS_ABOVE}
+    kinds.LISTS_ABOVE = limits[kind]
     vectors = made_up(count)
     rng = np.random.default_rng(1)
     queries = vectors.embedding[rng.integers(count, size=asked)]
@@ -142,12 +142,12 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
         index = NeighborIndex.open(folder) if known else NeighborIndex.build(vectors, folder)
         built = time.process_time() - start
         size = sum(path.stat().st_size for path in folder.iterdir())
-    graph = isinstance(index._faiss, faiss.IndexHNSW)
+    lists = index._faiss.nlist if isinstance(index._faiss, faiss.IndexIVF) else 0
     rows = measure(Search(index, {}), vectors.embedding, queries)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     facts: dict[str, Any] = {
         "vectors": count,
-        "graph": graph,
+        "lists": lists,
         "opened" if known else "built": round(built, 1),
         "folder_mb": round(size / 1e6),
     }
@@ -155,7 +155,7 @@ def main(count: int, kind: str, asked: int, keep: Path | None, as_json: bool) ->
     if as_json:
         print(json.dumps(facts))
         return
-    kind, done = "graph (HNSW)" if graph else "flat", "opened" if known else "built"
+    kind, done = f"{lists} lists" if lists else "flat", "opened" if known else "built"
     how = f"{kind}: {done} in {built:.0f} CPU s"
     print(f"{count:,} vectors, {how}, {size / 1e6:.0f} MB")
     print(f"{'filter':<20}{'pass':>12}{'recall@10':>11}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>9}")

@@ -58,11 +58,11 @@ def use_index(path: Path) -> None:
     index.ids_in(Box(7, 43, 8, 44))
 
 
-def use_graph(path: Path) -> None:
-    """The same, of an index whose FAISS file holds a graph, as those of millions do."""
-    import service.index.index
+def use_lists(path: Path) -> None:
+    """The same, of an index whose FAISS file holds lists, as those of millions do."""
+    import service.index.kinds
 
-    service.index.index.HNSW_ABOVE = 10
+    service.index.kinds.LISTS_ABOVE = 10
     use_index(path)
 
 
@@ -186,13 +186,13 @@ def test_damaged_indexes(fuzz: Fuzz, index_folder: Path, tmp_path: Path, seconds
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
-def test_damaged_graphs(
+def test_damaged_lists(
     fuzz: Fuzz, vectors: Vectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr("service.index.index.HNSW_ABOVE", 10)
+    monkeypatch.setattr("service.index.kinds.LISTS_ABOVE", 10)
     NeighborIndex.build(vectors, tmp_path / "good")
     spoil = partial(damaged_folder, tmp_path / "good", about="index.json")
-    fuzz(use_graph, spoil, tmp_path / "index", seconds)
+    fuzz(use_lists, spoil, tmp_path / "index", seconds)
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vectors
 from loc2vec.errors import VectorsError
 from service.errors import SearchIndexError
+from service.index import kinds
 from service.index.sound import is_sound
 from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json
@@ -27,12 +28,7 @@ MOST_FACTS = 100_000  # bytes
 NAME_DIGITS = 12  # of the hash of the vectors
 # FAISS sums float32 in its own order: distances closer than this may be equal.
 TIE = 1e-4
-FEW = 2000  # rows up to which measuring them all is faster than a filtered FAISS search
-HNSW_ABOVE = 1_000_000  # vectors; up to here search is exact
 BAND = 8  # a box whose latitudes hold under 1/8 of the places is searched by latitude
-LINKS = 32  # of a vector in the HNSW graph
-# Candidates that a search of the graph keeps: 1,024 found 0.993 of the ten nearest of a million.
-BREADTH = 2048
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +71,7 @@ class NeighborIndex:
                 "no row of the vectors has an embedding: there is nothing to search"
             )
         _check_replaceable(folder)
-        return cls._write(vectors, _faiss_index(vectors), folder)
+        return cls._write(vectors, kinds.build(_embedding(vectors)), folder)
 
     @classmethod
     def add(cls, vectors: Vectors, folder: Path) -> "NeighborIndex":
@@ -101,8 +97,8 @@ class NeighborIndex:
     def _longer(
         cls, old: "NeighborIndex", joined: Vectors, vectors: Vectors, folder: Path
     ) -> "NeighborIndex":
-        if isinstance(old._faiss, faiss.IndexHNSW) != _is_large(joined):
-            return cls._write(joined, _faiss_index(joined), folder)
+        if not kinds.suits(old._faiss, int(joined.inside.sum())):
+            return cls._write(joined, kinds.build(_embedding(joined)), folder)
         old._faiss.add(_embedding(vectors))
         return cls._write(joined, old._faiss, folder)
 
@@ -126,7 +122,7 @@ class NeighborIndex:
         vectors = _read_vectors(folder / VECTORS, facts["vectors_sha256"])
         found = _cached(vectors, folder / CACHE, facts["cache_sha256"])
         if found is None:
-            found = _faiss_index(vectors)
+            found = kinds.build(_embedding(vectors))
             log.warning(
                 "%s is missing, altered or of other vectors: made again from %s",
                 folder / CACHE,
@@ -238,28 +234,20 @@ class NeighborIndex:
         thread that ever searched. PyTorch shares that runtime. Once its threads outnumber the
         processors, none waits actively, and encoding one tile takes 1.5x as long.
         """
-        large = isinstance(self._faiss, faiss.IndexHNSW)
-        if choice.count <= (max(FEW, len(self) // 50) if large else FEW):
+        if choice.count <= kinds.few(self._faiss):
             return choice.rows()
-        count = min(k + 8, choice.count)
+        count, share = min(k + 8, choice.count), choice.count / len(self)
         while True:
-            how = self._how(count, choice)
+            how = kinds.parameters(self._faiss, count, share, choice.selector)
             with one_thread(faiss.omp_get_max_threads, faiss.omp_set_num_threads):
                 squared, rows = (
                     found[0] for found in self._faiss.search(query[None], count, params=how)
                 )
-            if rows[-1] < 0:  # the graph of a large index led to fewer than there are
+            if rows[-1] < 0:  # the lists held fewer than there are
                 return choice.rows()
             if count == choice.count or squared[-1] > squared[k - 1] * (1 + TIE):
                 return np.asarray(rows, np.int64)
             count = min(count * 4, choice.count)
-
-    def _how(self, count: int, choice: "_Choice") -> faiss.SearchParameters:
-        """Return FAISS's parameters: which rows, and how widely to search an HNSW graph."""
-        if isinstance(self._faiss, faiss.IndexHNSW):
-            breadth = max(BREADTH, 2 * count) * len(self) // choice.count
-            return faiss.SearchParametersHNSW(efSearch=breadth, sel=choice.selector)
-        return faiss.SearchParameters(sel=choice.selector)
 
 
 class _Choice:
@@ -293,21 +281,8 @@ def _rows(vectors: Vectors, kept: NDArray[np.bool_]) -> Vectors:
     return replace(vectors, lat=lat, lon=lon, embedding=embedding, table=table)
 
 
-def _is_large(vectors: Vectors) -> bool:
-    return bool(np.count_nonzero(vectors.inside) > HNSW_ABOVE)
-
-
 def _embedding(vectors: Vectors) -> NDArray[np.float32]:
     return np.ascontiguousarray(vectors.embedding[vectors.inside], np.float32)
-
-
-def _faiss_index(vectors: Vectors) -> faiss.Index:
-    """Return an exact index, or HNSW for many vectors (Malkov and Yashunin, arXiv 1603.09320)."""
-    embedding = _embedding(vectors)
-    dim = embedding.shape[1]
-    found = faiss.IndexHNSWFlat(dim, LINKS) if _is_large(vectors) else faiss.IndexFlatL2(dim)
-    found.add(embedding)
-    return found
 
 
 def _facts(vectors: Vectors, folder: Path) -> dict[str, Any]:

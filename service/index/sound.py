@@ -1,7 +1,7 @@
 """Whether a file of FAISS can be read and searched safely, told before FAISS sees it.
 
-FAISS trusts what it reads: sizes that lie, or a graph that leads outside, end the process. The
-layout is that of `write_index` in faiss/impl/index_write.cpp, of the two kinds that are used here.
+FAISS trusts what it reads: sizes that lie, or numbers of vectors that are none, end the process.
+The layout is that of `write_index` in faiss/impl/index_write.cpp, of the kinds that are used here.
 """
 
 import struct
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-FLAT, GRAPH = b"IxF2", b"IHNf"
+FLAT, LISTS = b"IxF2", b"IwFl"
+IN_MEMORY, ALL, SOME = b"ilar", b"full", b"sprs"  # lists: how they are kept, how their sizes are
+BY_NUMBER = 1  # the map from the number of a vector to where it lies is an array
 HEADER = struct.Struct("<iqqqbi")  # dimension, vectors, two that are unused, trained, metric
 L2 = 1
-MOST_CANDIDATES = 1000  # that building a graph keeps
 Array = NDArray[Any]
 
 
@@ -46,16 +47,15 @@ class _Cursor:
 
 
 def is_sound(path: Path, count: int, dim: int) -> bool:
-    """Tell whether a file is a flat index or a graph of `count` vectors of `dim` numbers."""
+    """Tell whether a file is an index, flat or of lists, of `count` vectors of `dim` numbers."""
     try:
         cursor = _Cursor(path)
         kind = bytes(cursor.take(4))
-        if kind == GRAPH:
-            fits = _header_fits(cursor, count, dim) and _is_graph(cursor, count)
-            if not fits:
-                return False
-            kind = bytes(cursor.take(4))
-        return kind == FLAT and _header_fits(cursor, count, dim) and _is_flat(cursor, count * dim)
+        if kind == LISTS:
+            sound = _header_fits(cursor, count, dim) and _are_lists(cursor, count, dim)
+        else:
+            sound = kind == FLAT and _is_flat(cursor, count, dim)
+        return sound and cursor.at_end
     except (ValueError, OverflowError):
         return False
 
@@ -65,38 +65,43 @@ def _header_fits(cursor: _Cursor, count: int, dim: int) -> bool:
     return (found[0], found[1], found[4], found[5]) == (dim, count, 1, L2)
 
 
-def _is_flat(cursor: _Cursor, numbers: int) -> bool:
-    return len(cursor.vector("<f4")) == numbers and cursor.at_end
+def _is_flat(cursor: _Cursor, count: int, dim: int) -> bool:
+    return _header_fits(cursor, count, dim) and len(cursor.vector("<f4")) == count * dim
 
 
-def _is_graph(cursor: _Cursor, count: int) -> bool:
-    """Tell whether all that a graph refers to is there."""
-    chances, ends = cursor.vector("<f8"), cursor.vector("<i4")
-    levels, offsets = cursor.vector("<i4"), cursor.vector("<u8")
-    neighbours = cursor.vector("<i4")
-    entry, top, candidates = cursor.numbers("<i4", 5)[:3].tolist()
-    return (
-        len(levels) == count == len(offsets) - 1
-        and len(chances) < len(ends)
-        and ends[0] == 0
-        and bool((np.diff(ends) >= 0).all())
-        and bool(((levels >= 1) & (levels < len(ends))).all())
-        and offsets[0] == 0
-        and bool((np.diff(offsets.astype(np.int64)) == ends[levels]).all())
-        and offsets[-1] == len(neighbours)
-        and bool(((neighbours >= -1) & (neighbours < count)).all())
-        and 0 <= entry < count
-        and top == levels[entry] - 1
-        and 0 < candidates <= MOST_CANDIDATES
-        and all(_is_level(level, ends, levels, offsets, neighbours) for level in range(1, top + 1))
-    )
+def _are_lists(cursor: _Cursor, count: int, dim: int) -> bool:
+    """Tell whether every vector lies in one list, where the map says."""
+    lists, _ = cursor.numbers("<u8", 2).tolist()
+    if bytes(cursor.take(4)) != FLAT or not _is_flat(cursor, lists, dim):
+        return False
+    kind, lies = cursor.take(1)[0], cursor.vector("<i8")
+    if kind != BY_NUMBER or len(lies) != count or bytes(cursor.take(4)) != IN_MEMORY:
+        return False
+    if cursor.numbers("<u8", 2).tolist() != [lists, 4 * dim]:
+        return False
+    sizes = _sizes(cursor, lists)
+    if sizes.sum() != count or sizes.max() > count:
+        return False
+    where = np.full(count, -1, np.int64)
+    for number in np.flatnonzero(sizes).tolist():
+        size = int(sizes[number])
+        cursor.take(4 * dim * size)
+        ids = cursor.numbers("<i8", size)
+        if ids.min() < 0 or ids.max() >= count:
+            return False
+        where[ids] = (number << 32) + np.arange(size)
+    return bool((where == lies).all())
 
 
-def _is_level(
-    level: int, ends: Array, levels: Array, offsets: Array, neighbours: Array
-) -> bool:  # fmt: skip
-    """Tell whether a level of a graph leads only to vectors of that level."""
-    nodes = np.flatnonzero(levels > level)
-    begins = offsets[nodes].astype(np.int64)[:, None]
-    reached = neighbours[begins + np.arange(ends[level], ends[level + 1])]
-    return bool((levels[reached[reached >= 0]] > level).all())
+def _sizes(cursor: _Cursor, lists: int) -> Array:
+    """Return the number of vectors in each list; `ValueError` for lists that are none."""
+    how, found = bytes(cursor.take(4)), cursor.vector("<u8")
+    if how == SOME:
+        number, size = found.reshape(-1, 2).T
+        if (number >= lists).any():
+            raise ValueError("a list that is none")
+        found = np.zeros(lists, np.uint64)
+        found[number.astype(np.int64)] = size
+    elif how != ALL or len(found) != lists:
+        raise ValueError("no sizes of lists")
+    return found

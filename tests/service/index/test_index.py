@@ -221,15 +221,15 @@ def test_facts_say_what_the_index_is(folder: Path) -> None:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes a graph of what is otherwise searched one and all."""
-    monkeypatch.setattr("service.index.index.HNSW_ABOVE", 1000)
+    """Makes lists of what is otherwise searched one and all."""
+    monkeypatch.setattr("service.index.kinds.LISTS_ABOVE", 1000)
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
 def test_allowed_rows_alone_are_found_and_all_that_are_asked(
-    tmp_path: Path, request: pytest.FixtureRequest, graph: bool
+    tmp_path: Path, request: pytest.FixtureRequest, lists: bool
 ) -> None:
-    if graph:
+    if lists:
         request.getfixturevalue("large")
     rng = np.random.default_rng(1)
     values = rng.standard_normal((20_000, 16)).astype(np.float32)
@@ -245,7 +245,7 @@ def test_allowed_rows_alone_are_found_and_all_that_are_asked(
             assert allowed[ids].all()
             assert (np.diff(distances) >= 0).all()
             hits, total = hits + len(set(ids) & set(expected)), total + len(expected)
-        assert hits >= (0.99 if graph else 1) * total
+        assert hits >= (0.99 if lists else 1) * total
 
 
 def test_vectors_are_added_behind_those_that_are_there(folder: Path, embedding: Floats) -> None:
@@ -278,15 +278,22 @@ def test_vectors_of_another_length_are_not_added(folder: Path, embedding: Floats
         NeighborIndex.add(make_vectors(embedding[:, :8], north=2), folder)
 
 
-def test_an_index_that_grows_large_becomes_a_graph(
+def test_an_index_that_grows_large_becomes_lists(
     folder: Path, embedding: Floats, large: None
 ) -> None:
     more = np.random.default_rng(2).standard_normal((1500, 16)).astype(np.float32)
     index = NeighborIndex.add(make_vectors(more, north=2), folder)
-    assert isinstance(index._faiss, faiss.IndexHNSW)
+    assert isinstance(index._faiss, faiss.IndexIVF)
+    lists = index._faiss.nlist
     index = NeighborIndex.add(make_vectors(more[:100] + 5, north=4), folder)
-    assert isinstance(index._faiss, faiss.IndexHNSW)
+    assert index._faiss.nlist == lists
     assert index.search(more[7] + 5, 1)[0] == [300 + 1500 + 7]
+    again = NeighborIndex.open(folder)
+    assert (
+        again.vector_of(1807).tolist() == index.vector_of(1807).tolist() == (more[7] + 5).tolist()
+    )
+    longer = NeighborIndex.add(make_vectors(np.tile(more, (5, 1)), north=6), folder)
+    assert longer._faiss.nlist > 2 * lists
 
 
 def test_vectors_of_another_model_are_not_added(folder: Path, embedding: Floats) -> None:
@@ -322,11 +329,11 @@ def test_the_places_in_a_box(index_folder: Path, vectors: Vectors) -> None:
     np.testing.assert_array_equal(index.vectors_of(index.ids), vectors.embedding[vectors.inside])
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("lists", [False, True])
 def test_searching_keeps_no_threads(
-    tmp_path: Path, request: pytest.FixtureRequest, graph: bool
+    tmp_path: Path, request: pytest.FixtureRequest, lists: bool
 ) -> None:
-    if graph:
+    if lists:
         request.getfixturevalue("large")
     values = np.random.default_rng(3).standard_normal((10_000, 16)).astype(np.float32)
     index = NeighborIndex.build(make_vectors(values), tmp_path / "index")

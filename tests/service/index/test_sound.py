@@ -7,17 +7,19 @@ import faiss
 import numpy as np
 import pytest
 
+from service.index import kinds
 from service.index.sound import is_sound
 
 COUNT, DIM = 600, 8
 VECTORS = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float32)
 
 
-@pytest.fixture(params=["flat", "graph"])
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    graph = request.param == "graph"
-    index = faiss.IndexHNSWFlat(DIM, 32) if graph else faiss.IndexFlatL2(DIM)
-    index.add(VECTORS)
+@pytest.fixture(params=["flat", "lists", "lists, most of them empty"])
+def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    if request.param != "flat":
+        monkeypatch.setattr("service.index.kinds.LISTS_ABOVE", 100)
+    few = request.param.endswith("empty")
+    index = kinds.build(VECTORS[np.arange(COUNT) % 3] if few else VECTORS)
     path = tmp_path / "index.faiss"
     faiss.write_index(index, str(path))
     return path
@@ -47,6 +49,6 @@ def test_a_forged_number_is_found_or_does_no_harm(file: Path) -> None:
         if is_sound(file, COUNT, DIM):
             sound += 1
             index = faiss.read_index(str(file))
-            index.search(VECTORS[:20], 5)
+            index.search(VECTORS[:20], 5, params=kinds.parameters(index, 5, 0.1, None))
             index.reconstruct_batch(np.arange(COUNT))
     assert 0 < sound < 300  # a number of a vector may be any
