@@ -1,6 +1,8 @@
 """Folders of parts: resumed, spread and read as one, the same bytes whatever happened."""
 
+import itertools
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -150,23 +152,48 @@ def test_a_folder_becomes_an_index(job: EmbedJob, tmp_path: Path) -> None:
     assert indexed["count"] == len(read_vectors(out))
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(job: EmbedJob, tmp_path: Path) -> None:
+def command(job: EmbedJob) -> list[str]:
+    """Return a command that embeds into parts of 20 places, up to its `--out`."""
     code = (
         "import sys, loc2vec.embed.parts as parts; parts.PLACES_PER_PART = 20\n"
         "from service.cli.main import main; main(sys.argv[1:])"
     )
     options = ["--store", job.store.location, "--model", job.model, "--grid", "250"]
-    command = [sys.executable, "-c", code, "embed", *options, "--workers", "1", "--out"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    return [sys.executable, "-c", code, "embed", *options, "--workers", "1", "--out"]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(job: EmbedJob, tmp_path: Path) -> None:
+    subprocess.run([*command(job), str(tmp_path / "whole")], check=True, capture_output=True)
     out = tmp_path / "killed"
-    with subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen([*command(job), str(out)], stderr=subprocess.DEVNULL) as running:
         while not (out / "part-00001.parquet").exists():
             assert running.poll() is None
             time.sleep(0.01)
         running.send_signal(signal.SIGKILL)
     assert not (out / MANIFEST).exists()
-    subprocess.run([*command, str(out)], check=True, capture_output=True)
+    subprocess.run([*command(job), str(out)], check=True, capture_output=True)
     assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_200_times_it_makes_the_same_bytes(job: EmbedJob, tmp_path: Path) -> None:
+    began = time.monotonic()
+    subprocess.run([*command(job), str(tmp_path / "whole")], check=True, capture_output=True)
+    longest = time.monotonic() - began
+    moments, whole, killed = random.Random(1), contents(tmp_path / "whole"), 0
+    for round_ in itertools.count():
+        out = tmp_path / f"killed-{round_}"
+        while not (out / MANIFEST).exists():
+            with subprocess.Popen([*command(job), str(out)], stderr=subprocess.DEVNULL) as running:
+                try:
+                    running.wait(moments.uniform(0, longest))
+                except subprocess.TimeoutExpired:
+                    running.kill()
+                    killed += 1
+        assert contents(out) == whole
+        if killed >= 200:
+            return
 
 
 def test_a_cluster_makes_the_same_parts(
