@@ -32,7 +32,7 @@ class NameThread:
         return self._asked(lambda: self._source.find(name, limit))
 
     def called(self, places: Sequence[LonLat]) -> list[Called]:
-        """Return what each place is called; the first call reads all names of the store.
+        """Return what each place is called; called from any thread.
 
         Raises `SlowError` when its client waits no longer.
         """
