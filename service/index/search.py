@@ -4,7 +4,6 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -75,10 +74,10 @@ class Search:
         self._learning = Flights[str, Scores]()
         self._making = threading.Lock()
 
-    @cached_property
+    @property
     def scale(self) -> Scale:
         """What distances in the embedding are compared with."""
-        return Scale(self.index)
+        return self.index.scale
 
     def require(self, filters: Filters, columns: Sequence[str] = ()) -> None:
         """Raise the error of a column or a filter that the index cannot have, before long work."""

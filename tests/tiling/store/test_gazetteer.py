@@ -25,8 +25,9 @@ def name(text: str, kind: str, east_m: float) -> Name:
 def source(tmp_path_factory: pytest.TempPathFactory) -> GeoPackageSource:
     folder: Path = tmp_path_factory.mktemp("called")
     names = [
-        name("Shop", "bakery", 40), name("Long Lane", "street", 100), name("Far Lane", "street", -130),
-        name("Old Oak", "tree", -400), name("Beyond", "town", -2000),
+        name("Shop", "bakery", 40), name("Long Lane", "street", 100),
+        name("Far Lane", "street", -130), name("Old Oak", "tree", -400),
+        name("Beyond", "town", -2000),
     ]  # fmt: skip
     area = shapely.union(shapely.box(179, 42, 180, 44), shapely.box(-180, 42, -179, 44))
     return open_store(
