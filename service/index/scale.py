@@ -49,6 +49,10 @@ class Scale:
             raise ValueError("the distances of a scale rise")
         return cls(steps)
 
+    def distance(self, share: float) -> float:
+        """Return the distance that is closer than a share of random pairs."""
+        return float(np.interp(1 - share, np.linspace(0, 1, STEPS + 1), self.steps))
+
     def closer_than(self, distances: ArrayLike) -> NDArray[np.float64]:
         """Return the share of random pairs that are farther apart: float64 [n], 0 to 1."""
         nearer = np.interp(np.asarray(distances, np.float64), self._distances, self._shares, left=0)

@@ -1,5 +1,6 @@
 """What people call places, and where a named place is."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,12 +8,18 @@ import numpy as np
 import shapely
 
 from tiling.geo.geodesy import box_around, ground_distance_m
-from tiling.osm.names import Name, resolve
+from tiling.osm.names import KINDS, Name, resolve
+from tiling.osm.words import words_of
 from tiling.store.source import FeatureSource
 from tiling.values import LonLat, check_place
 
 STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
+THINGS_M = 100.0  # how near the named things are that tell what kind of place it is
+# The keys whose words tell it.
+TELLING = (
+    "amenity", "building", "leisure", "man_made", "natural", "office", "railway", "shop", "tourism"
+)  # fmt: skip
 
 
 class Called(NamedTuple):
@@ -51,6 +58,17 @@ class Gazetteer:
         streets = [name for name in near if name.kind == STREET]
         found = _nearest(streets, place, STREET_M) or _nearest(near, place, NEAR_M)
         return Called(found.name, found.kind, region) if found else Called(None, None, region)
+
+    def things(self, place: LonLat, reach_m: float = THINGS_M) -> Counter[str]:
+        """Return how many named things of each word of `tiling.osm.words` are near a place."""
+        near = set(self._source.names_in(box_around(place, 1.01 * reach_m)))
+        each = {(name.name, name.rank, name.kind, name.lat, name.lon) for name in near}
+        found: Counter[str] = Counter()
+        for _, rank, kind, lat, lon in each:
+            key = KINDS[rank].key
+            if key in TELLING and ground_distance_m(place.lat, place.lon, lat, lon) <= reach_m:
+                found.update(words_of({key: kind.replace(" ", "_")}))
+        return found
 
     def _region(self, place: LonLat) -> str:
         """Return the title of the smallest extract around a place."""

@@ -7,7 +7,7 @@ import shapely
 
 from tests.tiling.handmade import features_of, make_store, open_store
 from tiling.geo.geodesy import MetresPerDegree
-from tiling.osm.names import Name
+from tiling.osm.names import KINDS, Name
 from tiling.store.gazetteer import NEAR_M, Called, Gazetteer
 from tiling.store.geopackage.source import _NAMES_IN, GeoPackageSource
 from tiling.values import Box, LonLat
@@ -65,6 +65,25 @@ def test_only_the_names_around_a_place_are_read(
     (box,) = read
     assert (box.north - box.south) * METRES.y < 3 * NEAR_M
     assert len(names_in(Box(-180, -90, 180, 90))) == 5 > len(names_in(box))
+
+
+def test_named_things_near_are_counted_by_their_words(
+    tmp_path: Path,
+) -> None:
+    shop = next(rank for rank, kind in enumerate(KINDS) if kind.key == "shop")
+    street = next(rank for rank, kind in enumerate(KINDS) if kind.key == "highway")
+    rows = [
+        name("Bread", "bakery", 40)._replace(rank=shop),
+        name("Bread", "bakery", 40)._replace(rank=shop, folded="brot"),  # its name in German
+        name("Meat", "butcher", -60)._replace(rank=shop),
+        name("Far", "butcher", 130)._replace(rank=shop),
+        name("Long Lane", "street", 10)._replace(rank=street),
+    ]
+    area = shapely.box(179, 42, 180, 44)
+    with open_store(
+        make_store(tmp_path / "s.gpkg", features_of((0, 5.0, shapely.Point(HERE))), area, rows)
+    ) as source:
+        assert Gazetteer(source).things(HERE) == {"shops": 2}
 
 
 def test_names_in_a_box_are_found_by_an_index(source: GeoPackageSource) -> None:
