@@ -210,7 +210,7 @@ class Engine:
 
     def described(self, place: LonLat, vector: Vector) -> str:
         """Return what kind of place it is, as a sentence."""
-        pixels = self.tile(Pose(place)).pixels[:N_CHANNELS]
+        pixels = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
         names = self.catalogue.channels
         cover = dict(zip(names, (pixels.mean((1, 2)) / 255).tolist(), strict=True))
         search = self._search
