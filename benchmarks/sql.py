@@ -2,6 +2,7 @@
 
 The vectors are those of benchmarks/search.py: 1,000 clusters, 16 numbers. `exact` is the share of
 queries whose answer is that of FAISS. The server must run on this machine; the table is dropped.
+Where pgvector is installed in the database, the column is a `vector`, else a `cube`.
 
     python benchmarks/sql.py --database postgresql://loc2vec@localhost/bench [--rows 100000]
     [--queries 50]
@@ -21,10 +22,12 @@ from search import made_up
 from loc2vec.embed.files import Vectors
 from loc2vec.embed.table import VectorTable
 from tiling.store.postgis.database import Database
+from tiling.store.postgis.extensions import has_extension
 from tiling.store.postgis.statements import execute, rows
 
 K, AT_ONCE, NAME = 10, 8192, "loc2vec_bench"
-QUERY = f"SELECT place FROM {NAME} ORDER BY embedding <-> %s::cube LIMIT {K}"  # noqa: S608
+QUERY = f"SELECT place FROM {NAME} ORDER BY embedding <-> %s::{{}} LIMIT {K}"  # noqa: S608
+INDEXES = {"cube": "GiST", "vector": "HNSW"}
 Answers = NDArray[np.int64]
 
 
@@ -48,10 +51,11 @@ def fill(table: VectorTable, vectors: Vectors) -> Mapping[str, float]:
         return {"COPY": written - start, "indexes": time.perf_counter() - written}
 
 
-def asked(connection: Any, queries: NDArray[np.float32]) -> Iterator[list[int]]:
-    """Yield the answers of the table."""
+def asked(connection: Any, kind: str, queries: NDArray[np.float32]) -> Iterator[list[int]]:
+    """Yield the answers of the table, whose column is of this kind."""
     for query in queries.astype(np.float64).tolist():
-        found = rows(connection, QUERY, (str(tuple(query)),))
+        text = str(query if kind == "vector" else tuple(query))
+        found = rows(connection, QUERY.format(kind), (text,))
         yield [place for (place,) in found]
 
 
@@ -74,6 +78,7 @@ def main(database: str, count: int, asking: int) -> None:
     connection = Database(database).connect()
     connection.autocommit = True
     execute(connection, f"DROP TABLE IF EXISTS {NAME}, {NAME}_loading")
+    kind = "vector" if has_extension(connection, "vector") else "cube"
     cost = fill(VectorTable(f"{database}/{NAME}"), kept)
     faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatL2(embedding.shape[1])
@@ -82,11 +87,11 @@ def main(database: str, count: int, asking: int) -> None:
     print(f"{count:,} rows: COPY {cost['COPY']:.0f} s, indexes {cost['indexes']:.0f} s")
     print(f"{'':<34}{'ms a query':>12}{'exact':>8}\n{'FAISS, flat':<34}{ms:>12.1f}{1:>8.0%}")
     execute(connection, "SET max_parallel_workers_per_gather = 0; SET jit = off")
-    for name, setting in (("cube, GiST index", "on"), ("cube, every row", "off")):
+    for way, setting in ((f"{INDEXES[kind]} index", "on"), ("every row", "off")):
         execute(connection, f"SET enable_indexscan = {setting}")
-        found, ms = timed(lambda: np.array(list(asked(connection, queries))), asking)
+        found, ms = timed(lambda: np.array(list(asked(connection, kind, queries))), asking)
         exact = float((np.sort(found) == np.sort(wanted)).all(axis=1).mean())
-        print(f"{name:<34}{ms:>12.1f}{exact:>8.0%}")
+        print(f"{f'{kind}, {way}':<34}{ms:>12.1f}{exact:>8.0%}")
     execute(connection, f"DROP TABLE {NAME}")
 
 

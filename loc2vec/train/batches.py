@@ -80,8 +80,8 @@ def _permutation(n: int, seed: int, epoch: int) -> Places:
 def overlapping(lat: Floats, lon: Floats, radius_m: float) -> Flags:
     """Tell which of P places may share ground: bool [P, P], true on the diagonal.
 
-    A tile may be turned and shifted: its corner is up to sqrt(2) * radius_m from its middle, and
-    its middle up to sqrt(2) * MAX_SHIFT_M from the place.
+    A tile may be turned: its corner is up to sqrt(2) * radius_m from its middle. It may be shifted:
+    its middle is up to sqrt(2) * MAX_SHIFT_M from the place.
     """
     reach_m = 2 * radius_m * sqrt(2) + MAX_SHIFT_M * sqrt(2)
     return ground_distance_m(lat[:, None], lon[:, None], lat, lon) < reach_m

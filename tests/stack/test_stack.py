@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import pytest
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from loc2vec.model.names import DEFAULT_MODEL
-from tests.stack.engine import Answer, Stack, docker
+from tests.stack.engine import PROJECT, Answer, Stack, docker
+from tests.tiling.town import Town, publish
 from tiling.store.source import FeatureSource
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
@@ -26,7 +27,22 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200)]
 PLACE = "lat=43.7384&lon=7.4246"
 LASTING = ("db", "api")
 ONE_SHOT = ("secrets", "import", "index")
+FOLLOWING = ("follow-import", "follow")
 STEPS = itertools.count()
+NO_CHANGES = '<osmChange version="0.6"/>'
+CORNERS = ((43.737, 7.423), (43.737, 7.426), (43.740, 7.426), (43.740, 7.423))
+# A wood of 300 m over the place.
+FOREST = (
+    '<osmChange version="0.6"><create>'
+    + "".join(
+        f'<node id="{n}" version="1" lat="{lat}" lon="{lon}"/>'
+        for n, (lat, lon) in enumerate(CORNERS, 1)
+    )
+    + '<way id="1" version="1">'
+    + "".join(f'<nd ref="{n}"/>' for n in (1, 2, 3, 4, 1))
+    + '<tag k="landuse" v="forest"/></way></create></osmChange>'
+)
+NO_FOREST = '<osmChange version="0.6"><delete><way id="1" version="2"/></delete></osmChange>'
 
 
 def now() -> str:
@@ -80,22 +96,7 @@ def test_neighbors_are_near_and_in_order(stack: Stack) -> None:
 
 def test_the_containers_are_hardened(stack: Stack) -> None:
     for service in LASTING + ONE_SHOT:
-        facts = stack.inspect(service)
-        host = facts["HostConfig"]
-        assert facts["Config"]["User"] in ("loc2vec", "postgres"), service
-        assert host["ReadonlyRootfs"], service
-        assert host["CapDrop"] == ["ALL"], service
-        assert not host["CapAdd"], service
-        assert "no-new-privileges:true" in host["SecurityOpt"], service
-        assert not host["Privileged"], service
-        assert host["PidsLimit"] > 0, service
-        mounts = {mount["Destination"]: mount["RW"] for mount in facts["Mounts"]}
-        assert not any(
-            rw
-            for path, rw in mounts.items()
-            if path.startswith("/secrets") and service != "secrets"
-        ), service
-        assert "/secrets/owner" not in mounts or service in ("secrets", "db", "import"), service
+        check_hardened(stack, service)
     for service in LASTING:
         status = stack.compose("exec", "-T", service, "cat", "/proc/1/status").stdout
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -107,6 +108,24 @@ def test_the_containers_are_hardened(stack: Stack) -> None:
         assert stack.inspect(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped", (
             service
         )
+
+
+def check_hardened(stack: Stack, service: str) -> None:
+    facts = stack.inspect(service)
+    host = facts["HostConfig"]
+    assert facts["Config"]["User"] in ("loc2vec", "postgres"), service
+    assert host["ReadonlyRootfs"], service
+    assert host["CapDrop"] == ["ALL"], service
+    assert not host["CapAdd"], service
+    assert "no-new-privileges:true" in host["SecurityOpt"], service
+    assert not host["Privileged"], service
+    assert host["PidsLimit"] > 0, service
+    mounts = {mount["Destination"]: mount["RW"] for mount in facts["Mounts"]}
+    assert not any(
+        rw for path, rw in mounts.items() if path.startswith("/secrets") and service != "secrets"
+    ), service
+    owners = ("secrets", "db", "import", *FOLLOWING)
+    assert "/secrets/owner" not in mounts or service in owners, service
 
 
 def test_only_the_service_is_reached_and_only_from_this_machine(stack: Stack) -> None:
@@ -311,6 +330,58 @@ def test_a_newer_extract_takes_the_place_of_the_one_before(
         stack.compose("up", "--detach", "--wait")
     assert int(stack.sql(buildings)) == 0
     assert np.abs(vector(stack) - before).max() > 0.5
+
+
+@pytest.fixture
+def replication(stack: Stack, extract: Path, tmp_path: Path) -> Iterator[Path]:
+    """The folder of a replication server in the network of the stack; the extract names it."""
+    town = Town(extract, seed=1)
+    town.header.set("osmosis_replication_base_url", "http://changes:8080")
+    town.header.set("osmosis_replication_timestamp", "2025-01-01T00:00:00Z")
+    extract.unlink()
+    town.write(extract)
+    folder = tmp_path / "server"
+    publish(folder, 0, NO_CHANGES)
+    folder.chmod(0o755)
+    name = f"{PROJECT}-changes"
+    docker(
+        "run", "--detach", "--rm", "--name", name, "--network", f"{PROJECT}_front",
+        "--network-alias", "changes", "--volume", f"{folder}:/server:ro",
+        "--entrypoint", "python3", "loc2vec-import:stack-test",
+        "-m", "http.server", "8080", "--directory", "/server",
+    )  # fmt: skip
+    try:
+        yield folder
+    finally:
+        stack.compose("--profile", "follow", "rm", "--stop", "--force", *FOLLOWING)
+        docker("rm", "--force", name)
+
+
+def test_the_follow_profile_takes_the_changes_of_the_map(stack: Stack, replication: Path) -> None:
+    stack.settings["FOLLOW_S"] = "1"
+    with stack.timed("follow profile, to its first look"):
+        stack.compose("--profile", "follow", "up", "--detach", "--wait")
+    for service in FOLLOWING:
+        check_hardened(stack, service)
+    before, updates = vector(stack), "SELECT max(number) FROM loc2vec.updates"
+    assert stack.sql(updates) == "0"
+    publish(replication, 1, FOREST)
+    with stack.timed("a change published, to its answer"):
+        wait_for(lambda: np.abs(vector(stack) - before).max() > 0.5)
+    assert stack.sql(updates) == "1"
+    docker("kill", stack.container("follow"))
+    publish(replication, 2, NO_FOREST)
+    docker("start", stack.container("follow"))
+    wait_for(lambda: np.abs(vector(stack) - before).max() < 0.1)
+    assert "features went" in stack.log_since("follow", "1h")
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is true."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds, f"not after {seconds} s"
+        time.sleep(0.5)
 
 
 def test_a_model_is_trained_in_the_stack(stack: Stack) -> None:

@@ -6,6 +6,7 @@ https://wiki.openstreetmap.org/wiki/Planet.osm/diffs
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,8 @@ from osmium.replication.utils import get_replication_header
 
 from tiling.errors import ExtractError, ReplicationAwayError, ReplicationError
 from tiling.files.atomic import require_file
-from tiling.osm.file import FAULTS
+from tiling.osm.bounded.read import HELD_A_BYTE, read_bounded
+from tiling.osm.file import FAULTS, osm_file
 from tiling.words import in_one_line
 
 T = TypeVar("T")
@@ -30,9 +32,13 @@ def complete_until(extract: Path) -> datetime | None:
 
     None when neither is known.
     """
-    declared = get_replication_header(str(extract)).timestamp
-    newest = newest_change_from_file(str(extract))  # 1970 when no object has a time
-    return declared or (newest if newest.timestamp() > 0 else None)
+    declared: datetime | None = get_replication_header(osm_file(extract)).timestamp  # type: ignore[arg-type]
+    return declared or read_bounded(extract, partial(_newest, extract))
+
+
+def _newest(extract: Path, _board: object) -> datetime | None:
+    newest = newest_change_from_file(osm_file(extract))
+    return newest if newest.timestamp() > 0 else None  # 1970 when no object has a time
 
 
 def require_changes(path: Path) -> None:
@@ -43,18 +49,16 @@ def require_changes(path: Path) -> None:
 
 
 def tidy_changes(path: Path, tidy: Path) -> None:
-    """Write a change file as osm2pgsql needs it: sorted, with only the newest version of an object.
+    """Write a change file sorted, with only the newest version of an object.
 
-    Raises `ExtractError` when `path` is no change file, or is truncated.
+    It is read into the memory of a process of its own, which its size bounds. Raises `ExtractError`
+    when `path` is no change file, or is truncated.
     """
-    changes = read_changes(path)
-    with osmium.SimpleWriter(str(tidy)) as writer:
-        changes.apply(writer, simplify=True)
-
-
-def read_changes(path: Path) -> osmium.MergeInputReader:
-    """Read a change file into memory; `ExtractError` when it is none, or is truncated."""
     require_changes(path)
+    read_bounded(path, partial(_tidy, path, tidy), memory_a_byte=HELD_A_BYTE)
+
+
+def _tidy(path: Path, tidy: Path, _board: object) -> None:
     changes = osmium.MergeInputReader()
     try:
         changes.add_file(str(path))
@@ -62,7 +66,8 @@ def read_changes(path: Path) -> osmium.MergeInputReader:
         raise ExtractError(
             f"cannot read {path} ({str(error).rstrip('.')}): is it a complete .osc file?"
         ) from error
-    return changes
+    with osmium.SimpleWriter(str(tidy)) as writer:
+        changes.apply(writer, simplify=True)
 
 
 def fetch_changes(url: str, since: datetime, folder: Path) -> Iterator[tuple[Path, datetime]]:

@@ -14,6 +14,9 @@ and from a TOML file that `{FILE}` names. Options win over variables, and these 
 file has the small names without the prefix: `port = 9000`. An unknown setting stops the service.
 [Run the service](../service.md) explains them.
 
+`LOC2VEC_PROVIDER` belongs to `loc2vec fetch` and `loc2vec import`: it names the
+[provider of extracts](../fetch.md#providers).
+
 | variable, option | meaning | default |
 |---|---|---|
 """

@@ -1,5 +1,6 @@
 """Vectors in a table of a real PostgreSQL."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,16 @@ def table(server: Server, database: str) -> VectorTable:
 
 
 @pytest.fixture
+def pgvector(server: Server, database: str) -> str:
+    """A database with pgvector; the test is skipped where the server has none."""
+    query = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'"
+    if server.psql(query) == "0":
+        pytest.skip("needs the extension pgvector, such as Debian's postgresql-NN-pgvector")
+    server.psql("CREATE EXTENSION vector", database)
+    return database
+
+
+@pytest.fixture
 def job(monaco_store: Path, model_folder: Path, points: Path) -> EmbedJob:
     return EmbedJob(Store.at(monaco_store), str(model_folder), points=points)
 
@@ -95,6 +106,25 @@ def test_the_index_answers_as_numpy_does(
     places = server.psql(query.format(""), database).split()
     assert list(map(int, places)) == np.argsort(distances, kind="stable")[:5].tolist()
     assert "places_loading_embedding_idx" in server.psql(query.format("EXPLAIN"), database)
+
+
+def test_pgvector_holds_the_same_and_answers_the_same(
+    server: Server, pgvector: str, table: VectorTable, job: EmbedJob, points: Path
+) -> None:
+    embed_table(job, table, 0)
+    with job.store.open() as source:
+        wanted = embed(source, LocationEncoder.load(job.model), places_of_file(points), 0).embedding
+    query = "SELECT embedding FROM places ORDER BY place"
+    texts = server.psql(query, pgvector).split("\n")  # nothing at the end: the place outside
+    np.testing.assert_array_equal(np.array([json.loads(text) for text in texts]), wanted[:-1])
+    nearest = """SET enable_seqscan = off; {} SELECT place FROM places
+        ORDER BY embedding <-> (SELECT embedding FROM places WHERE place = 0) LIMIT 5"""
+    places = server.psql(nearest.format(""), pgvector).split()
+    distances = np.linalg.norm(wanted[:-1] - wanted[0], axis=1)
+    assert list(map(int, places)) == np.argsort(distances, kind="stable")[:5].tolist()
+    assert "places_loading_embedding_idx" in server.psql(nearest.format("EXPLAIN"), pgvector)
+    mean = json.loads(server.psql("SELECT avg(embedding) FROM places", pgvector))
+    np.testing.assert_allclose(mean, wanted[:-1].mean(axis=0), atol=1e-5)
 
 
 def test_a_stopped_job_goes_on_and_ends_the_same(

@@ -83,6 +83,17 @@ def test_hostile_changes_are_refused_in_one_line(tmp_path: Path, changed: str) -
     assert "\n" not in str(refused.value)
 
 
+def test_changes_that_take_too_long_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.osm.bounded.read.CPU_S", 1)
+    monkeypatch.setattr("tiling.osm.bounded.read.CPU_S_A_MB", 0)
+    path = tmp_path / "changes.osc.gz"  # 0.3 MB, which hold 60 MB
+    path.write_bytes(gzip.compress(OSC.format(node(1, 1) * 1_200_000).encode(), 1))
+    with pytest.raises(ExtractError, match="more than 1 CPU seconds, while its objects were read"):
+        tidy_changes(path, tmp_path / "tidy.osc")
+
+
 def test_a_missing_change_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExtractError, match=r"none\.osc is not a file: give a file of changes"):
         tidy_changes(tmp_path / "none.osc", tmp_path / "tidy.osc")

@@ -61,7 +61,7 @@ def _where(last: Sequence[int]) -> str:
     kind = WORDS[last[TYPE]]
     if kind == "coastline":
         return "making the sea of its coastline"
-    return f"after {kind} {last[ID]}" if last[ID] else "at its first object"
+    return f"after {kind} {last[ID]}" if last[ID] else "while its objects were read"
 
 
 def _death(path: Path, error: ChildDiedError, bounds: Bounds, last: Sequence[int]) -> str:

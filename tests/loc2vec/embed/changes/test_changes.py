@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from loc2vec.embed.batch import Places, embed
 from loc2vec.encoder import LocationEncoder
 from service.cli.main import main
+from tests.browser import launched, pixels, watched
 from tests.tiling.handmade import features_of, make_store
 from tiling.catalogue import load_catalogue
 from tiling.files.tables import own_gdal_data
@@ -130,6 +131,32 @@ def test_distances_are_those_of_the_vectors(
     assert "1. new buildings on farmland and bare ground (unclear), moved by" in text
     facts = pq.read_schema(out).metadata
     assert facts[b"old"].decode() == Store.at(both[0]).content_hash()
+
+
+def test_the_page_shows_the_places_of_change_and_their_tiles(
+    both: tuple[Path, Path], tmp_path: Path, model_folder: Path
+) -> None:
+    path = tmp_path / "changes.html"
+    done = run(*both, "--out", tmp_path / "c.csv", "--grid", 100, "--model", model_folder,
+               "--page", path)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        wrong = watched(page)
+        page.goto(path.as_uri())
+        shown = pixels(page.locator("canvas").first).astype(int)
+        first = page.locator(".strip").first.locator("img")
+        assert [first.nth(n).get_attribute("alt") for n in range(2)] == ["before", "after"]
+        old, new = (pixels(first.nth(n)).astype(int)[:128, :128] for n in range(2))
+    assert not wrong
+    red = shown[..., 0] - shown[..., 1:].max(axis=2) > 60  # the squares, and nothing of the map
+    rows, columns = np.nonzero(red)
+    height, width = red.shape
+    assert 0.002 < red.mean() < 0.05
+    assert np.abs(np.median(rows) / height - 0.5) < 0.1, "the middle of the map changed"
+    assert np.abs(np.median(columns) / width - 0.5) < 0.1
+    differ = np.abs(old - new).max(axis=2) > 60
+    assert 0.02 < differ.mean() < 0.5, "houses are in the tile after, on the same field"
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "tif"])
