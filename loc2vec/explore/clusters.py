@@ -179,8 +179,8 @@ def kinds_of(
     for number in range(label.max() + 1):
         rows = np.flatnonzero(label == number)
         name = _name(names, near, label == number)
-        shown = dict(zip(space.catalogue.channels, cover[rows[0]].tolist(), strict=False))
-        kinds.append(Kind(name, describe(shown, {}), rows, _typical(space, rows), CLASSES[number]))
+        mean = dict(zip(space.catalogue.channels, cover[rows[0]].tolist(), strict=False))
+        kinds.append(Kind(name, describe(mean, {}), rows, _typical(space, rows), CLASSES[number]))
     shown = np.sort(np.random.default_rng(seed).permutation(len(label))[:MOST_POINTS])
     return Kinds(kinds, label, space, method, region, space.rows(shown), shown)
 

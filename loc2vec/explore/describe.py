@@ -36,7 +36,7 @@ def describe(
     `cover`: how much of the tile each channel covers, 0 to 1; `near`: how many named things of each
     word of `tiling.osm.words` are near; `alike`: the share of the region that is alike.
     """
-    drawn = dict.fromkeys((*LAND, *WAYS, RAIL, BUILDINGS), 0.0) | cover
+    drawn = {**dict.fromkeys((*LAND, *WAYS, RAIL, BUILDINGS), 0.0), **cover}
     head = _head(drawn, near) if len(drawn) == len(cover) else _largest(cover)
     by = _listed(_beside(drawn, head))
     told = ", ".join([f"{head} by {by}" if by else head, *_more(drawn, near, head)])

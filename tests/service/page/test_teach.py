@@ -25,14 +25,15 @@ __all__ = ["browser", "visit"]  # fixtures
 
 VIEW = "map=15/43.73250/7.42100"
 # Five places in each of the two harbours, and the middle of each.
-HERCULE = (
+Five = tuple[tuple[float, float], ...]
+HERCULE: Five = (
     (43.7347, 7.4213),
     (43.7365, 7.425),
     (43.735, 7.4245),
     (43.7342, 7.423),
     (43.7356, 7.4262),
 )
-FONTVIEILLE = (
+FONTVIEILLE: Five = (
     (43.729, 7.4185),
     (43.7282, 7.4172),
     (43.7295, 7.42),
@@ -71,17 +72,15 @@ def test_five_clicks_colour_the_map(visit: Start) -> None:
 
 
 @pytest.mark.parametrize("clicks", [HERCULE, FONTVIEILLE], ids=["Hercule", "Fontvieille"])
-def test_five_clicks_on_one_harbour_find_the_other(
-    service: str, clicks: tuple[tuple[float, float], ...]
-) -> None:
+def test_five_clicks_on_one_harbour_find_the_other(service: str, clicks: Five) -> None:
     (other,) = (middle for five, middle in MIDDLES.items() if five != clicks)
     body = {
         "examples": [{"lat": lat, "lon": lon, "label": "harbour"} for lat, lon in clicks],
         "k": 4, "spread_m": 100, "min_distance_m": AWAY_M,
     }  # fmt: skip
     best = httpx2.post(f"{service}/predict", json=body).json()["best"]
-    away = [ground_distance_m(*other, one["lat"], one["lon"]) for one in best]
-    assert min(away) < BASIN_M, "one of the first four lies in the other harbour"
+    first = [float(ground_distance_m(*other, one["lat"], one["lon"])) for one in best]
+    assert min(first) < BASIN_M, "one of the first four lies in the other harbour"
 
     accept = {"accept": "application/vnd.apache.parquet"}
     answer = httpx2.post(f"{service}/predict", json=body, headers=accept)

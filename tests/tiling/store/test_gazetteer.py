@@ -58,9 +58,14 @@ def test_a_street_near_names_a_place_and_else_what_is_nearest(
 def test_only_the_names_around_a_place_are_read(
     source: GeoPackageSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = []
+    read: list[Box] = []
     names_in = source.names_in
-    monkeypatch.setattr(source, "names_in", lambda box: read.append(box) or names_in(box))
+
+    def noted(box: Box) -> list[Name]:
+        read.append(box)
+        return names_in(box)
+
+    monkeypatch.setattr(source, "names_in", noted)
     Gazetteer(source).called(HERE)
     (box,) = read
     assert (box.north - box.south) * METRES.y < 3 * NEAR_M
