@@ -42,7 +42,7 @@ PLACES_EACH = 600  # of the sample, of each extract
 HEAD = """\
 # Gallery
 
-What `{model}` has learned, in pictures, from {extracts} OpenStreetMap extract(s). \
+What `{model}` has learned, in pictures, from {extracts} of OpenStreetMap. \
 `make gallery EXTRACTS="..."` makes this page. With the bundled extract alone it makes the figures \
 for which Monaco is enough.
 
@@ -149,7 +149,8 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
 
 def _page(figures: list[Figure], model: str, extracts: int) -> str:
     when = made(DOCS / _picture(figures[0]))
-    head = HEAD.format(model=model, extracts=extracts, attribution=ATTRIBUTION, made=when)
+    count = f"{extracts} extract{'s' * (extracts != 1)}"
+    head = HEAD.format(model=model, extracts=count, attribution=ATTRIBUTION, made=when)
     return "\n".join([head, *(_section(figure, model) for figure in figures)])
 
 
