@@ -180,8 +180,15 @@ class Batches:
         return flags
 
     def _kept(self, step: int) -> Flags:
-        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's."""
-        kept = np.ones((self.places, 1 + self.pairs, len(self.dataset.channels)), np.bool_)
-        random = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape)
-        kept[:, 1:] = random >= self.channel_dropout
+        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's.
+
+        A channel is off in every scale, as one is that nobody maps. Each view draws its own share
+        of them, from none to twice the mean.
+        """
+        channels, scales = len(self.dataset.channels), self.dataset.geometry.scales
+        random = np.random.default_rng((self.seed, step, 1))
+        share = 2 * self.channel_dropout * random.random((self.places, self.pairs, 1))
+        drawn = random.random((self.places, self.pairs, channels // scales)) >= share
+        kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
+        kept[:, 1:] = np.tile(drawn, scales)
         return kept
