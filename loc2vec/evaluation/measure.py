@@ -5,10 +5,16 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
 import numpy as np
-from sklearn import config_context
-from threadpoolctl import threadpool_limits
 
-from loc2vec.evaluation.probes import PROBES, Probe, confusion, metrics, predict, primary
+from loc2vec.evaluation.probes import (
+    PROBES,
+    Probe,
+    confusion,
+    metrics,
+    predict,
+    primary,
+    small_fits,
+)
 from loc2vec.evaluation.ruler import MANY_GROUPS, drawn_scores, draws
 from loc2vec.evaluation.splits import FOLDS, Split, blocks, folds, groups, splits_of
 from loc2vec.evaluation.tasks.task import Rows, Task
@@ -107,8 +113,7 @@ def measure(
     """
     task.require(FOLDS)
     outcome = Outcome(task, [], {}, {})
-    # These fits are small: threads only wait for each other, and checks take a third of the time.
-    with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
+    with small_fits():
         for split in splits_of(task):
             plan = _Plan.of(task, split, seeds)
             for name, values in vectors.items():
