@@ -47,6 +47,8 @@ picture, which needs no network: tiles open into their channels, clouds turn, ma
 bundled extract alone, those figures are made that Monaco is enough for.
 
 Map data {attribution}. Tiles are 200 m × 200 m, north up.
+
+Three towns at two dates, before and after: [What has changed here](changes.md#towns-looked-at).
 """
 
 
