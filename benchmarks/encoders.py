@@ -351,10 +351,10 @@ def text_of(
     done = [len(_results(runs, recipe.name, seeds)) for recipe in recipes]
     missing = sum(seeds - count for count in done)
     lines = [
-        f"{budget}, of {about['train_places']:,} places; searched: {about['queries']} places of "
-        f"{about['validation']}, each by one turned and shifted tile among as many; probes: "
-        f"{about['extract']}, at most {about['per_class']} places a class, logistic or ridge "
-        "regression across blocks of 1 km. "
+        f"{budget}, of {about['train_places']:,} places. One turned and shifted tile searches each "
+        f"of {about['queries']} places of {about['validation']}, among as many. The probes are "
+        f"logistic or ridge regression across blocks of 1 km, on {about['extract']}, at most "
+        f"{about['per_class']} places a class. "
         "Mean ± standard deviation over the seeds.",
     ]
     if missing:

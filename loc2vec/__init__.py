@@ -1,6 +1,11 @@
 """Tiles to vectors: encoders, loss, training, evaluation, `LocationEncoder`."""
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Threads of OpenMP sleep while they wait for each other. Awake, they take the time of whoever
+# computes beside them. The libraries read this when they are loaded (`benchmarks/threads.py`).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from loc2vec.encoder import LocationEncoder

@@ -37,11 +37,12 @@ LESS: Mapping[str, str] = {
     "--count": "40",
 }
 # Files that the blocks begin with.
-EXTRACTS = ("helsinki.osm.pbf", "monaco.osm.pbf")
-STORES = ("helsinki.gpkg", "monaco.gpkg")
+EXTRACTS = ("helsinki.osm.pbf", "monaco.osm.pbf", "2020.osm.pbf", "2024.osm.pbf")
+STORES = ("helsinki.gpkg", "monaco.gpkg", "before.gpkg", "after.gpkg")
 LESS_OF: Mapping[str, tuple[str, ...]] = {
     "train": ("--places", "4", "--pairs", "1", "--steps", "2"),
     "explore": ("--places", "60"),
+    "changes": ("--grid", "300"),
 }
 # First words of the blocks that run here, each chain in a folder, and what it leaves there.
 CHAINS = {
@@ -54,10 +55,31 @@ CHAINS = {
         ("vectors.parquet", "helsinki.index", "runs/first/report.html", "runs/vit/best"),
     ),
     "places of one's own": (
-        ("loc2vec tile --store helsinki.gpkg --out tiles --points shops.csv",),
-        ("tiles/places.parquet",),
+        (
+            "loc2vec tile --store helsinki.gpkg --out tiles --points shops.csv",
+            "loc2vec embed --store monaco.gpkg --points shops.csv",
+        ),
+        ("tiles/places.parquet", "shops.parquet"),
     ),
     "explore": (("$ pip install 'loc2vec[explore]'",), ("walk.png", "walk.html")),
+    "changes": (("loc2vec changes before.gpkg",), ("changes.parquet", "changes.tif")),
+}
+# Why the other blocks of commands do not run here, by a part of their text. Some run elsewhere.
+NOT_RUN = {
+    r"^make ": "it sets up an environment; CI runs `make test`",
+    r"^version=": "it marks a release",
+    r"docker|^EXTRACTS=": "it needs Docker: `make stack-test`",
+    r"^(pip|python3 -m venv)": "it installs packages",
+    r"127\.0\.0\.1": "it asks a service: tests/service/test_docs.py asks it, too",
+    r"loc2vec (fetch|import monaco) |--follow": "it asks a provider",
+    r"s3://|torchrun|--shard": "it needs more machines",
+    r"OTEL": "it needs a collector",
+    r"postgresql://": "it needs a database: test_table.py and test_postgis.py",
+    r"changes\.osc|--only-changed": "it needs changes: tests/tiling/store/geopackage",
+    r"newport|porto|uden|TOWNS|a\.osm|all\.gpkg|extracts/|region\.": "its extracts are not bundled",
+    r"2020\.osm|stays\.csv|sales\.csv|theirs\.parquet": "its files are the reader's",
+    r"my\.toml": "tests/service/test_own_catalogue.py goes this way",
+    r"--radii|--tile-radius|geocell": "it trains again: tests/loc2vec/train",
 }
 # What these blocks hold beside: what does not end, needs a network, or more than Monaco.
 NOT_HERE = re.compile(
@@ -160,6 +182,20 @@ def test_blocks_of_the_readme_run(here: Path, chain: str) -> None:
         assert any(done), f"{block}: nothing of it runs"
     for name in made:
         assert (here / name).exists(), name
+
+
+def test_each_block_of_commands_runs_or_says_why_not() -> None:
+    starts = tuple(start for chain, _ in CHAINS.values() for start in chain)
+    waiting = [block for block in blocks(*SHELL) if not block.text.startswith(starts)]
+    reasons = {str(block): reason(block) for block in waiting}
+    assert [block for block, told in reasons.items() if not told] == []
+    assert set(reasons.values()) == set(NOT_RUN.values())
+
+
+def reason(block: Block) -> str:
+    """Return why a block does not run here, "" if nobody said."""
+    found = (why for part, why in NOT_RUN.items() if re.search(part, block.text))
+    return next(found, "")
 
 
 def run(command: Command) -> bool:

@@ -11,13 +11,31 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from service.cli.main import COMMANDS
 from service.settings import PREFIX, Settings
 from tests.browser import launched
 
 ROOT = Path(__file__).parent.parent
+# What newcomers ask: the links that they click from the front page, and words of the answer.
+QUESTIONS = {
+    "What does it do?": ((), "what kind of place it is"),
+    "Can I use it for my problem?": (("Questions",), "add a column about surroundings"),
+    "Does it need a GPU?": ((), "no GPU is needed"),
+    "How do I install it without CUDA?": (
+        ("Questions", "Install"),
+        "pip install torch --index-url https://download.pytorch.org/whl/cpu",
+    ),
+    "Where do I get data?": (("docs/fetch.md",), "loc2vec fetch monaco"),
+    "How long does it take?": (("Questions",), "one vector of a new place"),
+    "How good is it?": (("model card",), "Finding a place again"),
+    "How do I use my labels?": (("docs/predict.md",), "Whether to trust it"),
+    "How do I add a channel?": (("docs/catalogue.md",), "--catalogue my.toml"),
+    "How do I run it for a country?": (("docs/scale.md",), "A country: one machine"),
+    "How do I update?": (("Questions", "Follow the map"), "loc2vec update --follow"),
+    "Which licence?": ((), "MIT licence"),
+}
 LOADED = {("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src")}
 
 
@@ -131,6 +149,23 @@ def test_pages_fit_a_phone_and_the_search_finds(url: str) -> None:
         page.locator("input[name=query]").press_sequentially("fingerprint")
         page.locator(".md-search-result__link").first.wait_for()
         assert [each for each in asked if not each.startswith((url, "data:", "blob:"))] == []
+
+
+def test_questions_of_newcomers_are_answered_within_two_clicks(url: str) -> None:
+    with launched() as browser:
+        page = browser.new_page()
+        article = page.locator("article")
+        for question, (clicks, answer) in QUESTIONS.items():
+            page.goto(f"{url}index.html")
+            assert len(clicks) <= 2, question
+            for name in clicks:
+                article.get_by_role("link", name=name, exact=True).first.click()
+            expect(article, question).to_contain_text(answer)
+
+
+def test_the_page_of_questions_answers_the_same(pages: dict[Path, Html], site: Path) -> None:
+    text = pages[site / "questions.html"].text
+    assert [question for question in QUESTIONS if question not in text] == []
 
 
 def phone(browser: Browser) -> Page:

@@ -1,15 +1,56 @@
 """The CPUs, memory and threads of this process."""
 
 import ctypes
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")
+
 
 def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many CPUs this process may use: its affinity, or less by its quota."""
+    pinned = hasattr(os, "sched_getaffinity")
+    cpus = len(os.sched_getaffinity(0)) if pinned else os.cpu_count() or 1
+    return math.ceil(min(cpus, cpu_quota()))
+
+
+def cpu_quota() -> float:
+    """Return the CPUs that its control groups allow this process, `inf` without a limit.
+
+    Files `cpu.max` of version 2, `cpu.cfs_*` of version 1: cgroups(7). Groups that a container does
+    not see are left out.
+    """
+    least = math.inf
+    for line in _lines("/proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS / controllers
+        group = root / path.strip("/")
+        for each in (group, *group.parents):
+            if each.is_relative_to(root):
+                least = min(least, _quota_of(each))
+    return least
+
+
+def _quota_of(group: Path) -> float:
+    """Return the CPUs that one control group allows."""
+    words = [word for line in _lines(group / "cpu.max") for word in line.split()]
+    words += _lines(group / "cpu.cfs_quota_us") + _lines(group / "cpu.cfs_period_us")
+    if len(words) != 2 or words[0] in ("max", "-1"):
+        return math.inf
+    return int(words[0]) / int(words[1])
+
+
+def _lines(path: str | Path) -> list[str]:
+    """Return the lines of a file of the system; none where it is missing."""
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def cpu_s_of(pid: int) -> float:

@@ -18,6 +18,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from page import made
 from tqdm import tqdm
 
 from loc2vec.embed.batch import embed
@@ -41,12 +42,14 @@ PLACES_EACH = 600  # of the sample, of each extract
 HEAD = """\
 # Gallery
 
-What `{model}` has learned, in pictures, from {extracts} OpenStreetMap extract(s). \
-`make gallery EXTRACTS="..."` makes this page. Each command writes a page (.html) beside the \
-picture, which needs no network: tiles open into their channels, clouds turn, maps move. With the \
-bundled extract alone, those figures are made that Monaco is enough for.
+What `{model}` has learned, in pictures, from {extracts} of OpenStreetMap. \
+`make gallery EXTRACTS="..."` makes this page. With the bundled extract alone it makes the figures \
+for which Monaco is enough.
 
-Map data {attribution}. Tiles are 200 m × 200 m, north up.
+Each command writes a page (.html) beside the picture. It needs no network: tiles open into their \
+channels, clouds turn, maps move.
+
+{made} Map data {attribution}. Tiles are 200 m × 200 m, north up.
 
 Three towns at two dates, before and after: [What has changed here](changes.md#towns-looked-at).
 """
@@ -147,7 +150,9 @@ def _make(figure: Figure, options: dict[str, list[str]], folder: Path) -> None:
 
 
 def _page(figures: list[Figure], model: str, extracts: int) -> str:
-    head = HEAD.format(model=model, extracts=extracts, attribution=ATTRIBUTION)
+    when = made(DOCS / _picture(figures[0]))
+    count = f"{extracts} extract{'s' * (extracts != 1)}"
+    head = HEAD.format(model=model, extracts=count, attribution=ATTRIBUTION, made=when)
     return "\n".join([head, *(_section(figure, model) for figure in figures)])
 
 
@@ -160,11 +165,14 @@ def _section(figure: Figure, model: str) -> str:
         "MODEL": f"--model {model}",
     }
     command = re.sub("|".join(shown), lambda found: shown[found[0]], figure.command)
-    picture = f"gallery/{figure.name}.{'webp' if figure.name == 'pca' else 'png'}"
     return (
-        f"## {figure.title}\n\n![{figure.title}]({picture})\n\n{figure.caption}\n\n"
+        f"## {figure.title}\n\n![{figure.title}]({_picture(figure)})\n\n{figure.caption}\n\n"
         f"```\nloc2vec explore {command}\n```\n"
     )
+
+
+def _picture(figure: Figure) -> str:
+    return f"gallery/{figure.name}.{'webp' if figure.name == 'pca' else 'png'}"
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ loc2vec tile --store "$OUT/stores/$SEARCHED.gpkg" --out "$OUT/validation" --radi
 resume=()
 [ -e "$OUT/$MODEL" ] && resume=(--resume)
 loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$MODEL" --device "$DEVICE" \
-  --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=0.5 \
-  --channel-dropout 0.1 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
+  --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=1 \
+  --channel-dropout 0.15 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
 
 loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
 loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \

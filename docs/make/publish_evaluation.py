@@ -10,11 +10,10 @@ tables stand between two markers; `make evaluate-docs` runs this after `loc2vec 
 from pathlib import Path
 
 import click
-from page import publish
+from page import made, publish
 
 from loc2vec.evaluation.report.summary import Grid, Values, summary
 from loc2vec.evaluation.report.table import (
-    AHEAD,
     facts,
     grid,
     margins,
@@ -45,12 +44,15 @@ def main(report: Path, town: str | None) -> None:
     values = read_json(report / "results.json")
     within = report / (town or "") / "results.json"
     alone = read_json(within) if town and within.exists() else None
-    beside = [(f"{AHEAD}: {title}", rows) for title, rows in ahead(values, alone, town)]
+    beside = ahead(values, alone, town)
     publish(ROOT / "README.md", BEGIN, END, f"\n{markdown(short(values))}\n")
-    publish(ROOT / "docs" / "evaluation.md", BEGIN, END, blocks(beside))
+    stamp = made(report / "results.json")
+    publish(ROOT / "docs" / "evaluation.md", BEGIN, END, f"\n{stamp}\n{blocks(beside)}")
     heading = (
         "# The evaluation in full\n\n"
-        "Written by `make evaluate-docs`; docs/evaluation.md explains the method.\n\n"
+        "`make evaluate-docs` writes this page. "
+        "[Evaluation](evaluation.md) explains the method.\n\n"
+        f"{stamp}\n\n"
     )
     more = blocks(of_one(values, alone, town)) if town else ""
     write_text(ROOT / "docs" / "evaluation_table.md", f"{heading}{table(values)}\n{more}")
@@ -72,9 +74,9 @@ def short(values: Values) -> Grid:
 def ahead(values: Values, alone: Values | None, town: str | None) -> Pieces:
     """Return the tables that compare the models with the baselines."""
     pieces = [
-        ("across towns", margins(values, "towns")),
-        ("the mean of the towns' own scores, each held out", margins(values, "towns", of_town())),
-        ("across blocks of 1 km, all towns", margins(values, "blocks")),
+        ("Across towns", margins(values, "towns")),
+        ("The mean of the towns' own scores, each held out", margins(values, "towns", of_town())),
+        ("Across blocks of 1 km, all towns", margins(values, "blocks")),
     ]
     if town:
         pieces.append((f"{town} alone, held out", margins(values, "towns", of_town(town))))

@@ -1,8 +1,8 @@
 """Residual self-attention over several scales of the surroundings, made for naming cells.
 
-The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation: a convolution and max
-pooling, both with kernel and stride 4, make the tokens of each scale; residual multi-head attention
-(Vaswani et al.: Attention Is All You Need, NIPS 2017, arXiv 1706.03762) relates them.
+The Residual Self-Attention Network (RSAN) of hierarchical geo-localisation. A convolution and max
+pooling, both with kernel and stride 4, make the tokens of each scale. Residual multi-head attention
+relates them (Vaswani et al.: Attention Is All You Need, NIPS 2017, arXiv 1706.03762).
 `loc2vec.train.objectives.geocell` trains it to name cells.
 """
 

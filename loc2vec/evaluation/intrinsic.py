@@ -31,9 +31,9 @@ COLUMNS = {  # the metrics of a table, and what they are called there
 class Triplets:
     """Whether a place's turned and shifted tile is nearer to it than another place is.
 
-    near: the other place is a random one of the neighbourhood, 250 m to 1 km away. equal: it is the
-    one at least 250 m away with the most similar channel cover, which only the arrangement tells
-    apart.
+    The other place of "near" is a random one of the neighbourhood, 250 m to 1 km away. That of
+    "equal" is at least 250 m away and has the most similar channel cover, so that only the
+    arrangement tells them apart.
     """
 
     dataset: Dataset

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from loc2vec.errors import DeviceError
 from loc2vec.model.arrays import Pixels, Vectors
+from tiling.machine import cpu_count
 
 Encode = Callable[[Pixels], Vectors]  # tiles [n, C, H, W] -> [n, D]
 
@@ -19,6 +20,9 @@ Encode = Callable[[Pixels], Vectors]  # tiles [n, C, H, W] -> [n, D]
 BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
+# PyTorch counts the CPUs of the machine, also where a quota leaves fewer.
+if torch.get_num_threads() > cpu_count():
+    torch.set_num_threads(cpu_count())
 # A forked process has no OpenMP threads: with more than one it would wait for its parent's forever.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 

@@ -1,7 +1,7 @@
 """Estimators that choose their own family: linear, neighbours or gradient boosting.
 
-They are scikit-learn estimators. `groups` in `fit` keeps rows together: the family is chosen, and
-the errors that intervals rest on are taken, on groups that a model did not see.
+They are scikit-learn estimators. `groups` in `fit` keeps rows together. Groups that a
+model did not see choose the family, and give the errors that intervals rest on.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -80,8 +80,8 @@ def _permutation(n: int, seed: int, epoch: int) -> Places:
 def overlapping(lat: Floats, lon: Floats, radius_m: float) -> Flags:
     """Tell which of P places may share ground: bool [P, P], true on the diagonal.
 
-    A tile may be turned and shifted: its corner is up to sqrt(2) * radius_m from its middle, and
-    its middle up to sqrt(2) * MAX_SHIFT_M from the place.
+    A tile may be turned: its corner is up to sqrt(2) * radius_m from its middle. It may be shifted:
+    its middle is up to sqrt(2) * MAX_SHIFT_M from the place.
     """
     reach_m = 2 * radius_m * sqrt(2) + MAX_SHIFT_M * sqrt(2)
     return ground_distance_m(lat[:, None], lon[:, None], lat, lon) < reach_m
@@ -180,8 +180,15 @@ class Batches:
         return flags
 
     def _kept(self, step: int) -> Flags:
-        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's."""
-        kept = np.ones((self.places, 1 + self.pairs, len(self.dataset.channels)), np.bool_)
-        random = np.random.default_rng((self.seed, step, 1)).random(kept[:, 1:].shape)
-        kept[:, 1:] = random >= self.channel_dropout
+        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's.
+
+        A channel is off in every scale, as one is that nobody maps. Each view draws its own share
+        of them, from none to twice the mean.
+        """
+        channels, scales = len(self.dataset.channels), self.dataset.geometry.scales
+        random = np.random.default_rng((self.seed, step, 1))
+        share = 2 * self.channel_dropout * random.random((self.places, self.pairs, 1))
+        drawn = random.random((self.places, self.pairs, channels // scales)) >= share
+        kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
+        kept[:, 1:] = np.tile(drawn, scales)
         return kept

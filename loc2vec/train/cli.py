@@ -111,10 +111,10 @@ def _weights(
 )  # fmt: skip
 @click.option(
     "--channel-dropout",
-    type=NumberRange(0, 0.9),
+    type=NumberRange(0, 0.5),
     default=DEFAULTS.channel_dropout,
     show_default=True,
-    help="Share of the channels of a positive that are switched off.",
+    help="Mean share of the channels of a positive that are switched off.",
 )
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=WholeRange(min=0), default=DEFAULTS.seed, show_default=True)

@@ -55,7 +55,7 @@ def train(
     """Train an encoder; with `torchrun`, this is one of several processes.
 
     Keeps the best model: by the first objective's evaluator if it has one, else by recall@1 on the
-    validation places; without these, by the training loss. Once `stop` is set, the run saves a
+    validation places. Without these the training loss decides. Once `stop` is set, the run saves a
     checkpoint and returns. A resumed run continues as if undisturbed, and may have more steps than
     before. `board` shows the progress.
 

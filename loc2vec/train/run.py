@@ -35,7 +35,7 @@ class TrainConfig:
     projector: bool = False  # the loss is mostly of a projection of the vectors
     # what else is learned, by name, with the weight of its loss
     heads: Mapping[str, float] = field(default_factory=dict)
-    channel_dropout: float = 0.05  # share of the channels of a positive that are switched off
+    channel_dropout: float = 0.05  # mean share of the channels that a positive lacks
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 100

@@ -62,8 +62,8 @@ def walk_command(
 ) -> None:
     """Make up trips over the real ways of EXTRACTS: rail, road, cycle, foot.
 
-    Each extract is one town. The modes differ in their ways and in nothing else: number of points,
-    spacing and the error of the receiver are drawn alike, and there is no time.
+    Each extract is one town. The modes differ in their ways alone. Number of points, spacing and
+    the error of the receiver follow the same rules, and there is no time.
     """
     from loc2vec.trips.run import TripPlan, walk_towns, write_trips
 

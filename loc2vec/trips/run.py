@@ -154,7 +154,7 @@ def encode_points(
 ) -> dict[str, Vectors]:
     """Return the vectors of places, float32 [n, D], of each model and of the channel means.
 
-    Every model reads tiles of its own radii, the means those of the first one; the channels `blank`
+    Every model reads tiles of its own radii, the means those of the first one. The channels `blank`
     are empty in every tile, in each of its scales. `progress` is told how many tiles are done since
     it was told last.
     """

@@ -31,7 +31,7 @@ class Lesson:
     """What was learned from examples.
 
     `kinds`: the labels in the order they were given. `one`: a single kind was taught, and told from
-    the rest of the index: a probability then counts the examples as a quarter of all places.
+    the rest of the index. A probability then counts the examples as a quarter of all places.
     """
 
     kinds: tuple[str, ...]

@@ -1,13 +1,17 @@
 """What the machine gives to a process."""
 
+import math
 import os
+from pathlib import Path
 
 import pytest
 
-from tiling.machine import cpu_count, give_back_memory, one_thread
+from tiling import machine
+from tiling.machine import cpu_count, cpu_quota, give_back_memory, one_thread
 
 
 def test_the_cpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu_quota", lambda: math.inf)
     assert 1 <= cpu_count() <= (os.cpu_count() or 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
     assert cpu_count() == 3
@@ -16,6 +20,38 @@ def test_the_cpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyP
     assert cpu_count() == 7
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert cpu_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cpus"),
+    [
+        ("0::/", {}, math.inf),
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/", {"cpu.max": "50000 100000"}, 0.5),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3.0),
+        ("0::/not/seen/in/a/container", {"cpu.max": "150000 100000"}, 1.5),
+        ("1:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "1"}, math.inf),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "20000", "cpu/cpu.cfs_period_us": "10000"}, 2.0),
+        ("1:cpuset:/", {"cpuset/cpu.max": "1 1"}, math.inf),
+    ],
+)
+def test_the_quota_of_control_groups_is_read(
+    group: str,
+    files: dict[str, str],
+    cpus: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    lines = machine._lines
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(
+        machine, "_lines", lambda path: [group] if str(path).startswith("/proc") else lines(path)
+    )
+    assert cpu_quota() == cpus
+    assert cpu_count() == max(1, min(math.ceil(min(cpus, 1000)), len(os.sched_getaffinity(0))))
 
 
 def test_memory_is_given_back_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from tiling.catalogue import Catalogue, carried_catalogue
+from tiling.dataset.frames import Frames, ShardFrames
 from tiling.errors import DatasetError, UserError
 from tiling.files.atomic import json_bytes, parse_json
 from tiling.files.folders import Folder, open_folder
@@ -32,7 +33,6 @@ TARGETS = "targets.parquet"  # where `loc2vec tile` was given --targets
 PLACES_PER_SHARD = 64
 READERS = 8  # threads that read shards
 REPAIR = "run the same `loc2vec tile` with --repair"
-ZSTD_LEVEL = 1  # higher levels take longer than they save on reading
 
 
 def shard_name(number: int) -> str:
@@ -57,12 +57,6 @@ class ShardPlaces:
     place: NDArray[np.int64]
     store: list[str]
     poses: list[list[Pose]]
-
-
-def compress(tiles: NDArray[np.uint8]) -> list[bytes]:
-    """Return a zstd frame for each of the tiles, uint8 [n, channels, size, size]."""
-    compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-    return [compressor.compress(tile.tobytes()) for tile in tiles]
 
 
 def encode_shard(places: ShardPlaces, frames: Sequence[bytes], plan: str) -> bytes:
@@ -173,6 +167,13 @@ def shard_record(number: int, rows: int, data: bytes) -> dict[str, Any]:
     }
 
 
+class Rows(NamedTuple):
+    """One row for each tile, slots together: what is written of it, and its frame."""
+
+    table: pa.Table
+    frames: Frames
+
+
 class TileDataset:
     """A dataset open for reading: tiles by place and slot. Threads may share it.
 
@@ -185,11 +186,10 @@ class TileDataset:
         self,
         manifest: dict[str, Any],
         catalogue: Catalogue,
-        table: pa.Table,
+        rows: Rows,
         places: pa.Table,
         targets: pa.Table | None = None,
     ) -> None:
-        """Take the parts of a dataset; `table` has one row for each tile, slots together."""
         self.fingerprint = str(manifest["fingerprint"])
         self.channels = tuple(manifest["channels"])
         self.catalogue = catalogue
@@ -197,22 +197,19 @@ class TileDataset:
         self.positives = int(manifest["positives"])
         self.n_places = int(manifest["places"])
         self.facts = manifest
-        # Without the frames: pyarrow takes rows of one chunk, which holds 2 GB of bytes at most.
-        rows = pa.array(np.arange(self.n_places) * (1 + self.positives))
-        anchors = table.select(["lat", "lon", "store"]).take(rows)
+        table, self._frames = rows
+        first = pa.array(np.arange(self.n_places) * (1 + self.positives))
+        anchors = table.select(["lat", "lon", "store"]).take(first)
         self.lat: NDArray[np.float64] = anchors["lat"].to_numpy()
         self.lon: NDArray[np.float64] = anchors["lon"].to_numpy()
         self.store: list[str] = anchors["store"].to_pylist()
         self.places, self.targets = places, targets
         self._poses = table.select(["lat", "lon", "rotation_deg", "shift_x_m", "shift_y_m"])
-        self._frames = [
-            memoryview(frame.as_buffer()) for chunk in table["frame"].chunks for frame in chunk
-        ]
         self._crc32 = table["crc32"].to_numpy()
 
     @classmethod
     def open(cls, location: str | Path) -> Self:
-        """Open the dataset at a path or an fsspec URL and read its frames into memory.
+        """Open the dataset at a path or an fsspec URL; the files behind a URL are kept in memory.
 
         Raises `DatasetError` when the job is incomplete, or a file is missing, damaged or of
         another length. Raises `FingerprintError` when the catalogue was another one.
@@ -227,13 +224,13 @@ class TileDataset:
             catalogue = carried_catalogue(manifest.get("catalogue"), str(location))
             catalogue.check(str(location), manifest["fingerprint"], geometry)
             with ThreadPoolExecutor(READERS) as readers:
-                tables = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
+                shards = list(readers.map(partial(_read_shard, folder, sizes), manifest["shards"]))
+            tables, frames = zip(*shards, strict=True)
             if PLACES not in sizes:
                 raise DatasetError(f"{location}/{PLACES} is missing: {REPAIR}")
             places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
-            return cls(
-                manifest, catalogue, pa.concat_tables(tables), places, _targets(folder, sizes)
-            )
+            table, targets = pa.concat_tables(tables), _targets(folder, sizes)
+            return cls(manifest, catalogue, Rows(table, Frames(frames)), places, targets)
         except (KeyError, TypeError) as error:
             raise DatasetError(
                 f"{location}/{MANIFEST} is damaged ({error}): run the same `loc2vec tile` again"
@@ -278,14 +275,20 @@ def _targets(folder: Folder, sizes: Mapping[str, int]) -> pa.Table | None:
     return decode_table(folder.read(TARGETS), f"{folder.location}/{TARGETS}")
 
 
-def _read_shard(folder: Folder, sizes: Mapping[str, int], shard: Mapping[str, Any]) -> pa.Table:
+def _read_shard(
+    folder: Folder, sizes: Mapping[str, int], shard: Mapping[str, Any]
+) -> tuple[pa.Table, ShardFrames]:
+    """Return the rows of a shard without their frames, and where these lie."""
     name = str(shard["file"])
     where = f"{folder.location}/{name}"
     if name not in sizes:
         raise DatasetError(f"{where} is missing: {REPAIR}")
     if sizes[name] != shard["bytes"]:
         raise DatasetError(f"{where} has another length than when it was made: {REPAIR}")
+    data = folder.read(name)
     try:
-        return decode_table(folder.read(name), where)
+        table = decode_table(data, where)
+        frames = ShardFrames.find(table["frame"], data, folder.pieces(name, data), where)
     except DatasetError as error:
         raise DatasetError(f"{error}: {REPAIR}") from error
+    return table.drop_columns("frame"), frames

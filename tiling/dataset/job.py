@@ -30,7 +30,6 @@ from tiling.dataset.dataset import (
     PLACES_PER_SHARD,
     PLAN,
     ShardPlaces,
-    compress,
     decode_table,
     encode_shard,
     frames_of,
@@ -44,6 +43,7 @@ from tiling.dataset.dataset import (
     shard_record,
 )
 from tiling.dataset.executors import Executor, InProcess
+from tiling.dataset.frames import compress
 from tiling.dataset.places import GIVEN_PLACE, Places, sample_places
 from tiling.dataset.poses import MAX_SHIFT_M, place_poses
 from tiling.dataset.sources import Sources

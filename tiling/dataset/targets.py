@@ -118,8 +118,8 @@ def make_targets(
 ) -> pa.Table:
     """Return the targets of places at `lat`, `lon` [n], in their order.
 
-    Columns are float32: log(1 + count) for each count and radius, called "NAME within 100 m", and
-    each mean, NaN where fewer than two numbers are near. Raises `ExtractError` as reading does.
+    Columns are float32. A count has log(1 + count) for each radius, called "NAME within 100 m". A
+    mean is NaN where fewer than two numbers are near. Raises `ExtractError` as reading does.
     """
     found = _found(extracts, catalogue, definition)
     places = cKDTree(on_the_globe(lat, lon))

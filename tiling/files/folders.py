@@ -7,8 +7,9 @@ renamed; in an object store, one `put` is atomic. No other module knows fsspec.
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,9 @@ ATTEMPTS = 3
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
+Pieces = Callable[[int, int], bytes]  # offset and length in bytes -> that piece of a file
+
+
 class Folder(Protocol):
     """A flat folder of files, named by `location`."""
 
@@ -32,6 +36,9 @@ class Folder(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; `FileNotFoundError` without it."""
+
+    def pieces(self, name: str, data: bytes) -> Pieces:
+        """Return a function that gives pieces of a file, whose content is `data`."""
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file, or put it in the place of the one there, in one step."""
@@ -84,6 +91,10 @@ class LocalFolder:
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         return (self._path / name).read_bytes()
+
+    def pieces(self, name: str, data: bytes) -> Pieces:
+        """Return a function that reads pieces of a file; it holds nothing."""
+        return partial(_piece, self._path / name)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file in one step."""
@@ -145,6 +156,10 @@ class RemoteFolder:
         with _explained(self.location):
             return bytes(self._files.cat_file(f"{self._path}/{name}"))
 
+    def pieces(self, name: str, data: bytes) -> Pieces:
+        """Return a function that cuts pieces out of `data`: a request for each would take long."""
+        return lambda offset, length: data[offset : offset + length]
+
     def put(self, name: str, data: bytes) -> None:
         """Write a file in one step."""
         with _explained(self.location):
@@ -200,3 +215,8 @@ def _explained(url: str) -> Iterator[None]:
         raise UserError(f"{url}: {error}: s3:// comes with `pip install loc2vec[s3]`") from error
     except Exception as error:
         raise WriteError(f"{url}: {type(error).__name__}: {error}") from error
+
+
+def _piece(path: Path, offset: int, length: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), length, offset)

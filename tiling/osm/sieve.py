@@ -1,8 +1,8 @@
 """Reading an extract for an import with osmium: what is drawn, named or coastline, in batches.
 
 Most objects of an extract matter to nobody, so filters in C++ keep them from Python. Reading tags
-is dear as well. So only the keys that the rules name are read, and areas with no such key but
-`building`, which are most areas, take a short way.
+is dear as well. So only the keys that the rules name are read. Most areas have no such key but
+`building`: they take a short way.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """A pool of worker processes for tile jobs, batch embedding and the service.
 
 Each worker has a pipe of its own and does one item at a time. The standard `ProcessPoolExecutor`
-shares one pipe between its workers: one that is killed in the middle of an answer breaks the pool,
+shares one pipe between its workers. One that is killed in the middle of an answer breaks the pool,
 or leaves the reader waiting for the rest of it.
 
 - A killed worker is replaced and gets its item again, at most `MAX_LOSSES` times.

@@ -2,7 +2,7 @@
 
 Wide ground takes long to render, because it holds many features, and near places show nearly the
 same of it. So the wide scales of tiles lie on a raster of whole pixels. It is fixed on the ground,
-block by block: a block is as large as a tile, and its picture reaches half a tile beyond it. A
+block by block. A block is as large as a tile, and its picture reaches half a tile beyond it. A
 tile is at most half a pixel off its place. Cut from a picture, a pixel may differ by a few of 255
 from one rendered alone: lines are clipped elsewhere. So only the places of one call decide which
 are cut: the same call gives the same pixels, whatever came before.

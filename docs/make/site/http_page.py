@@ -80,10 +80,16 @@ def _row(name: str, field: Schema, required: bool) -> str:
 def _bounds(field: Schema) -> Iterator[str]:
     kinds = [field, *field.get("anyOf", ())]
     for key, words in BOUNDS.items():
-        yield from (words.format(kind[key]) for kind in kinds if key in kind)
-    if field.get("default") not in (None, [], ""):
-        yield f"default `{field['default']}`"
+        yield from (words.format(_plain(kind[key])) for kind in kinds if key in kind)
+    default = field.get("default")
+    if default not in (None, [], ""):
+        yield f"default `{default if isinstance(default, str) else json.dumps(default)}`"
     yield from (f"for example `{example}`" for example in field.get("examples", ())[:1])
+
+
+def _plain(number: float) -> float:
+    """Return 1000.0 as 1000."""
+    return int(number) if number == int(number) else number
 
 
 def _type(field: Schema) -> str:

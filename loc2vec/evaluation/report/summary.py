@@ -17,7 +17,7 @@ COMPACT = 16  # numbers; methods of so few or fewer compete with each other
 ERRORS = 2  # standard errors that a difference must pass to count
 SUMMARY = (
     "One line a method: means over the tasks, across blocks of 1 km. A score below 0 counts as 0. "
-    "Ahead and behind: in how many tasks the linear probe differs from the best baseline of "
+    "Ahead and behind count tasks where the linear probe differs from the best baseline of "
     f"{COMPACT} numbers or fewer by {ERRORS} standard errors"
 )
 

@@ -17,8 +17,8 @@ WORTHLESS = -1.0  # an R2 below it says no more: the mean alone is better
 TITLES: dict[Split, str] = {
     "towns": "Across towns: probes are trained on some towns and tested on others",
     "blocks": "Across blocks: probes are trained on some squares of 1 km and tested on others",
-    "random": "Diagnostic only, it flatters every method: places mixed at random, neighbours on "
-    "both sides",
+    "random": "Diagnostic only, places mixed at random. It flatters every method, as places have "
+    "neighbours on both sides",
 }
 STRICT: tuple[Split, ...] = ("towns", "blocks")
 PROBES: dict[Probe, str] = {
@@ -32,8 +32,8 @@ AHEAD = (
 )
 VIEWS = (
     "Without labels: {queries:,.0f} turned and shifted tiles search their place among "
-    "{gallery:,.0f}; triplets ask whether they are nearer to it than a place 250 m to 1 km away is "
-    "(near), or the place of the most similar channel means (equal)"
+    "{gallery:,.0f}. Triplets ask whether a tile is nearer to its place than to another one. "
+    "That one is 250 m to 1 km away (near), or has the most similar channel means (equal)"
 )
 
 # From a score and a metric: one value a seed, none if not measured.
@@ -129,9 +129,9 @@ def facts(task: Values) -> str:
     """Say in a line what a task is and how many places it has."""
     towns = task["towns"]
     town = "town" if towns == 1 else "towns"
-    text = f"{task['task']}: {task['about']}; {task['places']} places in {towns} {town}"
+    text = f"{task['task']}: {task['about']}. {task['places']:,} places in {towns} {town}"
     counts = ", ".join(f"{name} {count}" for name, count in task["classes"].items())
-    return f"{text} ({counts})" if counts and task["primary"] == "macro-F1" else text
+    return f"{text}: {counts}" if counts and task["primary"] == "macro-F1" else text
 
 
 def of_seeds(score: Values, metric: str) -> list[float]:
@@ -205,7 +205,7 @@ def _margins(
     for task, found in tasks:
         best = rival if rival == LARGE else _best_small(found, baselines)
         gain = [a - b for a, b in zip(found[model][1], found[best][1], strict=True)]
-        cells.append(_text(gain, "+") + f" ({best})" * (best != rival))
+        cells.append(_gain(gain) + f" ({best})" * (best != rival))
         ahead += [] if task["drawn"] else [fmean(gain) > 0]
     return [model, rival, *cells, f"{sum(ahead)} of {len(ahead)}"]
 
@@ -268,6 +268,12 @@ def _cell(size: int, values: Sequence[float], best: float | None) -> str:
         return f"< {WORTHLESS:.0f}"
     text = _text(values)
     return f"**{text}**" if size <= COMPACT and mean == best else text
+
+
+def _gain(values: Sequence[float]) -> str:
+    """Write a difference; beyond 1 one of the two R2 is worthless, and so is the figure."""
+    mean = fmean(values)
+    return _text(values, "+") if abs(mean) <= 1 else "> +1" if mean > 1 else "< -1"
 
 
 def _text(values: Sequence[float], sign: str = "") -> str:

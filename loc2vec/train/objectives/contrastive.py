@@ -105,8 +105,9 @@ class Contrastive(Objective):
     """A contrastive loss on the vectors, or mostly on a projection of them.
 
     With a `projector`, the vectors keep what tells kinds of places apart, although the loss asks
-    only which place it is (Chen, Kornblith, Norouzi, Hinton: A Simple Framework for Contrastive
-    Learning of Visual Representations, ICML 2020, arXiv 2002.05709). It is thrown away.
+    only which place it is. It is thrown away after training. Chen, Kornblith, Norouzi, Hinton:
+    A Simple Framework for Contrastive Learning of Visual Representations, ICML 2020,
+    arXiv 2002.05709.
     """
 
     name = "contrastive"

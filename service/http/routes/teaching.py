@@ -37,7 +37,7 @@ async def predict(request: Request, engine: Engines, gate: Gates, body: Lesson) 
 
     As JSON: the scores of `places`, the `best` indexed places of each kind, and those whose answer
     would teach most. With `Accept`, the scores of the whole index as an Arrow stream or a Parquet
-    file, or the map tile `tile` of them as a PNG. The 128 places that may be new are examples and
+    file, or a map `tile` of them as a PNG. The 128 places that may be new are examples and
     `places` together.
     """
     kind, tile = choose(request, [JSON, ARROW, PARQUET, PNG]), body.tile_number()

@@ -79,3 +79,14 @@ def test_places_overlap_as_far_as_the_widest_scale_reaches() -> None:
         .overlapping.sum()
         == 4
     )
+
+
+def test_a_channel_is_off_in_every_scale_and_views_differ_in_how_many() -> None:
+    batches = Batches(TwoScales(n_places=64), TrainConfig(places=64, pairs=3, channel_dropout=0.2))
+    kept = batches.batch(0).kept
+    near, wide = kept.split(12, dim=2)
+    assert torch.equal(near, wide)
+    off = (~near[:, 1:]).sum(2)
+    assert off.min() == 0
+    assert off.max() >= 5
+    assert off.float().mean().item() == pytest.approx(0.2 * 12, abs=0.3)

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from tests.catalogues import without
-from tiling.dataset.dataset import PLACES_PER_SHARD, TileDataset, shard_name
+from tiling.dataset.dataset import MANIFEST, PLACES_PER_SHARD, TileDataset, shard_name
 from tiling.dataset.executors import Processes
 from tiling.dataset.job import Done, TileJob, locate, run_job
 from tiling.dataset.places import sample_places
@@ -120,13 +120,28 @@ def test_a_folder_of_another_job_is_left_alone(job: TileJob, dataset: Path) -> N
     assert contents(dataset) == before
 
 
+def test_a_shard_that_was_written_again_is_refused(dataset: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(dataset, tmp_path / "again"))
+    path = folder / shard_name(0)
+    pq.write_table(pq.read_table(path), path, compression="zstd")
+    manifest = read_json(folder / MANIFEST)
+    manifest["shards"][0]["bytes"] = path.stat().st_size
+    write_json(folder / MANIFEST, manifest)
+    with pytest.raises(DatasetError, match=f"{path} was packed by another program: run the same"):
+        TileDataset.open(folder)
+
+
 def test_damage_is_found(dataset: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(dataset, tmp_path / "damaged"))
     path = folder / shard_name(0)
     whole = bytearray(path.read_bytes())
     frame = pq.read_table(path)["frame"][0].as_py()
     whole[whole.index(frame) + 40] ^= 1
+    opened = TileDataset.open(folder)
+    assert opened.tiles(np.array([0]), np.array([0])).any()
     path.write_bytes(whole)
+    with pytest.raises(DatasetError, match="does not match its checksum"):  # read from the file
+        opened.tiles(np.array([0]), np.array([0]))
     with pytest.raises(DatasetError, match="does not match its checksum"):
         TileDataset.open(folder).tiles(np.array([0]), np.array([0]))
     path.write_bytes(bytes(len(whole)))

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -44,6 +45,7 @@ def test_a_job_writes_the_same_bytes_to_a_url_and_they_can_be_read(
     assert verify(url) == []
     tiles = TileDataset.open(url)
     assert (tiles.n_places, tiles.places.num_rows) == (150, 150)
+    assert tiles.tiles(np.arange(150), np.arange(150) % 2).any(axis=(1, 2, 3)).all()
 
     folder.put(shard_name(1), undisturbed[shard_name(1)][:-7])
     folder.put("tiles-00009.parquet", b"foreign")

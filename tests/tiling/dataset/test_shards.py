@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tiling.dataset.dataset import (
     PLACES_PER_SHARD,
     ShardPlaces,
-    compress,
     decode_table,
     encode_shard,
     frames_of,
@@ -32,6 +31,7 @@ from tiling.dataset.dataset import (
     shard_record,
     unfinished,
 )
+from tiling.dataset.frames import compress
 from tiling.errors import DatasetError
 from tiling.files.atomic import json_bytes
 from tiling.files.folders import LocalFolder

@@ -13,13 +13,13 @@ from tiling.catalogue import load_catalogue
 from tiling.dataset.dataset import (
     ShardPlaces,
     TileDataset,
-    compress,
     encode_shard,
     manifest_bytes,
     plan_fingerprint,
     shard_name,
     shard_record,
 )
+from tiling.dataset.frames import compress
 from tiling.dataset.verify import verify
 from tiling.errors import DatasetError, FingerprintError
 from tiling.files.atomic import json_bytes

@@ -24,6 +24,7 @@ USUAL_SIZE = 2_000  # nodes of a way, the most that OSM allows
 TYPE, ID = range(2)  # of a board: the object that was seen last
 WORDS = ("node", "way", "relation", "coastline")  # the types of `TYPE`
 SLOTS = 4
+GUARD = 'a script must call this under `if __name__ == "__main__":`'
 
 Board = MutableSequence[int]
 R = TypeVar("R")
@@ -73,6 +74,8 @@ def _death(path: Path, error: ChildDiedError, bounds: Bounds, last: Sequence[int
     if error.signal == signal.SIGSEGV:
         found = _broken(path)
         return f"{found} crashes the OSM library" if found else f"it crashes {_where(last)}"
+    if not error.signal and not any(last):
+        return f"the process that reads it did not start; {GUARD}"
     how = signal.Signals(error.signal).name if error.signal else "no signal"
     return f"reading it was ended by {how}, {_where(last)}"
 

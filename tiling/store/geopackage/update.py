@@ -1,7 +1,7 @@
 """Updates of a GeoPackage store: its kept extract is changed and imported again.
 
-So the store is that of a fresh import, and two tables more: `updates` has the content hashes of the
-stores before, `changed` says where the features of each differ from those of the next.
+So the store is that of a fresh import, with two more tables. `updates` has the content hashes of
+earlier stores. `changed` says where the features of each differ from those of the next.
 """
 
 import sqlite3
