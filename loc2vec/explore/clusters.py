@@ -80,7 +80,7 @@ class Kinds:
         rest = f" {none:.0%} of the places are of no kind (grey)." if none else ""
         return (
             f"{len(self.label):,} places by {self.method} of their vectors. Each kind is named by "
-            "what its places show, or have near, more than all (×: how much more); its tiles are "
+            "what its places show, or have near, more than all (×: how much more). Its tiles are "
             f"the places nearest to its middle.{rest}"
         )
 
