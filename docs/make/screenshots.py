@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 from PIL import Image
+from playwright.sync_api import ViewportSize
 
 from tests.browser import launched
 
 OUT = Path(__file__).parents[1] / "gallery"
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 MAP = "map=15/43.7360/7.4240"
 HARBOUR = ";".join(
     f"{lat},{lon}"
