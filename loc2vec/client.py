@@ -14,7 +14,7 @@ import httpx2
 import numpy as np
 
 from loc2vec.errors import ClientError
-from loc2vec.model.arrays import Vector, Vectors
+from loc2vec.model.arrays import Floats, Vector, Vectors
 
 PLACES_PER_REQUEST = 128  # the most that a service takes where all are new
 RETRIES = 5  # of a busy service
@@ -51,6 +51,34 @@ class NamedPlace:
     kind: str
     lat: float
     lon: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaughtPlace:
+    """An indexed place, and how like the examples it is; `probability` is that of its `label`."""
+
+    id: int
+    lat: float
+    lon: float
+    label: str
+    probability: float
+    columns: dict[str, Any] | None = None
+    called: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """What examples say of other places.
+
+    `kinds`: the labels in the order of the examples; `probabilities` float64 [n, kinds]: of the
+    places that were asked about; `best`: the likeliest indexed places of each kind; `ask`: those
+    whose answer would teach most.
+    """
+
+    kinds: tuple[str, ...]
+    probabilities: Floats
+    best: list[TaughtPlace]
+    ask: list[TaughtPlace]
 
 
 class Client:
@@ -108,6 +136,25 @@ class Client:
         return [
             Neighbor(**near) for near in self._ask("POST", "/neighbors", json=asked)["neighbors"]
         ]
+
+    def predict(
+        self,
+        examples: Sequence[tuple[Place, str | None]],
+        places: Sequence[Place] = (),
+        **asked: Any,
+    ) -> Taught:
+        """Learn from places with their labels, None for none of them, and score other places.
+
+        `asked`: k (of each kind), ask, and the filters of `neighbors`. Raises `ClientError` with
+        the message of the service.
+        """
+        given = [{**_location(place), "label": label} for place, label in examples]
+        body = {"examples": given, "places": [_location(place) for place in places], **asked}
+        answer = self._ask("POST", "/predict", json=body)
+        kinds = tuple(answer["kinds"])
+        rows = [[one["probabilities"][kind] for kind in kinds] for one in answer["places"]]
+        best, ask = ([TaughtPlace(**one) for one in answer[name]] for name in ("best", "ask"))
+        return Taught(kinds, np.array(rows, np.float64).reshape(-1, len(kinds)), best, ask)
 
     def places(self, name: str, limit: int = 10) -> list[NamedPlace]:
         """Return the places with a name, which may be unfinished, best first."""

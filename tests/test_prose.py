@@ -16,6 +16,12 @@ ROOT = Path(__file__).parent.parent
 LOG = ROOT / "docs/log"
 README = ROOT / "README.md"
 PAGES = sentences.pages()
+# Tables, pictures, headings, code, and what a program writes have lines of any length.
+NO_TEXT = re.compile(
+    r"<!-- [\w ]+: written by .*?<!-- end of [\w ]+ -->|^```.*?^```|^(?: {4}|[|#<]|!\[)[^\n]*$",
+    re.DOTALL | re.MULTILINE,
+)
+WRITTEN = {ROOT / "docs/gallery.md", ROOT / "docs/evaluation_table.md", ROOT / "docs/tour.ipynb"}
 GROUPS = {
     "README.md": [README],
     "docs": [page for page in PAGES if page.parent != LOG],
@@ -45,6 +51,12 @@ def test_sentences_are_short(group: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_sentence_of_a_page_is_too_long(page: Path) -> None:
     assert sentences.too_long(sentences.read(page)) == []
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - WRITTEN), ids=lambda page: page.name)
+def test_lines_of_text_fit_a_screen(page: Path) -> None:
+    text = NO_TEXT.sub("", page.read_text(encoding="utf-8"))
+    assert [line for line in text.splitlines() if len(line) > 100] == []
 
 
 def test_the_readme_is_read_in_two_minutes() -> None:

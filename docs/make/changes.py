@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROW = re.compile(r"<h2>(\d+\. [^<]*)</h2>(.*?)(?=<h2>|</body>|$)", re.DOTALL)
 PICTURE = re.compile(r'<img src="data:image/\w+;base64,([^"]+)" alt="(?:before|after)')
-SIDE, GAP, TEXT, COLUMNS = 128, 8, 46, 2
+SIDE, GAP, TEXT, COLUMNS = 128, 8, 56, 2
 
 
 def rows_of(text: str) -> list[tuple[str, list[Image.Image]]]:

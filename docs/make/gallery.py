@@ -50,6 +50,8 @@ Each command writes a page (.html) beside the picture. It needs no network: tile
 channels, clouds turn, maps move.
 
 {made} Map data {attribution}. Tiles are 200 m × 200 m, north up.
+
+Three towns at two dates, before and after: [What has changed here](changes.md#towns-looked-at).
 """
 
 

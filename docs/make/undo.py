@@ -1,7 +1,7 @@
 """An extract as it was at an earlier date, as far as it tells: what was made since is left out.
 
-An extract holds the newest version of each object. So an object that was made after the date goes;
-one that was only changed stays as it is. Objects that were deleted since do not come back.
+An extract holds the newest version of each object. So an object that was made after the date loses
+its tags; one that was only changed stays as it is. Objects that were deleted do not come back.
 
     python docs/make/undo.py REGION.osm.pbf --until 2022-01-01 --out before.osm.pbf
 """
@@ -25,6 +25,8 @@ def undo(extract: Path, until: datetime, out: Path) -> tuple[int, int]:
             fresh = item.timestamp > until and (not item.is_node() or len(item.tags) > 0)
             if fresh and item.version == 1:
                 gone += 1
+                if not item.is_relation():  # what was there before may be made of it
+                    writer.add(item.replace(tags={}))
             else:
                 changed += fresh
                 writer.add(item)

@@ -5,9 +5,16 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from loc2vec.evaluation.probes import PROBES, Probe, confusion, metrics, predict, primary
+from loc2vec.evaluation.probes import (
+    PROBES,
+    Probe,
+    confusion,
+    metrics,
+    predict,
+    primary,
+    small_fits,
+)
 from loc2vec.evaluation.ruler import MANY_GROUPS, drawn_scores, draws
 from loc2vec.evaluation.splits import FOLDS, Split, blocks, folds, groups, splits_of
 from loc2vec.evaluation.tasks.task import Rows, Task
@@ -106,7 +113,7 @@ def measure(
     """
     task.require(FOLDS)
     outcome = Outcome(task, [], {}, {})
-    with threadpool_limits(1):  # these fits are small: more threads only wait for each other
+    with small_fits():
         for split in splits_of(task):
             plan = _Plan.of(task, split, seeds)
             for name, values in vectors.items():

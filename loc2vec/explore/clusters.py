@@ -9,6 +9,7 @@ import numpy as np
 
 from loc2vec.errors import ExploreError
 from loc2vec.evaluation.baselines import channel_means, count_near
+from loc2vec.explore.describe import describe
 from loc2vec.explore.space import Space
 from loc2vec.model.arrays import Flags, Floats, Pixels, Places
 from loc2vec.paper.colours import CLASSES, from_hex
@@ -41,9 +42,13 @@ SAMPLE = 400  # places of each kind whose tiles are looked at for their channels
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A cluster: its name, its rows among the places, and the places nearest to its middle."""
+    """A cluster: its name, its rows among the places, and the places nearest to its middle.
+
+    `sentence`: what most of its places show, on the mean.
+    """
 
     name: str
+    sentence: str
     rows: Places
     typical: Sequence[View]
     colour: str
@@ -75,7 +80,7 @@ class Kinds:
         rest = f" {none:.0%} of the places are of no kind (grey)." if none else ""
         return (
             f"{len(self.label):,} places by {self.method} of their vectors. Each kind is named by "
-            "what its places show, or have near, more than all (×: how much more); its tiles are "
+            "what its places show, or have near, more than all (×: how much more). Its tiles are "
             f"the places nearest to its middle.{rest}"
         )
 
@@ -126,7 +131,7 @@ class Kinds:
         )
         rows = [
             Row(
-                f"{kind.name}: {counted(len(kind.rows), 'place')}",
+                f"{kind.sentence} ({kind.name}): {counted(len(kind.rows), 'place')}",
                 [Cell.of(view, frame=kind.colour) for view in kind.typical],
             )
             for kind in self.kinds
@@ -168,12 +173,14 @@ def kinds_of(
         raise ExploreError(
             f"{method} finds no kind among {len(label)} places: give more, or take k-means"
         )
-    names, near = _standing_out(space, label, objects, seed)
+    cover = _mean_cover(space, label, seed)
+    names, near = _standing_out(space, cover, objects)
     kinds = []
     for number in range(label.max() + 1):
         rows = np.flatnonzero(label == number)
         name = _name(names, near, label == number)
-        kinds.append(Kind(name, rows, _typical(space, rows), CLASSES[number]))
+        mean = dict(zip(space.catalogue.channels, cover[rows[0]].tolist(), strict=False))
+        kinds.append(Kind(name, describe(mean, {}), rows, _typical(space, rows), CLASSES[number]))
     shown = np.sort(np.random.default_rng(seed).permutation(len(label))[:MOST_POINTS])
     return Kinds(kinds, label, space, method, region, space.rows(shown), shown)
 
@@ -205,7 +212,7 @@ def _label(vectors: Floats, count: int, method: Method, seed: int) -> Places:
 
 
 def _standing_out(
-    space: Space, label: Places, objects: Sequence[OsmObject], seed: int
+    space: Space, cover: Floats, objects: Sequence[OsmObject]
 ) -> tuple[list[str], Floats]:
     """Return what may name a kind, and how much of it each place has: [n, names].
 
@@ -215,7 +222,6 @@ def _standing_out(
     lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
     words, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
     new = [number for number, word in enumerate(words) if word not in space.channels]
-    cover = _mean_cover(space, label, seed)
     nothing = (cover.sum(1, keepdims=True) <= EMPTY).astype(np.float64)
     names = [*space.channels, NOTHING, *(words[number] for number in new)]
     return names, np.concatenate([cover, nothing, counts[:, new] > 0], axis=1)

@@ -55,8 +55,8 @@ class Town:
     @property
     def lead(self) -> str:
         return (
-            f"{len(self.painting.lat):,} places, about {self.painting.spacing_m:.0f} m apart, "
-            "coloured by the first three principal components of their vectors "
+            f"{len(self.painting.lat):,} places, about {self.painting.spacing_m:.0f} m apart. "
+            "Colours are the first three principal components of their vectors "
             f"({self.shares.sum():.0%} of the variance): blue to yellow, dark to light, green to "
             "red. Alike in colour is alike in kind."
         )

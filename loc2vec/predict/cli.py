@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loc2vec.embed.batch import Places
     from loc2vec.embed.raster import RasterGrid
     from loc2vec.model.arrays import Flags
+    from loc2vec.predict.columns import Wanted
     from loc2vec.predict.examples import Region
     from loc2vec.predict.predictor import Predictions, Predictor
     from tiling.store.source import FeatureSource
@@ -41,6 +42,7 @@ class Options:
     model: str
     labels: Path | None
     target: str | None
+    wanted: tuple["Wanted", ...]
     predictor: Path | None
     points: Path | None
     metres: float | None
@@ -61,10 +63,24 @@ class Options:
             raise click.UsageError("give one of --points and --grid")
         if self.box is not None and self.metres is None:
             raise click.UsageError("--bbox goes with --grid")
+        if self.wanted and self.labels is not None and self.target is None:
+            raise click.UsageError("--with goes with --target, or with --predictor")
         if self.labels is None and (self.target or self.report):
             raise click.UsageError("--target and --report go with --labels")
         inputs = self.points, self.labels, Path(self.store.location)
         check_out(self.out, self.metres is not None, *inputs)
+
+
+def _read_wanted(
+    ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
+) -> tuple["Wanted", ...]:
+    from loc2vec.predict.columns import Wanted
+
+    wanted = tuple(Wanted.parse(text) for text in given)
+    names = [one.name for one in wanted]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise click.BadParameter(f"{min(twice)} is given twice", ctx, param)
+    return wanted
 
 
 @click.command(
@@ -79,6 +95,10 @@ class Options:
     "--target",
     help="The column of --labels to predict: text is classes. Without it: places like these.",
 )
+@click.option(
+    "--with", "wanted", multiple=True, callback=_read_wanted, metavar="NAME[=VALUE]",
+    help="A column to learn from, too; VALUE is that of all places to predict. May be repeated.",
+)  # fmt: skip
 @click.option(
     "--predictor", type=FolderPath, help="Or the predictor of an earlier --report, to use again."
 )
@@ -150,21 +170,24 @@ def _learn(
     """Learn from the labels, say what it is worth, then predict."""
     from dataclasses import replace
 
-    from loc2vec.predict.examples import read_examples
+    from loc2vec.predict.columns import further
+    from loc2vec.predict.examples import examples_of, read_labelled
     from loc2vec.predict.judge import judge
     from loc2vec.predict.predictor import Predictor
     from loc2vec.predict.report import headline
 
     assert options.labels is not None  # noqa: S101 - `check` saw to it
-    with progress_bar("render, encode", "tiles") as bar:
-        examples = read_examples(options.labels, options.target, region, _warn, bar.update)
+    labelled = read_labelled(options.labels, options.target, region.source, options.wanted, _warn)
+    further(labelled.columns, options.wanted, places.table, len(places))
+    with progress_bar("render, encode", "tiles", len(labelled.lat)) as bar:
+        examples = examples_of(labelled, region, bar.update)
     with progress_bar("judge", "methods", len(examples.features) + 1) as bar:
         verdict = judge(examples, bar.update)
     about = region.encoder.model_id, region.encoder.fingerprint
     predictor = Predictor.fit(
         examples.features["vectors"], examples.known, examples.group, examples.target, about
     )
-    predictor = replace(predictor, scores=verdict.as_values())
+    predictor = replace(predictor, scores=verdict.as_values(), columns=examples.columns)
     click.echo(headline(predictor, verdict), err=options.as_json)
     facts: dict[str, Any] = {"scores": verdict.as_values(), "family": predictor.estimator.family_}
     found = inside = None
@@ -203,6 +226,7 @@ def _predict(
 ) -> tuple["Predictions", "Flags"]:  # fmt: skip
     from loc2vec.embed.batch import embed
     from loc2vec.errors import PredictorError
+    from loc2vec.predict.columns import further
     from loc2vec.predict.outputs import write_places, write_raster
 
     with progress_bar("predict", "places", len(places)) as bar:
@@ -210,7 +234,8 @@ def _predict(
     inside = vectors.inside
     if not inside.any():
         raise PredictorError("no place to predict lies in the store: give the store of that area")
-    found = predictor.predict(vectors.embedding[inside])
+    more = further(predictor.columns, options.wanted, places.table, len(places))
+    found = predictor.predict(np.hstack([vectors.embedding, more])[inside])
     about = {"model": predictor.model, "fingerprint": predictor.fingerprint}
     if raster is not None:
         write_raster(options.out, raster, inside, found, about)

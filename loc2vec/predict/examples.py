@@ -1,6 +1,6 @@
 """Labelled places with their vectors, and with what the vectors have to beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means, position
 from loc2vec.evaluation.splits import blocks
-from loc2vec.evaluation.tasks.labels import Labels, read_labels
+from loc2vec.evaluation.tasks.labels import Labels, read_labels, values_of
 from loc2vec.model.arrays import Floats, Pixels, Places
+from loc2vec.predict.columns import Column, Wanted
 from loc2vec.predict.target import Target
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
@@ -41,21 +42,32 @@ class Region:
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
-    """Labelled places [n] in the store.
+class Labelled:
+    """Labelled places [n] in the store, before their tiles are rendered.
 
-    `known`: what a model learns; `features`: by name, what it may learn it from, float [n, D];
-    `group` int64 [n]: towns where the store holds several, else blocks of 1 km; `tiles`: those of
-    the rows `kept`.
+    `known`: what a model learns; `group` int64 [n]: towns where the store holds several, else
+    blocks of 1 km (`split` says which); `columns`: of the user's, as `further` features [n, F].
     """
 
     target: Target
     lat: Floats
     lon: Floats
     known: NDArray[Any]
-    features: dict[str, Floats]
     group: Places
     split: str
+    columns: tuple[Column, ...]
+    further: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Labelled):
+    """Labelled places with what a model may learn from.
+
+    `features`: by name, float [n, D]: those of the map, and behind them the further ones; `tiles`:
+    those of the rows `kept`.
+    """
+
+    features: dict[str, Floats]
     tiles: Pixels
     kept: Places
 
@@ -63,18 +75,17 @@ class Examples:
         return len(self.lat)
 
 
-def read_examples(
+def read_labelled(
     path: Path,
     column: str | None,
-    region: Region,
+    source: FeatureSource,
+    wanted: Sequence[Wanted],
     say: Say,
-    tell: Callable[[int], object] = lambda n: None,
-) -> Examples:
-    """Read labelled places, and render and encode their tiles; `say` hears what is left out.
+) -> Labelled:
+    """Read labelled places; `say` hears what is left out, `wanted` columns are further features.
 
-    Raises `LabelsError` where they are too few to learn from, which is said before any is rendered.
+    Raises `LabelsError` where they are too few to learn from.
     """
-    source = region.source
     labels = _inside(path, _read(path, column), source, say)
     labels = _once(labels, say)
     if column is None:
@@ -82,15 +93,39 @@ def read_examples(
     else:
         target, known = Target.of(column, labels.values)
         labels, known, target = _frequent(path, labels, known, target, say)
+    columns, further = _further(path, labels, wanted)
     group, split = _groups(labels, source)
     _require(path, target, known, group)
-    vectors, means, kept, tiles = _encode(labels, region, tell)
-    features = {
+    return Labelled(target, labels.lat, labels.lon, known, group, split, columns, further)
+
+
+def examples_of(
+    labelled: Labelled, region: Region, tell: Callable[[int], object] = lambda n: None
+) -> Examples:
+    """Render and encode the tiles of labelled places; `tell` hears how many are done."""
+    vectors, means, kept, tiles = _encode(labelled, region, tell)
+    of_map = {
         "vectors": vectors,
         "channel means": means,
-        "position": position(labels.lat, labels.lon).astype(np.float64),
+        "position": position(labelled.lat, labelled.lon).astype(np.float64),
     }
-    return Examples(target, labels.lat, labels.lon, known, features, group, split, tiles, kept)
+    features = {name: np.hstack([each, labelled.further]) for name, each in of_map.items()}
+    if labelled.columns:
+        features["columns alone"] = labelled.further
+    return Examples(**vars(labelled), features=features, tiles=tiles, kept=kept)
+
+
+def _further(
+    path: Path, labels: Labels, wanted: Sequence[Wanted]
+) -> tuple[tuple[Column, ...], Floats]:
+    """Return the columns that are further features, and the features of each place: [n, F]."""
+    columns, parts = [], [np.empty((len(labels.lat), 0))]
+    for one in wanted:
+        assert labels.table is not None  # noqa: S101 - a target has a table
+        values = values_of(path, labels.table, one.name, labels.where, "--with")
+        columns.append(Column.of(one.name, values))
+        parts.append(columns[-1].features(values))
+    return tuple(columns), np.hstack(parts)
 
 
 def _read(path: Path, column: str | None) -> Labels:
@@ -107,6 +142,7 @@ def _at(labels: Labels, rows: Places) -> Labels:
         labels.lon[rows],
         [labels.values[row] for row in rows.tolist()],
         [labels.where[row] for row in rows.tolist()],
+        None if labels.table is None else labels.table.take(rows),
     )
 
 
@@ -199,7 +235,7 @@ def _require(path: Path, target: Target, known: NDArray[Any], group: Places) -> 
 
 
 def _encode(
-    labels: Labels, region: Region, tell: Callable[[int], object]
+    labels: Labelled, region: Region, tell: Callable[[int], object]
 ) -> tuple[Floats, Floats, Places, Pixels]:
     """Return vectors and channel means float64 [n, D], and some rows with their tiles."""
     source, encoder = region.source, region.encoder

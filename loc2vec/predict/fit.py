@@ -64,6 +64,9 @@ class PlacePredictor:
         """Read what `save` wrote; raises `PredictorError` where it takes other vectors."""
         predictor = Predictor.load(Path(folder))
         predictor.check(encoder.model_id, encoder.fingerprint)
+        if predictor.columns:
+            names = ", ".join(column.name for column in predictor.columns)
+            raise PredictorError(f"{folder} takes the columns {names}, too: use `loc2vec predict`")
         return cls(predictor, encoder)
 
     def _answers(self, places: Sequence[Place], coverage: float = COVERAGE) -> Predictions:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from loc2vec.errors import PredictorError
 from loc2vec.model.arrays import Flags, Floats, Places
+from loc2vec.predict.columns import Column
 from loc2vec.predict.estimators import PlaceClassifier, PlaceRegressor
 from loc2vec.predict.target import Target
 from tiling.errors import UserError
@@ -53,7 +54,8 @@ class Predictor:
 
     `model`, `fingerprint`: of the vectors it takes; `share`: for examples without a value, how
     many of those that are alike the estimator knows as such (Elkan and Noto 2008), else 1;
-    `scores`: what it was judged by, as plain values.
+    `scores`: what it was judged by, as plain values; `columns`: of the user's, whose features it
+    takes behind those of a vector.
     """
 
     target: Target
@@ -62,6 +64,7 @@ class Predictor:
     fingerprint: str
     share: float = 1.0
     scores: dict[str, Any] | None = None
+    columns: tuple[Column, ...] = ()
 
     @classmethod
     def fit(
@@ -72,7 +75,7 @@ class Predictor:
         target: Target,
         about: tuple[str, str],
     ) -> Self:
-        """Fit to vectors float [n, D] and what `target` makes of their labels.
+        """Fit to features float [n, D] and what `target` makes of their labels.
 
         `group` int64 [n] keeps neighbours together; `about`: model and fingerprint.
         """
@@ -85,7 +88,7 @@ class Predictor:
         return cls(target, chosen, *about, share)
 
     def predict(self, vectors: ArrayLike, coverage: float = COVERAGE) -> Predictions:
-        """Answer for vectors [n, D]."""
+        """Answer for vectors [n, D], or with columns for vectors and features [n, D + F]."""
         values = np.asarray(vectors, np.float64)
         far = self.estimator.far(values)
         if isinstance(self.estimator, PlaceRegressor):
@@ -107,6 +110,7 @@ class Predictor:
             "fingerprint": self.fingerprint,
             "share": self.share,
             "scores": self.scores,
+            "columns": [column.as_values() for column in self.columns],
             "attribution": ATTRIBUTION,
         }
         with replacing_folder(folder) as temporary:
@@ -132,6 +136,7 @@ class Predictor:
                 values["fingerprint"],
                 values["share"],
                 values["scores"],
+                tuple(Column.from_values(column) for column in values["columns"]),
             )
         except PredictorError:
             raise

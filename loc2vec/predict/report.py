@@ -95,6 +95,8 @@ def _facts(predictor: Predictor, examples: Examples) -> Mapping[str, Any]:
         "family, chosen on ground that was not seen": predictor.estimator.family_,
         "model": predictor.model,
     }
+    if examples.columns:
+        facts["further features"] = ", ".join(column.name for column in examples.columns)
     if examples.target.classes and examples.target.kind == "classes":
         counts = np.bincount(examples.known)
         each = (f"{name} {counts[n]:,}" for n, name in enumerate(examples.target.classes))
@@ -163,12 +165,17 @@ def _confusion(axes: Axes, examples: Examples, verdict: Verdict) -> None:
 def _looks(predictor: Predictor, examples: Examples, encoder: LocationEncoder) -> str:
     """Plot how far answers move when a channel of the map is emptied: SVG."""
     channels = encoder.catalogue.channels
-    before = predictor.predict(encoder.encode(examples.tiles))
+    further = examples.further[examples.kept]
+
+    def answers(tiles: Pixels) -> Predictions:
+        return predictor.predict(np.hstack([encoder.encode(tiles), further]))
+
+    before = answers(examples.tiles)
     moved = []
     for number in range(len(channels)):
         emptied = examples.tiles.copy()
         emptied[:, number :: len(channels)] = 0
-        moved.append(_moved(before, predictor.predict(encoder.encode(emptied))))
+        moved.append(_moved(before, answers(emptied)))
     figure, (axes,) = panels(1, 1, (5.2, 3.6))
     bars(axes, channels, np.array(moved), [CLASSES[0]] * len(channels))
     axes.set_xlabel("mean change of the answer without the channel")

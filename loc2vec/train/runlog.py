@@ -139,8 +139,8 @@ class Meter:
             if self.skipped_in_a_row == MOST_SKIPPED:
                 raise TrainingError(
                     f"the loss or its gradient was not finite at {MOST_SKIPPED} steps in a row "
-                    f"before step {step}: the checkpoint before is kept; "
-                    "try a lower learning rate in a new run"
+                    f"before step {step}. The last checkpoint is kept. "
+                    "Try a lower learning rate in a new run"
                 )
 
     def _add_losses(self, rows: list[list[float]]) -> None:

@@ -16,6 +16,7 @@ from cachetools import TTLCache
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
+from loc2vec.explore.describe import describe
 from loc2vec.model.arrays import Floats, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.names import NameThread
@@ -35,7 +36,7 @@ from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.style import Theme
 from tiling.render.thread import RemoteRenderer, RenderThread
 from tiling.store.gazetteer import Called
-from tiling.values import Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
+from tiling.values import N_CHANNELS, Box, LonLat, Pose, Tile, TileGeometry, check_fingerprint
 
 MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
 log = logging.getLogger(__name__)
@@ -206,6 +207,15 @@ class Engine:
     def called(self, places: Sequence[LonLat]) -> list[Called]:
         """Return the nearest named thing and the region of each place."""
         return self._names.called(places)
+
+    def described(self, place: LonLat, vector: Vector) -> str:
+        """Return what kind of place it is, as a sentence."""
+        pixels = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
+        names = self.catalogue.channels
+        cover = dict(zip(names, (pixels.mean((1, 2)) / 255).tolist(), strict=True))
+        search = self._search
+        alike = None if search is None else search.alike(vector)
+        return describe(cover, self._names.things(place), alike)
 
     def locate(self, where: LonLat | str) -> LonLat:
         """Return the place that a name or a position means.

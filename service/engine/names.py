@@ -1,5 +1,6 @@
 """Names of places and places by name, in a thread that has an open store of its own."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -32,11 +33,15 @@ class NameThread:
         return self._asked(lambda: self._source.find(name, limit))
 
     def called(self, places: Sequence[LonLat]) -> list[Called]:
-        """Return what each place is called; the first call reads all names of the store.
+        """Return what each place is called; called from any thread.
 
         Raises `SlowError` when its client waits no longer.
         """
         return self._asked(lambda: [self._gazetteer.called(place) for place in places])
+
+    def things(self, place: LonLat) -> Counter[str]:
+        """Return how many named things of each word are near a place; raises as `called`."""
+        return self._asked(lambda: self._gazetteer.things(place))
 
     def _asked(self, ask: Callable[[], Found]) -> Found:
         found = self._thread.submit(ask)

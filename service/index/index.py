@@ -13,6 +13,7 @@ from loc2vec.embed.files import Vectors, join_vectors, read_vectors, write_vecto
 from loc2vec.errors import VectorsError
 from service.errors import SearchIndexError
 from service.index import kinds
+from service.index.scale import Scale
 from service.index.sound import is_sound
 from tiling.errors import UserError
 from tiling.files.atomic import read_json, replacing, replacing_folder, sha256_of, write_json
@@ -38,17 +39,17 @@ class NeighborIndex:
 
     Rows without an embedding are left out. `lat`, `lon` float64 [rows] hold every row, so that ids
     index them, and so does `table`, the user's columns. `name` is the start of the hash of the
-    vectors: answers of another index say so.
+    vectors: answers of another index say so. `scale` tells what its distances mean.
     """
 
-    def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str) -> None:
+    def __init__(self, vectors: Vectors, found: faiss.Index, sha256: str, scale: Scale) -> None:
         self.lat, self.lon = vectors.lat, vectors.lon
         self.model, self.fingerprint, self.name = (
             vectors.model,
             vectors.fingerprint,
             sha256[:NAME_DIGITS],
         )
-        self.store, self.table = vectors.store, vectors.table
+        self.store, self.table, self.scale = vectors.store, vectors.table, scale
         self.known = 0  # places that were not added, because it held them
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found
@@ -107,9 +108,10 @@ class NeighborIndex:
         with replacing_folder(folder) as temporary:
             write_vectors(temporary / VECTORS, vectors)
             faiss.write_index(found, str(temporary / CACHE))
-            facts = _facts(vectors, temporary)
+            scale = Scale.of(_embedding(vectors))
+            facts = {**_facts(vectors, temporary), "pair_distances": scale.steps.tolist()}
             write_json(temporary / FACTS, facts)
-        return cls(vectors, found, facts["vectors_sha256"])
+        return cls(vectors, found, facts["vectors_sha256"], scale)
 
     @classmethod
     def open(cls, folder: Path, keep_cache: bool = True) -> "NeighborIndex":
@@ -130,7 +132,7 @@ class NeighborIndex:
             )
             if keep_cache:
                 _keep_cache(found, folder, facts)
-        return cls(vectors, found, facts["vectors_sha256"])
+        return cls(vectors, found, facts["vectors_sha256"], Scale.read(facts["pair_distances"]))
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -338,10 +340,18 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         ) from error
     hashes = [facts.get("vectors_sha256"), facts.get("cache_sha256")]
     if facts.get("format") != FORMAT or not all(isinstance(value, str) for value in hashes):
-        raise SearchIndexError(
-            f"{folder / FACTS} is damaged or of another version: make the index again"
-        )
+        raise _damaged(folder)
+    try:
+        Scale.read(facts.get("pair_distances"))
+    except (TypeError, ValueError) as error:
+        raise _damaged(folder) from error
     return facts
+
+
+def _damaged(folder: Path) -> SearchIndexError:
+    return SearchIndexError(
+        f"{folder / FACTS} is damaged or of another version: make the index again"
+    )
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -19,7 +19,7 @@ from service.index.columns import require_columns
 from service.index.index import NeighborIndex
 from service.index.overlay import Overlay
 from service.index.passing import passing, require_fitting
-from service.index.scale import Scale
+from service.index.scale import ALIKE, Scale
 from service.index.spread import Found, spread_out
 from service.index.teach import Lesson, Scores
 from service.index.where import Where
@@ -28,6 +28,7 @@ from tiling.geo.geodesy import box_around, ground_distance_m
 from tiling.values import Box, LonLat
 
 Mask = NDArray[np.bool_]
+SAMPLE = 20_000  # places that a share of the index is measured on
 MOST_FILTERS = 8  # on columns, whose rows are remembered
 MOST_LESSONS = 8  # whose scores of all places are remembered
 
@@ -75,16 +76,30 @@ class Search:
         self._learning = Flights[str, Scores]()
         self._making = threading.Lock()
 
-    @cached_property
+    @property
     def scale(self) -> Scale:
         """What distances in the embedding are compared with."""
-        return Scale(self.index)
+        return self.index.scale
 
     def require(self, filters: Filters, columns: Sequence[str] = ()) -> None:
         """Raise the error of a column or a filter that the index cannot have, before long work."""
         require_columns(self.index.table, columns)
         if filters.where is not None:
             require_fitting(filters.where, self.index.table)
+
+    @cached_property
+    def _some(self) -> NDArray[np.float32]:
+        """Vectors of some places, evenly drawn: [up to SAMPLE, D]."""
+        ids = self.index.ids
+        return self.index.vectors_of(ids[:: len(ids) // SAMPLE + 1])
+
+    def alike(self, vector: NDArray[np.float32]) -> float:
+        """Return the share of indexed places that are like a vector [D], 0 to 1.
+
+        It is measured on up to `SAMPLE` of them.
+        """
+        apart = np.linalg.norm(self._some - vector, axis=1)
+        return float((apart <= self.scale.distance(ALIKE)).mean())
 
     def nearest(
         self,

@@ -37,8 +37,9 @@ function place(context) {
   if (!a) return welcome(context);
   const body = el("div");
   const name = el("h2", {}, context.regionOf(a) || "This place");
-  fill(body, withTile(context, a, body, name), nearest(context, a));
-  return [heading(name, a), body];
+  const kind = el("p.kind");
+  fill(body, withTile(context, a, body, { name, kind }), nearest(context, a));
+  return [heading(name, a, kind), body];
 }
 
 function welcome(context) {
@@ -70,19 +71,20 @@ function fact(name, value) {
   return el("div", {}, el("dt", {}, name), el("dd", {}, value));
 }
 
-function heading(name, at) {
+function heading(name, at, kind) {
   return el("div.heading", {},
-    name, el("p.quiet", {}, degrees(at)),
+    name, kind, el("p.quiet", {}, degrees(at)),
     el("div.actions", {},
       el("button", { type: "button", "data-key": "to compare", onclick: () => change({ mode: "compare", slot: "b" }) }, "Compare"),
       el("button", { type: "button", "data-key": "to walk", onclick: () => change({ mode: "walk", slot: "a" }) }, "Walk from here")));
 }
 
-function withTile(context, at, whole, name) {
+function withTile(context, at, whole, { name, kind }) {
   const picture = tile(at, context.info, context.signal);
   const vector = el("div.vector");
-  later(vector, context, () => get("embed", { ...at, names: true }, context.signal), (answer) => {
+  later(vector, context, () => get("embed", { ...at, names: true, describe: true }, context.signal), (answer) => {
     if (answer.called.name) name.textContent = context.regionOf(at) ? `${answer.called.name}, ${context.regionOf(at)}` : answer.called.name;
+    kind.textContent = `${answer.description[0].toUpperCase()}${answer.description.slice(1)}.`;
     say(`Place ${degrees(at)} chosen`);
     return [bars(answer.embedding), el("p.quiet", {}, `Its ${answer.dim} numbers`)];
   }, whole); // without a vector there is nothing else to say

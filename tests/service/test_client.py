@@ -64,6 +64,21 @@ def test_neighbours(service: Client, vectors: Vectors) -> None:
     assert service.info()["dim"] == 16
 
 
+def test_a_few_examples_teach(service: Client, vectors: Vectors) -> None:
+    harbour, street = (43.7347, 7.4213), MONACO
+    examples = [(harbour, "harbour"), (street, None)]
+    found = service.predict(examples, [street, harbour, CELL], k=5, ask=2, spread_m=50)
+    assert found.kinds == ("harbour",)
+    assert found.probabilities.shape == (3, 1)
+    assert found.probabilities[1] > found.probabilities[0]
+    assert (len(found.best), len(found.ask)) == (5, 2)
+    assert found.best[0].probability >= found.best[4].probability
+    assert all(vectors.lat[one.id] == one.lat for one in [*found.best, *found.ask])
+    assert service.predict([(harbour, "a"), (street, "b")]).probabilities.shape == (0, 2)
+    with pytest.raises(ClientError, match="404"):
+        service.predict([((48.85, 2.35), "Paris")])
+
+
 def test_places_have_names(service: Client) -> None:
     first, *others = service.places("monte ca", 3)
     assert (first.name, first.kind, len(others)) == ("Monte-Carlo", "suburb", 2)

@@ -1,11 +1,15 @@
 """What the docs ask a service is answered."""
 
+import json
 import shlex
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from loc2vec.client import Client
+from loc2vec.encoder import LocationEncoder
 from tests.commands import Block, blocks
 
 LOCAL = "127.0.0.1:8000"
@@ -31,3 +35,13 @@ def test_python_of_the_docs_asks_a_service(
 ) -> None:
     monkeypatch.setattr("loc2vec.client.Client", lambda url: Client(url, http=client))
     exec(compile(block.text, str(block), "exec"), {})  # noqa: S102 - our own page
+
+
+def test_the_vector_of_the_readme_is_that_of_the_default_model(monaco_store: Path) -> None:
+    block = next(block for block in blocks("console") if block.page.name == "README.md")
+    _, shown, *_ = block.text.split("\n", 1)
+    answer = json.loads(shown.partition("\n$")[0])
+    with LocationEncoder.load(store=str(monaco_store)) as encoder:
+        vector = encoder.encode([(answer["lat"], answer["lon"])])[0]
+        assert answer["model"] == encoder.model_id
+    np.testing.assert_allclose(answer["embedding"], vector, atol=1e-3)

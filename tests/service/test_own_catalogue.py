@@ -18,6 +18,7 @@ from service.settings import Settings
 from tests.catalogues import OWN
 from tests.models import save_fresh_model
 from tests.postgres import Server
+from tests.probes import quick_probes
 from tests.service.conftest import serving
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.dataset.dataset import TileDataset
@@ -130,7 +131,8 @@ def test_the_service_has_the_names_and_colours(
 
 def test_tasks_read_it_from_the_model(own_settings: Settings, monaco_pbf: Path) -> None:
     quick = ["--task", "point of interest", "--per-class", 10, "--seeds", 1, "--workers", 0]
-    result = run("evaluate", monaco_pbf, "--model", own_settings.model, *quick, "--json")
+    with quick_probes():
+        result = run("evaluate", monaco_pbf, "--model", own_settings.model, *quick, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["tasks"][0]["task"] == "point of interest"
 

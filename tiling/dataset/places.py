@@ -55,8 +55,8 @@ def sample_places(
         if not source.catalogue.with_role(*VISITED):
             raise DatasetError(
                 f"the catalogue of {source.location} has no channel with the role "
-                f"{', '.join(VISITED[:-1])} or {VISITED[-1]}, near which places are sampled: "
-                "give one that role, or places of your own"
+                f"{', '.join(VISITED[:-1])} or {VISITED[-1]}. Places are sampled near these: "
+                "give one that role, or bring places of your own"
             )
     candidates = [Candidates(source, margin_m) for source in sources]
     built = np.array([each.built_cells for each in candidates], np.float64)

@@ -1,7 +1,7 @@
 """Places on a regular grid, a fixed distance apart on the ground."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import shapely
@@ -95,11 +95,13 @@ def _met(bounds: Box, box: Box | None) -> Box | None:
 def _rows(box: Box, metres: float, parts: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield the (lon, lat) [n, 2] of each row, half a step inside the south-west corner.
 
-    Places that lie in no box of `parts`, float64 [p, 4], are left out: far-apart towns cost no more
-    than near ones.
+    Places and rows that lie in no box of `parts`, float64 [p, 4], are left out: far-apart towns
+    cost no more than near ones.
     """
     scale = MetresPerDegree.at((box.south + box.north) / 2)
-    for lat in _steps(box.south, box.north, metres / scale.y):
+    lats = _steps(box.south, box.north, metres / scale.y)
+    spans = np.searchsorted(lats, parts[:, 1], "left"), np.searchsorted(lats, parts[:, 3], "right")
+    for lat in lats[_union(zip(*spans, strict=True))]:
         per_degree = max(MetresPerDegree.at(float(lat)).x, 1e-9)
         step, width = min(metres / per_degree, _width(box)), _width(box)
         count = max(1, math.ceil(width / step - 0.5))
@@ -112,12 +114,18 @@ def _rows(box: Box, metres: float, parts: NDArray[np.float64]) -> Iterator[NDArr
 
 def _columns(parts: NDArray[np.float64], west: float, step: float, count: int) -> NDArray[np.int64]:
     """Return the columns of a row that lie in a box of `parts`, rising."""
-    found = [np.empty(0, np.int64)]
+    spans: list[tuple[int, int]] = []
     for turn in (0, 360):  # a row across the antimeridian goes on beyond 180 degrees
         first = np.floor((parts[:, 0] + turn - west) / step - 0.5).clip(0, count).astype(np.int64)
         last = np.ceil((parts[:, 2] + turn - west) / step + 0.5).clip(0, count).astype(np.int64)
-        found += [np.arange(*span) for span in zip(first, last, strict=True)]
-    return np.unique(np.concatenate(found))
+        spans += zip(first.tolist(), last.tolist(), strict=True)
+    return _union(spans)
+
+
+def _union(spans: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Return the numbers of all spans [first, last), each once, rising."""
+    empty = np.empty(0, np.int64)
+    return np.unique(np.concatenate([empty, *(np.arange(*span) for span in spans)]))
 
 
 def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:

@@ -1,20 +1,25 @@
 """What people call places, and where a named place is."""
 
-from functools import cached_property
+from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import shapely
-from scipy.spatial import cKDTree
 
-from tiling.geo.globe import on_the_globe
-from tiling.osm.names import resolve
+from tiling.geo.geodesy import box_around, ground_distance_m
+from tiling.osm.names import KINDS, Name, resolve
+from tiling.osm.words import words_of
 from tiling.store.source import FeatureSource
-from tiling.values import Box, LonLat, check_place
+from tiling.values import LonLat, check_place
 
 STREET = "street"  # a kind of name
 STREET_M, NEAR_M = 120.0, 300.0  # how near a street, or anything else, names a place
-GLOBE = Box(-180.0, -90.0, 180.0, 90.0)
+THINGS_M = 100.0  # how near the named things are that tell what kind of place it is
+# The keys whose words tell it.
+TELLING = (
+    "amenity", "building", "leisure", "man_made", "natural", "office", "railway", "shop", "tourism"
+)  # fmt: skip
 
 
 class Called(NamedTuple):
@@ -29,10 +34,7 @@ class Called(NamedTuple):
 
 
 class Gazetteer:
-    """What people call places: the nearest street or named thing, and the extract.
-
-    The names of the store are read at the first question.
-    """
+    """What people call places: the nearest street or named thing, and the extract."""
 
     def __init__(self, source: FeatureSource) -> None:
         self._source = source
@@ -51,13 +53,22 @@ class Gazetteer:
     def called(self, place: LonLat) -> Called:
         """Return the nearest street or named thing, and the extract."""
         region = self._region(place)
-        here = on_the_globe(np.array([place.lat]), np.array([place.lon]))
-        for names, tree, reach_m in self._known:
-            distance, row = tree.query(here[0], distance_upper_bound=reach_m)
-            if np.isfinite(distance):
-                name, kind = names[row]
-                return Called(name, kind, region)
-        return Called(None, None, region)
+        # A hundredth more: the box is measured on the ellipsoid, the distance on the mean sphere.
+        near = self._source.names_in(box_around(place, 1.01 * NEAR_M))
+        streets = [name for name in near if name.kind == STREET]
+        found = _nearest(streets, place, STREET_M) or _nearest(near, place, NEAR_M)
+        return Called(found.name, found.kind, region) if found else Called(None, None, region)
+
+    def things(self, place: LonLat, reach_m: float = THINGS_M) -> Counter[str]:
+        """Return how many named things of each word of `tiling.osm.words` are near a place."""
+        near = set(self._source.names_in(box_around(place, 1.01 * reach_m)))
+        each = {(name.name, name.rank, name.kind, name.lat, name.lon) for name in near}
+        found: Counter[str] = Counter()
+        for _, rank, kind, lat, lon in each:
+            key = KINDS[rank].key
+            if key in TELLING and ground_distance_m(place.lat, place.lon, lat, lon) <= reach_m:
+                found.update(words_of({key: kind.replace(" ", "_")}))
+        return found
 
     def _region(self, place: LonLat) -> str:
         """Return the title of the smallest extract around a place."""
@@ -70,18 +81,15 @@ class Gazetteer:
         smallest = min(inside, key=lambda name: float(areas[name].area), default="elsewhere")
         return title_of(smallest)
 
-    @cached_property
-    def _known(self) -> list[tuple[list[tuple[str, str]], cKDTree, float]]:
-        """Streets, then all that has a name, with the distance within which they name a place."""
-        every = self._source.names_in(GLOBE)
-        streets = [name for name in every if name.kind == STREET]
-        found = []
-        for reach_m, names in ((STREET_M, streets), (NEAR_M, every)):
-            if names:
-                lat, lon = np.array([(name.lat, name.lon) for name in names]).T
-                tree = cKDTree(on_the_globe(lat, lon))
-                found.append(([(name.name, name.kind) for name in names], tree, reach_m))
-        return found
+
+def _nearest(names: Sequence[Name], place: LonLat, reach_m: float) -> Name | None:
+    """Return the name nearest to a place, None when all are farther away than `reach_m`."""
+    if not names:
+        return None
+    lat, lon = np.array([(name.lat, name.lon) for name in names]).T
+    away = ground_distance_m(place.lat, place.lon, lat, lon)
+    row = int(away.argmin())
+    return names[row] if away[row] <= reach_m else None
 
 
 def title_of(extract: str) -> str:

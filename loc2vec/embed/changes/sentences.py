@@ -10,6 +10,7 @@ from loc2vec.embed.changes.compare import Moves
 SEEN = 0.001  # of a tile: less is no change that anybody would name
 SECOND = 0.5  # of the strongest channel's effect: a second one is named, too
 MOSTLY = 0.5  # of what was gained or lost
+LITTLE = 0.2  # of it
 MANY, TIMES = 10, 2  # objects that are new, and how often as many there are
 
 GROUND, MAPPING, UNCLEAR = "ground", "mapping", "unclear"
@@ -86,7 +87,7 @@ def kind_of(moves: Moves, row: int, channels: Sequence[int], land: Sequence[int]
         return GROUND
     if lost.sum() >= SEEN:
         return UNCLEAR
-    if all(c in land and moves.under[row, c, list(land)].sum() < MOSTLY for c in channels):
+    if all(c in land and moves.under[row, c, list(land)].sum() < LITTLE for c in channels):
         return MAPPING  # fields and woods do not come out of nothing
     before, after = moves.objects[row]
     many = any(

@@ -32,8 +32,8 @@ AHEAD = (
 )
 VIEWS = (
     "Without labels: {queries:,.0f} turned and shifted tiles search their place among "
-    "{gallery:,.0f}. Triplets ask whether a tile is nearer to its place than to another one: "
-    "250 m to 1 km away (near), or of the most similar channel means (equal)"
+    "{gallery:,.0f}. Triplets ask whether a tile is nearer to its place than to another one. "
+    "That one is 250 m to 1 km away (near), or has the most similar channel means (equal)"
 )
 
 # From a score and a metric: one value a seed, none if not measured.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.tasks.task import Rows, Task
@@ -21,12 +22,16 @@ FEW = 10  # distinct whole numbers; so few are taken for the codes of classes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Places (degrees) with one value each; `where` names the rows for messages ("line 2")."""
+    """Places (degrees) with one value each; `where` names the rows for messages ("line 2").
+
+    `table`: the file's whole table, a row each.
+    """
 
     lat: Floats
     lon: Floats
     values: list[Any]
     where: list[str]
+    table: pa.Table | None = None
 
 
 def read_labels(path: Path, target: str) -> Labels:
@@ -35,11 +40,19 @@ def read_labels(path: Path, target: str) -> Labels:
     Raises `LabelsError` or `PointsError`, which name the row or the column at fault.
     """
     points = read_points(path)
-    if target not in points.table.column_names:
-        shown = ", ".join(points.table.column_names)
-        raise LabelsError(f"{path} has no column {target!r}: --target must be one of {shown}")
-    values = points.table[target].to_pylist()
     where = [points.file.where(row) for row in range(len(points))]
+    values = values_of(path, points.table, target, where)
+    return Labels(points.lat, points.lon, values, where, points.table)
+
+
+def values_of(
+    path: Path, table: pa.Table, target: str, where: Sequence[str], option: str = "--target"
+) -> list[Any]:
+    """Return the values of a column, none of which is missing; raises as `read_labels`."""
+    if target not in table.column_names:
+        shown = ", ".join(table.column_names)
+        raise LabelsError(f"{path} has no column {target!r}: {option} must be one of {shown}")
+    values: list[Any] = table[target].to_pylist()
     for row, value in zip(where, values, strict=True):
         if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
             said = "empty" if value is None or value == "" else str(value)
@@ -50,7 +63,7 @@ def read_labels(path: Path, target: str) -> Labels:
             raise LabelsError(
                 f"{path}, {row}: {target!r} is {value!r}: write a plain number, such as 1234.5"
             )
-    return Labels(points.lat, points.lon, values, where)
+    return values
 
 
 def _is_amount(text: str) -> bool:

@@ -42,9 +42,12 @@ def clusters_command(
         by = opened.catalogue
         objects = [item for path in extracts for item in read_objects(path, by, KEYS)]
         found = kinds_of(opened, title or opened.title, objects=objects, **options)
-        kinds = [{"name": kind.name, "places": len(kind.rows)} for kind in found.kinds]
+        kinds = [
+            {"name": kind.name, "sentence": kind.sentence, "places": len(kind.rows)}
+            for kind in found.kinds
+        ]
         facts = {"kinds": kinds, "none": int((found.label < 0).sum())}
-        lines = [f"{kind['places']:6,}  {kind['name']}" for kind in kinds]
+        lines = [f"{kind['places']:6,}  {kind['sentence']} ({kind['name']})" for kind in kinds]
         output.finish(
             found, facts, lines, lambda path: _write_places(path, opened.vectors, found.columns)
         )

@@ -53,13 +53,14 @@ class PngResponse(Response):
 async def embed(
     request: Request, engine: Engines, gate: Gates, asked: Annotated[EmbedQuery, Query()]
 ) -> Response:
-    """Return the embedding of a place, and on demand what it is called."""
+    """Return the embedding of a place, and on demand what it is called and like."""
     choose(request, [JSON])
     (place,) = await located(engine, gate, [asked.meant()])
     vector, index = engine.known(place), engine.index_name
     if vector is None:
         (vector,) = await gate.run(1, engine.embed_new, [place])
     called = await gate.run(1, engine.called, [place]) if asked.names else []
+    told = await gate.run(1, engine.described, place, vector) if asked.describe else None
     return answer(
         request,
         Embedding(
@@ -70,6 +71,7 @@ async def embed(
             dim=engine.dim,
             embedding=numbers(vector),
             called=next(iter(called_places(called)), None),
+            description=told,
         ),
     )
 

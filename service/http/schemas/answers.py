@@ -49,6 +49,9 @@ class Embedding(BaseModel):
     dim: int = Field(description="How many numbers an embedding has")
     embedding: list[float]
     called: CalledPlace | None = Field(None, description="Where `names` were asked for")
+    description: str | None = Field(
+        None, description="What kind of place it is, where `describe` was asked for"
+    )
 
 
 class EmbeddingList(BaseModel):

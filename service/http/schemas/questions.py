@@ -89,6 +89,7 @@ class EmbedQuery(PlaceQuery):
     """The parameters of `GET /embed`."""
 
     names: bool = Field(False, description=NAMES)
+    describe: bool = Field(False, description="Also say in a sentence what kind of place it is")
 
 
 class NameQuery(Query):

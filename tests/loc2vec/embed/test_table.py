@@ -60,7 +60,7 @@ def pgvector(server: Server, database: str) -> str:
     """A database with pgvector; the test is skipped where the server has none."""
     query = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'"
     if server.psql(query) == "0":
-        pytest.skip("needs the extension pgvector, such as Debian's postgresql-NN-pgvector")
+        pytest.skip("no pgvector beside this PostgreSQL")
     server.psql("CREATE EXTENSION vector", database)
     return database
 
@@ -116,7 +116,8 @@ def test_pgvector_holds_the_same_and_answers_the_same(
         wanted = embed(source, LocationEncoder.load(job.model), places_of_file(points), 0).embedding
     query = "SELECT embedding FROM places ORDER BY place"
     texts = server.psql(query, pgvector).split("\n")  # nothing at the end: the place outside
-    np.testing.assert_array_equal(np.array([json.loads(text) for text in texts]), wanted[:-1])
+    found = np.array([json.loads(text) for text in texts], np.float32)
+    np.testing.assert_array_equal(found, wanted[:-1])
     nearest = """SET enable_seqscan = off; {} SELECT place FROM places
         ORDER BY embedding <-> (SELECT embedding FROM places WHERE place = 0) LIMIT 5"""
     places = server.psql(nearest.format(""), pgvector).split()

@@ -4,7 +4,7 @@ The options that change the network are families of their own here.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,7 @@ import onnxruntime
 import pytest
 import torch
 import torch._dynamo
+from _pytest.mark import ParameterSet
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
@@ -77,6 +78,17 @@ def in_one_thread() -> Iterator[None]:
         yield
 
 
+# ONNX's exporter takes long for each of the others, OpenVINO for LSTMs.
+QUICK_IN_ONNX = ["loc2vec", "inception", "multiscale", "stn", "vit"]
+QUICK_IN_OPENVINO = [what for what in FAMILIES if what != "rowlstm"]
+
+
+def slow_in_soak(quick: Sequence[str]) -> list[ParameterSet]:
+    """Return all families as parameters; those that are not quick are left to `make soak`."""
+    marks = {what: () if what in quick else (pytest.mark.soak,) for what in FAMILIES}
+    return [pytest.param(what, marks=marks[what]) for what in FAMILIES]
+
+
 @cache
 def trained(what: str) -> nn.Module:
     """Return a network in eval mode after one training step, which changes all its values."""
@@ -89,6 +101,12 @@ def trained(what: str) -> nn.Module:
     optimizer.step()
     optimizer.zero_grad()
     return network.eval()
+
+
+@cache
+def program_of(what: str) -> torch.export.ExportedProgram:
+    """Return the program of a trained network, for any number of tiles."""
+    return exported(trained(what), tuple(random_tiles(1).shape[1:]))
 
 
 @pytest.fixture(params=FAMILIES)
@@ -224,20 +242,26 @@ def test_compiled_it_trains_the_same(what: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporters', about themselves
-@pytest.mark.parametrize("what", FAMILIES)
-def test_other_runtimes_agree(what: str) -> None:
-    network = trained(what)
-    program = exported(network, tuple(random_tiles(1).shape[1:]))
-    of_onnx, of_openvino = by_onnx(program), by_openvino(program)
-    for n in (1, 3):
-        given = random_tiles(n, seed=n)
-        with torch.no_grad():
-            expected = network(given).numpy()
-        np.testing.assert_allclose(of_onnx(given.numpy()), expected, rtol=1e-5, atol=1e-4)
-        np.testing.assert_allclose(of_openvino(given.numpy()), expected, rtol=1e-4, atol=1e-3)
+@pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_ONNX))
+def test_onnx_agrees(what: str) -> None:
+    assert_agrees(by_onnx(program_of(what)), what, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_OPENVINO))
+def test_openvino_agrees(what: str) -> None:
+    assert_agrees(by_openvino(program_of(what)), what, rtol=1e-4, atol=1e-3)
 
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def assert_agrees(run: Run, what: str, rtol: float, atol: float) -> None:
+    for n in (1, 3):
+        given = random_tiles(n, seed=n)
+        with torch.no_grad():
+            expected = trained(what)(given).numpy()
+        np.testing.assert_allclose(run(given.numpy()), expected, rtol=rtol, atol=atol)
 
 
 def by_onnx(program: torch.export.ExportedProgram) -> Run:

@@ -48,7 +48,7 @@ def test_one_command_from_extract_to_table(
         "--task",
         "amenities near",
         "--per-class",
-        20,
+        10,
         "--seeds",
         1,
         "--workers",

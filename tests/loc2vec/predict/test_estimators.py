@@ -18,7 +18,13 @@ def noise(n: int, seed: int = 0) -> NDArray[np.float64]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", [PlaceRegressor(QUICK), PlaceClassifier(QUICK)])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        PlaceRegressor(QUICK), PlaceClassifier(QUICK),
+        PlaceRegressor(("boosting",)), PlaceClassifier(("boosting",)),
+    ],
+)  # fmt: skip
 def test_they_are_estimators_of_scikit_learn(estimator: PlaceRegressor | PlaceClassifier) -> None:
     results = check_estimator(estimator, on_fail=None)
     assert [each["check_name"] for each in results if each["status"] == "failed"] == []

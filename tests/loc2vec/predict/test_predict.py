@@ -167,6 +167,82 @@ def test_points_keep_their_columns_and_those_outside_are_null(
     assert rows["probability"][0] == pytest.approx(shares.max())
 
 
+@pytest.fixture(scope="module")
+def priced(towns: dict[str, NDArray[np.float64]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A price that the map tells half of, and two columns of the user's the rest."""
+    path, rng = tmp_path_factory.mktemp("priced") / "priced.csv", np.random.default_rng(0)
+    beds, kind = rng.integers(1, 6, len(towns["lat"])), rng.integers(0, 2, len(towns["lat"]))
+    price = 50 + 5 * towns["told"] + 9 * beds + 30 * kind
+    rows = [
+        f"{lat},{lon},{value:.3f},{bed},{('room', 'flat')[one]}"
+        for lat, lon, value, bed, one in zip(
+            towns["lat"], towns["lon"], price, beds, kind, strict=True
+        )
+    ]
+    path.write_text("\n".join(["lat,lon,price,beds,kind", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_columns_of_the_user_are_further_features(
+    common: list[object], priced: Path, tmp_path: Path
+) -> None:
+    out, kept = tmp_path / "price.csv", tmp_path / "report"
+    learned = [*common, "--labels", priced, "--target", "price"]
+    result = predict(
+        *learned, "--with", "beds", "--with", "kind=flat", "--points", priced_points(priced),
+        "--out", out, "--report", kept,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    beds, price = (pyarrow.csv.read_csv(out)[name].to_numpy() for name in ("beds", "price"))
+    assert np.polyfit(beds, price, 1)[0] == pytest.approx(9, abs=2)
+    about = json.loads((kept / "predictor" / "predictor.json").read_text())
+    assert [column["texts"] for column in about["columns"]] == [[], ["flat", "room"]]
+    methods = [score["method"] for score in about["scores"]["scores"]]
+    assert methods == ["vectors", "channel means", "position", "columns alone", "mean"]
+    assert "beds, kind" in (kept / "report.html").read_text()
+
+    grids = []
+    for kind in ("room", "flat"):
+        again = [*common, "--predictor", kept / "predictor", "--grid", 400, "--out", out]
+        assert predict(*again, "--with", "beds=2", "--with", f"kind={kind}").exit_code == 0
+        grids.append(pyarrow.csv.read_csv(out)["price"].to_numpy())
+    assert (grids[1] - grids[0]).mean() == pytest.approx(30, abs=6)
+    for given, said in (
+        ([], "have no column 'beds': give --points with it"),
+        (["--with", "beds=2"], "have no column 'kind'"),
+        (["--with", "beds=two", "--with", "kind=flat"], "'beds' of place 1 is 'two'"),
+        (["--with", "beds=2", "--with", "kind=tent"], "'tent', which was not learned: there is"),
+        (["--with", "beds=2", "--with", "beds=3"], "beds is given twice"),
+    ):
+        result = predict(*again, *given)
+        assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def priced_points(priced: Path) -> Path:
+    """The same places without their price."""
+    path = priced.with_name("points.csv")
+    lines = [line.split(",") for line in priced.read_text(encoding="utf-8").split()]
+    path.write_text("\n".join(",".join([*row[:2], row[3]]) for row in lines), encoding="utf-8")
+    return path
+
+
+def test_a_column_that_is_no_feature_is_one_sentence(
+    common: list[object], priced: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text(priced.read_text(encoding="utf-8").replace("flat", ""), encoding="utf-8")
+    given = ["--target", "price", "--grid", 400, "--out", tmp_path / "x.csv"]
+    for path, more, said in (
+        (priced, ["--with", "rooms"], "has no column 'rooms': --with must be one of"),
+        (priced, ["--with", "beds"], "have no column 'beds'"),
+        (empty, ["--with", "kind=room"], "'kind' is empty: fill it in"),
+    ):
+        result = predict(*common, "--labels", path, *given, *more)
+        assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+    result = predict(*common, "--labels", priced, *given[2:], "--with", "beds=1")
+    assert "--with goes with --target" in result.stderr
+
+
 def test_what_the_map_does_not_say_is_not_written_unless_told(
     common: list[object], labels: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Neighbours with the user's own columns: told on demand, filtered by, spread out, with names."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,11 @@ def test_results_lie_apart_and_have_names(asked: TestClient) -> None:
         "neighbors"
     ]
     assert harbour["called"]["kind"]
+    told = asked.get("/embed", params={**HARBOUR, "describe": True}).json()
+    kind, _, common = told["description"].partition("; ")
+    assert "water" in kind or "harbour" in kind
+    assert re.fullmatch(r"like (less than 1|\d+) % of the region", common)
+    assert asked.get("/embed", params=HARBOUR).json()["description"] is None
     named = asked.get("/embed", params={**HARBOUR, "names": True}).json()
     assert named["called"]["name"]
     assert asked.get("/embed", params=HARBOUR).json()["called"] is None

@@ -159,6 +159,24 @@ def test_damaged_facts_are_refused(folder: Path, text: str) -> None:
         NeighborIndex.open(folder)
 
 
+@pytest.mark.parametrize(
+    "pairs", [None, 3, [], [0.0] * 1000, [1.0, *[0.5] * 1000], ["a"] * 1001, [float("nan")] * 1001]
+)
+def test_a_scale_that_is_none_is_refused(folder: Path, pairs: object) -> None:
+    facts = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(facts | {"pair_distances": pairs}))
+    with pytest.raises(SearchIndexError, match="make the index again"):
+        NeighborIndex.open(folder)
+
+
+def test_the_distances_of_pairs_are_kept(folder: Path, embedding: Floats) -> None:
+    kept = NeighborIndex.open(folder).scale.steps
+    NeighborIndex.build(make_vectors(embedding), folder)
+    assert NeighborIndex.open(folder).scale.steps.tolist() == kept.tolist()
+    NeighborIndex.add(make_vectors(embedding * 9, north=2.0), folder)
+    assert NeighborIndex.open(folder).scale.steps[500] > 2 * kept[500]
+
+
 @pytest.mark.parametrize("name", ["index.json", "vectors.parquet"])
 def test_missing_parts_are_refused(folder: Path, name: str) -> None:
     (folder / name).unlink()

@@ -111,6 +111,15 @@ def test_a_distance_is_told_by_the_share_of_pairs_that_are_farther_apart(
     assert found[0].closer_than == 1
 
 
+def test_how_common_a_place_is(search: Search, vectors: Vectors) -> None:
+    kept = vectors.embedding[vectors.inside]
+    limit = search.scale.distance(0.95)
+    assert search.scale.closer_than(limit) == pytest.approx(0.95, abs=1e-3)
+    apart = np.linalg.norm(kept - vectors.embedding[1], axis=1)
+    assert search.alike(vectors.embedding[1]) == pytest.approx((apart <= limit).mean(), abs=0.01)
+    assert search.alike(np.full(8, 1e3, np.float32)) == 0
+
+
 def test_one_place_has_no_pair(tmp_path: Path) -> None:
     index = NeighborIndex.build(make_vectors(np.ones((1, 8), np.float32)), tmp_path / "index")
     (found,) = Search(index, {}).nearest(np.ones(8, np.float32), 3, filters=Filters(spread_m=10))

@@ -203,6 +203,9 @@ def test_a_click_says_what_the_place_is_like(visit: Start, engine: Engine) -> No
         params={"lat": asked["lat"][0], "lon": asked["lon"][0], "names": "true"},
     ).json()["called"]
     expect(seen.page.get_by_role("heading", level=2)).to_have_text(called["name"])
+    expect(seen.page.locator(".kind")).to_have_text(
+        re.compile(r"^[A-Z].*; like [^;]+ % of the region\.$")
+    )
     assert [float(asked[name][0]) for name in ("lat", "lon")] == pytest.approx(PLACE, abs=1e-4)
     expect(seen.page.locator(".bars rect")).to_have_count(16)
     expect(seen.page.locator("#map .dot")).to_have_count(8)

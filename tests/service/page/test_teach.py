@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import httpx2
 import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
@@ -18,20 +18,30 @@ from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.browser import pixels
 from tests.service.page.test_page import Start, browser, listening, visit
+from tiling.geo.geodesy import ground_distance_m
 from tiling.store.store import Store
 
 __all__ = ["browser", "visit"]  # fixtures
 
 VIEW = "map=15/43.73250/7.42100"
-# Places in Port Hercule and in that of Fontvieille, and others there.
-CLICKS = (
+# Five places in each of the two harbours, and the middle of each.
+Five = tuple[tuple[float, float], ...]
+HERCULE: Five = (
     (43.7347, 7.4213),
     (43.7365, 7.425),
-    (43.729, 7.4185),
     (43.735, 7.4245),
-    (43.7282, 7.4172),
+    (43.7342, 7.423),
+    (43.7356, 7.4262),
 )
-OTHERS = ((43.7342, 7.4230), (43.7356, 7.4262), (43.7362, 7.4240), (43.7345, 7.4255))
+FONTVIEILLE: Five = (
+    (43.729, 7.4185),
+    (43.7282, 7.4172),
+    (43.7295, 7.42),
+    (43.7286, 7.4192),
+    (43.7293, 7.4175),
+)
+MIDDLES = {HERCULE: (43.7351, 7.425), FONTVIEILLE: (43.729, 7.4185)}
+BASIN_M, AWAY_M = 200.0, 350.0  # within a harbour, and outside of it
 
 
 @pytest.fixture(scope="module")
@@ -40,36 +50,50 @@ def service(monaco_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     encoder = LocationEncoder.load(DEFAULT_MODEL)
     folder = tmp_path_factory.mktemp("taught") / "index"
     with Store.at(monaco_store).open() as source:
-        NeighborIndex.build(embed(source, encoder, places_of_grid(source, 120), workers=0), folder)
+        NeighborIndex.build(embed(source, encoder, places_of_grid(source, 80), workers=0), folder)
     settings = Settings(store=str(monaco_store), index=folder, render_processes=0)
     with listening(settings) as url:
         yield url
 
 
-def test_five_clicks_on_the_harbours_find_the_rest_of_them(visit: Start) -> None:
+def test_five_clicks_colour_the_map(visit: Start) -> None:
     seen = visit(f"mode=teach&{VIEW}")
     expect(seen.page.locator("#view")).to_contain_text("Click a few places that are alike")
     before = pixels(seen.page.locator("#map"))
-    for number, place in enumerate(CLICKS, 1):
+    for number, place in enumerate(HERCULE, 1):
         seen.click_map(place)
         expect(seen.page.locator(".example")).to_have_count(number)
         seen.quiet()
     expect(seen.page.get_by_role("heading", name="Most like them")).to_be_visible()
     after = pixels(seen.page.locator("#map"))
     assert (before != after).any(2).mean() > 0.2, "the map is coloured"
-    cards = seen.page.locator("#view ol.cards").nth(1).locator(".card")
-    expect(cards).to_have_count(8)
-    body = {
-        "examples": [{"lat": lat, "lon": lon, "label": "a"} for lat, lon in CLICKS],
-        "places": [{"lat": lat, "lon": lon} for lat, lon in OTHERS],
-    }
-    scores = seen.page.request.post(f"{seen.url}/predict", data=body).json()["places"]
-    every = seen.page.request.post(
-        f"{seen.url}/predict", data=body, headers={"accept": "application/vnd.apache.parquet"}
-    )
-    likely = np.quantile(pq.read_table(io.BytesIO(every.body()))["probability"], 0.8)
-    assert np.median([place["probability"] for place in scores]) > likely
+    expect(seen.page.locator("#view ol.cards").nth(1).locator(".card")).to_have_count(8)
     assert len(seen.asked("/predict")) == sum(r.method == "POST" for r in seen.requests) > 5
+
+
+@pytest.mark.parametrize("clicks", [HERCULE, FONTVIEILLE], ids=["Hercule", "Fontvieille"])
+def test_five_clicks_on_one_harbour_find_the_other(service: str, clicks: Five) -> None:
+    (other,) = (middle for five, middle in MIDDLES.items() if five != clicks)
+    body = {
+        "examples": [{"lat": lat, "lon": lon, "label": "harbour"} for lat, lon in clicks],
+        "k": 4, "spread_m": 100, "min_distance_m": AWAY_M,
+    }  # fmt: skip
+    best = httpx2.post(f"{service}/predict", json=body).json()["best"]
+    first = [float(ground_distance_m(*other, one["lat"], one["lon"])) for one in best]
+    assert min(first) < BASIN_M, "one of the first four lies in the other harbour"
+
+    accept = {"accept": "application/vnd.apache.parquet"}
+    answer = httpx2.post(f"{service}/predict", json=body, headers=accept)
+    lat, lon, likely = (
+        pq.read_table(io.BytesIO(answer.content))[name].to_numpy()
+        for name in ("lat", "lon", "probability")
+    )
+    away = ground_distance_m(*other, lat, lon)
+    there = away < BASIN_M
+    elsewhere = (ground_distance_m(*MIDDLES[clicks], lat, lon) > AWAY_M) & (away > AWAY_M)
+    assert elsewhere.sum() > 10 * there.sum() > 50
+    # The chance that a place in the other harbour comes before one that is in none.
+    assert (likely[there][:, None] > likely[elsewhere]).mean() > 0.8
 
 
 def test_a_link_brings_the_examples_back_and_a_no_is_an_example(visit: Start) -> None:

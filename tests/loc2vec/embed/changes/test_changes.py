@@ -35,6 +35,11 @@ def field(name: str, reach: float = 0.002) -> tuple[int, float, BaseGeometry]:
     return number(name), 0.0, shapely.Point(HERE).buffer(reach).envelope
 
 
+def part_of_a_field() -> tuple[int, float, BaseGeometry]:
+    """A field on 39 % of the tile in the middle."""
+    return number("farmland and bare ground"), 0.0, shapely.box(9.998, 49.998, 9.9997, 50.002)
+
+
 def houses(count: int, shift: float = 0.0) -> list[tuple[int, float, BaseGeometry]]:
     """Houses of 14 m in a row of rows around the middle."""
     places = [(n % 5 - 2, n // 5 - 1) for n in range(count)]
@@ -75,6 +80,11 @@ CASES = {
         "mapping",
     ),
     "new green": (houses(2), [*houses(2), field("green")], "mapping"),
+    "new commercial, retail and industrial land": (
+        [part_of_a_field()],
+        [part_of_a_field(), field("commercial, retail and industrial land")],
+        "unclear",
+    ),
     "no more buildings": (houses(6), [], "unclear"),
     "buildings redrawn": (houses(6), houses(6, shift=1e-4), "unclear"),
     "more buildings": (houses(10), houses(12), "unclear"),
