@@ -18,7 +18,7 @@ FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 # A heavy library lives in the modules named here and in no others.
 ONLY_IN = {
     "mapnik": {"tiling.render.renderer", "tiling.render.basemap", "tiling.render.labels"},
-    "faiss": {"service.index.index"},
+    "faiss": {"service.index.index", "service.index.kinds"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {
         "tiling.osm.apply",
