@@ -17,7 +17,7 @@ FOLDERS = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 # A heavy library lives in the modules named here and in no others.
 ONLY_IN = {
-    "mapnik": {"tiling.render.renderer", "tiling.render.basemap"},
+    "mapnik": {"tiling.render.renderer", "tiling.render.basemap", "tiling.render.labels"},
     "faiss": {"service.index.index"},
     "fsspec": {"tiling.files.folders"},
     "osmium": {

@@ -4,15 +4,13 @@ import hashlib
 import hmac
 import ipaddress
 import math
-import time
 from typing import NoReturn
 
 from fastapi import Request
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.exceptions import HTTPException
 
+from service.http.rates import Rate
 from service.observe.metrics import REFUSED
 from service.settings import Settings
 
@@ -25,16 +23,15 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._keys = [key.encode() for key in settings.api_keys]
         self._per_key, self._per_address = (
-            parse(rate) if rate else None
+            Rate(parse(rate)) if rate else None
             for rate in (settings.rate_per_key, settings.rate_per_address)
         )
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, request: Request) -> None:
         """Let the request pass, or raise 401 or 429; wrong keys count against the address, too."""
         request.state.client = _network(request)
         if self._per_address is not None:
-            self._count(self._per_address, "address", request.state.client)
+            _count(self._per_address, request.state.client)
         if self._keys:
             key = self._known(_key(request))
             if key is None:
@@ -46,7 +43,7 @@ class Access:
                 )
             request.state.client = key.decode()
             if self._per_key is not None:
-                self._count(self._per_key, "key", key.decode())
+                _count(self._per_key, key.decode())
 
     def _known(self, key: str) -> bytes | None:
         """Return the hash of a valid key. Every one is compared, in constant time."""
@@ -54,9 +51,10 @@ class Access:
         same = [known for known in self._keys if hmac.compare_digest(known, digest)]
         return same[0] if same else None
 
-    def _count(self, rate: RateLimitItem, kind: str, who: str) -> None:
-        if not self._limiter.hit(rate, kind, who):
-            _refuse(self._limiter.get_window_stats(rate, kind, who).reset_time - time.time(), rate)
+
+def _count(rate: Rate, client: str) -> None:
+    if wait_s := rate.wait_s(client):
+        _refuse(wait_s, rate.rate)
 
 
 def _refuse(wait_s: float, rate: RateLimitItem) -> NoReturn:

@@ -16,6 +16,16 @@ from numpy.typing import NDArray
 
 from tiling.catalogue import LineLook, Look, Pair
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
+from tiling.render.labels import (
+    REACH_PX,
+    SORTS,
+    WIDEST_PX,
+    Label,
+    add_labels,
+    label_of,
+    ranks_at,
+    with_room,
+)
 from tiling.render.style import AWAY, EDGE, LAND, THEMES, Theme, looks_of
 from tiling.store.source import FeatureSource
 from tiling.values import Box, Features, halves
@@ -36,13 +46,14 @@ MAX_DOT_PX = 3.5
 def draw_tile(
     source: FeatureSource, zoom: int, x: int, y: int, theme: Theme = "light", scale: int = 1
 ) -> NDArray[np.uint8]:
-    """Return tile `x`, `y` of a zoom, uint8 [256 * scale, 256 * scale, 3]."""
-    return draw_map(source, tile_box(zoom, x, y), TILE_PX * scale, theme, scale)
+    """Return tile `x`, `y` of a zoom with its names, uint8 [256 * scale, 256 * scale, 3]."""
+    return draw_map(source, tile_box(zoom, x, y), TILE_PX * scale, theme, scale, names=True)
 
 
 def draw_map(
-    source: FeatureSource, box: Box, width: int, theme: Theme = "light", scale: float = 1.0
-) -> NDArray[np.uint8]:
+    source: FeatureSource, box: Box, width: int, theme: Theme = "light", scale: float = 1.0,
+    names: bool = False,
+) -> NDArray[np.uint8]:  # fmt: skip
     """Return the map of a box in degrees, uint8 [height, width, 3].
 
     The height follows from the box.
@@ -64,7 +75,28 @@ def draw_map(
     edge = shapely.intersection(seen, shapely.boundary(source.coverage))
     edge = frame.project(edge[~shapely.is_empty(edge)])
     layers.append(_Layer(EDGE, edge, width=np.full(len(edge), SEAM_PX * scale)))
-    return _render(frame, [layer for layer in layers if len(layer.geometry)], theme)
+    labels = _labels(frame, source) if names else []
+    return _render(frame, [layer for layer in layers if len(layer.geometry)], theme, labels)
+
+
+def _labels(frame: "_Frame", source: FeatureSource) -> list[Label]:
+    """Return the names in a picture, and those that reach into it."""
+    ranks = ranks_at(frame.zoom)
+    names = source.names_in(frame.around, ranks) if ranks else []
+    # A name has a row for each of its languages.
+    found = {(name.name, name.rank, name.lat, name.lon): name for name in names}
+    if not found:
+        return []
+    points = shapely.points([(lon, lat) for _, _, lat, lon in found])
+    at = shapely.get_coordinates(frame.project(points)).tolist()
+    labels = [label_of(name, x, y) for name, (x, y) in zip(found.values(), at, strict=True)]
+    shown = [label for label in labels if SORTS[label.sort].from_zoom <= frame.zoom]
+    near = WIDEST_PX * frame.scale
+    return [
+        label
+        for label in with_room(shown, frame.scale)
+        if -near < label.x < frame.width + near and -near < label.y < frame.height + near
+    ]
 
 
 class _Frame:
@@ -80,6 +112,7 @@ class _Frame:
         self.zoom = math.log2(self._px / TILE_PX / scale)
         self.per_metre = scale * pixels_per_metre(self.zoom, (box.south + box.north) / 2)
         self.reach = _wider(box, MARGIN_PX * scale * 360 / self._px)
+        self.around = _wider(box, REACH_PX * scale * 360 / self._px)  # of what names follow from
         everything = self.zoom >= EVERYTHING_FROM_ZOOM
         self.smallest_deg = 0.0 if everything else SMALLEST_PX * scale * 360 / self._px
 
@@ -185,20 +218,24 @@ class _Seen:
                 yield _Layer(look.dot, shapely.buffer(self._geometry[which], radius))
 
 
-def _render(frame: _Frame, layers: Sequence[_Layer], theme: Theme) -> NDArray[np.uint8]:
-    """Draw the layers in the colours of a theme."""
+def _render(
+    frame: _Frame, layers: Sequence[_Layer], theme: Theme, labels: Sequence[Label]
+) -> NDArray[np.uint8]:
+    """Draw the layers, and above them the labels, in the colours of a theme."""
     # Mapnik knows this plane by name; map and layers share it, which spares Mapnik asking PROJ.
     srs, number_of_theme = "epsg:3857", THEMES.index(theme)
     built = mapnik.Map(frame.width, frame.height, srs)
     built.background = mapnik.Color(AWAY[number_of_theme])
     built.aspect_fix_mode = mapnik.aspect_fix_mode.RESPECT
-    built.buffer_size = math.ceil(MARGIN_PX * frame.scale)
+    built.buffer_size = math.ceil((WIDEST_PX if labels else MARGIN_PX) * frame.scale)
     for number, layer in enumerate(layers):
         built.append_style(str(number), _style(layer, number_of_theme, frame.scale))
         drawn = mapnik.Layer(str(number), srs)
         drawn.datasource = _datasource(layer)
         drawn.styles.append(str(number))
         built.layers.append(drawn)
+    if labels:
+        add_labels(built, labels, number_of_theme, frame.scale)
     built.zoom_to_box(mapnik.Box2d(0, 0, frame.width, frame.height))
     image = mapnik.Image(frame.width, frame.height)
     mapnik.render(built, image)

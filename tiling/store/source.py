@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from tiling.catalogue import Catalogue
 from tiling.errors import OutsideError, StoreError
-from tiling.osm.names import Name, NamedPlace, fold, merged, words_of
+from tiling.osm.names import KINDS, Name, NamedPlace, fold, merged, words_of
 from tiling.store.changes import Changes
 from tiling.values import Box, Features, LonLat, halves
 
@@ -34,6 +34,7 @@ class Outline:
 
 
 # What values of a kind that nobody expected, or that are cut, raise where they are read.
+RANKS = tuple(range(len(KINDS)))
 DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
           shapely.errors.ShapelyError)  # fmt: skip
 
@@ -108,8 +109,8 @@ class FeatureSource(Protocol):
         be unfinished.
         """
 
-    def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box."""
+    def names_in(self, box: Box, ranks: Sequence[int] = RANKS) -> list[Name]:
+        """Return the names of objects in a box, of these ranks (numbers of `KINDS`)."""
 
     def covers(self, place: LonLat) -> bool:
         """Tell whether the store holds data for `place`."""
@@ -138,7 +139,7 @@ class Names(ABC):
         """
 
     @abstractmethod
-    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
+    def _called_in(self, box: Box, ranks: Sequence[int]) -> Iterable[Sequence[Any]]:
         """Return the rows of `Name` in a box that does not cross the antimeridian."""
 
     def find(self, name: str, limit: int = 10) -> list[NamedPlace]:
@@ -150,9 +151,9 @@ class Names(ABC):
         with reading(self.location):
             return merged((Name(*row) for row in rows), name, limit)
 
-    def names_in(self, box: Box) -> list[Name]:
-        """Return all names of objects in a box."""
-        return [Name(*row) for part in halves(box) for row in self._called_in(part)]
+    def names_in(self, box: Box, ranks: Sequence[int] = RANKS) -> list[Name]:
+        """Return the names of objects in a box, of these ranks (numbers of `KINDS`)."""
+        return [Name(*row) for part in halves(box) for row in self._called_in(part, ranks)]
 
 
 class Coverage:

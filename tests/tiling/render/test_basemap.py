@@ -80,8 +80,8 @@ def test_what_lies_beyond_the_covered_area_is_not_shown_as_map(
     monaco: FeatureSource, zoom: int
 ) -> None:
     """The sea of an extract reaches to its box, and its roads into the neighbours."""
-    picture = draw_tile(monaco, zoom, *tile_of(SEA, zoom))
     box = tile_box(zoom, *tile_of(SEA, zoom))
+    picture = draw_map(monaco, box, 256)
     lon, lat = (grid.ravel() for grid in np.meshgrid(
         np.linspace(box.west, box.east, 60)[1:-1], np.linspace(box.south, box.north, 60)[1:-1]
     ))  # fmt: skip
@@ -94,12 +94,16 @@ def test_what_lies_beyond_the_covered_area_is_not_shown_as_map(
     assert (~inside[clear]).any()
 
 
-def test_tiles_fit_together(monaco: FeatureSource) -> None:
-    """Four tiles are the picture of their common box: nothing ends at an edge."""
-    zoom, (x, y) = 16, tile_of(LonLat(7.4246, 43.7384), 16)
+@pytest.mark.parametrize("zoom", [14, 16, 18])
+def test_tiles_fit_together(monaco: FeatureSource, zoom: int) -> None:
+    """Four tiles are the picture of their common box: nothing ends at an edge, no name either."""
+    x, y = tile_of(LonLat(7.4246, 43.7384), zoom)
     north_west, south_east = tile_box(zoom, x, y), tile_box(zoom, x + 1, y + 1)
     whole = draw_map(
-        monaco, Box(north_west.west, south_east.south, south_east.east, north_west.north), 512
+        monaco,
+        Box(north_west.west, south_east.south, south_east.east, north_west.north),
+        512,
+        names=True,
     )
     four = [
         np.concatenate([draw_tile(monaco, zoom, x + i, y + j) for i in (0, 1)], axis=1)

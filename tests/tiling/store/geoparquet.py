@@ -73,7 +73,7 @@ class GeoParquetSource(Coverage, Names):
     def _called(self, words: Sequence[str], folded: str) -> list[Sequence[Any]]:
         return []
 
-    def _called_in(self, box: Box) -> list[Sequence[Any]]:
+    def _called_in(self, box: Box, ranks: Sequence[int]) -> list[Sequence[Any]]:
         return []
 
     def close(self) -> None:

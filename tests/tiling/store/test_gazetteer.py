@@ -92,5 +92,7 @@ def test_named_things_near_are_counted_by_their_words(
 
 
 def test_names_in_a_box_are_found_by_an_index(source: GeoPackageSource) -> None:
-    plan = source._select(f"EXPLAIN QUERY PLAN {_NAMES_IN}", Box(0, 0, 1, 1)._asdict())
-    assert "USING INDEX names_by_latitude" in str(plan)
+    plan = source._select(
+        f"EXPLAIN QUERY PLAN {_NAMES_IN.format('0, 1')}", Box(0, 0, 1, 1)._asdict()
+    )
+    assert "USING INDEX names_by_rank (rank=? AND lat>? AND lat<?)" in str(plan)

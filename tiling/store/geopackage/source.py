@@ -60,7 +60,7 @@ ORDER BY
 
 _NAMES_IN = """
 SELECT name, folded, kind, rank, lat, lon FROM names
-WHERE lat BETWEEN :south AND :north AND lon BETWEEN :west AND :east ORDER BY fid
+WHERE rank IN ({}) AND lat BETWEEN :south AND :north AND lon BETWEEN :west AND :east ORDER BY fid
 """
 
 
@@ -139,8 +139,8 @@ class GeoPackageSource(Coverage, Names):
         match = " AND ".join(f'"{word}"' for word in words) + "*"
         return self._select(_FIND, {"words": match, "folded": folded, "most": MOST})
 
-    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
-        return self._select(_NAMES_IN, box._asdict())
+    def _called_in(self, box: Box, ranks: Sequence[int]) -> Iterable[Sequence[Any]]:
+        return self._select(_NAMES_IN.format(", ".join(map(str, ranks))), box._asdict())
 
     def _select(
         self, query: str, values: Mapping[str, Any] | tuple[int, ...]

@@ -28,7 +28,7 @@ CREATE TABLE names (
     kind TEXT NOT NULL, rank SMALLINT NOT NULL,
     lat DOUBLE NOT NULL, lon DOUBLE NOT NULL
 );
-CREATE INDEX names_by_latitude ON names (lat, lon);
+CREATE INDEX names_by_rank ON names (rank, lat, lon);
 CREATE VIRTUAL TABLE names_words USING fts5(
     folded, content = names, content_rowid = fid, tokenize = ascii, detail = none, columnsize = 0
 );

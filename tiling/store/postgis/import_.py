@@ -70,7 +70,7 @@ _FINISH = """
 ALTER TABLE features ADD PRIMARY KEY (id);
 CREATE INDEX ON features USING gist (geom);
 CREATE INDEX ON names USING gin (array_to_tsvector(string_to_array(folded, ' ')));
-CREATE INDEX ON names (lat, lon);
+CREATE INDEX ON names (rank, lat, lon);
 ANALYZE features, extracts, names;
 """
 _FEATURES = "features (channel, width_m, osm_type, osm_id, geom)"

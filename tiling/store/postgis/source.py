@@ -67,7 +67,8 @@ ORDER BY
 """
 _NAMES_IN = """
 SELECT name, folded, kind, rank, lat, lon FROM loc2vec.names
-WHERE lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
+WHERE rank = ANY(%(ranks)s)
+AND lat BETWEEN %(south)s AND %(north)s AND lon BETWEEN %(west)s AND %(east)s
 ORDER BY folded COLLATE "C", name COLLATE "C", lat, lon
 """
 # Only a store by a user's own catalogue has the table `catalogue`.
@@ -155,8 +156,8 @@ class PostgisSource(Coverage, Names):
         match = " & ".join(f"'{word}'" for word in words) + ":*"
         return self._ask(_FIND, {"words": match, "folded": folded, "most": MOST})
 
-    def _called_in(self, box: Box) -> Iterable[Sequence[Any]]:
-        return self._ask(_NAMES_IN, _edges(box))
+    def _called_in(self, box: Box, ranks: Sequence[int]) -> Iterable[Sequence[Any]]:
+        return self._ask(_NAMES_IN, {**_edges(box), "ranks": list(ranks)})
 
     def _ask(self, query: str, values: Any = None) -> Rows:
         return self._pool.ask(query, values, self._patience_s)
