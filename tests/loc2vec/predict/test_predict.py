@@ -25,6 +25,8 @@ from tests.browser import launched, pixels, watched
 
 INSIDE = 400  # places, of which every second has a label
 
+MARKUP = "<x-ss>"  # the name of a class, which stays text
+
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
@@ -61,7 +63,7 @@ def towns(vectors: Vectors) -> dict[str, NDArray[np.float64]]:
 @pytest.fixture(scope="module")
 def labels(towns: dict[str, NDArray[np.float64]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
-    kind = np.where(towns["told"] > 0.3, "dense", np.where(towns["told"] > -0.5, "some", "none"))
+    kind = np.where(towns["told"] > 0.3, MARKUP, np.where(towns["told"] > -0.5, "some", "none"))
     rows = ["lat,lon,told,noise,kind,constant"]
     for row in range(len(kind)):
         numbers = ",".join(f"{towns[name][row]:.6f}" for name in ("lat", "lon", "told", "noise"))
@@ -148,11 +150,12 @@ def test_a_grid_can_be_a_raster(common: list[object], numbers: Path, tmp_path: P
 def test_points_keep_their_columns_and_those_outside_are_null(
     common: list[object], labels: Path, tmp_path: Path
 ) -> None:
-    points, out = tmp_path / "visits.csv", tmp_path / "visits.gpkg"
+    points, out, report = (tmp_path / name for name in ("visits.csv", "visits.gpkg", "report"))
     points.write_text("who,lat,lon\nann,43.7384,7.4246\nbob,48.85,2.35\n", encoding="utf-8")
     result = predict(
-        *common, "--labels", labels, "--target", "kind", "--points", points, "--out", out
-    )
+        *common, "--labels", labels, "--target", "kind", "--points", points, "--out", out,
+        "--report", report,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "1 lie outside the store" in result.stdout
     found = pyogrio.read_info(out)
@@ -160,11 +163,14 @@ def test_points_keep_their_columns_and_those_outside_are_null(
     _, _, _, columns = pyogrio.raw.read(out)
     rows = dict(zip(found["fields"], columns, strict=True))
     assert rows["who"].tolist() == ["ann", "bob"]
-    assert rows["kind"][0] in {"dense", "some", "none"}
+    assert rows["kind"][0] in {MARKUP, "some", "none"}
     assert rows["kind"][1] is None
-    shares = np.array([rows[f"p_{name}"][0] for name in ("dense", "none", "some")])
+    shares = np.array([rows[f"p_{name}"][0] for name in (MARKUP, "none", "some")])
     assert shares.sum() == pytest.approx(1)
     assert rows["probability"][0] == pytest.approx(shares.max())
+    page = (report / "report.html").read_text()
+    assert MARKUP not in page
+    assert "&lt;x-ss" in page
 
 
 @pytest.fixture(scope="module")

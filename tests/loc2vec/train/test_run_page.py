@@ -17,6 +17,7 @@ from loc2vec.train.triplets import hardest, picture, sample
 from tests.browser import launched, pixels, watched
 from tests.loc2vec.memory import MemoryDataset
 
+NAME = "<x-ss onload='y'>$&{{ 7 * 7 }}"  # of a run: markup, which stays text on its page
 SMALL = TrainConfig(encoder="tiny", places=4, pairs=2, steps=6, warm_up=2, eval_every=3)
 
 
@@ -74,27 +75,27 @@ def look_at(path: Path) -> None:
 def test_the_page_tells_how_the_run_went_and_needs_nothing_else(
     tmp_path: Path, make_dataset: type[MemoryDataset]
 ) -> None:
-    train(Run(SMALL, make_dataset(), tmp_path / "first", make_dataset(seed=1)), "cpu")
-    scores = write_report(tmp_path / "first", make_dataset(seed=1), validated=True, device="cpu")
-    page = (tmp_path / "first" / "report.html").read_text()
-    assert list(scores) == ["first", "untrained tiny", "channel means", "16 pixel components"]
+    train(Run(SMALL, make_dataset(), tmp_path / NAME, make_dataset(seed=1)), "cpu")
+    scores = write_report(tmp_path / NAME, make_dataset(seed=1), validated=True, device="cpu")
+    page = (tmp_path / NAME / "report.html").read_text()
+    assert list(scores) == [NAME, "untrained tiny", "channel means", "16 pixel components"]
     for row in scores.values():
         assert f"{row['recall@1']:.3f}" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)|https?://", page)  # self-contained
     assert page.count("data:image/png") == 3 * 8
     assert page.count("<svg") == 9 + 1 + 16  # curves, spread, dimensions
     assert "OpenStreetMap" in page
-    look_at(tmp_path / "first" / "report.html")
+    assert "<x-ss" not in page
+    assert "&lt;x-ss" in page
+    look_at(tmp_path / NAME / "report.html")
     assert "validation dataset" in page
     assert "nan" not in page.lower().replace("nan>", "")
     best = max(
-        line["recall@1"]
-        for line in read_log(tmp_path / "first" / "log.jsonl")
-        if "recall@1" in line
+        line["recall@1"] for line in read_log(tmp_path / NAME / "log.jsonl") if "recall@1" in line
     )
     # one of eight places, by bfloat16
-    assert scores["first"]["recall@1"] == pytest.approx(best, abs=0.13)
-    assert f"{scores['first']['mrr']:.3f}" in table(scores)
+    assert scores[NAME]["recall@1"] == pytest.approx(best, abs=0.13)
+    assert f"{scores[NAME]['mrr']:.3f}" in table(scores)
 
 
 def test_a_run_without_validation_says_so(

@@ -160,6 +160,14 @@ def test_objects_that_are_not_in_order_are_refused(
         store.import_extracts([path], load_catalogue())
 
 
+def test_a_tag_beyond_the_limit_of_the_library_is_refused(store: Store, tmp_path: Path) -> None:
+    named = "n9000 v1 x10.001 y50.001 Tnatural=tree,name=Na_me"
+    path = written(tmp_path / "town.osm", *TOWN, named)
+    path.write_text(path.read_text().replace("Na_me", 3000 * "x"))
+    with pytest.raises(ExtractError, match=r"town\.osm.*OSM tag value is too long"):
+        store.import_extracts([path], load_catalogue())
+
+
 def test_deleted_objects_are_not_drawn_and_a_history_is_refused(
     take: Take, store: Store, tmp_path: Path
 ) -> None:
