@@ -46,7 +46,8 @@ def pixels(client: TestClient, **query: float) -> NDArray[np.uint8]:
 
 def test_embed_gives_finite_numbers(client: TestClient) -> None:
     answer = client.get("/embed", params=MONACO).json()
-    assert list(answer) == ["lat", "lon", "model", "index", "dim", "embedding", "called"]
+    keys = ["lat", "lon", "model", "index", "dim", "embedding", "called", "description"]
+    assert list(answer) == keys
     assert (answer["lat"], answer["lon"], answer["dim"]) == (43.7384, 7.4246, 16)
     assert answer["model"].startswith("fresh-0@")
     assert len(answer["embedding"]) == 16
