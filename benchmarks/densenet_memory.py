@@ -2,8 +2,8 @@
 
     python benchmarks/densenet_memory.py [--tiles 4]
 
-Each depth is measured in a process of its own, by its peak of resident memory (the GPU's, with
---device cuda) beyond that before the step. The last column is how much more a layer costs at that
+Each depth is measured in a process of its own: its peak of memory beyond that before the step. With
+--device cuda it is the memory of the GPU. The last column is how much more a layer costs at that
 depth than at the first: 1 is linear.
 """
 

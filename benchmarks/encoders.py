@@ -3,14 +3,13 @@
     python benchmarks/encoders.py --tiles DIR --validation DIR --extract newport_gb.osm.pbf \\
         --out build/encoders [--steps 100] [--loss nce] [--seeds 3] [--device cuda] [--only vit ...]
 
-Each run (a row, a seed) is kept in OUT as soon as it is done, and the same command goes on where it
-was; another number of steps, or another loss, is another set of runs. The table is printed and
+Each run (a row, a seed) is kept in OUT as soon as it is done. The same command goes on where it
+was. Another number of steps, or another loss, is another set of runs. The table is printed and
 written to OUT/LOSS-STEPS/table.md.
 
-Rows of other radii are
-trained on the datasets DIR-200, DIR-400 and DIR-100-400 beside both DIRs, which hold the same
-places, and left out where these are missing. The model is that of the last step, whatever it
-scores: none is chosen by what it is then measured on.
+Rows of other radii are trained on the datasets DIR-200, DIR-400 and DIR-100-400 beside both DIRs.
+These hold the same places. Rows whose datasets are missing are left out. The model is that of the
+last step, whatever it scores: none is chosen by what it is then measured on.
 """
 
 import json

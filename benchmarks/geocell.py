@@ -3,8 +3,8 @@
     python benchmarks/geocell.py --tiles DIR --validation DIR [--model RUN/best]
 
 The head of `loc2vec train --head geocell` alone is fitted to the twelve means of each training
-place's upright tile (multinomial regression on each level); for the most frequent cells, to nothing
-but a constant. Both are measured as the trained ones are, and a trained one beside them where it is
+place's upright tile: multinomial regression on each level. For the most frequent cells it is fitted
+to a constant. Both are measured as the trained ones are, and a trained one beside them where it is
 given.
 """
 

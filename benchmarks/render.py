@@ -1,8 +1,8 @@
 """Tiles per CPU second: our renderer beside the naive way, in one run, on the same places.
 
-The naive way is what one writes first: twelve Mapnik maps over the store itself, each with a query
-of its own, for every tile; the map is turned by the symbolizers and shifted by the box, and roads
-are as wide as on the ground, so the tiles are the same, which is checked before the clock starts.
+The naive way is what one writes first: twelve Mapnik maps over the store itself for every tile,
+each with a query of its own. The symbolizers turn the map, and the box shifts it. Roads are as wide
+as on the ground. So the tiles are the same, which is checked before the clock starts.
 
     python benchmarks/render.py --store region.gpkg [--json]
 """

@@ -5,14 +5,14 @@
 
 A model of one scale reads the first scale of tiles of several.
 
-The queries are one turned and shifted tile of each place of --tiles; the gallery is the unturned
-tiles of those places and of others, `--gallery` in all if there are so many, no two of them within
-250 m (nearer ones overlap, and then more than one answer is right). The columns `off` are the same
+The queries are one turned and shifted tile of each place of --tiles. The gallery is the unturned
+tiles of those places and of others, `--gallery` in all if there are so many. No two of them lie
+within 250 m: nearer ones overlap, and more than one answer is right. The columns `off` are the same
 with three random channels of each query empty. `untrained` is a model's network with its first
-weights and the batch statistics of these tiles; `channel means` is the mean cover of each channel;
+weights and the batch statistics of these tiles. `channel means` is the mean cover of each channel.
 `pixel components` are the 16 principal components of the tiles at 16x16 pixels. The last two are
 fitted without labels, on the anchors. `near accuracy` is how often that tile is nearer to its place
-than another place 250 m to 1 km away is, `equal accuracy` the same against the place whose mean
+than another place 250 m to 1 km away is. `equal accuracy` is the same against the place whose mean
 cover is most alike.
 """
 

@@ -1,9 +1,9 @@
 """Searching millions of vectors: recall beside brute force with and without filters, times, memory.
 
-The vectors are made up: mixtures of 1,000 normal distributions over a square of 10 degrees around
-Monaco, 16 numbers each, said to be of the default model. Recall@10 is the share of the ten nearest
-by float64 arithmetic over all that pass; an answer as near as the tenth counts. `--keep` builds an
-index once.
+The vectors are made up: mixtures of 1,000 normal distributions, 16 numbers each, said to be of the
+default model. Their places fill a square of 10 degrees around Monaco. Recall@10 is the share of the
+ten nearest by float64 arithmetic over all that pass; an answer as near as the tenth counts.
+`--keep` builds an index once.
 
     python benchmarks/search.py [--vectors 1000000] [--kind flat|lists|as-is] [--queries 200]
     [--keep FOLDER] [--json]

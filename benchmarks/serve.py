@@ -1,8 +1,8 @@
 """Requests a second of the service, beside a bare FastAPI route and beside its own stages.
 
 One real server, one client on one connection, all on the same machine. `ratio` is the median time
-of a request over that of the same work called in this process (new place: render + encode; known
-place: the bare route; neighbours: route + search).
+of a request over that of the same work called in this process. For a new place that is to render
+and encode. For a known place it is the bare route, for neighbours route and search.
 
     python benchmarks/serve.py --store monaco.gpkg [--vectors 1000000 | --index FOLDER] [--requests
     300] [--json]
@@ -47,9 +47,8 @@ WARM_UP, IN_A_ROW = 3, 20
 def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
     """Return the seconds of at least `count` calls of each work, each with another number.
 
-    They take turns, so that whatever else the machine does disturbs them all alike: `IN_A_ROW`
-    calls after three that warm up, because a processor that wakes from idling is slower, whatever
-    it is asked.
+    They take turns, so that whatever else the machine does disturbs them all alike. A turn is
+    `IN_A_ROW` calls after three that warm up: a processor that wakes from idling is slower.
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for start in range(0, count, IN_A_ROW):

@@ -7,13 +7,13 @@ With --out, some views are written too; docs/make/stn_picture.py makes docs/stn.
 
 Draws places of the dataset DIR from the store, each turned and shifted at random. A transformer
 alone is then fitted for nothing but this: that what it reads of a turned tile is what stands in the
-upright one. It is measured on views that it was not fitted on, of the same places and of others;
-with --model, so is that of a trained `stn`.
+upright one. It is measured on views that it was not fitted on, of the same places and of others.
+With --model, so is that of a trained `stn`.
 
-What is measured is by how much the views of one place still differ when they are read: the standard
-deviation of their turn about its mean, and the distance of the middle of what is read from its mean
-on the ground. Which way up a transformer turns a place is its own affair, only that it is the same
-way counts.
+What is measured is by how much the views of one place still differ when they are read. That is the
+standard deviation of their turn about its mean. It is also the distance of the middle of what is
+read from its mean on the ground. Which way up a transformer turns a place is its own affair, only
+that it is the same way counts.
 """
 
 import math
@@ -122,8 +122,8 @@ def left(maps: NDArray[np.float64], pose: NDArray[np.float64]) -> tuple[float, f
 
     The mean over the places.
 
-    A map says where in the tile, x to the right and y down from -1 to 1, a point of what is read is
-    taken from; in the tile, a point of the ground lies where turning and shifting puts it.
+    A map says where in the tile a point of what is read is taken from, x to the right and y down
+    from -1 to 1. In the tile, a point of the ground lies where turning and shifting puts it.
     """
     found = np.arctan2(maps[..., 1, 0] - maps[..., 0, 1], maps[..., 0, 0] + maps[..., 1, 1])
     turn = np.exp(1j * (np.radians(pose[..., 0]) + found))  # of the ground, as it is read

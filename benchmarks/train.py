@@ -5,16 +5,16 @@ How near that is to what the hardware can do.
     python benchmarks/train.py [--tiles DIR] [--rounds 2] [--device auto] [--places 20 --pairs 5]
     [--json]
 
-*Ways*: forward, loss, backward and AdamW on a resident batch of random tiles; the ways take turns
+*Ways*: forward, loss, backward and AdamW on a resident batch of random tiles. The ways take turns
 and the best time of each counts, so that other work on the machine disturbs little. On the CPU the
 last one, which cannot be undone and so comes at the end, is what `loc2vec train` does. On a GPU
 larger batches follow, and `torch.compile` with --compiled.
 
-*Feeding*: whole training steps as `loc2vec train` takes them, once on one resident batch and once
-on what the loader reads from a tile dataset (--tiles), in turns; and what the loader does alone.
+*Feeding*: whole training steps as `loc2vec train` takes them. They take turns on one resident batch
+and on what the loader reads from a tile dataset (--tiles). What the loader does alone follows.
 
-*Roofline*: what the fastest way reaches of the arithmetic and of the memory traffic that the
-hardware was measured (CPU and GPU alike, here and now) to do. Forward and backward are three times
+*Roofline*: what the fastest way reaches of the arithmetic and the memory traffic that the hardware
+can do. That is measured here and now, on CPU and GPU alike. Forward and backward are three times
 the forward arithmetic; the bytes are those that separate operators must move, counted from the
 shapes.
 """
@@ -176,7 +176,7 @@ def arithmetic(network: nn.Module) -> tuple[float, float]:
     An operator that does not fit in a cache reads what it takes from memory and writes what it
     gives. Forward: a convolution reads its input and writes its output, batch normalisation reads
     it twice and writes it, the leaky ReLU reads and writes. Backward: ReLU and batch normalisation
-    read two and write one (the latter reads them twice), a convolution reads its gradient twice and
+    read two and write one; the latter reads them twice. A convolution reads its gradient twice and
     its input, and writes the input's gradient. bfloat16.
     """
     flops = values = 0

@@ -71,7 +71,7 @@ class Taught:
     """What examples say of other places.
 
     `kinds`: the labels in the order of the examples; `probabilities` float64 [n, kinds]: of the
-    places that were asked about; `best`: the likeliest indexed places of each kind; `ask`: those
+    places that were asked about. `best`: the likeliest indexed places of each kind; `ask`: those
     whose answer would teach most.
     """
 

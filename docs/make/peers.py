@@ -5,13 +5,13 @@
     --without newport_gb --report REPORT --out PEERS
 
 https://github.com/kraina-ai/srai (Hex2Vec: arXiv 2111.00970; GeoVex: Donghi and Morvan 2023). A
-cell counts the objects that touch it by each tag that our channels draw - not by the tags that are
-to be predicted, which srai's own list of tags holds. As tasks blank channels, the vectors are made
-once for each set of blanked channels, in folders of their own (PEERS/with-all, PEERS/without-11,
-PEERS/without-6-7-8-9-10-11); docs/make/add_peers.py reads them. Hex2Vec and GeoVex are fitted on
-`--fit` cells with a building, drawn at random from all extracts but those of `--without`, with
-srai's own settings (three epochs). Vectors are those of the cells that hold a place of a report of
-`loc2vec evaluate`, and stand there.
+cell counts the objects that touch it by each tag that our channels draw. srai's own list of tags
+holds those that are to be predicted, too, so it is not used. As tasks blank channels, the vectors
+are made once for each set of blanked channels. Each set has a folder of its own: PEERS/with-all,
+PEERS/without-11, PEERS/without-6-7-8-9-10-11. docs/make/add_peers.py reads them. Hex2Vec and GeoVex
+are fitted with srai's own settings (three epochs). They see `--fit` cells with a building, drawn at
+random from all extracts but those of `--without`. Vectors are those of the cells that hold a place
+of a report of `loc2vec evaluate`, and stand there.
 """
 
 import time

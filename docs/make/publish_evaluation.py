@@ -2,9 +2,9 @@
 
     python docs/make/publish_evaluation.py --report build/evaluation [--town newport_gb]
 
-With `--town` also what was measured of this town alone: as the one that is held out, and, where
-there is a report in REPORT/TOWN, across its own blocks. In README.md and docs/evaluation.md the
-tables stand between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
+With `--town` also what was measured of this town alone, as the one that is held out. Where there is
+a report in REPORT/TOWN, also across its own blocks. In README.md and docs/evaluation.md the tables
+stand between two markers; `make evaluate-docs` runs this after `loc2vec evaluate`.
 """
 
 from pathlib import Path

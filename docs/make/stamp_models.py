@@ -3,8 +3,8 @@
     python docs/make/stamp_models.py [FOLDER ...]
 
 For a change of the catalogue's rules that leaves most tiles as they were: the models go on until
-others are trained. `training.fingerprint` stays that of the tiles that a model was trained on, and
-so do the weights and the model's identity. docs/models.md says what the change means for a model.
+others are trained. `training.fingerprint` stays that of the tiles that a model was trained on. So
+do the weights and the model's identity. docs/models.md says what the change means for a model.
 """
 
 from pathlib import Path

@@ -26,9 +26,9 @@ OURS = ("lat", "lon", EMBEDDING, GEOMETRY)  # columns that `Vectors` itself hold
 class Vectors:
     """Places and their vectors.
 
-    `lat`, `lon` float64 [n]; `embedding` float32 [n, D], NaN where a place lies outside the store;
-    `table`: other columns of the user; `model`: the model's id; `fingerprint`: of catalogue and
-    tiles; `store`: the content hash of the store they were drawn from, "" where it is not known.
+    `lat`, `lon` float64 [n]; `embedding` float32 [n, D], NaN where a place lies outside the store.
+    `table`: other columns of the user. `model`: the model's id; `fingerprint`: of catalogue and
+    tiles. `store`: the content hash of the store they were drawn from, "" where it is not known.
     """
 
     lat: NDArray[np.float64]

@@ -57,7 +57,7 @@ class Score:
 class Outcome:
     """All that was measured about one task.
 
-    `few`: the primary metric by method and number of labels a class; `predicted`: the linear
+    `few`: the primary metric by method and number of labels a class. `predicted`: the linear
     probe's predictions with the first seed, by method, on the strictest split.
     """
 

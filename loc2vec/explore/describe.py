@@ -33,8 +33,8 @@ def describe(
 ) -> str:
     """Return a sentence without a full stop, as "dense housing by a main street, little green".
 
-    `cover`: how much of the tile each channel covers, 0 to 1; `near`: how many named things of each
-    word of `tiling.osm.words` are near; `alike`: the share of the region that is alike.
+    `cover`: how much of the tile each channel covers, 0 to 1. `near`: how many named things of each
+    word of `tiling.osm.words` are near. `alike`: the share of the region that is alike.
     """
     drawn = {**dict.fromkeys((*LAND, *WAYS, RAIL, BUILDINGS), 0.0), **cover}
     head = _head(drawn, near) if len(drawn) == len(cover) else _largest(cover)

@@ -21,7 +21,7 @@ LEAST_COVER = 0.4  # of all channels together: empty tiles are equal, and nothin
 class Pair:
     """Two places with equal histograms.
 
-    `difference`: the mean difference of the channels in cover, 0..1; `distance` of their vectors;
+    `difference`: the mean difference of the channels in cover, 0..1. `distance` of their vectors.
     `percentile`: the share of all pairs of places whose vectors are nearer.
     """
 

@@ -38,7 +38,7 @@ class Filters(Sheet):
 
     `inputs` float32 [n, 12, S, S] within 0..1, where S is what the layer sees at once. `before`,
     `after` float64 [n]: the answer of each filter to noise and to its input, before it is
-    rectified; `alive` bool [n]: whether `after` is above 0. The others are dead: nothing was found
+    rectified. `alive` bool [n]: whether `after` is above 0. The others are dead: nothing was found
     that switches them on.
     """
 

@@ -26,7 +26,7 @@ TESTED = 0.3  # share of the places that the directions are not fitted on, and t
 class Discriminant:
     """Places that the directions were not fitted on.
 
-    `at` float64 [n, 2]; `label` int64 [n]: the number of the class of each; `accuracy`: the share
+    `at` float64 [n, 2]; `label` int64 [n]: the number of the class of each. `accuracy`: the share
     whose class is that of the nearest mean; `largest`: the share of the largest class.
     """
 

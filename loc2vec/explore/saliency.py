@@ -29,8 +29,8 @@ Channels = NDArray[np.int64]  # numbers of channels [n]
 class Saliency:
     """How far the vector of a place moves when parts of its tile are emptied.
 
-    `channel` float64 [C]: without each channel; `regions` float64 [scales, h, w]: without each
-    square of ground in all channels of a scale, the mean over all squares that hold a cell;
+    `channel` float64 [C]: without each channel. `regions` float64 [scales, h, w]: without each
+    square of ground in all channels of a scale, the mean over all squares that hold a cell.
     `by_channel` float64 [C, h, w]: the same in one channel; `empty`: the distance to the empty
     tile's vector, a yardstick. `sides_m`: of the tile of each scale.
     """

@@ -23,10 +23,10 @@ COLUMNS = 32  # of sprites in their common picture
 class Points:
     """Points of a plot that can be turned (three coordinates) or moved (two).
 
-    Each shows its tile when pointed at. `at` float [n, 2 or 3]; `colours` uint8 [n, 3]; `notes`:
-    what is said of each; `groups`: the legend (name, "#rrggbb"); `sprites`: the tiles themselves
-    are the points; `below`: a picture under them, in whose pixels they lie then, from its upper
-    left corner; `radius` of a point in pixels, 0 where the picture shows it already.
+    Each shows its tile when pointed at. `at` float [n, 2 or 3]; `colours` uint8 [n, 3]. `notes`:
+    what is said of each. `groups`: the legend (name, "#rrggbb"). `sprites`: the tiles themselves
+    are the points. `below`: a picture under them, in whose pixels they lie then, from its upper
+    left corner. `radius` of a point in pixels, 0 where the picture shows it already.
     """
 
     at: NDArray[np.floating]

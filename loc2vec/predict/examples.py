@@ -45,8 +45,8 @@ class Region:
 class Labelled:
     """Labelled places [n] in the store, before their tiles are rendered.
 
-    `known`: what a model learns; `group` int64 [n]: towns where the store holds several, else
-    blocks of 1 km (`split` says which); `columns`: of the user's, as `further` features [n, F].
+    `known`: what a model learns. `group` int64 [n]: towns where the store holds several, else
+    blocks of 1 km (`split` says which). `columns`: of the user's, as `further` features [n, F].
     """
 
     target: Target

@@ -48,8 +48,8 @@ class Score:
 class Verdict:
     """What was measured on places of blocks that were not seen.
 
-    `scores`: the vectors first, then the baselines; `unseen`: the vectors' answers, float64 [n] or
-    [n, K]; `held`: the share of intervals that hold, by promise; `curve`: the score by the number
+    `scores`: the vectors first, then the baselines. `unseen`: the vectors' answers, float64 [n] or
+    [n, K]. `held`: the share of intervals that hold, by promise; `curve`: the score by the number
     of labels.
     """
 

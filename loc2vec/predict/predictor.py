@@ -29,7 +29,7 @@ TRUSTED = ("loc2vec.predict.estimators.", "sklearn.", "numpy.", "scipy.")
 class Predictions:
     """Answers for places, float64 or int64 [n] each, in their order.
 
-    `value`: the number, or the number of the likeliest class; `low`, `high`: the ends of the
+    `value`: the number, or the number of the likeliest class. `low`, `high`: the ends of the
     interval of a number; `probability` [n, K] of each class; `far`: an extrapolation.
     """
 
@@ -52,10 +52,10 @@ class Predictions:
 class Predictor:
     """A fitted estimator with its target.
 
-    `model`, `fingerprint`: of the vectors it takes; `share`: for examples without a value, how
-    many of those that are alike the estimator knows as such (Elkan and Noto 2008), else 1;
-    `scores`: what it was judged by, as plain values; `columns`: of the user's, whose features it
-    takes behind those of a vector.
+    `model`, `fingerprint`: of the vectors it takes. `share`: for examples without a value, how many
+    of those that are alike the estimator knows as such (Elkan and Noto 2008), else 1. `scores`:
+    what it was judged by, as plain values. `columns`: of the user's, whose features it takes behind
+    those of a vector.
     """
 
     target: Target

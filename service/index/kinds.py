@@ -1,6 +1,6 @@
 """The kinds of FAISS index: one measures every vector, the other those in the nearest lists.
 
-Lists, also called IVF: each vector stands in the list of the nearest of some centroids, and a query
+Lists, also called IVF: each vector stands in the list of the nearest of some centroids. A query
 looks into the lists of the nearest centroids alone (Jegou, Douze, Schmid: Product Quantization for
 Nearest Neighbor Search, PAMI 33(1), 2011). A graph (HNSW) of a million of these vectors takes 20
 times as long to build and 25 times as long to search (docs/log/052-lists.md).

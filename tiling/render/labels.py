@@ -1,7 +1,7 @@
 """Names on the base map: which are shown at a zoom, and where there is room for them.
 
 A tile must show the part of a name that its neighbour leaves. So what is shown follows from what is
-near alone: a name gives way to one that comes before it and would touch it, or says the same.
+near alone. A name gives way to one that comes before it and would touch it, or says the same.
 DejaVu Sans, which Mapnik brings, has Latin, Greek, Cyrillic, Arabic and Hebrew letters. The fonts
 here have Devanagari, and the signs of Chinese, Japanese and Korean. HarfBuzz shapes the text.
 """

@@ -263,8 +263,8 @@ class Store(ABC):
     def update(self, changes: Path) -> UpdateSummary:
         """Apply a file of changes, .osc or .osc.gz.
 
-        Raises `StoreError` for a store that was not imported with `slim`, `ExtractError` for an
-        unreadable file, `UserError` for a kind of store that is not updated.
+        Raises `StoreError` for a store that was not imported with `slim`, and `ExtractError` for an
+        unreadable file. Raises `UserError` for a kind of store that is not updated.
         """
         raise self._never_updated()
 

@@ -25,7 +25,7 @@ class Moves:
     `distance` float64 [n]: between the two vectors. `effect` float64 [n, C]: how far the old vector
     moves when this channel alone becomes the new one. `before`, `gained`, `lost` float64 [n, C]:
     shares of the tile. `under` float64 [n, C, C]: of what the first channel gained, the share that
-    the second one covered before; `onto`: of what the first lost, the share that the second gained.
+    the second one covered before. `onto`: of what the first lost, the share that the second gained.
     `objects` int64 [n, 2, C]: features around the tile, before and after.
     """
 

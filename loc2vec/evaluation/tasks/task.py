@@ -15,9 +15,9 @@ Rows = NDArray[np.int64]  # numbers of places of a task, or of their groups
 class Task:
     """Places and what to predict of them.
 
-    `about`: a line for people; `lat`, `lon` float64 [n]; `target`: int64 [n] class numbers, or
-    float64 [n] where `classes` is empty (a regression); `place` int64 [n]: the number of the town
-    in `places`; `blank`: channels that are emptied in every tile of this task, for every method;
+    `about`: a line for people; `lat`, `lon` float64 [n]. `target`: int64 [n] class numbers, or
+    float64 [n] where `classes` is empty (a regression). `place` int64 [n]: the number of the town
+    in `places`. `blank`: channels that are emptied in every tile of this task, for every method.
     `drawn`: the label can be seen in the tile, the task says less; `geolocation`: it asks for the
     town.
     """
