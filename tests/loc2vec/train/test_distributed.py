@@ -92,8 +92,8 @@ def test_two_processes_train_a_head_as_one_does(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_the_published_network_as_one_does(tmp_path: Path) -> None:
-    by_two(tmp_path / "two", "loc2vec", "3")
-    run(tmp_path / "one", "loc2vec", 3)
+    by_two(tmp_path / "two", "loc2vec", "2")
+    run(tmp_path / "one", "loc2vec", 2)
     one, two = (torch.tensor(curves(tmp_path / name)) for name in ("one", "two"))
     # before the optimiser makes rounding larger
     torch.testing.assert_close(two[0], one[0], rtol=1e-3, atol=0)
