@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 READY := $(VENV)/.ready
 
-.PHONY: dist docs encoders encoder-tiles train-small demo test lint types unit coverage soak stack-test bench evaluate evaluate-docs clean gallery
+.PHONY: dist docs encoders encoder-tiles train-small demo test lint types unit soak stack-test bench evaluate evaluate-docs clean gallery
 
 # On another port than 8000: make demo PORT=9000
 demo: $(READY)
@@ -23,14 +23,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 # One thread for each of two processes: more would wait for each other.
-UNIT := OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-
 unit: $(READY)
-	$(UNIT)
-
-# What the tests reach. On Python 3.11 a tracer doubles the time of Python code, libraries and all.
-coverage: $(READY)
-	$(UNIT) --cov --cov-report=term:skip-covered
+	OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
