@@ -151,7 +151,7 @@ class Worker(Generic[T, R]):
 
         Called from another thread.
         """
-        if now_s <= self._end_s or self.process.pid is None:
+        if now_s <= self._end_s or self.process.pid is None or self._has_answered():
             return
         self._looks_s.append(cpu_s_of(self.process.pid))
         if not self._hangs(self.process.pid):
@@ -160,6 +160,13 @@ class Worker(Generic[T, R]):
         self._hung, self._end_s = True, math.inf
         log.error("worker process %s hangs: it is killed", self.process.pid)
         self.process.kill()
+
+    def _has_answered(self) -> bool:
+        """Return whether a message waits that nobody has had the time to receive."""
+        try:
+            return self.pipe.poll()
+        except OSError:  # closed by `finish`
+            return False
 
     def _hangs(self, pid: int) -> bool:
         if len(self._looks_s) == 1:

@@ -13,6 +13,7 @@ import pytest
 
 from loc2vec.embed.batch import Places
 from tiling.errors import StoreError, WorkerError
+from tiling.render.pool import LOOK_S
 from tiling.render.process import PLACES_PER_ORDER, RenderProcess
 from tiling.render.thread import RenderThread
 from tiling.store.store import Store
@@ -150,13 +151,31 @@ def _work_and_stop(renderer: object) -> None:
     time.sleep(60)
 
 
-def test_a_process_that_gets_little_cpu_is_waited_for(
-    monaco_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tiling.render.process.ORDER_S", 1.5)
+def test_a_process_that_gets_little_cpu_is_waited_for(monaco_store: Path) -> None:
     process = RenderProcess(Store.at(monaco_store))
+    assert process.ask(_done) == "done"  # it has imported this module
+    process._worker._patience_s = 1.5
     assert process.ask(_crawl) == "done"
     process.close()
+
+
+def test_an_answer_that_nobody_had_time_to_receive_is_no_hang(monaco_store: Path) -> None:
+    process = RenderProcess(Store.at(monaco_store))
+    pid = process._worker.process.pid
+    assert process.ask(_done) == "done"
+    process._worker._patience_s = 0.2
+    process._worker.give(_done)
+    time.sleep(5 * LOOK_S)
+    answer = process._worker.receive()
+    assert answer is not None
+    assert answer.value == "done"
+    assert process.ask(_done) == "done"
+    assert process._worker.process.pid == pid
+    process.close()
+
+
+def _done(renderer: object) -> str:
+    return "done"
 
 
 def _crawl(renderer: object) -> str:
