@@ -2,9 +2,9 @@
 
 OpenMP's threads wait for each other between the layers of a network: actively, which burns CPU
 time, or asleep (`OMP_WAIT_POLICY=PASSIVE`). `rule` is what Loc2Vec does in every command and in
-the service: asleep, and no more threads than CPUs that the process may use. Neighbours are
-processes that compute without end. A quota is an affinity to one CPU, shared with a neighbour
-for half of it. The ways take turns; medians count.
+the service. One tile takes one thread; for many, threads sleep, and no more than there are CPUs.
+Neighbours are processes that compute without end. A quota is an affinity to one CPU, shared with
+a neighbour for half of it. The ways take turns; medians count.
 
     python benchmarks/threads.py [--model M] [--rounds 5] [--json]
 """
@@ -85,7 +85,7 @@ def measure(situation: Situation, model: str, rounds: int) -> list[Row]:
         with busy(situation):
             for _ in range(rounds):
                 for way, settings in WAYS.items():
-                    found[way].append(encoded(model, settings))
+                    found[way].append(encoded(model, way, settings))
     finally:
         os.sched_setaffinity(0, allowed)
     return [
@@ -94,20 +94,22 @@ def measure(situation: Situation, model: str, rounds: int) -> list[Row]:
     ]
 
 
-def encoded(model: str, settings: dict[str, str]) -> tuple[float, float]:
+def encoded(model: str, way: str, settings: dict[str, str]) -> tuple[float, float]:
     """Return the median wall and CPU milliseconds of a tile in a process with such settings."""
     env = {name: value for name, value in os.environ.items() if name not in (POLICY, THREADS)}
-    command = [sys.executable, __file__, "--model", model, "--child"]
+    command = [sys.executable, __file__, "--model", model, "--child", way]
     run = subprocess.run(command, env=env | settings, capture_output=True, text=True, check=True)
     wall, cpu = json.loads(run.stdout)
     return wall, cpu
 
 
-def encode_here(model: str) -> tuple[float, float]:
+def encode_here(model: str, way: str) -> tuple[float, float]:
     """Return the median wall and CPU milliseconds of a tile in this process."""
     import numpy as np
+    import torch
 
     from loc2vec.encoder import LocationEncoder
+    from loc2vec.model.compute import to_device
 
     encoder = LocationEncoder.load(model, device="cpu")
     geometry = encoder.geometry
@@ -116,7 +118,11 @@ def encode_here(model: str) -> tuple[float, float]:
     times = []
     for _ in range(WARM_UP + TILES):
         wall, cpu = time.perf_counter(), time.process_time()
-        encoder.encode(tile)
+        if way == "rule":
+            encoder.encode(tile)
+        else:
+            with torch.inference_mode():
+                encoder._network(to_device(tile[None], torch.device("cpu")))
         times.append((time.perf_counter() - wall, time.process_time() - cpu))
     walls, cpus = zip(*times[WARM_UP:], strict=True)
     return 1000 * median(walls), 1000 * sum(cpus) / TILES
@@ -137,11 +143,11 @@ def verdict(rows: list[Row]) -> str:
 @click.option("--model", default=DEFAULT_MODEL, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--child", is_flag=True, hidden=True)
-def main(model: str, rounds: int, as_json: bool, child: bool) -> None:
+@click.option("--child", type=click.Choice(list(WAYS)), hidden=True)
+def main(model: str, rounds: int, as_json: bool, child: str | None) -> None:
     """Measure the threads of encoding."""
-    if child:
-        click.echo(json.dumps(encode_here(model)))
+    if child is not None:
+        click.echo(json.dumps(encode_here(model, child)))
         return
     found = {each.name: measure(each, model, rounds) for each in SITUATIONS}
     if as_json:

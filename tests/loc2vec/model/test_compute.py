@@ -117,3 +117,26 @@ def test_emulated_bfloat16_is_not_fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert not bfloat16_is_fast(torch.device("cuda"))
+
+
+def test_one_tile_takes_one_thread_and_many_take_all() -> None:
+    used: list[int] = []
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            used.append(torch.get_num_threads())
+            return given.float().mean((2, 3)) + self.weight
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for count in (1, 2, 1):
+            encode_tiles(Counting(), tiles(count))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert used == [1, 2, 1]
