@@ -47,10 +47,15 @@ def _quota_of(group: Path) -> float:
 
 def _lines(path: str | Path) -> list[str]:
     """Return the lines of a file of the system; none where it is missing."""
+    return _text(path).splitlines()
+
+
+def _text(path: str | Path) -> str:
+    """Return what a file of the system tells; "" where it is missing."""
     try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []
+        return Path(path).read_text()
+    except OSError:  # its process has ended, or this is no Linux
+        return ""
 
 
 def cpu_s_of(pid: int) -> float:
@@ -68,10 +73,7 @@ def wants_cpu(pid: int) -> bool:
 
 def _stat(pid: int) -> list[str]:
     """Return the fields of `/proc/PID/stat` from the state on: proc_pid_stat(5)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it has ended, or this is no Linux
-        return []
+    return _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
 def give_back_memory() -> None:

@@ -21,8 +21,8 @@ BATCH_SIZE, BATCH_SIZE_CPU = 64, 16
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 # PyTorch counts the CPUs of the machine, also where a quota leaves fewer.
-if torch.get_num_threads() > cpu_count():
-    torch.set_num_threads(cpu_count())
+if torch.get_num_threads() > (cpus := cpu_count()):
+    torch.set_num_threads(cpus)
 # A forked process has no OpenMP threads: with more than one it would wait for its parent's forever.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 

@@ -17,7 +17,7 @@ from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import EmbeddingError
 from loc2vec.explore.describe import describe
-from loc2vec.model.arrays import Floats, Vector, Vectors
+from loc2vec.model.arrays import Floats, Pixels, Vector, Vectors
 from service.engine.batcher import Batcher
 from service.engine.names import NameThread
 from service.errors import STOPPING, BusyError, CostError, NoIndexError, SearchIndexError
@@ -210,9 +210,8 @@ class Engine:
 
     def described(self, place: LonLat, vector: Vector) -> str:
         """Return what kind of place it is, as a sentence."""
-        pixels = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
-        names = self.catalogue.channels
-        cover = dict(zip(names, (pixels.mean((1, 2)) / 255).tolist(), strict=True))
+        near = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
+        cover = dict(zip(self.catalogue.channels, _shares(near).tolist(), strict=True))
         search = self._search
         alike = None if search is None else search.alike(vector)
         return describe(cover, self._names.things(place), alike)
@@ -327,8 +326,7 @@ class Engine:
         """
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render([a, b])
-        shares: Floats = tiles.mean((2, 3)) / 255
-        return why(self._batcher.encode, *tiles), shares
+        return why(self._batcher.encode, *tiles), _shares(tiles)
 
     def base_map(self, tile: TileNumber, theme: Theme) -> bytes:
         """Return a tile of the base map as a PNG."""
@@ -394,3 +392,9 @@ class Engine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _shares(tiles: Pixels) -> Floats:
+    """Return the share of each tile that a channel covers: uint8 [..., C, H, W] -> [..., C]."""
+    shares: Floats = tiles.mean((-2, -1)) / 255
+    return shares

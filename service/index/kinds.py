@@ -2,8 +2,8 @@
 
 Lists, also called IVF: each vector stands in the list of the nearest of some centroids. A query
 looks into the lists of the nearest centroids alone (Jegou, Douze, Schmid: Product Quantization for
-Nearest Neighbor Search, PAMI 33(1), 2011). A graph (HNSW) of a million of these vectors takes 20
-times as long to build and 25 times as long to search (docs/log/052-lists.md).
+Nearest Neighbor Search, PAMI 33(1), 2011). A graph (HNSW) of a million of these vectors takes 10
+times as long to build and 3 times as long to search (docs/log/052-lists.md).
 """
 
 import faiss
@@ -20,10 +20,9 @@ OVER = 32  # candidates for each neighbour that is asked for
 def build(embedding: NDArray[np.float32]) -> faiss.Index:
     """Return the index of vectors [n, D] that suits their number."""
     count, dim = embedding.shape
-    if count <= LISTS_ABOVE:
-        found = faiss.IndexFlatL2(dim)
-    else:
-        found = faiss.IndexIVFFlat(faiss.IndexFlatL2(dim), dim, lists_of(count))
+    found = faiss.IndexFlatL2(dim)
+    if lists := lists_of(count):
+        found = faiss.IndexIVFFlat(found, dim, lists)
         found.cp.max_points_per_centroid, found.cp.niter = SAMPLE, ROUNDS
         found.cp.min_points_per_centroid = 1  # else it warns of few
         found.train(embedding)

@@ -8,16 +8,7 @@ from limits import parse
 
 from service.http import rates
 from service.http.rates import Rate
-
-
-class Clock:
-    """A clock that is told how late it is."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -5,17 +5,8 @@ import time
 
 import pytest
 
+from tests.clock import Clock
 from tiling.cli.progress import EVERY_S, Progress
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
