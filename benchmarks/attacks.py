@@ -31,6 +31,8 @@ ATTACKS = {
     "one client against the others": "tests/service/http/test_fair.py",
     "bodies, headers, strange numbers": "tests/service/http/test_limits.py",
     "keys and rates": "tests/service/http/test_access.py",
+    "rates and clocks that jump": "tests/service/http/test_rates.py",
+    "pages elsewhere, caches": "tests/service/http/test_clients.py",
     "made-up requests by the schema": "tests/service/http/test_schema.py",
     "labels and names that are markup": "tests/loc2vec/paper/test_every_page.py",
     "processes that hang or are killed": "tests/tiling/render/test_process.py",

@@ -41,21 +41,24 @@ DURATIONS = [
 ]
 TIMEOUT_S = 20  # of the service
 LATE_S = 25.0  # beyond it: what the machine does besides, in a test
+RESTS_S = (0.8, 5.0)  # at most, between two things of a short and a long chaos
 GONE_S = 120.0  # within which all is well again
 
 
 class Chaos(threading.Thread):
     """Does several things in random order, again and again, until it is told to stop."""
 
-    def __init__(self, things: Sequence[Callable[[], None]], seed: int) -> None:
+    def __init__(self, things: Sequence[Callable[[], None]], seconds: float) -> None:
+        """`seconds`: how long it lasts. A long one leaves the service time to recover."""
         super().__init__(daemon=True)
-        self._things, self._random = things, random.Random(seed)
+        self._things, self._random = things, random.Random(0)
+        self._rest_s = RESTS_S[seconds >= 60]
         self._over = threading.Event()
         self.done: Counter[str] = Counter()
 
     def run(self) -> None:
         for thing in self._forever():
-            if self._over.wait(self._random.uniform(0.1, 0.8)):
+            if self._over.wait(self._random.uniform(0.1, self._rest_s)):
                 return
             thing()
             self.done[thing.__name__] += 1
@@ -238,7 +241,7 @@ def test_processes_stores_and_indexes_that_come_and_go(
     files = [replace_store, spoil_store, replace_index, spoil_index]
     with attacked(own, tmp_path / "log") as (process, url):
         its = Processes(process.pid)
-        chaos = Chaos([*files, its.stop_one, its.kill_one, its.fill_disk, its.free_disk], 0)
+        chaos = Chaos([*files, its.stop_one, its.kill_one, its.fill_disk, its.free_disk], seconds)
         survive(process, Watch(url, right, few), chaos, its.mend, seconds)
 
 
@@ -280,7 +283,7 @@ def test_a_database_that_hangs_is_cut_off_and_comes_back(
         own = changed(settings, store=away)
         process, url = stack.enter_context(attacked(own, tmp_path / "log"))
         things = [hang, go_on, cut, restart, relay.swallow, relay.pass_on]
-        survive(process, Watch(url, right, few), Chaos(things, 0), relay.pass_on, seconds)
+        survive(process, Watch(url, right, few), Chaos(things, seconds), relay.pass_on, seconds)
 
 
 def _signal(pid: int, number: int) -> None:

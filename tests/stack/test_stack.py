@@ -120,6 +120,7 @@ def check_hardened(stack: Stack, service: str) -> None:
     assert "no-new-privileges:true" in host["SecurityOpt"], service
     assert not host["Privileged"], service
     assert host["PidsLimit"] > 0, service
+    assert host["Memory"] > 0, service
     mounts = {mount["Destination"]: mount["RW"] for mount in facts["Mounts"]}
     assert not any(
         rw for path, rw in mounts.items() if path.startswith("/secrets") and service != "secrets"

@@ -40,6 +40,21 @@ def test_a_key_opens(locked: TestClient) -> None:
         assert answer.headers["cache-control"].startswith("private")
 
 
+@pytest.mark.parametrize("key", [KEY, OTHER, "none"])
+def test_every_key_is_compared_in_constant_time(
+    locked: TestClient, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(known: bytes, given: bytes) -> bool:
+        compared.append(known)
+        return known == given
+
+    monkeypatch.setattr("hmac.compare_digest", compare)
+    locked.get("/embed", params=MONACO, headers={"x-api-key": key})
+    assert compared == [each.encode() for each in HASHES]
+
+
 def test_every_route_but_those_of_health_and_help_asks_for_a_key(locked: TestClient) -> None:
     schema = locked.get("/openapi.json").json()["paths"]
     asked = {

@@ -1,5 +1,7 @@
 """Extracts made to exhaust or to crash an import: one line names the object, nothing is left."""
 
+import struct
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ UNPACKED = "pbf,pbf_compression=none"
 ZIGZAG = 100_000
 MEMBERS = 500_000
 COAST = 2_000
+NODES = 9_000_000
 CATALOGUE = load_catalogue()
 
 
@@ -55,6 +58,28 @@ def a_coast(path: Path) -> Path:
     return packed(path, [*GROUND, *zigzag(1_000_000, COAST), way])
 
 
+def field(number: int, value: bytes) -> bytes:
+    """Return a field of bytes as protobuf writes it."""
+    length, size = len(value), b""
+    while length > 127:
+        size, length = size + bytes([length & 127 | 128]), length >> 7
+    return bytes([number << 3 | 2]) + size + bytes([length]) + value
+
+
+def many_nodes(path: Path) -> Path:
+    """Write a block of nodes each beside the one before, which packs to a thousandth."""
+    steps = field(1, b"\2" * NODES) + field(8, b"\2" * NODES) + field(9, b"\2" * NODES)
+    block = field(1, field(1, b"")) + field(2, field(2, steps))
+    sized = b"\x10" + field(0, block)[1 : -len(block)]  # how long it is once unpacked
+    blob = sized + field(3, zlib.compress(block))
+    header = field(1, b"OSMData") + b"\x18" + field(0, blob)[1 : -len(blob)]
+    packed(path, GROUND)
+    with path.open("ab") as file:
+        file.write(struct.pack(">I", len(header)) + header + blob)
+    assert path.stat().st_size < 50_000
+    return path
+
+
 def a_nul(path: Path) -> Path:
     packed(path, [*GROUND, "n1000000 v1 x20 y20 Tamenity=cafe,name=Na_me"], UNPACKED)
     path.write_bytes(path.read_bytes().replace(b"Na_me", b"Na\0me"))
@@ -68,6 +93,7 @@ ATTACKS = [
         a_coast,
         r"more (than 2 CPU s|memory).* making the sea.* way 90000 with 2,000 nodes",
     ),
+    (many_nodes, r"more (than 2 CPU s|memory)"),
     (a_nul, "node 1000000 crashes the OSM library"),
 ]
 
