@@ -153,8 +153,9 @@ def slim(server: postgres.Server, slim_template: str, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    """Several would wait for each other, and for those of another process of tests."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
