@@ -107,7 +107,7 @@ def changes_between(
     lon_lat = grid(area, where.metres, where.box) if raster is None else raster.lon_lat
     moves = compare(sources, encoder, lon_lat, workers, progress)
     catalogue = sources[1].catalogue
-    wide = [f", within {radius:g} m" for radius in encoder.geometry.wider_m]
+    wide = [f" within {radius:g} m" for radius in encoder.geometry.wider_m]
     names = tuple(f"{name}{more}" for more in ("", *wide) for name in catalogue.channels)
     moved = (moves.lost + moves.gained).sum(axis=1) > 0
     land = (*catalogue.with_role("land use"), catalogue.sea_channel)

@@ -31,8 +31,19 @@ def tell(moves: Moves, row: int, names: Sequence[str], land: Sequence[int]) -> T
     """
     channels = _strongest(moves, row)
     parts = [_part(moves, row, channel, names, land) for channel in channels]
-    sentence = ", ".join(dict.fromkeys(parts))
-    return Told(sentence, kind_of(moves, row, channels, land), channels)
+    return Told(_joined(parts), kind_of(moves, row, channels, land), channels)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Join what is said; what holds near the place and around it is said once.
+
+    >>> _joined(["new green within 400 m", "new green"]), _joined(["new green", "no more water"])
+    ('new green, also within 400 m', 'new green, no more water')
+    """
+    near, *wide = sorted(parts, key=len)
+    if wide and wide[0].startswith(f"{near} within "):
+        return f"{near}, also{wide[0].removeprefix(near)}"
+    return ", ".join(dict.fromkeys(parts))
 
 
 def _strongest(moves: Moves, row: int) -> tuple[int, ...]:

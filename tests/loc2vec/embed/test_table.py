@@ -229,10 +229,12 @@ def test_the_sql_of_the_docs_runs(
         database,
     )
     said = [server.psql(sql, database) for sql in BLOCK.findall((ROOT / "docs/sql.md").read_text())]
-    assert len(said) == 5
+    assert len(said) == 6
     assert len(said[1].splitlines()) == 10
     assert {int(line.partition("|")[0]) % 2 for line in said[2].splitlines()} == {0}, "bakeries"
     assert said[4].startswith("New Town|")
+    seen = "SELECT count(*) FROM places_seen WHERE embedding_1 IS NOT NULL"
+    assert int(server.psql(seen, database)) > 0
     mean = server.psql(
         """SELECT cube_ll_coord(v.embedding, 3) = (
             SELECT avg(cube_ll_coord(p.embedding, 3)) FROM places AS p, districts AS d

@@ -8,7 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.cli.main import main
+from service.cli.serve import serve_command
 from service.settings import load_settings
+from tests.commands import blocks, commands
+from tests.service.conftest import serving
 from tests.tiling.osm.fetch.provider import Provider, running
 from tiling.errors import FetchError, RegionError, UserError
 from tiling.osm.fetch.fetch import Fetcher
@@ -172,6 +175,20 @@ def test_import_takes_names_beside_files(
     assert "no region is called 'monaco.osm.pfb'" in wrong.stderr
     missing = run("import", "none.osm.pbf", "--store", store)
     assert "none.osm.pbf is not a file" in missing.stderr
+
+
+def test_the_commands_of_the_docs_lead_from_a_name_to_a_service(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = next(block for block in blocks("bash") if block.page.name == "fetch.md")
+    install, imported, served = (list(command.words[1:]) for command in commands(block))
+    assert install == ["install", "loc2vec"]
+    monkeypatch.chdir(tmp_path)
+    done = run(*imported)
+    assert done.exit_code == 0, done.output
+    given = serve_command.make_context("serve", served[1:]).params
+    with serving(load_settings(given | {"render_processes": 0})) as client:
+        assert client.get("/embed", params={"place": "Monte-Carlo"}).status_code == 200
 
 
 @pytest.mark.parametrize("arguments", [[], ["monaco", "--around", "43,7"], ["--around", "x"]])
