@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import httpx2
@@ -33,8 +34,10 @@ SERVE = [sys.executable, "-m", "loc2vec", "serve", "--port", "0"]
 
 
 @contextlib.contextmanager
-def running(settings: Settings, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process and its URL; its standard error goes to a pipe."""
+def running(
+    settings: Settings, log: int | IO[str] = subprocess.PIPE, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process and its URL; its standard error goes to a pipe, or to a file."""
     things = (
         "--store",
         settings.store.location,
@@ -47,7 +50,7 @@ def running(settings: Settings, **environment: str) -> Iterator[tuple[subprocess
     with subprocess.Popen(
         [*SERVE, *things],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
         env=os.environ | told,
     ) as process:
