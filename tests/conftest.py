@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import absl.logging
 import osmium
 import pytest
 import torch
@@ -25,6 +27,10 @@ from tiling.store.store import ImportOptions, Store
 
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# OpenVINO brings absl, whose handler closes its stream when `logging` is set up again.
+# That stream shall not be one that pytest reads.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
@@ -153,8 +159,9 @@ def slim(server: postgres.Server, slim_template: str, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    """Several would wait for each other, and for those of another process of tests."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ What is new is tried in a process of its own first (`trial.py`). Whatever happen
 logged, counted and shown by `/readyz`, and the watch goes on.
 """
 
+import errno
 import logging
 import threading
 import time
@@ -29,6 +30,9 @@ Stamp = tuple[int, int] | None
 KEPT = "the one before still answers"
 FOREIGN = "was refused, because it was made with another channel catalogue: " + KEPT
 REFUSED = "was refused, because it is damaged or of another model: " + KEPT
+WAITS = "waits, because this machine lacks disk, memory, files or processes: " + KEPT
+LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM,
+         errno.EMFILE, errno.ENFILE, errno.EAGAIN)  # fmt: skip
 
 
 def stamp(folder: Path) -> Stamp:
@@ -53,13 +57,19 @@ def swap(engine: Engine, folder: Path, trials: Trials) -> bool:
         engine.use(NeighborIndex.open(folder, keep_cache=False))
     except Exception as error:  # whatever it is, the old index goes on answering
         SWAPS.labels("refused").inc()
-        why = FOREIGN if isinstance(error, FingerprintError) else REFUSED
-        engine.index_refused = f"A newer index {why}"
+        engine.index_refused = f"A newer index {_why(error)}"
         log.error("the new index was not taken into use, the old one still answers: %s", _of(error))
         return False
     SWAPS.labels("done").inc()
     log.info("a new index is in use: %d places, %s", len(engine.search.index), engine.index_name)
     return True
+
+
+def _why(error: Exception) -> str:
+    """Return for clients why something new is not in use."""
+    if isinstance(error, OSError) and error.errno in LACKS:
+        return WAITS
+    return FOREIGN if isinstance(error, FingerprintError) else REFUSED
 
 
 def _of(error: Exception) -> str:
@@ -109,8 +119,10 @@ class Reloader:
         folder = self._settings.index
         now = None if folder is None else stamp(folder)
         if folder is not None and now is not None and now != self._seen:
-            self._seen = now
-            swap(self._state.engine, folder, self._trials)
+            engine: Engine = self._state.engine
+            swap(engine, folder, self._trials)
+            waits = engine.index_refused == f"A newer index {WAITS}"
+            self._seen = None if waits else now
 
     def _look_for_store(self) -> None:
         before: Engine = self._state.engine
@@ -138,9 +150,9 @@ class Reloader:
         log.info("a new store is in use")
 
     def _refuse_store(self, revision: str, error: Exception) -> None:
-        self._tried = revision
+        why = _why(error)
+        self._tried = "" if why == WAITS else revision  # one that waits is tried again
         STORES.labels("refused").inc()
-        why = FOREIGN if isinstance(error, FingerprintError) else REFUSED
         self._state.store_refused = f"A newer store {why}"
         log.error("the new store was not taken into use: %s", _of(error))
 

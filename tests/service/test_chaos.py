@@ -1,4 +1,4 @@
-"""The running service while its processes, stores, indexes and database are taken from under it.
+"""The running service while processes, data, disk, database and network are taken from under it.
 
 SOAK_S=1800 pytest -m soak tests/service/test_chaos.py -rP    # half an hour
 """
@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
 from service.index.index import FACTS, NeighborIndex
 from service.settings import Settings
+from tests.disk import fill_disk, free_disk
 from tests.postgres import Server
+from tests.relay import Relay
 from tests.service.engine.test_reload import moved
 from tests.service.engine.test_store_replaced import otherwise
 from tests.service.http.test_access import changed
@@ -43,7 +45,7 @@ GONE_S = 120.0  # within which all is well again
 
 
 class Chaos(threading.Thread):
-    """Does one of several things at random, again and again, until it is told to stop."""
+    """Does several things in random order, again and again, until it is told to stop."""
 
     def __init__(self, things: Sequence[Callable[[], None]], seed: int) -> None:
         super().__init__(daemon=True)
@@ -52,10 +54,15 @@ class Chaos(threading.Thread):
         self.done: Counter[str] = Counter()
 
     def run(self) -> None:
-        while not self._over.wait(self._random.uniform(0.1, 0.8)):
-            thing = self._random.choice(self._things)
+        for thing in self._forever():
+            if self._over.wait(self._random.uniform(0.1, 0.8)):
+                return
             thing()
             self.done[thing.__name__] += 1
+
+    def _forever(self) -> Iterator[Callable[[], None]]:
+        while True:
+            yield from self._random.sample(self._things, len(self._things))
 
     def end(self) -> None:
         """Stop, after what is being done."""
@@ -72,6 +79,37 @@ def children_of(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+class Processes:
+    """Of a running service: itself, and those that it started."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._random = pid, random.Random(1)
+
+    def stop_one(self) -> None:
+        self._signal_one(signal.SIGSTOP)
+
+    def kill_one(self) -> None:
+        self._signal_one(signal.SIGKILL)
+
+    def _signal_one(self, number: int) -> None:
+        if children := children_of(self._pid):
+            _signal(self._random.choice(children), number)
+
+    def fill_disk(self) -> None:
+        for pid in (self._pid, *children_of(self._pid)):
+            fill_disk(pid)
+
+    def free_disk(self) -> None:
+        for pid in (self._pid, *children_of(self._pid)):
+            free_disk(pid)
+
+    def mend(self) -> None:
+        """Let all of them go on, and write."""
+        self.free_disk()
+        for child in children_of(self._pid):
+            _signal(child, signal.SIGCONT)
 
 
 class Watch:
@@ -129,24 +167,20 @@ def memory_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
 
 
-def survive(process: subprocess.Popen[str], watch: Watch, chaos: Chaos, seconds: float) -> None:
+def survive(
+    process: subprocess.Popen[str], watch: Watch, chaos: Chaos, mend: Callable[[], None],
+    seconds: float,
+) -> None:  # fmt: skip
     """Ask while everything happens, then see that all is well, that memory is flat, and stop."""
-    assert process.stderr is not None
-    log: list[str] = []
-    threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
     start = memory_mb(process.pid)
     chaos.start()
     end, number = time.monotonic() + seconds, 0
     try:
         while time.monotonic() < end:
             watch.ask(number := number + 1)
-    except AssertionError:
-        print("".join(log[-200:]))
-        raise
     finally:
         chaos.end()
-        for child in children_of(process.pid):
-            _signal(child, signal.SIGCONT)
+        mend()
     watch.until_all_is_well({"lat": 43.7385, "lon": 7.4247})
     print(dict(chaos.done), dict(watch.statuses), f"{start:.0f} to {memory_mb(process.pid):.0f} MB")
     if seconds > 600:
@@ -154,6 +188,21 @@ def survive(process: subprocess.Popen[str], watch: Watch, chaos: Chaos, seconds:
     watch.close()
     process.send_signal(signal.SIGTERM)
     process.wait(60)
+
+
+@contextlib.contextmanager
+def attacked(settings: Settings, log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A service whose log goes to a file; its end is shown when the test fails."""
+    service = {"render_processes": "2", "cache_places": "3", "reload_s": "0.2"}
+    try:
+        with (
+            log.open("w") as file,
+            running(settings, file, timeout_s=str(TIMEOUT_S), **service) as (process, url),
+        ):
+            yield process, url
+    except BaseException:
+        print("".join(log.read_text().splitlines(keepends=True)[-200:]))
+        raise
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
@@ -169,17 +218,6 @@ def test_processes_stores_and_indexes_that_come_and_go(
     index = tmp_path / "index"
     NeighborIndex.build(vectors, index)
     rng = random.Random(1)
-
-    def stop_a_process() -> None:
-        signal_one(signal.SIGSTOP)
-
-    def kill_a_process() -> None:
-        signal_one(signal.SIGKILL)
-
-    def signal_one(number: int) -> None:
-        children = children_of(process.pid)
-        if children:
-            _signal(rng.choice(children), number)
 
     def replace_store() -> None:
         copy = shutil.copy(rng.choice(good), own_store.with_name("next.gpkg"))
@@ -197,23 +235,17 @@ def test_processes_stores_and_indexes_that_come_and_go(
         (index / FACTS).write_bytes(rng.randbytes(rng.randrange(500)))
 
     own = changed(settings, store=str(own_store), index=index)
-    things = [
-        stop_a_process,
-        kill_a_process,
-        replace_store,
-        spoil_store,
-        replace_index,
-        spoil_index,
-    ]
-    service = {"render_processes": "2", "cache_places": "3", "reload_s": "0.2"}
-    with running(own, timeout_s=str(TIMEOUT_S), **service) as (process, url):
-        survive(process, Watch(url, right, few), Chaos(things, 0), seconds)
+    files = [replace_store, spoil_store, replace_index, spoil_index]
+    with attacked(own, tmp_path / "log") as (process, url):
+        its = Processes(process.pid)
+        chaos = Chaos([*files, its.stop_one, its.kill_one, its.fill_disk, its.free_disk], 0)
+        survive(process, Watch(url, right, few), chaos, its.mend, seconds)
 
 
 @pytest.mark.parametrize("seconds", DURATIONS)
 def test_a_database_that_hangs_is_cut_off_and_comes_back(
     settings: Settings, server: Server, monaco_database: str, encoder: LocationEncoder,
-    places: Places, seconds: float,
+    places: Places, tmp_path: Path, seconds: float,
 ) -> None:  # fmt: skip
     few = Places(places.lon_lat[:12])
     right = [vectors_of(Store.at(monaco_database), encoder, few)]
@@ -237,18 +269,18 @@ def test_a_database_that_hangs_is_cut_off_and_comes_back(
         go_on()
         server.restart("immediate")
 
-    own = changed(settings, store=monaco_database)
-    service = {"render_processes": "2", "cache_places": "3", "reload_s": "0.2"}
     secret = dict(Store.at(monaco_database).secrets)
-    with pytest.MonkeyPatch.context() as patch:
+    with contextlib.ExitStack() as stack:
+        relay = stack.enter_context(Relay(server.port))
+        stack.callback(go_on)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in secret.items():
             patch.setenv(name, value)
-        with running(own, timeout_s=str(TIMEOUT_S), **service) as (process, url):
-            try:
-                chaos = Chaos([hang, go_on, cut, restart], 0)
-                survive(process, Watch(url, right, few), chaos, seconds)
-            finally:
-                go_on()
+        away = monaco_database.replace(f":{server.port}/", f":{relay.port}/")
+        own = changed(settings, store=away)
+        process, url = stack.enter_context(attacked(own, tmp_path / "log"))
+        things = [hang, go_on, cut, restart, relay.swallow, relay.pass_on]
+        survive(process, Watch(url, right, few), Chaos(things, 0), relay.pass_on, seconds)
 
 
 def _signal(pid: int, number: int) -> None:

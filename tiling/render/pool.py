@@ -37,6 +37,7 @@ from weakref import WeakSet
 
 from tiling.errors import Loc2VecError, WorkerError
 from tiling.machine import cpu_s_of, wants_cpu
+from tiling.render.shared import SharedMemory
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (
@@ -75,7 +76,7 @@ class Worker(Generic[T, R]):
 
     def __init__(self, setup: Setup[T, R], room: int = 0, patience_s: float | None = None) -> None:
         self.retried = 0  # items given out again because the process was killed
-        self._setup, self._shared = setup, SPAWN.RawArray("B", room)
+        self._setup, self._shared = setup, SharedMemory(room)
         self._patience_s = math.inf if patience_s is None else patience_s
         self._end_s = math.inf
         self._hung = self._ending = False
@@ -306,7 +307,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(setup: Setup[T, R], pipe: Connection, shared: Any) -> None:
+def _work(setup: Setup[T, R], pipe: Connection, shared: SharedMemory) -> None:
     """Run in the worker: answer items until the main process closes the pipe.
 
     The first message says that the task is ready (None), or what `setup` raised.
@@ -333,7 +334,7 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def _answer(task: Callable[[T], R], item: T, shared: Any) -> "_Packed | Exception":
+def _answer(task: Callable[[T], R], item: T, shared: SharedMemory) -> "_Packed | Exception":
     try:
         return _pack(task(item), shared)
     except Loc2VecError as error:  # raised again in the main process
@@ -350,23 +351,23 @@ class _Packed(NamedTuple):
     sizes: list[int]
 
 
-def _pack(value: Any, shared: Any) -> _Packed:
+def _pack(value: Any, shared: SharedMemory) -> _Packed:
     """Pickle a value, its arrays one after the other into the shared memory if they fit."""
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     arrays = [buffer.raw() for buffer in buffers]
     sizes = [array.nbytes for array in arrays]
-    if sum(sizes) > len(shared):
+    if sum(sizes) > shared.size:
         return _Packed(pickle.dumps(value), [])
-    memory = memoryview(shared).cast("B")
+    memory = shared.bytes()
     for array, end in zip(arrays, accumulate(sizes), strict=True):
         memory[end - len(array) : end] = array
     return _Packed(pickled, sizes)
 
 
-def _unpack(packed: _Packed, shared: Any) -> Any:
+def _unpack(packed: _Packed, shared: SharedMemory) -> Any:
     """Return the value with arrays of its own: the next answer overwrites the shared memory."""
-    memory = memoryview(shared).cast("B")
+    memory = shared.bytes()
     arrays = [
         bytearray(memory[end - size : end])
         for size, end in zip(packed.sizes, accumulate(packed.sizes), strict=True)

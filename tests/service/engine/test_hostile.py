@@ -20,6 +20,8 @@ from service.engine.reload import Reloader
 from service.index.index import CACHE, FACTS, VECTORS, NeighborIndex
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
+from tests.disk import fill_disk, free_disk
+from tests.service.engine.test_reload import moved
 from tests.service.http.test_access import changed
 from tiling.files.atomic import sha256_of
 
@@ -100,6 +102,28 @@ def test_a_hostile_store_is_refused_and_the_watch_goes_on(
     assert "A newer store was refused" in state.store_refused
     reloader.look()  # it is not tried again
     assert refused(STORES) == count + 1
+
+
+def test_a_store_that_comes_while_the_disk_is_full_is_taken_later(
+    watched: tuple[Reloader, State], settings: Settings, vectors: Vectors, own_store: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    reloader, state = watched
+    before = state.engine
+    spoil(own_store, "DELETE FROM features WHERE channel = 4")
+    NeighborIndex.build(moved(vectors, 1.0), tmp_path / "index")
+    fill_disk(os.getpid())
+    try:
+        reloader.look()
+        assert "A newer store waits, because this machine lacks disk" in state.store_refused
+        assert "A newer index waits, because this machine lacks disk" in before.index_refused
+    finally:
+        free_disk(os.getpid())
+    reloader.look()
+    assert (state.store_refused, before.index_refused) == (None, None)
+    assert state.engine is not before
+    reloader.close()
+    before.use(NeighborIndex.open(Path(str(settings.index))))  # as other tests need it
 
 
 def test_a_fifo_or_a_folder_is_no_store(watched: tuple[Reloader, State], own_store: Path) -> None:
