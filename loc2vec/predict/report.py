@@ -12,7 +12,7 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import ExploreError
 from loc2vec.model.arrays import Flags, Floats, Pixels
 from loc2vec.paper.colours import CLASSES, from_hex, ramp
-from loc2vec.paper.graphs import bars
+from loc2vec.paper.graphs import bars, logarithmic
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import (
@@ -138,8 +138,7 @@ def _errors(examples: Examples, verdict: Verdict) -> str:
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         if examples.target.log:
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            logarithmic(axes)
         axes.set_xlabel(f"true {examples.target.name}")
         axes.set_ylabel("answered")
     return svg_of(figure)
@@ -178,7 +177,7 @@ def _looks(predictor: Predictor, examples: Examples, encoder: LocationEncoder) -
         moved.append(_moved(before, answers(emptied)))
     figure, (axes,) = panels(1, 1, (5.2, 3.6))
     bars(axes, channels, np.array(moved), [CLASSES[0]] * len(channels))
-    axes.set_xlabel("mean change of the answer without the channel")
+    axes.set_xlabel("mean change of the answer without the channel", loc="right")
     return svg_of(figure)
 
 
