@@ -4,7 +4,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests import postgres
 from tests.catalogues import OWN
 from tests.models import save_fresh_model
 from tests.opens import Counts
+from tests.tracing import untraced
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.source import FeatureSource
 from tiling.store.store import ImportOptions, Store
@@ -34,6 +36,13 @@ absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave a test out of the coverage that is marked so."""
+    with untraced() if item.get_closest_marker("untraced") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def noise(n: int, seed: int = 0) -> NDArray[np.float64]:
     return np.random.default_rng(seed).normal(size=(n, 4))
 
 
-@pytest.mark.no_cover  # the checks are not our code
+@pytest.mark.untraced  # the checks are not our code
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "estimator",
