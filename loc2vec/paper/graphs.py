@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from loc2vec.model.arrays import Floats
@@ -107,13 +106,3 @@ def curves(lines: Mapping[str, Mapping[int, float]], x: str, y: str) -> Figure:
     axes.set_ylabel(y)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return figure
-
-
-def logarithmic(axes: Axes) -> None:
-    """Make both axes logarithmic, with plain numbers: matplotlib's own are formulas."""
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
-        axis.set_minor_formatter(NullFormatter())

@@ -12,13 +12,14 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.errors import ExploreError
 from loc2vec.model.arrays import Flags, Floats, Pixels
 from loc2vec.paper.colours import CLASSES, from_hex, ramp
-from loc2vec.paper.graphs import bars, logarithmic
+from loc2vec.paper.graphs import bars
 from loc2vec.paper.overlays import tinted
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import (
     FAINT,
     Axes,
     axes_in,
+    logarithmic,
     map_panel,
     new_figure,
     panels,

@@ -14,10 +14,9 @@ from loc2vec.paper.graphs import (
     bars,
     curves,
     densities,
-    logarithmic,
     scatter,
 )
-from loc2vec.paper.plot import Figure, axes_in, new_figure, png_of, svg_of
+from loc2vec.paper.plot import Figure, axes_in, logarithmic, new_figure, png_of, svg_of
 
 
 @pytest.fixture
