@@ -34,14 +34,18 @@ from loc2vec.model.names import DEFAULT_MODEL
 from service.http.server import bind, url_of
 from service.index.index import NeighborIndex
 from service.index.search import Filters, Search
+from service.index.teach import Lesson, Scores
 from tiling.cli.options import StoreType
 from tiling.geo.grid import grid
+from tiling.geo.mercator import to_world
 from tiling.render.renderer import Renderer
 from tiling.store.store import Store
 from tiling.values import Box, LonLat
 
 Work = Callable[[int], Any]
 WARM_UP, IN_A_ROW = 3, 20
+EXAMPLES = 5  # of a lesson: one new place, and four that were clicked before
+ZOOM = 18  # at which a row of 20 tiles crosses a town
 
 
 def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
@@ -120,7 +124,7 @@ def made_up(store: Store, encoder: LocationEncoder, count: int) -> Vectors:
     with store.open() as source:
         lon, lat = grid(source.coverage, 200).T
         places = [LonLat(*row) for row in zip(lon.tolist(), lat.tolist(), strict=True)]
-        real = encoder.encode(Renderer(source).north_up(places))
+        real = encoder.encode(Renderer(source, encoder.geometry).north_up(places))
     rng = np.random.default_rng(0)
     rows = rng.integers(len(real), size=count)
     embedding = real[rows] + rng.normal(0, 0.3, (count, real.shape[1])).astype(np.float32)
@@ -171,7 +175,8 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
         serving(store, index) as (url, pid),
         httpx2.Client() as client,
     ):
-        renderer, middle = Renderer(source), source.coverage.representative_point()
+        renderer = Renderer(source, encoder.geometry)
+        middle = source.coverage.representative_point()
         search, spot = Search(NeighborIndex.open(index), source.regions), LonLat(middle.x, middle.y)
 
         def place(number: int) -> LonLat:
@@ -189,6 +194,21 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
                 == 200
             )
 
+        def predict(number: int, **more: Any) -> None:
+            clicks = [place(-n) for n in (*range(1, EXAMPLES), EXAMPLES + number)]
+            examples = [{"lat": spot.lat, "lon": spot.lon, "label": "like"} for spot in clicks]
+            body = {"examples": examples, "k": 8, "ask": 4, "spread_m": 150, **more}
+            accept = {"accept": "image/png"} if more else None
+            assert client.post(f"{url}/predict", json=body, headers=accept).status_code == 200
+
+        def learn(number: int) -> None:
+            vectors = search.index.vectors_of(search.index.ids[number : number + EXAMPLES])
+            Scores.of(Lesson.of(vectors, ["like"] * EXAMPLES, search.index), search.index, "")
+
+        def colour(number: int) -> None:
+            x, y = (int(part * 2**ZOOM) for part in to_world(*spot))
+            predict(0, tile={"zoom": ZOOM, "x": x + number % 20 - 10, "y": y + number // 20})
+
         bounds = Box(middle.x - 0.01, middle.y - 0.01, middle.x + 0.01, middle.y + 0.01)
         inside, box = Filters(bounds), ",".join(map(str, bounds))
         known, query = {"lat": middle.y, "lon": middle.x}, client.get
@@ -204,12 +224,15 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
                 "known": lambda n: get("/embed", **known),
                 "near": lambda n: get("/neighbors", **known),
                 "box": lambda n: query(f"{url}/neighbors?lat={middle.y}&lon={middle.x}&bbox={box}"),
+                "learn": learn,
+                "click": predict,
+                "colour": colour,
             },
             count,
         )
         many = np.array([seconds(post, number) for number in range(max(2, count // 60))])
-        once, look, boxed, route = (
-            float(np.median(times[name])) for name in ("called", "search", "boxed", "bare")
+        once, look, boxed, route, learned = (
+            float(np.median(times[name])) for name in ("called", "search", "boxed", "bare", "learn")
         )
         rows = [
             row("render + encode, called", times["called"]),
@@ -221,6 +244,9 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
             row("/neighbors, known place", times["near"], route + look),
             row("/neighbors in a box", times["box"], route + boxed),
             row("/embed of 128, places", many, 128 * once, 128),
+            row(f"learn from {EXAMPLES} and score, called", times["learn"]),
+            row("/predict, a click", times["click"], route + once + learned),
+            row("/predict, a tile of the map", times["colour"]),
         ]
         return {"rows": rows, "peak_mb": round(peak_mb(pid))}
 

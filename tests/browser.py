@@ -6,31 +6,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import coverage
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
 
+from tests.tracing import untraced
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Leave out of the coverage what happens meanwhile.
-
-    Playwright runs in greenlets. A tracer that tells them apart costs four times as much.
-    """
-    tracing = coverage.Coverage.current()
-    if tracing is None:
-        yield
-        return
-    tracing.stop()
-    try:
-        yield
-    finally:
-        tracing.start()
 
 
 @contextmanager
@@ -42,6 +26,7 @@ def launched() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
+    # Playwright runs in greenlets: a tracer that tells them apart costs four times as much
     with untraced(), sync_playwright() as playwright:
         # Chromium refuses to sandbox root's pages
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []

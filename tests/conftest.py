@@ -3,10 +3,13 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
+import absl.logging
 import osmium
 import pytest
 import torch
@@ -19,6 +22,7 @@ from tests import postgres
 from tests.catalogues import OWN
 from tests.models import save_fresh_model
 from tests.opens import Counts
+from tests.tracing import untraced
 from tiling.catalogue import Catalogue, load_catalogue
 from tiling.store.source import FeatureSource
 from tiling.store.store import ImportOptions, Store
@@ -26,8 +30,19 @@ from tiling.store.store import ImportOptions, Store
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# OpenVINO brings absl, whose handler closes its stream when `logging` is set up again.
+# That stream shall not be one that pytest reads.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
+
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Leave a test out of the coverage that is marked so."""
+    with untraced() if item.get_closest_marker("untraced") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -153,8 +168,9 @@ def slim(server: postgres.Server, slim_template: str, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    """Several would wait for each other, and for those of another process of tests."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,10 @@ CHAINS = {
         ),
         ("tiles/places.parquet", "shops.parquet"),
     ),
-    "explore": (("$ pip install 'loc2vec[explore]'",), ("walk.png", "walk.html")),
+    "explore": (
+        ("$ pip install 'loc2vec[explore]'", "$ loc2vec explore clusters"),
+        ("walk.png", "walk.html", "kinds.index"),
+    ),
     "changes": (("loc2vec changes before.gpkg",), ("changes.parquet", "changes.tif")),
 }
 # Why the other blocks of commands do not run here, by a part of their text. Some run elsewhere.

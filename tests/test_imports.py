@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.untraced  # nothing runs here
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tiling", "loc2vec", "service")
 MODULES = {

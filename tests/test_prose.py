@@ -12,6 +12,8 @@ import sentences
 
 from service.cli.main import main
 
+pytestmark = pytest.mark.untraced  # nearly nothing runs here
+
 ROOT = Path(__file__).parent.parent
 LOG = ROOT / "docs/log"
 README = ROOT / "README.md"

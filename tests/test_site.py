@@ -156,7 +156,7 @@ def test_questions_of_newcomers_are_answered_within_two_clicks(url: str) -> None
         page = browser.new_page()
         article = page.locator("article")
         for question, (clicks, answer) in QUESTIONS.items():
-            page.goto(f"{url}index.html")
+            page.goto(f"{url}index.html", wait_until="domcontentloaded")
             assert len(clicks) <= 2, question
             for name in clicks:
                 article.get_by_role("link", name=name, exact=True).first.click()

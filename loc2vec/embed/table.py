@@ -32,7 +32,9 @@ LOADING = "_loading"
 LOCK = 0x6C6F63  # "loc": the first number of the advisory lock of a table
 OURS = ("place", "lat", "lon", "embedding", "geometry")
 MOST_OF_CUBE = 100  # dimensions
-MEMORY = "256MB"  # for each index
+_MEMORY = """
+SELECT set_config('maintenance_work_mem', least, false) FROM (VALUES ('256MB')) AS v (least)
+WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes(least)"""  # an index's
 
 _CREATE = """
 CREATE TABLE {name} (
@@ -81,7 +83,7 @@ class VectorTable:
                     require_extension(self.database, connection, "cube", "")
                 if self.schema:
                     execute(connection, f"SET search_path = {self.schema}, public")
-                execute(connection, f"SET maintenance_work_mem = '{MEMORY}'")
+                execute(connection, _MEMORY)
                 connection.commit()
                 yield OpenTable(self, connection)
         finally:

@@ -17,7 +17,7 @@ from loc2vec.paper.overlays import tinted
 from loc2vec.paper.page import Points, page
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.plot import Figure, axes_in, map_panel, new_figure, tile_scale
-from loc2vec.paper.sheet import kind_row
+from loc2vec.paper.sheet import BETWEEN, kind_row
 from loc2vec.paper.strips import Cell, Row, View
 from tiling.osm.extract import OsmObject
 from tiling.osm.words import words_of
@@ -222,7 +222,8 @@ def _standing_out(
     lat, lon = space.vectors.lat.tolist(), space.vectors.lon.tolist()
     words, counts = count_near(tagged, [LonLat(*place) for place in zip(lon, lat, strict=True)])
     new = [number for number, word in enumerate(words) if word not in space.channels]
-    nothing = (cover.sum(1, keepdims=True) <= EMPTY).astype(np.float64)
+    drawn = cover[:, : len(space.catalogue.channels)].sum(1, keepdims=True)  # not farther away
+    nothing = (drawn <= EMPTY).astype(np.float64)
     names = [*space.channels, NOTHING, *(words[number] for number in new)]
     return names, np.concatenate([cover, nothing, counts[:, new] > 0], axis=1)
 
@@ -245,9 +246,19 @@ def _name(names: Sequence[str], near: Floats, mine: Flags) -> str:
     ratio = here / np.maximum(all_, 1e-9)
     frequent = (here >= FEWEST_SHARE * here.max(initial=0)) & (ratio >= LEAST_GAIN)
     score = np.where(frequent, here * np.log(np.maximum(ratio, 1e-9)), 0)
-    best = [
-        number
-        for number in np.argsort(-score, kind="stable")[:NAMED_BY].tolist()
-        if score[number] > 0
-    ]
-    return ", ".join(f"{names[n]} ×{ratio[n]:.1f}" for n in best) or "nothing in particular"
+    best: list[int] = []
+    for number in np.argsort(-score, kind="stable").tolist():
+        if score[number] > 0 and not any(_one_channel(names[number], names[n]) for n in best):
+            best.append(number)
+    told = [f"{names[n]} ×{ratio[n]:.1f}" for n in best[:NAMED_BY]]
+    return BETWEEN.join(told) or "nothing in particular"
+
+
+def _one_channel(a: str, b: str) -> bool:
+    """Tell whether two names are those of one channel, at two scales.
+
+    >>> _one_channel("water, 400 m", "water"), _one_channel("water", "water towers")
+    (True, False)
+    """
+    near, wide = sorted((a, b), key=len)
+    return wide.startswith(f"{near}, ")

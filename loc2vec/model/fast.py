@@ -30,9 +30,16 @@ def fast_network(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 
 def load_openvino() -> Any:
-    """Import OpenVINO, without the part of it that tells its maker of every use."""
+    """Import OpenVINO, without the part of it that tells its maker of every use.
+
+    It loads Abseil's log, whose handler keeps the standard error of that moment. It would close it
+    where logging is configured anew while something else stands in `sys.stderr`.
+    """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module("openvino")
+    openvino = importlib.import_module("openvino")
+    if log := sys.modules.get("absl.logging"):
+        log.get_absl_handler().python_handler.stream = sys.__stderr__
+    return openvino
 
 
 class _Mixed(nn.Module):

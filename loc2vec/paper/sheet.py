@@ -28,6 +28,7 @@ TITLE_IN = 0.24  # of a row
 LEAST_IN = 6.6  # the width of a figure
 SMALL = 8.5
 LETTERS = 19  # of small text under a tile
+BETWEEN = "; "  # names of a kind: some of them have commas
 KIND_IN, KIND_LETTERS = 1.05, 24  # a side of a tile of `kind_row`, and letters of a line behind it
 
 
@@ -116,6 +117,6 @@ def kind_row(
         show_tile(axes_in(figure, x, top, KIND_IN, KIND_IN), picture)
     x = (left + 0.21 + len(pictures) * (KIND_IN + 0.08)) / whole
     figure.text(x, 1 - top / high, share, fontsize=11, weight="bold", va="top")
-    lines = [part for line in name.split(", ") for part in textwrap.wrap(line, KIND_LETTERS)]
+    lines = [part for line in name.split(BETWEEN) for part in textwrap.wrap(line, KIND_LETTERS)]
     y = 1 - (top + 0.24) / high
     figure.text(x, y, "\n".join(lines), fontsize=8, va="top", color=FAINT)

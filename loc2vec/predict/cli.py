@@ -195,7 +195,8 @@ def _learn(
         found, inside = _predict(options, region, predictor, places, raster)
         facts["out"] = str(options.out)
     else:
-        click.echo("no predictions are written: --anyway writes them", err=True)
+        again = "" if options.report is None else f", or --predictor {options.report}/predictor"
+        click.echo(f"no predictions are written: --anyway{again} writes them", err=True)
     if options.report is not None:
         mapped = _mapped(options, places, inside, found)
         _write_report(options.report, predictor, (verdict, examples, region, mapped))

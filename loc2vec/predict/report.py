@@ -19,6 +19,7 @@ from loc2vec.paper.plot import (
     FAINT,
     Axes,
     axes_in,
+    logarithmic,
     map_panel,
     new_figure,
     panels,
@@ -138,8 +139,7 @@ def _errors(examples: Examples, verdict: Verdict) -> str:
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         if examples.target.log:
-            axes.set_xscale("log")
-            axes.set_yscale("log")
+            logarithmic(axes)
         axes.set_xlabel(f"true {examples.target.name}")
         axes.set_ylabel("answered")
     return svg_of(figure)
@@ -178,7 +178,7 @@ def _looks(predictor: Predictor, examples: Examples, encoder: LocationEncoder) -
         moved.append(_moved(before, answers(emptied)))
     figure, (axes,) = panels(1, 1, (5.2, 3.6))
     bars(axes, channels, np.array(moved), [CLASSES[0]] * len(channels))
-    axes.set_xlabel("mean change of the answer without the channel")
+    axes.set_xlabel("mean change of the answer without the channel", loc="right")
     return svg_of(figure)
 
 

@@ -120,7 +120,7 @@ class NeighborIndex:
         `keep_cache`: also write that cache. Raises `SearchIndexError` when the folder is not an
         index or its vectors were altered.
         """
-        facts = _read_facts(folder)
+        facts, scale = _read_facts(folder)
         vectors = _read_vectors(folder / VECTORS, facts["vectors_sha256"])
         found = _cached(vectors, folder / CACHE, facts["cache_sha256"])
         if found is None:
@@ -132,7 +132,7 @@ class NeighborIndex:
             )
             if keep_cache:
                 _keep_cache(found, folder, facts)
-        return cls(vectors, found, facts["vectors_sha256"], Scale.read(facts["pair_distances"]))
+        return cls(vectors, found, facts["vectors_sha256"], scale)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -269,7 +269,8 @@ class _Choice:
 
 def name_of(folder: Path) -> str:
     """Return the name of the index in a folder; `SearchIndexError` when it is none."""
-    return str(_read_facts(folder)["vectors_sha256"])[:NAME_DIGITS]
+    facts, _ = _read_facts(folder)
+    return str(facts["vectors_sha256"])[:NAME_DIGITS]
 
 
 def _key(lat: Any, lon: Any) -> Any:
@@ -328,7 +329,7 @@ def _cached(vectors: Vectors, path: Path, sha256: str) -> faiss.Index | None:
     return faiss.read_index(str(path))
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
+def _read_facts(folder: Path) -> tuple[dict[str, Any], Scale]:
     path = folder / FACTS
     try:
         if not path.is_file() or path.stat().st_size > MOST_FACTS:
@@ -342,10 +343,9 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if facts.get("format") != FORMAT or not all(isinstance(value, str) for value in hashes):
         raise _damaged(folder)
     try:
-        Scale.read(facts.get("pair_distances"))
+        return facts, Scale.read(facts.get("pair_distances"))
     except (TypeError, ValueError) as error:
         raise _damaged(folder) from error
-    return facts
 
 
 def _damaged(folder: Path) -> SearchIndexError:

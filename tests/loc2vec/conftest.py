@@ -1,16 +1,10 @@
 from collections.abc import Callable
 
 import pytest
-import torch
 
 from loc2vec.encoders.base import Options
 from loc2vec.encoders.registry import ENCODERS, Family
 from tests.loc2vec.memory import MemoryDataset, Tiny
-
-
-@pytest.fixture(autouse=True, scope="session")
-def two_threads() -> None:
-    torch.set_num_threads(2)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from service.cli.main import main
 from tests.commands import ROOT
 from tests.postgres import PASSWORD, Server
 from tiling.errors import StoreError
+from tiling.store.postgis.statements import rows
 from tiling.store.store import Store
 
 ODD = "a\tb\\c\nd"
@@ -217,6 +218,15 @@ def test_options_that_do_not_fit_are_said_at_once(arguments: list[str], said: st
     done = run("embed", "--store", "none.gpkg", *arguments)
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("given", "taken"), [("64MB", "256MB"), ("300MB", "300MB")])
+def test_indexes_get_the_memory_that_the_server_gives(
+    server: Server, database: str, table: VectorTable, given: str, taken: str
+) -> None:
+    server.psql(f"ALTER DATABASE {database} SET maintenance_work_mem = '{given}'", database)
+    with table.opened() as opened:
+        assert rows(opened._connection, "SHOW maintenance_work_mem") == [(taken,)]
 
 
 def test_the_sql_of_the_docs_runs(

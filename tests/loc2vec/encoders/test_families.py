@@ -204,7 +204,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
     assert not torch.equal(vectors, vectors.bfloat16().float())
 
 
-@pytest.mark.no_cover  # the Python of a compiler
+@pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.parametrize("what", FAMILIES)
 def test_compiled_it_is_the_same(what: str) -> None:
     """Compile through capture and autograd, but without the slow compiler of C++.
@@ -218,7 +218,7 @@ def test_compiled_it_is_the_same(what: str) -> None:
         torch.testing.assert_close(compiled(tiles), network(tiles), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.no_cover  # the Python of a compiler
+@pytest.mark.untraced  # the Python of a compiler
 def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them() -> None:
     network, tiles = trained("rowlstm"), random_tiles(2)
     torch._dynamo.reset()
@@ -228,7 +228,7 @@ def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them() -> Non
 
 
 # the compiler looks at what breaks a graph
-@pytest.mark.no_cover  # the Python of a compiler
+@pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize("what", ["stn", "vit", "rowlstm"])
 def test_compiled_it_trains_the_same(what: str) -> None:
@@ -244,14 +244,14 @@ def test_compiled_it_trains_the_same(what: str) -> None:
         torch.testing.assert_close(of_compiled, eager, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.no_cover  # the Python of a compiler
+@pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")  # of the exporters', about themselves
 @pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_ONNX))
 def test_onnx_agrees(what: str) -> None:
     assert_agrees(by_onnx(program_of(what)), what, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.no_cover  # the Python of a compiler
+@pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_OPENVINO))
 def test_openvino_agrees(what: str) -> None:

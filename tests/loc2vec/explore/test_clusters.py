@@ -22,6 +22,7 @@ from loc2vec.explore.clusters import (
     TYPICAL,
     Kind,
     Kinds,
+    _name,
     kinds_of,
 )
 from loc2vec.explore.space import Space
@@ -153,7 +154,7 @@ def test_a_kind_is_named_by_words_for_the_tags_that_are_more_frequent_near_it(
     ]
     found = kinds_of(space, "Town", 3, objects=objects)
     assert 1 / len(few) < FEWEST_SHARE
-    names = {len(kind.rows): kind.name.split(", ") for kind in found.kinds}
+    names = {len(kind.rows): kind.name.split("; ") for kind in found.kinds}
     gain = COUNT / len(few)
     assert set(names[14]) == {f"shops ×{gain:.1f}", f"cafés ×{gain:.1f}"}
     assert names[100] == ["nothing in particular"]
@@ -169,9 +170,15 @@ def test_names_are_few_and_the_strongest_come_first(groups: NDArray[np.int64]) -
     found = kinds_of(space, "Town", 3, objects=objects)
     (name,) = (kind.name for kind in found.kinds if len(kind.rows) == 14)
     shares = [COUNT / (14 + 20 * number) for number in range(NAMED_BY)]
-    assert name == ", ".join(
+    assert name == "; ".join(
         f"{word} ×{share:.1f}" for (_, _, word), share in zip(SOME, shares, strict=False)
     )
+
+
+def test_a_channel_names_a_kind_once_whatever_its_scale() -> None:
+    names = ["water", "water, 400 m", NOTHING, "piers"]
+    near = np.array([[0.8, 0.9, 0, 0.3], [0.0, 0.3, 0, 0.1]])
+    assert _name(names, near, np.array([True, False])) == "water ×2.0; piers ×1.5"
 
 
 def test_without_tags_channels_name_a_kind() -> None:

@@ -154,7 +154,7 @@ def test_kinds_are_named_by_what_is_over_represented(method: str, tmp_path: Path
         [int(north.sum()), int((~north).sum())]
     )
     of_north = next(kind for kind in found.kinds if north[kind.rows].all())
-    assert of_north.name.split(", ")[0] == f"shops ×{len(north) / north.sum():.1f}"
+    assert of_north.name.split("; ")[0] == f"shops ×{len(north) / north.sum():.1f}"
     assert all(view.place.lat > SOUTH + 6 * STEP_DEG for view in of_north.typical)
     assert [found.columns["kind"][row] for row in np.flatnonzero(north)] == [
         found.label[north][0]
@@ -164,7 +164,7 @@ def test_kinds_are_named_by_what_is_over_represented(method: str, tmp_path: Path
 
 def test_kinds_without_tags_are_named_by_their_channels() -> None:
     found = kinds_of(make_space(), "Known Town", 3)
-    assert {name.partition(" ×")[0] for kind in found.kinds for name in kind.name.split(", ")} <= {
+    assert {name.partition(" ×")[0] for kind in found.kinds for name in kind.name.split("; ")} <= {
         *CHANNELS,
         "nothing in particular",
     }

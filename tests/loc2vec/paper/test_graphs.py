@@ -7,8 +7,16 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Annotation
 
 from loc2vec.paper.colours import CLASSES
-from loc2vec.paper.graphs import FEWEST_DENSE, LETTERS, MARKERS, bars, curves, densities, scatter
-from loc2vec.paper.plot import axes_in, new_figure, png_of
+from loc2vec.paper.graphs import (
+    FEWEST_DENSE,
+    LETTERS,
+    MARKERS,
+    bars,
+    curves,
+    densities,
+    scatter,
+)
+from loc2vec.paper.plot import Figure, axes_in, logarithmic, new_figure, png_of, svg_of
 
 
 @pytest.fixture
@@ -131,6 +139,16 @@ def test_curves_have_their_points_and_all_ticks() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "30", "100"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs"]
     assert png_of(figure)
+
+
+def test_logarithmic_axes_have_plain_numbers(axes: Axes) -> None:
+    axes.scatter([30, 4000], [30, 4000])
+    logarithmic(axes)
+    assert isinstance(axes.figure, Figure)
+    text = svg_of(axes.figure)
+    assert ">50<" in text
+    assert ">2,000<" in text
+    assert "$" not in text
 
 
 @pytest.mark.parametrize("spread", [(1, 1), (0.2, 3), (5, 0.01)])

@@ -196,7 +196,7 @@ def seen_colours(figure: Figure) -> NDArray[np.uint8]:
 
 def test_a_kind_has_its_bar_its_tiles_its_share_and_its_name() -> None:
     figure = new_figure(9, 3, "")
-    said = ("37%", "shop=bakery ×3.0, amenity=cafe ×2.0")
+    said = ("37%", "shop=bakery ×3.0; amenity=cafe ×2.0")
     kind_row(figure, (0.5, 1.0), [RED, RED, RED], "#0072B2", said)
     assert len(figure.axes) == 3
     share, name = words(figure)[-2:]

@@ -310,7 +310,7 @@ def test_serve_answers_and_ends(served: tuple[subprocess.Popen[str], str]) -> No
     assert "Traceback" not in log
 
 
-def test_a_name_becomes_a_service(
+def test_a_name_becomes_a_service_that_ctrl_c_ends(
     monaco_pbf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commands of docs/fetch.md after the installation, with a provider on 127.0.0.1."""
@@ -323,20 +323,18 @@ def test_a_name_becomes_a_service(
         command = [*CONSOLE, "import", "monaco", "--store", str(store)]
         subprocess.run(command, check=True, capture_output=True)
     command = [*CONSOLE, "serve", "--port", "0", "--store", str(store)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             url = process.stdout.readline().removeprefix("Ready: ").strip()
             answer = httpx2.get(f"{url}/embed", params={"place": "Monte-Carlo"}, timeout=60)
             assert len(answer.json()["embedding"]) == 16
+            process.send_signal(signal.SIGINT)
+            _, log = process.communicate(timeout=60)
         finally:
             process.kill()
-
-
-def test_ctrl_c_ends_serve_without_a_traceback(served: tuple[subprocess.Popen[str], str]) -> None:
-    process, _ = served
-    process.send_signal(signal.SIGINT)
-    _, log = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in log
     assert "error" not in log

@@ -22,6 +22,7 @@ from service.http.app import create_app
 from service.settings import Settings
 from tests.service.conftest import serving
 
+pytestmark = pytest.mark.untraced  # making up questions takes longer than answering them
 # That a place is lat and lon or h3, or that a box is not empty, no schema of parameters says.
 BEYOND_A_SCHEMA = [positive_data_acceptance]
 UNHEALTHY = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much]

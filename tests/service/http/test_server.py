@@ -116,7 +116,7 @@ def test_a_stop_does_not_wait_for_ever(settings: Settings, vectors: Vectors) -> 
     assert process.returncode == -signal.SIGTERM
 
 
-def test_several_processes_answer_as_one(settings: Settings) -> None:
+def test_several_processes_answer_as_one_and_their_parent_stays_small(settings: Settings) -> None:
     with (
         running(settings, workers="2", render_processes="0") as (process, url),
         ThreadPoolExecutor(8) as pool,
@@ -131,6 +131,8 @@ def test_several_processes_answer_as_one(settings: Settings) -> None:
             'loc2vec_requests_total{method="GET",route="/embed",status="200"} 12.0' in text
             for text in figures
         )
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 150_000
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -290,16 +292,13 @@ def test_workers_end_with_their_parent(settings: Settings) -> None:
             time.sleep(0.1)
 
 
-def test_the_parent_of_workers_loads_no_network(settings: Settings) -> None:
+def test_the_parent_of_workers_loads_no_network() -> None:
     code = (
         "import sys, service.cli.serve, service.http.server, service.settings\n"
         "print({'torch', 'faiss', 'mapnik', 'fastapi'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
-    with running(settings, workers="2", render_processes="0") as (process, _):
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        assert int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) < 150_000
 
 
 def test_more_connections_than_files_are_refused_and_pass(

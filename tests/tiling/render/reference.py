@@ -11,6 +11,7 @@ from tiling.store.source import FeatureSource
 from tiling.values import Box, Pose
 
 SAMPLES = 10  # a side of a pixel
+SIGHT_M = 300  # the corner of a tile of 100 m, shifted by 80 m along both sides, is 255 m away
 
 
 def reference_tile(
@@ -31,7 +32,7 @@ def reference_tile(
 def _box(pose: Pose) -> Box:
     geod = pyproj.Geod(ellps="WGS84")
     west, south, east, north = (
-        geod.fwd(pose.lon, pose.lat, azimuth, 400)[:2] for azimuth in (270, 180, 90, 0)
+        geod.fwd(pose.lon, pose.lat, azimuth, SIGHT_M)[:2] for azimuth in (270, 180, 90, 0)
     )
     return Box(west[0], south[1], east[0], north[1])
 
@@ -59,14 +60,17 @@ def _cover(shape: BaseGeometry, bare: NDArray[np.float64], radius_m: float) -> N
     ).astype(int)
     if columns[0] >= columns[1] or rows[0] >= rows[1]:
         return
-    x = (np.arange(columns[0] * SAMPLES, columns[1] * SAMPLES) + 0.5) * pixel / SAMPLES - radius_m
-    y = radius_m - (np.arange(rows[0] * SAMPLES, rows[1] * SAMPLES) + 0.5) * pixel / SAMPLES
+    left, top = np.meshgrid(
+        np.arange(*columns) * pixel - radius_m, radius_m - np.arange(*rows) * pixel
+    )
+    pixels = shapely.box(left, top - pixel, left + pixel, top)
     near = shapely.clip_by_rect(shape, -radius_m - 1, -radius_m - 1, radius_m + 1, radius_m + 1)
     shapely.prepare(near)
-    inside = shapely.contains_xy(near, *np.meshgrid(x, y))
-    share = inside.reshape(rows[1] - rows[0], SAMPLES, columns[1] - columns[0], SAMPLES).mean(
-        axis=(1, 3)
-    )
+    share = shapely.contains_properly(near, pixels).astype(np.float64)
+    rim = shapely.intersects(near, pixels) & (share == 0)
+    sample = (np.arange(SAMPLES) + 0.5) * pixel / SAMPLES
+    x, y = left[rim][:, None, None] + sample, top[rim][:, None, None] - sample[:, None]
+    share[rim] = shapely.contains_xy(near, *np.broadcast_arrays(x, y)).mean(axis=(1, 2))
     bare[rows[0] : rows[1], columns[0] : columns[1]] *= 1 - share
 
 

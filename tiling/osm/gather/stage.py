@@ -74,7 +74,8 @@ class Stage:
         os.environ["SQLITE_TMPDIR"] = str(path.parent)  # what it sorts may be large
         fresh = not path.exists()
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.executescript(f"PRAGMA cache_size = -{CACHE_KB};" + _TABLES * fresh)
+        # SQLite counts pages, so their size must be known before.
+        self._connection.executescript(_TABLES * fresh + f"PRAGMA cache_size = -{CACHE_KB};")
         self._connection.execute("BEGIN")
 
     def put(self, part: int, objects: Sequence[DrawnObject], shapes: Shapes) -> None:
