@@ -3,13 +3,11 @@
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 
-import absl.logging
 import osmium
 import pytest
 import torch
@@ -30,9 +28,6 @@ from tiling.store.store import ImportOptions, Store
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# OpenVINO brings absl, whose handler closes its stream when `logging` is set up again.
-# That stream shall not be one that pytest reads.
-absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
