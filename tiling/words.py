@@ -1,5 +1,7 @@
 """Words for people: numbers of things, and what other libraries say."""
 
+from collections.abc import Sequence
+
 
 def counted(number: int, thing: str) -> str:
     """Return a number with its thing, which takes an s unless there is one.
@@ -8,6 +10,15 @@ def counted(number: int, thing: str) -> str:
     ('1 place', '1,200 places')
     """
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def quoted(names: Sequence[str]) -> str:
+    """Return the names of columns or layers for people: on one line, not too many, none too long.
+
+    >>> quoted(["lat", "my\\nlon"])
+    "'lat', 'my\\\\nlon'"
+    """
+    return ", ".join(f"{name!r:.60}" for name in names[:20])
 
 
 def in_one_line(error: BaseException) -> str:

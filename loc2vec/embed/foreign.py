@@ -9,7 +9,8 @@ import pyarrow as pa
 from loc2vec.embed.files import EMBEDDING, Vectors, is_list, read_parquet
 from loc2vec.errors import VectorsError
 from tiling.files.points import points_of
-from tiling.files.tables import UserTable, read_table
+from tiling.files.tables import UserTable, read_table, values_in
+from tiling.words import quoted
 
 
 def read_foreign(path: Path) -> Vectors:
@@ -33,7 +34,8 @@ def read_foreign(path: Path) -> Vectors:
                 f"{path}, {where(row)}: {len(lists[row])} numbers, "
                 f"{where(held[0])} has {length}: vectors must be of one length"
             )
-    embedding = np.array([lists[row] for row in held], np.float32)
+    with np.errstate(over="ignore"):  # what is too large is found next
+        embedding = np.array([lists[row] for row in held], np.float32)
     bad = np.flatnonzero(~np.isfinite(embedding).all(1))
     if len(bad):
         raise VectorsError(f"{path}, {where(held[bad[0]])}: its vector is not finite")
@@ -43,8 +45,8 @@ def read_foreign(path: Path) -> Vectors:
         lon=points.lon[held],
         embedding=embedding,
         table=None,
-        model=facts.get(b"model", path.name.encode()).decode(),
-        fingerprint=facts.get(b"fingerprint", b"").decode(),
+        model=facts.get(b"model", path.name.encode()).decode(errors="replace"),
+        fingerprint=facts.get(b"fingerprint", b"").decode(errors="replace"),
     )
 
 
@@ -52,7 +54,7 @@ def _lists(path: Path, table: pa.Table) -> list[Any]:
     """Return the numbers of each row, None where it has no vector."""
     names = table.column_names
     if EMBEDDING in names and is_list(table.schema.field(EMBEDDING).type):
-        lists: list[Any] = table[EMBEDDING].to_pylist()
+        lists: list[Any] = values_in(path, table, EMBEDDING)
         return lists
     count = next(n for n in range(len(names) + 1) if f"{EMBEDDING}_{n + 1}" not in names)
     columns = [f"{EMBEDDING}_{n + 1}" for n in range(count)]
@@ -63,7 +65,7 @@ def _lists(path: Path, table: pa.Table) -> list[Any]:
     if not columns:
         raise VectorsError(
             f"{path} has no column {EMBEDDING!r} of lists of numbers, and no {EMBEDDING}_1, ...: "
-            f"it has {', '.join(names)}"
+            f"it has {quoted(names)}"
         )
     rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
     return [None if None in row else row for row in rows]

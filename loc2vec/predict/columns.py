@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from loc2vec.errors import LabelsError
 from loc2vec.model.arrays import Floats
+from tiling.files.tables import scalars_in
 
 MOST_TEXTS = 50  # of a column
 
@@ -102,7 +103,7 @@ def further(
         if column.name in given:
             parts.append(np.repeat(column.features([given[column.name]]), count, axis=0))
         elif table is not None and column.name in table.column_names:
-            parts.append(column.features(table[column.name].to_pylist()))
+            parts.append(column.features(scalars_in("the places to predict", table, column.name)))
         else:
             raise LabelsError(
                 f"the places to predict have no column {column.name!r}: give --points with it, or "

@@ -17,6 +17,7 @@ from loc2vec.model.arrays import Vectors
 from loc2vec.trips.trip import Trips
 from loc2vec.trips.walk import make_trips
 from tiling.files.points import read_points
+from tiling.files.tables import scalars_in
 from tiling.files.write import write_table
 from tiling.osm.file import region_names
 from tiling.osm.ways import MODES, read_graphs
@@ -104,7 +105,7 @@ def read_trips(
             f"{path} has no column {', '.join(map(repr, lacking))}: "
             "it needs lat, lon, trip, mode, town"
         )
-    trip, mode, town = (np.array(points.table[name].to_pylist(), object) for name in COLUMNS)
+    trip, mode, town = (np.array(scalars_in(path, points.table, name), object) for name in COLUMNS)
     lon_lat = np.stack([points.lon, points.lat], axis=1)
     inside = covered_by(source, radius_m=radius_m)(points.lon, points.lat)
     rows_of: dict[tuple[str, str], list[int]] = {}

@@ -14,7 +14,7 @@ from tiling.cli.fetch import ExtractType, fetched, provider_option
 from tiling.cli.options import FilePath, StoreType
 from tiling.cli.progress import import_bar
 from tiling.errors import StoppedError
-from tiling.osm.gather.gather import told_losses
+from tiling.osm.gather.part import told_losses
 from tiling.store.store import ImportOptions
 
 if TYPE_CHECKING:

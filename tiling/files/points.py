@@ -12,9 +12,11 @@ from shapely.errors import GEOSException
 
 from tiling.errors import PlaceError, PointsError
 from tiling.files.atomic import sha256_of
-from tiling.files.tables import UserTable, read_table, require_table
+from tiling.files.tables import UserTable, read_table, require_table, scalars_in, values_in
 from tiling.geo.cells import place_of_cell
+from tiling.geo.wkb import is_too_deep
 from tiling.values import check_place
+from tiling.words import in_one_line, quoted
 
 NAMES = {
     "lat": ("lat", "latitude", "decimallatitude"),
@@ -119,10 +121,9 @@ def _columns(file: UserTable) -> tuple[str, ...] | None:
 
 
 def _lacking(file: UserTable) -> str:
-    shown = ", ".join(map(repr, file.table.column_names[:20]))
     return (
         f"{file.path} has 0 columns called {' or '.join(NAMES['lat'][:-1])}, and no geometry: "
-        f"it has {shown}"
+        f"it has {quoted(file.table.column_names)}"
     )
 
 
@@ -133,12 +134,12 @@ def _numbers(file: UserTable, name: str, what: str) -> NDArray[np.float64]:
         if not column.null_count:
             return np.asarray(column.to_numpy(), np.float64)
     values = np.empty(len(column))
-    for row, value in enumerate(column.to_pylist()):
+    for row, value in enumerate(scalars_in(file.path, file.table, name)):
         try:
             values[row] = _number(value)
         except (TypeError, ValueError) as error:
             raise PointsError(
-                f"{file.path}, {file.where(row)}: {what} {value!r} is not a number"
+                f"{file.path}, {file.where(row)}: {what} {value!r:.60} is not a number"
             ) from error
     return values
 
@@ -151,7 +152,7 @@ def _number(value: Any) -> float:
 def _middles_of_cells(file: UserTable, name: str) -> NDArray[np.float64]:
     """Return (lon, lat) float64 [2, n] of the H3 cells in a column."""
     values = np.empty((file.table.num_rows, 2))
-    for row, cell in enumerate(file.table[name].to_pylist()):
+    for row, cell in enumerate(scalars_in(file.path, file.table, name)):
         try:
             values[row] = place_of_cell(cell)
         except (PlaceError, TypeError, ValueError) as error:
@@ -168,13 +169,29 @@ def _middles(file: UserTable) -> NDArray[np.float64]:
             "save them in degrees (EPSG:4326)"
         )
     try:
-        geometries = shapely.from_wkb(file.table[file.geometry].to_pylist())
+        with np.errstate(invalid="ignore"):  # GEOS looks at places that are not finite, too
+            geometries = shapely.from_wkb(_wkb(file))
+            points = shapely.point_on_surface(geometries)
     except (GEOSException, TypeError, ValueError) as error:
-        raise PointsError(f"cannot read the geometries of {file.path}: {error}") from error
-    empty = shapely.is_missing(geometries) | shapely.is_empty(geometries)
-    for row in np.flatnonzero(empty)[:1].tolist():
+        raise PointsError(
+            f"cannot read the geometries of {file.path}: {in_one_line(error)[:200]}"
+        ) from error
+    corners, rows = shapely.get_coordinates(geometries, return_index=True)
+    for row in rows[~np.isfinite(corners).all(axis=1)][:1].tolist():
+        raise PointsError(f"{file.path}, {file.where(row)} has a coordinate that is not finite")
+    for row in np.flatnonzero(shapely.is_missing(points) | shapely.is_empty(points))[:1].tolist():
         raise PointsError(
             f"{file.path}, {file.where(row)} has no coordinates: give it a point or an area"
         )
-    points = shapely.get_coordinates(shapely.point_on_surface(geometries))
-    return np.asarray(points.reshape(-1, 2).T, np.float64)
+    return np.asarray(shapely.get_coordinates(points).reshape(-1, 2).T, np.float64)
+
+
+def _wkb(file: UserTable) -> list[Any]:
+    """Return the geometries as they are in the table; none may end GEOS by its depth."""
+    values = values_in(file.path, file.table, str(file.geometry))
+    for row, wkb in enumerate(values):
+        if isinstance(wkb, bytes | str) and is_too_deep(wkb):
+            raise PointsError(
+                f"{file.path}, {file.where(row)}: its collections lie too deep within one another"
+            )
+    return values

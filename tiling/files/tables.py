@@ -25,7 +25,7 @@ from pyogrio.errors import CRSError, DataLayerError, DataSourceError
 
 from tiling.errors import PointsError
 from tiling.files.atomic import require_file
-from tiling.words import in_one_line
+from tiling.words import in_one_line, quoted
 
 READABLE = "a CSV, Parquet, GeoPackage, GeoJSON or Shapefile of places"
 # Beginnings of files that GDAL reads, with the ending that it expects.
@@ -86,6 +86,7 @@ def read_table(path: Path) -> UserTable:
         head = file.read(HEAD_BYTES)
     try:
         read = _read(path, head)
+        read.table.validate(full=True)  # text that is no UTF-8 would raise later
     except (
         pa.ArrowException, OSError, ValueError, KeyError, TypeError, CRSError, DataLayerError,
         DataSourceError,
@@ -93,8 +94,34 @@ def read_table(path: Path) -> UserTable:
         raise PointsError(f"cannot read {path}: {in_one_line(error)[:300]}") from error
     twice = [name for name, count in Counter(read.table.column_names).items() if count > 1]
     if twice:
-        raise PointsError(f"{path} has two columns {twice[0]!r}: rename or drop one")
+        raise PointsError(f"{path} has two columns {twice[0]!r:.60}: rename or drop one")
     return read
+
+
+def values_in(path: Path | str, table: pa.Table, name: str) -> list[Any]:
+    """Return the values of a column; `PointsError` for times that Python has no words for."""
+    try:
+        values: list[Any] = table[name].to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise PointsError(
+            f"cannot read the column {name!r:.60} of {path}: {in_one_line(error)[:200]}"
+        ) from error
+    return values
+
+
+def scalars_in(path: Path | str, table: pa.Table, name: str) -> list[Any]:
+    """Return the values of a column of numbers, text or times, and raise as `values_in`.
+
+    Decimal numbers, as databases have for prices, become floats.
+    """
+    column = table[name]
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        raise PointsError(
+            f"the column {name!r:.60} of {path} holds {column.type}: it must hold numbers or text"
+        )
+    if pa.types.is_decimal(column.type):
+        table = pa.table({name: column.cast(pa.float64())})
+    return values_in(path, table, name)
 
 
 def _read(path: Path, head: bytes) -> UserTable:
@@ -112,12 +139,17 @@ def _read(path: Path, head: bytes) -> UserTable:
 
 def _read_parquet(path: Path) -> UserTable:
     table = pq.read_table(path, partitioning=None)
-    geo = json.loads((table.schema.metadata or {}).get(b"geo", b"{}"))
-    name = geo.get("primary_column", "geometry")
-    if name not in table.column_names:
-        return UserTable(path, table, "row")
-    crs = geo.get("columns", {}).get(name, {}).get("crs", "")
-    return UserTable(path, table, "row", geometry=name, crs=_named(crs))
+    try:
+        geo = json.loads((table.schema.metadata or {}).get(b"geo", b"{}"))
+        name = geo.get("primary_column", "geometry")
+        if name not in table.column_names:
+            return UserTable(path, table, "row")
+        crs = _named(geo.get("columns", {}).get(name, {}).get("crs", ""))
+    except (AttributeError, RecursionError, KeyError, TypeError, ValueError) as error:
+        raise PointsError(
+            f"cannot read {path}: what it says of its geometries is no GeoParquet"
+        ) from error
+    return UserTable(path, table, "row", geometry=name, crs=crs)
 
 
 def _named(crs: Any) -> str:
@@ -137,7 +169,7 @@ def _read_gdal(path: Path, ending: str) -> UserTable:
             raise PointsError(f"cannot read {path}: {said}") from error
         if len(layers) != 1:
             raise PointsError(
-                f"{path} has {len(layers)} layers ({', '.join(layers[:9])}): save one of them alone"
+                f"{path} has {len(layers)} layers ({quoted(layers)}): save one of them alone"
             )
         facts, table = pyogrio.raw.read_arrow(named)
     name = facts["geometry_name"] or "wkb_geometry"

@@ -14,6 +14,8 @@ from loc2vec.errors import LabelsError
 from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Floats
 from tiling.files.points import read_points
+from tiling.files.tables import scalars_in
+from tiling.words import quoted
 
 # What stands around or within an amount: currencies, per cent, separators between thousands.
 NOT_DIGITS = re.compile(r"[€$£¥₹%'\s]|^[A-Z]{3}\b|\b[A-Z]{3}$")
@@ -50,9 +52,9 @@ def values_of(
 ) -> list[Any]:
     """Return the values of a column, none of which is missing; raises as `read_labels`."""
     if target not in table.column_names:
-        shown = ", ".join(table.column_names)
+        shown = quoted(table.column_names)
         raise LabelsError(f"{path} has no column {target!r}: {option} must be one of {shown}")
-    values: list[Any] = table[target].to_pylist()
+    values = scalars_in(path, table, target)
     for row, value in zip(where, values, strict=True):
         if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
             said = "empty" if value is None or value == "" else str(value)
@@ -61,7 +63,7 @@ def values_of(
             )
         if isinstance(value, str) and _is_amount(value):
             raise LabelsError(
-                f"{path}, {row}: {target!r} is {value!r}: write a plain number, such as 1234.5"
+                f"{path}, {row}: {target!r} is {value!r:.60}: write a plain number, such as 1234.5"
             )
     return values
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +83,7 @@ def test_joined_vectors_are_written_and_read(tmp_path: Path) -> None:
     assert back.store == "store"
 
 
-def foreign(tmp_path: Path, metadata: dict[str, str] | None = None, **columns: object) -> Vectors:
+def foreign(tmp_path: Path, metadata: dict[Any, Any] | None = None, **columns: object) -> Vectors:
     table = pa.table(columns).replace_schema_metadata(metadata)
     pq.write_table(table, tmp_path / "theirs.parquet")
     return read_foreign(tmp_path / "theirs.parquet")
@@ -118,6 +119,12 @@ def test_rows_without_a_vector_are_left_out(tmp_path: Path) -> None:
     assert (found.model, found.fingerprint) == ("theirs@9", "abc")
 
 
+def test_what_a_file_says_of_its_model_may_be_no_text(tmp_path: Path) -> None:
+    said = {b"model": b"\xff", b"fingerprint": b"\xfe"}
+    found = foreign(tmp_path, said, lat=[1.0], lon=[4.0], embedding=[[1.0]])
+    assert found.model == found.fingerprint == "\ufffd"
+
+
 def test_places_may_be_geometries(tmp_path: Path) -> None:
     shapes = [shapely.Point(7, 43), shapely.box(0, 0, 2, 4)]
     wkb = [shapely.to_wkb(shape) for shape in shapes]
@@ -132,8 +139,12 @@ def test_places_may_be_geometries(tmp_path: Path) -> None:
         ({"lat": [1.0], "embedding": [[1.0]]}, "has 0 columns called lon"),
         ({"lat": ["x"], "lon": ["y"], "embedding": [[1.0]]}, "row 1: lat 'x' is not a number"),
         ({"geometry": [b"no wkb"], "embedding": [[1.0]]}, "cannot read the geometries"),
-        ({"lat": [1.0], "lon": [2.0]}, "has no column 'embedding' of lists .*: it has lat, lon"),
+        (
+            {"lat": [1.0], "lon": [2.0]},
+            "has no column 'embedding' of lists .*: it has 'lat', 'lon'",
+        ),
         ({"lat": [1.0], "lon": [2.0], "embedding": [1.0]}, "has no column 'embedding' of lists"),
+        ({"lat": [1.0], "lon": [2.0], "embedding": [[1e308]]}, "row 1: its vector is not finite"),
         ({"lat": [1.0], "lon": [2.0], "embedding": [["a"]]}, "has no column 'embedding' of lists"),
         (
             {"lat": [1.0], "lon": [2.0], "embedding": pa.array([None], pa.list_(pa.float32()))},

@@ -92,7 +92,7 @@ POINT = {"type": "Point", "coordinates": [7.4, 43.7]}
         (lambda p: csv(p, "7.4,old", head="lon,kind\n"), "has 0 columns called lat or latitude"),
         (
             lambda p: csv(p, "43.7,7.4,1", head="lat,lon,price\n"),
-            "no column 'kind': --target must be one of lat",
+            "no column 'kind': --target must be one of 'lat'",
         ),
         (lambda p: csv(p, "93.7,7.4,old,1"), "line 2: lat 93.7"),
         (
@@ -130,6 +130,32 @@ def test_amounts_are_not_taken_for_classes(tmp_path: Path, price: str) -> None:
     path = csv(tmp_path, f'43.7,7.4,old,"{price}"')
     with pytest.raises(LabelsError, match=r"line 2: 'price' is .*: write a plain number"):
         read_labels(path, "price")
+
+
+def parquet(tmp_path: Path, values: pa.Array) -> Path:
+    table = pa.table(
+        {"lat": [43.7384] * len(values), "lon": [7.4246] * len(values), "kind": values}
+    )
+    pq.write_table(table, tmp_path / "labels.parquet")
+    return tmp_path / "labels.parquet"
+
+
+def test_decimal_numbers_are_numbers(tmp_path: Path) -> None:
+    prices = pa.array([n + 0.5 for n in range(3)]).cast(pa.decimal128(20, 2))
+    assert read_labels(parquet(tmp_path, prices), "kind").values == [0.5, 1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([["a"], []]), "holds list<.*>: it must hold numbers or text"),
+        (pa.array([{"a": 1}]), "holds struct<.*>: it must hold numbers or text"),
+        (pa.array([2**62], pa.timestamp("us")), "cannot read the column 'kind' of"),
+    ],
+)
+def test_what_is_no_label_is_refused(tmp_path: Path, values: pa.Array, message: str) -> None:
+    with pytest.raises(PointsError, match=message):
+        read_labels(parquet(tmp_path, values), "kind")
 
 
 @pytest.mark.parametrize("code", ["02139", "1st", "zone 3", "A1", "ABC", "1-2"])

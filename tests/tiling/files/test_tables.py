@@ -200,7 +200,7 @@ def test_layers_are_named(tmp_path: Path) -> None:
         path, shapely.to_wkb(shapely.points(LON, LAT)), [], np.array([], object), driver="GPKG",
         geometry_type="Point", crs="EPSG:4326", layer="second", append=True,
     )  # fmt: skip
-    with pytest.raises(PointsError, match=r"has 2 layers \(places, second\): save one of them"):
+    with pytest.raises(PointsError, match=r"has 2 layers \('places', 'second'\): save one of them"):
         read_points(path)
 
 

@@ -152,6 +152,8 @@ def test_bad_extracts_are_refused(monaco_pbf: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare.osm.opl"
     bare.write_text(GRID)
     refused(bare, store, ExtractError, "holds nothing that the channel catalogue draws")
+    bare.write_text("w1 v1 Tbuilding=yes Nn1,n2,n3,n1\n")
+    refused(bare, store, ExtractError, "none of its objects can be built: 1 lack nodes or ways")
 
 
 def test_a_failed_import_leaves_the_store_before_it(own_store: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tiling.errors import ExtractError, LossError
 from tiling.files.atomic import require_file
 from tiling.osm.bounded.read import read_bounded
 from tiling.osm.file import region_names
-from tiling.osm.gather.part import DONE, SEEN, SHARE, Part, read_part
+from tiling.osm.gather.part import DONE, SEEN, SHARE, Part, read_part, told_losses
 from tiling.osm.gather.stage import Stage
 from tiling.values import Box
 
@@ -110,12 +110,3 @@ def _check_loss(path: Path, part: Part) -> None:
             f"{lost:,} of {lost + part.objects:,} objects of {path} cannot be built: "
             f"{told_losses(part.lost)}: import the others with --allow-loss"
         )
-
-
-def told_losses(lost: Mapping[str, int]) -> str:
-    """Return how many objects were lost, and why, for people.
-
-    >>> told_losses({"lack nodes": 2, "cross": 1})
-    '2 lack nodes, 1 cross'
-    """
-    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))

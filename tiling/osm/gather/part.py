@@ -63,6 +63,15 @@ def read_part(path: Path, number: int, catalogue: Catalogue, folder: Path, board
         ) from error
 
 
+def told_losses(lost: Mapping[str, int]) -> str:
+    """Return how many objects were lost, and why, for people.
+
+    >>> told_losses({"lack nodes": 2, "cross": 1})
+    '2 lack nodes, 1 cross'
+    """
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))
+
+
 class _Reader:
     """Puts batches of objects into the stage, and keeps what the area is made from."""
 
@@ -85,10 +94,11 @@ class _Reader:
         if index is not None:
             index.unlink()
         lost = {reason: count for reason, count in found.lost.items() if count}
-        if not self._objects and not lost:
+        if not self._objects:
+            none = f"none of its objects can be built: {told_losses(lost)}"
+            nothing = "it holds nothing that the channel catalogue draws"
             raise ExtractError(
-                f"{self._path} holds nothing that the channel catalogue draws: "
-                "is it the right extract?"
+                f"cannot read {self._path}: {none if lost else nothing}: is it the right extract?"
             )
         area, frame = self._area()
         self._put_sea(frame)

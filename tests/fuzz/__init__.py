@@ -1,0 +1,1 @@
+"""Random damage and hostile content: one line of error, no signal, no hang, no flood of memory."""
