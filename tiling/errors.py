@@ -108,6 +108,13 @@ class WorkerError(Loc2VecError):
     """A worker process was killed."""
 
 
+class KilledError(WorkerError):
+    """Worker process after worker process was killed from outside, as a system without memory does.
+
+    Not by a fault of its own, such as a segmentation fault.
+    """
+
+
 class DamagedError(Loc2VecError):
     """A dataset does not hold the bytes that were written."""
 

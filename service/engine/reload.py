@@ -17,7 +17,7 @@ from service.engine.trial import Trials
 from service.index.index import FACTS, NeighborIndex, name_of
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
-from tiling.errors import FingerprintError, Loc2VecError, StoreUnavailableError
+from tiling.errors import FingerprintError, KilledError, Loc2VecError, StoreUnavailableError
 from tiling.machine import give_back_memory
 
 # Freed memory is returned to the system so often: each time costs some page faults.
@@ -30,6 +30,7 @@ Stamp = tuple[int, int] | None
 KEPT = "the one before still answers"
 FOREIGN = "was refused, because it was made with another channel catalogue: " + KEPT
 REFUSED = "was refused, because it is damaged or of another model: " + KEPT
+KILLED = "was refused, because what tried it was killed, as for lack of memory: " + KEPT
 WAITS = "waits, because this machine lacks disk, memory, files or processes: " + KEPT
 LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM,
          errno.EMFILE, errno.ENFILE, errno.EAGAIN)  # fmt: skip
@@ -69,6 +70,8 @@ def _why(error: Exception) -> str:
     """Return for clients why something new is not in use."""
     if isinstance(error, OSError) and error.errno in LACKS:
         return WAITS
+    if isinstance(error, KilledError):
+        return KILLED
     return FOREIGN if isinstance(error, FingerprintError) else REFUSED
 
 

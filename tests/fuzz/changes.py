@@ -38,8 +38,10 @@ def hostile_changes(path: Path, rng: random.Random) -> None:
     data = _document(rng).encode("utf-8", "surrogatepass")
     if rng.random() < 0.15:
         data = damage(data, rng)
-    pack = {".gz": gzip.compress, ".bz2": bz2.compress}.get(path.suffix, bytes)
-    data = pack(data)
+    if path.suffix == ".gz":
+        data = gzip.compress(data)
+    elif path.suffix == ".bz2":
+        data = bz2.compress(data)
     path.write_bytes(damage(data, rng) if rng.random() < 0.1 else data)
 
 

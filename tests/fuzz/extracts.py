@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import osmium
 
@@ -20,7 +21,7 @@ UNITS = (
     2**31 - 1, -(2**31), 2**31, 2**62, -(2**63), AT * DEGREE + 1, AT * DEGREE,
 )  # fmt: skip
 NANO = (0, -180 * 10**9, 180 * 10**9, 90 * 10**9, 10**12, 2**62, -(2**63), 20 * 10**9)
-KINDS = (
+KINDS: tuple[dict[bytes, bytes], ...] = (
     {b"building": b"yes"}, {b"building": b"church", b"amenity": b"place_of_worship"},
     {b"natural": b"water"}, {b"natural": b"coastline"}, {b"landuse": b"forest"},
     {b"leisure": b"park"}, {b"highway": b"primary"}, {b"highway": b"pedestrian", b"area": b"yes"},
@@ -196,11 +197,12 @@ def _blocks(items: Iterable[Item], rng: random.Random) -> list[bytes]:
 def cut_of(extract: Path, path: Path, box: osmium.osm.Box) -> Path:
     """Write the nodes of an extract in a box and what holds them, not compressed."""
     kept: dict[str, set[int]] = {"n": set(), "w": set(), "r": set()}
+    items: Iterable[Any] = osmium.FileProcessor(str(extract))
     with osmium.SimpleWriter(osmium.io.File(str(path), UNPACKED)) as writer:
-        for item in osmium.FileProcessor(str(extract)):
-            if isinstance(item, osmium.osm.Node):
+        for item in items:
+            if item.is_node():
                 held = box.contains(item.location)
-            elif isinstance(item, osmium.osm.Way):
+            elif item.is_way():
                 held = any(node.ref in kept["n"] for node in item.nodes)
             else:
                 held = any(member.ref in kept[member.type] for member in item.members)

@@ -103,7 +103,7 @@ def _text(data: bytes) -> pa.Array:
 
 def _nested_wkb(depth: int) -> bytes:
     """Return collections within collections as well-known binary."""
-    return b"\x01\x07\x00\x00\x00\x01\x00\x00\x00" * depth + shapely.Point(7, 43).wkb
+    return b"\x01\x07\x00\x00\x00\x01\x00\x00\x00" * depth + bytes(shapely.Point(7, 43).wkb)
 
 
 GEOMETRIES = [
@@ -162,7 +162,7 @@ def _metadata(rng: random.Random) -> dict[bytes, bytes]:
         ]
     )  # fmt: skip
     columns = rng.choice([{"geometry": column}, {"geometry": column}, column])
-    primary = rng.choice(["geometry", "geometry", "none", 7, None, [], {}, "lat"])
+    primary: Any = rng.choice(["geometry", "geometry", "none", 7, None, [], {}, "lat"])
     geo = json.dumps(rng.choice([{"primary_column": primary, "columns": columns}, columns, 7]))
     odd = [b"{", b"\xff", b"[" * 100_000, b"", b"nan", b'{"a":' * 50_000]
     said = rng.choice([geo.encode(), geo.encode(), geo.encode(), rng.choice(odd)])

@@ -35,7 +35,7 @@ from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
-from tiling.errors import Loc2VecError, WorkerError
+from tiling.errors import KilledError, Loc2VecError, WorkerError
 from tiling.machine import cpu_s_of, wants_cpu
 from tiling.render.shared import SharedMemory
 
@@ -139,11 +139,12 @@ class Worker(Generic[T, R]):
         self._losses += 1
         log.warning("worker process %s was killed: starting another", self.process.pid)
         self.close()
+        outside = self.process.exitcode == -signal.SIGKILL
         self._start()
         if hung:
             raise WorkerError(HUNG) from error
         if self._losses > MAX_LOSSES:
-            raise WorkerError(KILLED) from error
+            raise (KilledError if outside else WorkerError)(KILLED) from error
         self.retried += 1
         self._send()
 

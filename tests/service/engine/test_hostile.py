@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
@@ -124,6 +125,27 @@ def test_a_store_that_comes_while_the_disk_is_full_is_taken_later(
     assert state.engine is not before
     reloader.close()
     before.use(NeighborIndex.open(Path(str(settings.index))))  # as other tests need it
+
+
+def killed(*_: object) -> None:
+    """End this process as a system without memory does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_store_or_index_whose_trial_is_killed_is_not_called_damaged(
+    watched: tuple[Reloader, State], vectors: Vectors, own_store: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("tiling.render.pool.MAX_LOSSES", 0)
+    monkeypatch.setattr("service.engine.trial._open_store", killed)
+    monkeypatch.setattr("service.engine.trial._open_index", killed)
+    reloader, state = watched
+    spoil(own_store, "DELETE FROM features WHERE channel = 4")
+    NeighborIndex.build(moved(vectors, 1.0), tmp_path / "index")
+    reloader.look()
+    said = "was refused, because what tried it was killed, as for lack of memory"
+    assert said in state.store_refused
+    assert said in str(state.engine.index_refused)
 
 
 def test_a_fifo_or_a_folder_is_no_store(watched: tuple[Reloader, State], own_store: Path) -> None:

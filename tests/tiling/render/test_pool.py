@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tiling.errors import StoreError, WorkerError
+from tiling.errors import KilledError, StoreError, WorkerError
 from tiling.render.pool import MAX_LOSSES, Pool, Worker
 
 ROOM = 100  # bytes
@@ -124,6 +124,17 @@ def test_an_item_is_given_out_again_until_it_killed_too_many(tmp_path: Path) -> 
         with pytest.raises(WorkerError, match=r"killed 4 times over the same work .* --workers"):
             worker.ask(100)
         assert worker.ask(0) == 0
+
+
+@pytest.mark.parametrize(("by", "error"), [("SIGKILL", KilledError), ("SIGSEGV", WorkerError)])
+def test_who_killed_a_worker_is_told(
+    monkeypatch: pytest.MonkeyPatch, by: str, error: type[WorkerError]
+) -> None:
+    monkeypatch.setattr("tiling.render.pool.MAX_LOSSES", 0)
+    fatal = Worker(partial(opened, signal.raise_signal))
+    with closing(fatal), pytest.raises(WorkerError) as raised:
+        fatal.ask(signal.Signals[by])
+    assert type(raised.value) is error
 
 
 @pytest.mark.parametrize("in_order", [True, False])
