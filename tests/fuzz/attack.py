@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tiling.errors import Loc2VecError
-from tiling.render.pool import Worker
+from tiling.render.pool import HUNG, Worker
 from tiling.render.thread import open_renderer
 from tiling.store.store import Store
 from tiling.values import Box, Pose, TileGeometry
@@ -102,10 +102,7 @@ def damage(data: bytes, rng: random.Random) -> bytes:
 
 
 class Attack:
-    """Uses one spoilt thing after the other in one process, and fails with all that was wrong.
-
-    `ended`: how to use what ended the process, in this one.
-    """
+    """Uses one spoilt thing after the other in one process, and fails with all that was wrong."""
 
     def __init__(self, worker: Tries, tell: Callable[[str, object], None]) -> None:
         self._worker, self._tell = worker, tell
@@ -119,7 +116,10 @@ class Attack:
         fewest: int = FEWEST,
         ended: Use | None = None,
     ) -> None:
-        """Try for some seconds; the report says how often."""
+        """Try for some seconds; the report says how often.
+
+        `ended`: how to use in this process what killed the other one; it starts a third.
+        """
         told: Counter[str] = Counter()
         faults: dict[str, str] = {}
         end, seed = time.monotonic() + seconds, 0
@@ -141,4 +141,6 @@ class Attack:
         try:
             return self._worker.ask((use, path))
         except Loc2VecError as error:  # a signal, or a hang
-            return (str(error) if ended is None else how_it_ends(ended, path)), 0
+            if ended is None or str(error) == HUNG:
+                return str(error), 0
+            return how_it_ends(ended, path), 0

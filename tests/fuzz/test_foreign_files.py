@@ -116,13 +116,7 @@ def use_changes(path: Path) -> None:
     """Apply a change file to a store, and use that."""
     (changes,) = path.parent.glob(f"{path.name}.*")
     store = fresh(path) / "s.gpkg"
-    base = path.with_name("base")
-    if not base.exists():
-        options = ImportOptions(allow_loss=True, slim=True)
-        Store.at(base / "s.gpkg").import_extracts(
-            [path.with_name("town.osm.pbf")], CATALOGUE, options=options
-        )
-    shutil.copytree(base, store.parent, dirs_exist_ok=True)
+    shutil.copytree(updatable(path), store.parent, dirs_exist_ok=True)
     before = held(store.parent)
     try:
         summary = Store.at(store).update(changes)
@@ -132,6 +126,15 @@ def use_changes(path: Path) -> None:
     assert len(held(store.parent)) == len(before)
     summary.changes.area(TileGeometry())
     serve(store)
+
+
+def updatable(path: Path) -> Path:
+    """Return a folder with a store that takes updates; the first one who asks makes it."""
+    folder = path.with_name("base")
+    if not folder.exists():
+        extract, options = path.with_name("town.osm.pbf"), ImportOptions(slim=True, allow_loss=True)
+        Store.at(folder / "s.gpkg").import_extracts([extract], CATALOGUE, options=options)
+    return folder
 
 
 def use_table(path: Path) -> None:
