@@ -110,21 +110,21 @@ def test_a_store_that_comes_while_the_disk_is_full_is_taken_later(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     reloader, state = watched
-    before = state.engine
-    spoil(own_store, "DELETE FROM features WHERE channel = 4")
-    NeighborIndex.build(moved(vectors, 1.0), tmp_path / "index")
-    fill_disk(os.getpid())
-    try:
+    with Engine.open(changed(settings, store=str(own_store))) as before:
+        state.engine = before  # it is retired, and closed
+        spoil(own_store, "DELETE FROM features WHERE channel = 4")
+        NeighborIndex.build(moved(vectors, 1.0), tmp_path / "index")
+        fill_disk(os.getpid())
+        try:
+            reloader.look()
+            assert "A newer store waits, because this machine lacks disk" in state.store_refused
+            assert "A newer index waits, because this machine lacks" in str(before.index_refused)
+        finally:
+            free_disk(os.getpid())
         reloader.look()
-        assert "A newer store waits, because this machine lacks disk" in state.store_refused
-        assert "A newer index waits, because this machine lacks disk" in before.index_refused
-    finally:
-        free_disk(os.getpid())
-    reloader.look()
-    assert (state.store_refused, before.index_refused) == (None, None)
-    assert state.engine is not before
-    reloader.close()
-    before.use(NeighborIndex.open(Path(str(settings.index))))  # as other tests need it
+        assert (state.store_refused, before.index_refused) == (None, None)
+        assert state.engine is not before
+        reloader.close()
 
 
 def killed(*_: object) -> None:
