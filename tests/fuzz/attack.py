@@ -116,14 +116,15 @@ class Attack:
         fewest: int = FEWEST,
         ended: Use | None = None,
     ) -> None:
-        """Try for some seconds; the report says how often.
+        """Try for some seconds, then with other numbers than the last time.
 
-        `ended`: how to use in this process what killed the other one; it starts a third.
+        The report says how often. `ended`: how to use in this process what killed the other one; it starts a third.
         """
         told: Counter[str] = Counter()
         faults: dict[str, str] = {}
-        end, seed = time.monotonic() + seconds, 0
-        while time.monotonic() < end or seed < fewest:
+        end, first = time.monotonic() + seconds, int(time.time()) if seconds else 0
+        seed = first
+        while time.monotonic() < end or seed < first + fewest:
             spoil(path, random.Random(seed := seed + 1))
             wrong, peak = self._use(use, ended, path)
             told[wrong if wrong in ("", "refused") else "fault"] += 1
@@ -131,7 +132,7 @@ class Attack:
                 faults.setdefault(wrong[:60], f"seed {seed}: {wrong[:200]}")
             if peak > 1000 * MOST_MB:
                 faults.setdefault("memory", f"seed {seed}: {peak / 1000:.0f} MB")
-        self._tell("tries", seed)
+        self._tell("tries", seed - first)
         print(dict(told))
         assert not faults, "\n".join(faults.values())
         assert not self._worker.retried, "a process was ended by a signal"

@@ -6,6 +6,7 @@ FUZZ_S=3600 pytest -m soak tests/fuzz -rP
 import contextlib
 import resource
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -73,9 +74,16 @@ def _limited(which: int, most: int) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Tries]:
     """One process for all targets; what ends it is tried once."""
-    in_it = partial(patch, "tiling.osm.bounded.read.in_child", at_once)
     with patch("tiling.render.pool.MAX_LOSSES", 0), contextlib.closing(started(in_it)) as tries:
         yield tries
+
+
+@contextlib.contextmanager
+def in_it() -> Iterator[None]:
+    """Start no further process, and take a warning for a fault."""
+    warnings.simplefilter("error")
+    with patch("tiling.osm.bounded.read.in_child", at_once):
+        yield
 
 
 def fresh(path: Path) -> Path:

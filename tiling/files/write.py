@@ -1,6 +1,7 @@
 """Writing tables of points by the ending of their name: GeoParquet, CSV, GeoPackage, GeoJSON."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def _write_gdal(path: Path, table: pa.Table, driver: str, **options: object) -> 
     flat = _flat(table).replace_schema_metadata(None)
     taken = {GEOMETRY}  # GDAL tells no capitals from small letters
     names = [name if name == GEOMETRY else _free(name, taken) for name in flat.column_names]
-    with own_gdal_data():
+    with own_gdal_data(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that JSON has no words for what is not finite
         pyogrio.raw.write_arrow(
             flat.rename_columns(names), path, driver=driver, geometry_name=GEOMETRY,
             geometry_type="Point", crs="EPSG:4326", **options,
