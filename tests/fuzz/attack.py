@@ -116,9 +116,9 @@ class Attack:
         fewest: int = FEWEST,
         ended: Use | None = None,
     ) -> None:
-        """Try for some seconds, then with other numbers than the last time.
+        """Try for some seconds, which begins with another number each time; the report counts.
 
-        The report says how often. `ended`: how to use in this process what killed the other one; it starts a third.
+        `ended`: how to use in this process what killed the other one; it starts a third.
         """
         told: Counter[str] = Counter()
         faults: dict[str, str] = {}
