@@ -155,7 +155,7 @@ def _middles_of_cells(file: UserTable, name: str) -> NDArray[np.float64]:
     for row, cell in enumerate(scalars_in(file.path, file.table, name)):
         try:
             values[row] = place_of_cell(cell)
-        except (PlaceError, TypeError, ValueError) as error:
+        except PlaceError as error:
             raise PointsError(f"{file.path}, {file.where(row)}: {error}") from error
     return values.T
 

@@ -1,6 +1,7 @@
 """H3 cells (https://h3geo.org) as places. The only module that knows H3."""
 
 import re
+from numbers import Integral
 
 import h3
 
@@ -30,16 +31,15 @@ def parent_of_cell(cell: str, resolution: int) -> str:
     return parent
 
 
-def place_of_cell(cell: str | int) -> LonLat:
-    """Return the middle of an H3 cell, or raise `PlaceError`.
+def place_of_cell(cell: object) -> LonLat:
+    """Return the middle of an H3 cell, text or a whole number; `PlaceError` for all else.
 
     >>> round(place_of_cell("8a3969a41d37fff").lat, 4)
     43.7384
     >>> round(place_of_cell(0x8A3969A41D37FFF).lat, 4)
     43.7384
     """
-    if not isinstance(cell, str):
-        cell = f"{cell:x}"
+    cell = f"{cell:x}" if isinstance(cell, Integral) else str(cell)
     if not CELL.fullmatch(cell) or not h3.is_valid_cell(cell):
         raise PlaceError(
             f"{cell[:40]!r} is no H3 cell: "

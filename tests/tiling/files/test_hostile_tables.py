@@ -73,6 +73,11 @@ def test_geometries_of_any_kind_are_refused(tmp_path: Path, wkb: bytes, said: st
     assert said in refused(tmp_path / "p.parquet", {"geometry": pa.array([wkb], pa.binary())})
 
 
+@pytest.mark.parametrize("cell", [4.5, None, True, "", "8a3969a41d37fff0"])
+def test_cells_of_any_kind_are_refused(tmp_path: Path, cell: object) -> None:
+    assert "is no H3 cell" in refused(tmp_path / "p.parquet", {"h3": [cell]})
+
+
 def test_names_of_columns_stay_on_one_line_and_short(tmp_path: Path) -> None:
     message = refused(tmp_path / "p.parquet", {"a\nb": [1], "n" * 3000: [2]})
     assert "it has 'a\\nb', 'nnn" in message
