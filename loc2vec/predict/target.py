@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.tasks.labels import are_numbers
+from loc2vec.evaluation.tasks.labels import are_numbers, numbered
 from loc2vec.model.arrays import Floats
 
 Kind = Literal["classes", "number", "alike"]
@@ -42,8 +42,8 @@ class Target:
                 "out --target to find places like these"
             )
         if not are_numbers(values):
-            names, number = np.unique([str(value) for value in values], return_inverse=True)
-            return cls("classes", name, tuple(names.tolist())), number
+            classes, number = numbered(values)
+            return cls("classes", name, classes), number
         measured = np.array(values, np.float64)
         log = _is_skewed(measured)
         return cls("number", name, (), log), np.log(measured) if log else measured
@@ -78,5 +78,6 @@ def _is_skewed(values: Floats) -> bool:
 
 
 def _skew(values: Floats) -> float:
-    centred = values - values.mean()
-    return float((centred**3).mean() / max(values.std() ** 3, 1e-12))
+    with np.errstate(over="ignore", invalid="ignore"):  # a skew that is no number is none
+        centred = values - values.mean()
+        return float((centred**3).mean() / max(values.std() ** 3, 1e-12))

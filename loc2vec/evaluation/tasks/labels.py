@@ -81,6 +81,17 @@ def are_numbers(values: Sequence[Any]) -> bool:
     return len(set(values)) > FEW or any(isinstance(value, float) for value in values)
 
 
+def numbered(values: Sequence[Any]) -> tuple[tuple[str, ...], Rows]:
+    """Return the different values as text, in order, and the number there of each: int64 [n].
+
+    An array of texts would take the length of the longest for each.
+    """
+    texts = [str(value) for value in values]
+    names = tuple(sorted(set(texts)))
+    number = {name: place for place, name in enumerate(names)}
+    return names, np.array([number[text] for text in texts], np.int64)
+
+
 def task_of(labels: Labels, name: str, place: Rows, places: tuple[str, ...]) -> Task:
     """Make a task of labels.
 
@@ -91,7 +102,6 @@ def task_of(labels: Labels, name: str, place: Rows, places: tuple[str, ...]) -> 
     if are_numbers(labels.values):
         target = np.array(labels.values, np.float64)
     else:
-        names, target = np.unique([str(value) for value in labels.values], return_inverse=True)
-        classes = tuple(names.tolist())
+        classes, target = numbered(labels.values)
     about = f"{'class' if classes else 'number'} in the column {name!r}"
     return Task(name, about, labels.lat, labels.lon, target, classes, place, places)

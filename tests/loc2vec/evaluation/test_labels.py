@@ -1,6 +1,7 @@
 """A user's labels and foreign vectors: what is taken, and the errors for what is not."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from loc2vec.embed.files import Vectors, write_vectors
 from loc2vec.embed.foreign import read_foreign
 from loc2vec.errors import LabelsError, VectorsError
 from loc2vec.evaluation.run import Lookup, labels_task, where_vectors_are
-from loc2vec.evaluation.tasks.labels import Labels, read_labels, task_of
+from loc2vec.evaluation.tasks.labels import Labels, numbered, read_labels, task_of
 from loc2vec.evaluation.tasks.task import Task
 from service.cli.main import main
 from tests.opens import Counts
@@ -132,6 +133,17 @@ def test_amounts_are_not_taken_for_classes(tmp_path: Path, price: str) -> None:
         read_labels(path, "price")
 
 
+def test_a_long_label_takes_no_memory_in_each_row() -> None:
+    values = ["long" * 1_000_000, *("abc" * 1000)]
+    tracemalloc.start()
+    names, numbers = numbered(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert names == ("a", "b", "c", values[0])
+    assert numbers.tolist() == [3, *[0, 1, 2] * 1000]
+    assert peak < 2_000_000
+
+
 def parquet(tmp_path: Path, values: pa.Array) -> Path:
     table = pa.table(
         {"lat": [43.7384] * len(values), "lon": [7.4246] * len(values), "kind": values}
@@ -149,6 +161,7 @@ def test_decimal_numbers_are_numbers(tmp_path: Path) -> None:
     ("values", "message"),
     [
         (pa.array([["a"], []]), "holds list<.*>: it must hold numbers or text"),
+        (pa.array([b"a"], pa.large_binary()), "holds large_binary: it must hold numbers or text"),
         (pa.array([{"a": 1}]), "holds struct<.*>: it must hold numbers or text"),
         (pa.array([2**62], pa.timestamp("us")), "cannot read the column 'kind' of"),
     ],
