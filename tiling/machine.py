@@ -2,10 +2,14 @@
 
 import ctypes
 import math
+import mmap
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import DupFd
 from pathlib import Path
+from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -98,3 +102,25 @@ def one_thread(threads: Callable[[], int], use: Callable[[int], object]) -> Iter
         yield
     finally:
         use(before)
+
+
+class SharedMemory:
+    """Bytes that a process and those that it spawns read and write.
+
+    They lie on no disk. What lies in `/dev/shm` or `/tmp` ends the process that touches it when
+    that disk is full.
+    """
+
+    def __init__(self, size: int, handle: Any = None) -> None:
+        """Take `size` bytes, or with a `handle` those that another process took."""
+        file = os.memfd_create("shared") if handle is None else handle.detach()
+        weakref.finalize(self, os.close, file)
+        os.ftruncate(file, max(size, 1))  # no map is empty
+        self._file, self._map, self.size = file, mmap.mmap(file, max(size, 1)), size
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedMemory, (self.size, DupFd(self._file))
+
+    def bytes(self) -> memoryview:
+        """Return the memory, uint8 [size]."""
+        return memoryview(self._map)[: self.size]

@@ -36,8 +36,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 from weakref import WeakSet
 
 from tiling.errors import KilledError, Loc2VecError, WorkerError
-from tiling.machine import cpu_s_of, wants_cpu
-from tiling.render.shared import SharedMemory
+from tiling.machine import SharedMemory, cpu_s_of, wants_cpu
 
 MAX_LOSSES = 3  # times that an item is given out again because its worker was killed
 KILLED = (

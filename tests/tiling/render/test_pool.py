@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.disk import said_on_a_full_disk
 from tiling.errors import KilledError, StoreError, WorkerError
 from tiling.render.pool import MAX_LOSSES, Pool, Worker
 
@@ -76,8 +75,7 @@ def test_arrays_come_back_whole_and_stay(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_a_full_disk_ends_no_process(tmp_path: Path) -> None:
-    (tmp_path / "answer.py").write_text(
-        "import os, sys\n"
+    code = (
         "from contextlib import closing\n"
         "from functools import partial\n"
         "from tests.tiling.render.test_pool import opened, numbers\n"
@@ -86,16 +84,7 @@ def test_a_full_disk_ends_no_process(tmp_path: Path) -> None:
         "    with closing(Worker(partial(opened, numbers), 1_000_000)) as worker:\n"
         "        print(len(worker.ask(100_000)))\n"
     )
-    small = "mount -t tmpfs -o size=64k none /dev/shm && "
-    own = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
-    if subprocess.run([*own, f"{small} true"], capture_output=True).returncode:
-        pytest.skip("this account may not mount a small disk")
-    command = f"{small} TMPDIR=/dev/shm exec {sys.executable} {tmp_path / 'answer.py'}"
-    root = str(Path(__file__).parents[3])
-    done = subprocess.run(
-        [*own, command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": root}
-    )
-    assert (done.returncode, done.stdout) == (0, "100000\n"), done.stderr
+    assert said_on_a_full_disk(code, tmp_path) == "100000\n"
 
 
 def test_an_error_of_a_task_is_raised_here_and_the_worker_goes_on() -> None:

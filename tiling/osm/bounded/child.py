@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
 from tiling.errors import Loc2VecError
+from tiling.machine import SharedMemory
 
 POLL_S = 0.2
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -49,10 +50,11 @@ def in_child(
     `task` and its answer are pickled. It is given a board of `slots` shared integers, which `watch`
     looks at now and then. Raises `ChildDiedError` when the process is killed, also by its bounds.
     """
-    board = SPAWN.RawArray("q", slots)
+    shared = SharedMemory(8 * max(slots, 1))
+    board = shared.bytes().cast("q")
     ours, theirs = SPAWN.Pipe(duplex=False)
     process = SPAWN.Process(
-        target=_run, args=(task, bounds, board, theirs, os.getpid()), daemon=True
+        target=_run, args=(task, bounds, shared, theirs, os.getpid()), daemon=True
     )
     process.start()
     theirs.close()
@@ -75,7 +77,11 @@ def in_child(
 
 
 def _run(
-    task: Callable[[Board], Any], bounds: Bounds, board: Board, pipe: Connection, parent: int
+    task: Callable[[Board], Any],
+    bounds: Bounds,
+    shared: SharedMemory,
+    pipe: Connection,
+    parent: int,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _end_with(parent)
@@ -83,7 +89,7 @@ def _run(
     _limit(resource.RLIMIT_DATA, bounds.memory)
     _limit(resource.RLIMIT_CORE, 0)
     try:
-        pipe.send(task(board))
+        pipe.send(task(shared.bytes().cast("q")))
     except Exception as error:  # it is raised in the parent
         pipe.send(error)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.disk import said_on_a_full_disk
 from tiling.errors import ExtractError
 from tiling.osm.bounded.child import Bounds, ChildDiedError, in_child
 
@@ -46,6 +47,15 @@ def test_the_answer_and_the_board_come_back() -> None:
     seen: list[int] = []
     assert in_child(answer, ROOMY, 1, lambda board: seen.append(board[0])) != os.getpid()
     assert seen[-1] == 7
+
+
+def test_a_full_disk_ends_no_child(tmp_path: Path) -> None:
+    code = (
+        "from tests.tiling.osm.bounded.test_child import ROOMY, answer, in_child\n"
+        "if __name__ == '__main__':\n"
+        "    in_child(answer, ROOMY, 100_000, lambda board: print(board[0]))\n"
+    )
+    assert said_on_a_full_disk(code, tmp_path).splitlines()[-1] == "7"
 
 
 def test_its_error_is_raised_here() -> None:
