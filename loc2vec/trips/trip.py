@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from loc2vec.errors import LabelsError
+from loc2vec.evaluation.tasks.labels import numbered
 from loc2vec.evaluation.tasks.task import Task
 
 FEWEST_POINTS = 2
@@ -40,8 +41,8 @@ class Trips:
 
         Raises `LabelsError` for a single mode or town, and for a trip of one point.
         """
-        modes, number = np.unique(np.array(mode, str), return_inverse=True)
-        towns, place = np.unique(np.array(town, str), return_inverse=True)
+        modes, number = numbered(mode)
+        towns, place = numbered(town)
         short = [row for row, points in enumerate(lon_lat) if len(points) < FEWEST_POINTS]
         if short:
             raise LabelsError(
@@ -60,9 +61,9 @@ class Trips:
             first,
             np.concatenate(lon_lat),
             number,
-            tuple(modes.tolist()),
+            modes,
             place,
-            tuple(towns.tolist()),
+            towns,
         )
 
     @property
