@@ -12,9 +12,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.errors import FilesError
 
 FIRST_S = 15.0  # in which a connection must have sent the head of its first request
-OWN_FILES = 128  # descriptors for stores, pipes, a database, and for what is being accepted
+OWN_FILES = 128  # descriptors for stores, pipes, a database, and three times `BACKLOG`
 LEAST_FILES, MOST_FILES = 160, 65_536  # descriptors without which nothing goes, that are enough
-BACKLOG = 64  # connections that wait to be accepted
+# Connections that wait to be accepted. asyncio accepts so many at once, and closes one too many
+# in the third turn of its loop after that.
+BACKLOG = 24
 
 
 def use_all_files() -> None:

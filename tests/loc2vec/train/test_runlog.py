@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_the_losses_since_an_evaluation_go_on_after_a_checkpoint() -> None:
 
 def test_waiting_is_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 4.0, 10.0])
-    monkeypatch.setattr("loc2vec.train.runlog.time.perf_counter", lambda: next(now))
+    clock = SimpleNamespace(perf_counter=lambda: next(now))
+    monkeypatch.setattr("loc2vec.train.runlog.time", clock)
     meter = Meter()
     with meter.waiting():
         pass

@@ -1,7 +1,7 @@
 """How far a job is, told by a clock that the test turns."""
 
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +13,7 @@ from tiling.cli.progress import EVERY_S, Progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of the progress."""
     turned = Clock()
-    monkeypatch.setattr(time, "monotonic", turned)
+    monkeypatch.setattr("tiling.cli.progress.time", SimpleNamespace(monotonic=turned))
     return turned
 
 

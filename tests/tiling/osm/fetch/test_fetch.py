@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -151,7 +152,8 @@ def test_without_the_network_the_cache_counts(
 
     provider.shutdown()
     provider.server_close()
-    monkeypatch.setattr("tiling.osm.fetch.server.time.sleep", lambda seconds: None)
+    clock = SimpleNamespace(sleep=lambda seconds: None)
+    monkeypatch.setattr("tiling.osm.fetch.server.time", clock)
     found = run("fetch", "monaco")
     assert found.exit_code == 0, found.output
     assert "taking what came before, of Tue, 25 Nov 2025" in found.stderr
