@@ -164,11 +164,12 @@ def test_nothing_is_lost_and_memory_does_not_grow(
         askers = [pool.submit(ask, url, seed) for seed in range(CLIENTS)]
         renewing = pool.submit(renew)
         try:
-            while time.monotonic() < end and not any(asker.done() for asker in askers):
+            over = False
+            while time.monotonic() < end and not over:
                 time.sleep(5.0 if seconds == SOAK_S else 1.0)
                 curve.append((time.monotonic() - begin, memory_mb(process.pid)))
-                if seconds == SHORT_S and statuses.total() > ROUND and swaps(url, "index"):
-                    break
+                enough = seconds == SHORT_S and statuses.total() > ROUND
+                over = any(asker.done() for asker in askers) or (enough and swaps(url, "index") > 0)
             done.set()
             count = sum(asker.result() for asker in askers)
             renewing.result()
