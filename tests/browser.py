@@ -40,6 +40,11 @@ def pixels(part: Page | Locator) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(part.screenshot())).convert("RGB"))
 
 
+def count_colours(seen: NDArray[np.uint8]) -> int:
+    """Return how many colours pixels [..., 3] have; of rows, `np.unique` is slow."""
+    return len(np.unique(seen.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)))
+
+
 def watched(page: Page) -> list[str]:
     """Take down errors, and requests for more than a file and the data in it."""
     wrong: list[str] = []

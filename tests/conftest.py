@@ -18,6 +18,7 @@ from loc2vec.encoder import LocationEncoder
 from service.index.index import NeighborIndex
 from tests import postgres
 from tests.catalogues import OWN
+from tests.commands import ROOT
 from tests.models import save_fresh_model
 from tests.opens import Counts
 from tests.tracing import untraced
@@ -28,9 +29,30 @@ from tiling.store.store import ImportOptions, Store
 # Tests stop programs by Ctrl-C: begun in the background, they would inherit that it is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-
+# Files that take longest begin first. Begun last, one would run while other processes have none.
+LONG = (
+    "tests/loc2vec/encoders/test_families.py",
+    "tests/service/page/test_page.py",
+    "tests/service/http/test_server.py",
+    "tests/tiling/store/test_postgis.py",
+    "tests/tiling/store/test_follow.py",
+    "tests/tiling/dataset/test_job_stops.py",
+    "tests/tiling/dataset/test_ray.py",
+    "tests/loc2vec/train/test_distributed.py",
+    "tests/service/test_chaos.py",
+    "tests/test_site.py",
+    "tests/test_notebook.py",
+    "tests/service/test_shipped.py",
+    "tests/service/test_mixed_load.py",
+)
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of `LONG` first; pytest-xdist keeps the order where it is told to."""
+    place = {str(ROOT / name): number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(str(item.path), len(LONG)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,7 +57,7 @@ def _lines(path: str | Path) -> list[str]:
 def _text(path: str | Path) -> str:
     """Return what a file of the system tells; "" where it is missing."""
     try:
-        return Path(path).read_text()
+        return Path(path).read_text(errors="surrogateescape")  # as names of files are decoded
     except OSError:  # its process has ended, or this is no Linux
         return ""
 
@@ -88,6 +88,19 @@ def give_back_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc has it
         libc.malloc_trim(0)
+
+
+def let_go_of(path: Path) -> None:
+    """Take the pages of a file that is mapped and shared out of this process's memory.
+
+    What was written stays in the file. The system keeps its pages for as long as it has room.
+    """
+    for line in _lines("/proc/self/maps"):
+        addresses, rights, *_, name = line.split(maxsplit=5)
+        if rights.endswith("s") and name == str(path.resolve()):
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            length = ctypes.c_size_t(end - start)
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(start), length, mmap.MADV_DONTNEED)
 
 
 @contextmanager

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from loc2vec.model.arrays import Floats, Pixels, Vectors
 from loc2vec.paper.colours import CLASSES, VIRIDIS, from_hex, ramp
-from loc2vec.predict.estimators import PlaceClassifier
 from service.errors import LessonError
 from service.index.index import NeighborIndex
 from service.index.spread import first_apart
 from service.patience import left_s
+
+if TYPE_CHECKING:
+    from loc2vec.predict.estimators import PlaceClassifier
 
 REST = 300  # indexed places that stand for all others where one kind is taught
 WEIGHT = 100  # rows that examples of a kind count as: each is repeated, as if there were as many
@@ -36,7 +38,7 @@ class Lesson:
 
     kinds: tuple[str, ...]
     one: bool
-    estimator: PlaceClassifier
+    estimator: "PlaceClassifier"
 
     @classmethod
     def of(cls, vectors: Vectors, labels: Sequence[str | None], index: NeighborIndex) -> "Lesson":
@@ -45,6 +47,9 @@ class Lesson:
         One kind is told from what else is indexed, beside the examples of none. Raises
         `LessonError` without a kind.
         """
+        # scikit-learn takes a third of a service's start, and few services are taught
+        from loc2vec.predict.estimators import PlaceClassifier
+
         kinds = tuple(dict.fromkeys(label for label in labels if label is not None))
         if not kinds:
             raise LessonError("no example has a label: give a place that is like what you look for")
@@ -71,6 +76,8 @@ class Lesson:
 
         What is missing to 1 is that of none of them.
         """
+        from scipy.special import expit, softmax
+
         weights, bias = self._line
         logits = vectors @ weights + bias
         every = softmax(logits, axis=1) if logits.shape[1] > 1 else _both(expit(logits[:, 0]))

@@ -36,7 +36,7 @@ from tiling.store.store import Store
 
 SOAK_S = int(os.environ.get("SOAK_S", "1800"))
 DURATIONS = [
-    pytest.param(12.0, id="short"),
+    pytest.param(8.0, id="short"),
     pytest.param(SOAK_S, marks=[pytest.mark.soak, pytest.mark.timeout(SOAK_S + 900)], id="soak"),
 ]
 TIMEOUT_S = 20  # of the service

@@ -1,13 +1,14 @@
 """What the machine gives to a process."""
 
 import math
+import mmap
 import os
 from pathlib import Path
 
 import pytest
 
 from tiling import machine
-from tiling.machine import cpu_count, cpu_quota, give_back_memory, one_thread
+from tiling.machine import cpu_count, cpu_quota, give_back_memory, let_go_of, one_thread
 
 
 def test_the_cpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +82,33 @@ def test_a_block_has_one_thread_and_then_as_many_as_before() -> None:
     with pytest.raises(KeyError):
         failing()
     assert used == [8, 1, 8, 1, 8]
+
+
+def held(path: Path) -> int:
+    """Return how many kB of a mapped file this process holds in memory: proc_pid_smaps(5)."""
+    lines = Path("/proc/self/smaps").read_text(errors="surrogateescape").splitlines()
+    at = next(n for n, line in enumerate(lines) if line.endswith(f" {path}"))
+    return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells what is mapped")
+def test_the_pages_of_a_shared_file_go_and_what_was_written_stays(tmp_path: Path) -> None:
+    size = 1 << 20
+    shared, private = tmp_path / os.fsdecode(b"a shared file\xff"), tmp_path / "private"
+    for path in (shared, private):
+        path.write_bytes(bytes(size))
+    with (
+        shared.open("r+b") as one,
+        private.open("r+b") as other,
+        mmap.mmap(one.fileno(), size) as kept,
+        mmap.mmap(other.fileno(), size, access=mmap.ACCESS_COPY) as copied,
+    ):
+        kept[:], copied[:] = b"a" * size, b"b" * size
+        assert held(shared) == held(private) == size >> 10
+        let_go_of(shared)
+        let_go_of(private)
+        assert held(shared) == 0
+        assert held(private) == size >> 10, "what was written to it lies in no file"
+        assert kept[:] == b"a" * size
+        assert copied[:] == b"b" * size
+    assert shared.read_bytes() == b"a" * size

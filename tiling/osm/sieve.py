@@ -8,7 +8,7 @@ is dear as well. So only the keys that the rules name are read. Most areas have 
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ import osmium
 from osmium.filter import KeyFilter
 
 from tiling.catalogue.catalogue import Catalogue
+from tiling.machine import let_go_of
 from tiling.osm.bounded.read import WORDS
 from tiling.osm.file import (
     area_wkb,
@@ -111,7 +112,7 @@ def sift(
         ]  # fmt: skip
         if index is not None:
             table = osmium.index.create_map(f"sparse_file_array,{index}")
-            sieve.held = table.used_memory
+            sieve.held, sieve.let_go = table.used_memory, partial(let_go_of, index)
             locations = osmium.NodeLocationsForWays(table)
             locations.ignore_errors()
             chain.insert(0, locations)
@@ -178,6 +179,7 @@ class _Sieve:
         self.found, self.batch = Found(), Batch()
         self.held: Callable[[], int] = lambda: 0  # bytes of the positions of nodes
         self.held_before_ways: int | None = None
+        self.let_go: Callable[[], None] = lambda: None  # of the pages with those positions
         self.rings: set[int] = set()  # closed ways that no area was made of, so far
         self.wanted: set[int] = set()  # relations that are drawn
         self.assembled: set[int] = set()  # those that areas were made of
@@ -199,6 +201,7 @@ class _Sieve:
         self.settle()
         batch, self.batch = self.batch, Batch()
         self._take(batch)
+        self.let_go()
 
     def lose(self, reason: str, objects: int = 1) -> None:
         """Count objects that cannot be drawn."""

@@ -192,7 +192,8 @@ def test_figures_and_pages_are_whole(space: Space, tmp_path: Path) -> None:
     picture = Image.open(png)
     assert picture.width > 700
     assert "OpenStreetMap" in picture.info["Copyright"]
-    assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+    colours = picture.convert("RGB").getcolors(picture.width * picture.height)
+    assert len(colours or ()) > 20
     text = html.read_text(encoding="utf-8")
     assert text.count("data:image/webp;base64,") >= 8
     assert "Place 50.000 &amp; 8.000" in text

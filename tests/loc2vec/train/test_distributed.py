@@ -61,32 +61,21 @@ def by_two(out: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_two_processes_do_what_one_does_also_resumed(tmp_path: Path) -> None:
-    by_two(tmp_path / "two", "double", "4")
-    by_two(tmp_path / "two", "double", "6", "--resume")
-    run(tmp_path / "one", "double", 4)
-    run(tmp_path / "one", "double", 6, "--resume")
+def test_two_processes_train_network_and_head_as_one_does_also_resumed(tmp_path: Path) -> None:
+    by_two(tmp_path / "two", "double", "4", "--head")
+    by_two(tmp_path / "two", "double", "6", "--head", "--resume")
+    run(tmp_path / "one", "double", 4, "--head")
+    run(tmp_path / "one", "double", 6, "--head", "--resume")
     one, two = (torch.tensor(curves(tmp_path / name)) for name in ("one", "two"))
     assert len(one) == 6
     assert one[:, 0].max() > 1.1 * one[:, 0].min()
     torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-6)
-    weights = [
-        load_file(checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("one", "two")
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-5, atol=1e-6, msg=name)
-
-
-def test_two_processes_train_a_head_as_one_does(tmp_path: Path) -> None:
-    by_two(tmp_path / "two", "double", "4", "--head")
-    run(tmp_path / "one", "double", 4, "--head")
     folders = [checkpoints(tmp_path / name)[-1] for name in ("one", "two")]
     for part in ("model", "objectives"):
-        one, two = (load_file(folder / f"{part}.safetensors") for folder in folders)
-        assert one.keys() == two.keys()
-        for name, value in one.items():
-            torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=name)
+        alone, together = (load_file(folder / f"{part}.safetensors") for folder in folders)
+        assert alone.keys() == together.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, rtol=1e-5, atol=1e-6, msg=name)
     logs = [read_log(tmp_path / name / "log.jsonl")[-1]["top-1 cell"] for name in ("one", "two")]
     assert logs[0] == logs[1]
 

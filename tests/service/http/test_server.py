@@ -309,11 +309,14 @@ def test_more_connections_than_files_are_refused_and_pass(
     monkeypatch.setattr("tests.service.http.test_server.SERVE", [*command, "serve", "--port", "0"])
     with running(settings, render_processes="1") as (process, url):
         address = (urlsplit(url).hostname, urlsplit(url).port)
-        with contextlib.ExitStack() as stack:
-            for _ in range(400):
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(20) as pool:
+
+            def connect(_: int) -> None:
+                """Also where the kernel waits a second, because too many knock at once."""
                 with contextlib.suppress(OSError):
                     stack.enter_context(socket.create_connection(address, timeout=5))
-            time.sleep(0.5)
+
+            list(pool.map(connect, range(400)))
         end = time.monotonic() + 60
         while True:
             with contextlib.suppress(httpx2.HTTPError):

@@ -12,6 +12,7 @@ import shapely
 from tests.tiling.handmade import opl
 from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError
+from tiling.osm import sieve
 from tiling.osm.extract import read_objects, read_ways
 from tiling.osm.file import facts_of
 from tiling.osm.names import NamedObject
@@ -247,13 +248,18 @@ def test_a_name_that_lies_nowhere_is_not_kept(read: Read) -> None:
     assert read(lost, f"w2 v1 Tbuilding=yes {SQUARE}").named == []
 
 
-def test_a_batch_goes_every_few_thousand_objects(tmp_path: Path) -> None:
+def test_a_batch_goes_every_few_thousand_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trees = [f"n{n} v1 x10.{n} y0.1 Tnatural=tree" for n in range(1000, 9193)]
     path = opl(tmp_path / "trees.osm.opl", trees)
     batches: list[int] = []
     at = [0, 0, 0]
+    let_go: list[Path] = []
+    monkeypatch.setattr(sieve, "let_go_of", let_go.append)
     sift(path, CATALOGUE, tmp_path / "nodes", lambda batch: batches.append(len(batch)), at)
     assert batches == [4096, 4096, 1]
+    assert let_go == [tmp_path / "nodes"] * 3, "the positions fill no memory"
     assert at == [0, 9192, 8193]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,14 +43,27 @@ def tiles(store: Store, places: NDArray[np.float64]) -> NDArray[np.uint8]:
         )
 
 
-@pytest.fixture(params=["a GeoPackage", "a PostGIS store"])
-def updatable(request: pytest.FixtureRequest, monaco_pbf: Path, tmp_path: Path) -> Store:
-    """Monaco in a store that takes updates, of each kind."""
-    if request.param == "a PostGIS store":
-        return Store.at(request.getfixturevalue("slim"))
-    store = Store.at(tmp_path / "monaco.gpkg")
+@pytest.fixture(scope="module")
+def slim_folder(monaco_pbf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Monaco in a GeoPackage that takes updates, to be copied."""
+    folder = tmp_path_factory.mktemp("slim")
+    store = Store.at(folder / "monaco.gpkg")
     store.import_extracts([monaco_pbf], load_catalogue(), options=SLIM)
-    return store
+    return folder
+
+
+@pytest.fixture
+def geopackage(slim_folder: Path, tmp_path: Path) -> Store:
+    """Monaco in a GeoPackage that takes updates, alone in the folder of the test."""
+    shutil.copytree(slim_folder, tmp_path, dirs_exist_ok=True)
+    return Store.at(tmp_path / "monaco.gpkg")
+
+
+@pytest.fixture(params=["geopackage", "slim"], ids=["a GeoPackage", "a PostGIS store"])
+def updatable(request: pytest.FixtureRequest) -> Store:
+    """Monaco in a store that takes updates, of each kind."""
+    made = request.getfixturevalue(request.param)
+    return made if isinstance(made, Store) else Store.at(made)
 
 
 def test_two_hundred_random_changes_are_a_fresh_import(
@@ -75,9 +89,8 @@ def test_two_hundred_random_changes_are_a_fresh_import(
     assert not (differ & ~met).any(), "a tile changed and nobody said so"
 
 
-def test_only_stale_tiles_are_named(monaco_pbf: Path, change_file: Path, tmp_path: Path) -> None:
-    store = Store.at(tmp_path / "monaco.gpkg")
-    store.import_extracts([monaco_pbf], load_catalogue(), options=SLIM)
+def test_only_stale_tiles_are_named(geopackage: Store, change_file: Path) -> None:
+    store = geopackage
     lon, lat = np.meshgrid(np.arange(7.4130, 7.4400, 0.002), np.arange(43.7270, 43.7480, 0.0015))
     places, before = np.stack([lon.ravel(), lat.ravel()], axis=1), store.content_hash()
     drawn = tiles(store, places)
@@ -97,11 +110,10 @@ def test_only_stale_tiles_are_named(monaco_pbf: Path, change_file: Path, tmp_pat
 
 @pytest.mark.parametrize("step", ["write_gathered", "keep_extract"])
 def test_a_geopackage_whose_update_was_stopped_stays_and_takes_the_next(
-    step: str, change_file: Path, monaco_pbf: Path, tmp_path: Path,
+    step: str, geopackage: Store, change_file: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    store = Store.at(tmp_path / "monaco.gpkg")
-    store.import_extracts([monaco_pbf], load_catalogue(), options=SLIM)
+    store = geopackage
     content = store.content_hash()
     really = getattr(update, step)
 

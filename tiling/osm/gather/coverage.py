@@ -1,5 +1,6 @@
 """The area that an extract holds data for, which may be much less than the box it declares."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -16,6 +17,8 @@ MIN_VERTICES = 4  # in a cell; fewer belong to the end of a way that leaves the 
 CLOSE_M = 1000.0  # gaps up to twice this are land without objects, not land without data
 OPEN_M = 200.0  # strips narrower than twice this are ways that leave the extract
 MERGE_AT = 4_000_000  # cells that are kept apart at most
+MOST_CELLS = 40_000  # at once in GEOS, which takes 1.3 kB of memory for each
+MARGIN = math.ceil(2 * (CLOSE_M + OPEN_M) / CELL_M)  # cells; what lies farther changes nothing
 
 Plane = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -41,13 +44,8 @@ def coverage(
     """
     plane = to_metres, to_degrees = _plane(vertices.median())
     cells, counts = _cells(vertices, to_metres)
-    squares = _rows(cells[counts >= min(MIN_VERTICES, counts.max())])
-    closed = (
-        shapely.union_all(squares)
-        .buffer(CLOSE_M, quad_segs=2)
-        .buffer(-CLOSE_M - OPEN_M, quad_segs=2)
-    )
-    area = shapely.transform(closed.buffer(OPEN_M, quad_segs=2), to_degrees)
+    ground = _ground(cells[counts >= min(MIN_VERTICES, counts.max())])
+    area = shapely.transform(ground, to_degrees)
     if header_box is None or area.is_empty:
         return area
     frame = shapely.box(*header_box)
@@ -95,6 +93,50 @@ def _merged(
     keys, place = np.unique(np.concatenate([key for key, _ in parts]), return_inverse=True)
     counts = np.bincount(place, np.concatenate([count for _, count in parts]), len(keys))
     return keys, counts.astype(np.int64)
+
+
+def _ground(cells: NDArray[np.int64]) -> BaseGeometry:
+    """Return the ground, in metres, that cells cover: block by block where they are many."""
+    if len(cells) <= MOST_CELLS:
+        return _closed(cells)
+    blocks = _blocks(cells, cells.min(axis=0) - MARGIN, cells.max(axis=0) + 1 + MARGIN)
+    return shapely.union_all([_closed(some).intersection(block) for some, block in blocks])
+
+
+def _closed(cells: NDArray[np.int64]) -> BaseGeometry:
+    """Join cells across gaps, then take narrow strips away."""
+    joined = shapely.union_all(_rows(cells)).buffer(CLOSE_M, quad_segs=2)
+    return joined.buffer(-CLOSE_M - OPEN_M, quad_segs=2).buffer(OPEN_M, quad_segs=2)
+
+
+def _blocks(
+    cells: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], BaseGeometry]]:
+    """Yield blocks, in metres, that together are the one from `low` to `high`.
+
+    With each come the cells in it and in a margin about it. Blocks without cells are left out.
+    """
+    if len(cells) <= MOST_CELLS:
+        if len(cells):
+            yield cells, shapely.box(*low * CELL_M, *high * CELL_M)
+        return
+    axis = int(np.argmax(high - low))
+    along = cells[:, axis]
+    cut = _emptiest(along, int(low[axis]), int(high[axis]))
+    end, start = high.copy(), low.copy()
+    end[axis] = start[axis] = cut
+    yield from _blocks(cells[along < cut + MARGIN], low, end)
+    yield from _blocks(cells[along >= cut - MARGIN], start, high)
+
+
+def _emptiest(along: NDArray[np.int64], low: int, high: int) -> int:
+    """Return where to cut from `low` to `high`: in the middle half, where the fewest cells are."""
+    quarter = (high - low) // 4
+    first, last = low + quarter, high - quarter
+    near = along[(along >= first - MARGIN) & (along < last + MARGIN)] - (first - MARGIN)
+    counts = np.bincount(near, minlength=last - first + 2 * MARGIN)
+    held = np.convolve(counts, np.ones(2 * MARGIN, np.int64), "valid")
+    return first + int(np.argmin(held))
 
 
 def _rows(cells: NDArray[np.int64]) -> NDArray[np.object_]:

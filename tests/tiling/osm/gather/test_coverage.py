@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tests.tiling.osm.gather.positions import Held
 from tiling.geo.geodesy import MetresPerDegree
+from tiling.osm.gather import coverage as module
 from tiling.osm.gather.coverage import CELL_M, CLOSE_M, coverage, shrink
 from tiling.osm.gather.vertices import Vertices
 from tiling.values import Box
@@ -16,6 +17,7 @@ from tiling.values import Box
 Metres = NDArray[np.float64]
 PLACE = (10.0, 50.0)
 METRES = np.array(MetresPerDegree.at(PLACE[1]))
+MANY, MOST = 1_200, 800  # cells, in all and in a block
 
 
 def moved(vertices: Metres, x_m: float, y_m: float) -> Metres:
@@ -119,6 +121,35 @@ def test_buildings_that_stand_alone_within_the_box_are_covered() -> None:
     more = shapely.transform(area - without, lambda degrees: degrees * METRES).area
     assert CELL_M**2 < more < 5 * CELL_M**2, "those of the islet, and of corners of the town"
     assert coverage(vertices, None, buildings).equals(coverage(vertices, None))
+
+
+@pytest.mark.parametrize(
+    ("place", "share"),
+    [((10.0, 50.0), 0.25), ((0.0, 89.0), 0.05), ((20.0, -89.5), 0.9), ((179.9, -17.0), 0.1)],
+)
+def test_block_by_block_the_same_ground_is_covered(
+    place: tuple[float, float], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    side = int((MANY / share) ** 0.5)
+    x, y = np.nonzero(rng.random((side, side)) < share)
+    four = np.repeat(np.stack([x, y], axis=1) - side / 2, 4, axis=0) * CELL_M
+    degrees = four / np.array(MetresPerDegree.at(place[1])) + place
+    degrees[:, 0] = (degrees[:, 0] + 180) % 360 - 180
+    whole = coverage(Held(degrees), None)
+    sizes: list[int] = []
+    closed = module._closed
+
+    def counted(cells: NDArray[np.int64]) -> shapely.Geometry:
+        sizes.append(len(cells))
+        return closed(cells)
+
+    monkeypatch.setattr(module, "_closed", counted)
+    monkeypatch.setattr(module, "MOST_CELLS", MOST)
+    blocks = coverage(Held(degrees), None)
+    assert len(sizes) >= 3
+    assert max(sizes) <= MOST
+    assert blocks.symmetric_difference(whole).area < 1e-7 * whole.area
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 1000, 1001])
