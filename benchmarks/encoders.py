@@ -51,7 +51,7 @@ from loc2vec.model.folder import load_model
 from loc2vec.train.loop import train
 from loc2vec.train.objectives.contrastive import LOSSES
 from loc2vec.train.run import Run, TrainConfig
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.options import StoreType
 from tiling.dataset.dataset import TileDataset
 from tiling.files.atomic import read_json, write_json, write_text

@@ -21,7 +21,7 @@ from loc2vec.model.compute import batch_size_on, encode_tiles, keep_freed_memory
 from loc2vec.model.fast import fast_network
 from loc2vec.model.folder import Model, load_model, model_path
 from loc2vec.model.names import DEFAULT_MODEL
-from tiling.catalogue import carried_catalogue
+from tiling.catalogue.catalogue import carried_catalogue
 from tiling.geo.cells import place_of_cell
 from tiling.values import N_CHANNELS, LonLat, TileGeometry, check_fingerprint, check_place
 

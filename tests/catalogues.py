@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tiling.catalogue import Catalogue, parse_catalogue
+from tiling.catalogue.catalogue import Catalogue, parse_catalogue
 
 OWN = Path(__file__).parent / "own.toml"
 

@@ -22,7 +22,7 @@ from tests.commands import ROOT
 from tests.models import save_fresh_model
 from tests.opens import Counts
 from tests.tracing import untraced
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
 from tiling.store.source import FeatureSource
 from tiling.store.store import ImportOptions, Store
 

@@ -6,7 +6,7 @@ import torch
 
 from loc2vec.encoders.registry import build
 from loc2vec.model.folder import ModelConfig, save_model
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.values import TileGeometry
 
 

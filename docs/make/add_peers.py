@@ -20,7 +20,7 @@ from loc2vec.evaluation.report.table import as_values, table
 from loc2vec.evaluation.run import Lookup
 from loc2vec.evaluation.tasks.osm import RECIPES
 from loc2vec.evaluation.tasks.task import Task
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.files.atomic import read_json, write_json, write_text
 
 

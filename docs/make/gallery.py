@@ -26,7 +26,7 @@ from loc2vec.embed.files import write_vectors
 from loc2vec.encoder import LocationEncoder
 from service.explore.open import sample_evenly
 from service.index.index import NeighborIndex
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import UserError
 from tiling.files.atomic import write_text
 from tiling.store.store import Store

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors, write_vectors
 from loc2vec.evaluation.tasks.osm import RECIPES
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 
 Blank = tuple[int, ...]  # channels
 

@@ -33,7 +33,7 @@ from srai.h3 import h3_to_geoseries, ring_buffer_h3_indexes
 from srai.joiners import IntersectionJoiner
 from srai.neighbourhoods import H3Neighbourhood
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.osm.extract import OsmObject, read_objects
 
 RADIUS = 4  # rings of neighbours that GeoVex reads: srai's own setting

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from loc2vec.model.folder import load_model, model_path, shipped_names
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.files.atomic import read_json, write_json
 
 

@@ -30,7 +30,7 @@ from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.arrays import Flags, Floats, Pixels, Places, Vectors
 from loc2vec.model.compute import Encode
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.globe import on_the_globe

@@ -11,7 +11,7 @@ from loc2vec.errors import ExploreError
 from loc2vec.model.arrays import Pixels, Places, Vector
 from loc2vec.model.compute import Encode
 from loc2vec.paper.strips import View
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.values import Box, LonLat, TileGeometry
 
 Tell = Callable[[int], object]  # a progress callback: how many more are done

@@ -5,7 +5,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from loc2vec.model.arrays import Floats, Pixels, Places
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.values import TileGeometry
 
 

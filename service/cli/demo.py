@@ -16,7 +16,7 @@ from service.errors import SearchIndexError
 from service.http.server import bind, serve, url_of
 from service.index.index import NeighborIndex
 from service.settings import load_settings
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.options import FolderPath, WholeRange
 from tiling.cli.progress import import_bar, progress_bar
 from tiling.errors import FingerprintError, StoreError, UserError

@@ -28,7 +28,7 @@ from service.index.teach import Scores
 from service.observe.metrics import INDEX_SIZE, VECTORS, timed
 from service.patience import left_s, too_slow
 from service.settings import Settings
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.machine import cpu_count
 from tiling.osm.names import NamedPlace, resolve
 from tiling.render.pictures import BaseTile, Picture, TileNumber

@@ -26,7 +26,7 @@ from tests.fuzz.attack import DURATIONS, Attack, Tries, started, use_store
 from tests.fuzz.changes import hostile_changes
 from tests.fuzz.extracts import cut_of, damaged_or_hostile, town
 from tests.fuzz.tables import hostile_table
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import Loc2VecError
 from tiling.files.points import read_points
 from tiling.files.write import WRITERS, write_table

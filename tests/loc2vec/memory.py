@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from loc2vec.encoders.base import Options
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
 from tiling.values import N_CHANNELS, TILE_SIZE, TileGeometry
 
 GEOMETRY, CATALOGUE = TileGeometry(), load_catalogue()

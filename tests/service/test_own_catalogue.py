@@ -20,7 +20,7 @@ from tests.models import save_fresh_model
 from tests.postgres import Server
 from tests.probes import quick_probes
 from tests.service.conftest import serving
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.errors import FingerprintError
 from tiling.geo.mercator import to_world
@@ -36,7 +36,7 @@ def catalogue_of(store: str | Path) -> Catalogue:
 
 
 SEA, CASINO = LonLat(7.425, 43.735), LonLat(7.4274, 43.7394)
-SHIPPED = Path("tiling/catalogue.toml")
+SHIPPED = Path("tiling/catalogue/catalogue.toml")
 
 
 def run(*arguments: object) -> Result:

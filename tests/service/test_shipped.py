@@ -12,7 +12,7 @@ from loc2vec.evaluation import baselines
 from loc2vec.evaluation.retrieval import retrieval
 from loc2vec.model.compute import encode_tiles
 from loc2vec.model.folder import load_model, model_path, shipped_names
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job
 from tiling.files.atomic import read_json

@@ -7,7 +7,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.osm.gather.gather import ExtractRecord
 from tiling.osm.names import Name
 from tiling.store.geopackage.source import GeoPackageSource

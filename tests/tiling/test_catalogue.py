@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiling.catalogue import ROLES, Catalogue, load_catalogue, parse_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue, parse_catalogue
+from tiling.catalogue.channel import ROLES
 from tiling.errors import CatalogueError
 from tiling.values import N_CHANNELS, PAPER, TileGeometry
 
-SHIPPED = Path("tiling/catalogue.toml")
+SHIPPED = Path("tiling/catalogue/catalogue.toml")
 
 
 def channels(on: str, **tags: str) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
 from tiling.errors import CatalogueError
 from tiling.values import N_CHANNELS, TileGeometry
 
@@ -229,5 +229,5 @@ def test_the_shipped_catalogue_is_read_once(monkeypatch: pytest.MonkeyPatch) -> 
     def never(*_: Any) -> Catalogue:
         raise AssertionError
 
-    monkeypatch.setattr("tiling.catalogue._read", never)
+    monkeypatch.setattr("tiling.catalogue.catalogue._read", never)
     assert load_catalogue() is SHIPPED

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.poses import MAX_SHIFT_M
 from tiling.errors import FingerprintError, PlaceError
 from tiling.values import (

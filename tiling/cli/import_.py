@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.fetch import ExtractType, fetched, provider_option
 from tiling.cli.options import FilePath, StoreType
 from tiling.cli.progress import import_bar

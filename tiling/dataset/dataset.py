@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import zstandard
 from numpy.typing import NDArray
 
-from tiling.catalogue import Catalogue, carried_catalogue
+from tiling.catalogue.catalogue import Catalogue, carried_catalogue
 from tiling.dataset.frames import Frames, ShardFrames
 from tiling.errors import DatasetError, UserError
 from tiling.files.atomic import json_bytes, parse_json

@@ -18,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from tiling.catalogue import Catalogue, carried_catalogue
+from tiling.catalogue.catalogue import Catalogue, carried_catalogue
 from tiling.dataset.dataset import MANIFEST, PLACES, TARGETS, decode_table, unfinished
 from tiling.errors import DatasetError
 from tiling.files.atomic import parse_json, sha256_of

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import osmium
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.osm.bounded.read import HELD_A_BYTE, Board, note, read_bounded
 from tiling.osm.file import (
     area_wkb,

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from tiling.catalogue import Catalogue, Conditions, Match
+from tiling.catalogue.catalogue import Catalogue
+from tiling.catalogue.channel import Conditions, Match
 from tiling.errors import ExtractError, UserError, WriteError
 from tiling.osm.file import osm_format
 from tiling.osm.names import KEYS

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import osmium
 from osmium.filter import KeyFilter
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.machine import let_go_of
 from tiling.osm.bounded.read import WORDS
 from tiling.osm.file import (

@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import LineLook, Look, Pair
+from tiling.catalogue.channel import LineLook, Look, Pair
 from tiling.geo.mercator import TILE_PX, pixels_per_metre, tile_box, to_world
 from tiling.render.labels import (
     REACH_PX,

@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import Pair
+from tiling.catalogue.channel import Pair
 from tiling.osm.names import KINDS, Name
 from tiling.render.style import LAND
 

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from tiling.catalogue import Catalogue, Channel, LineLook, Look, Pair
+from tiling.catalogue.catalogue import Catalogue
+from tiling.catalogue.channel import Channel, LineLook, Look, Pair
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")

@@ -12,7 +12,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import OutsideError, StoreError
 from tiling.osm.names import KINDS, Name, NamedPlace, fold, merged, words_of
 from tiling.store.changes import Changes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 from urllib.parse import unquote
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import (
     CatalogueError,
     ExtractError,

@@ -114,7 +114,7 @@ def changes_command(
 @contextmanager
 def _opened(store: "Store") -> Iterator[Any]:
     """Open a store; an extract is imported into one that goes afterwards."""
-    from tiling.catalogue import load_catalogue
+    from tiling.catalogue.catalogue import load_catalogue
     from tiling.store.store import Store
 
     if not is_named_as_osm(Path(store.location)) or "://" in store.location:

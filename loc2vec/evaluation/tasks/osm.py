@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.tasks.task import Rows, Task
 from loc2vec.model.arrays import Flags, Floats
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.geo.geodesy import box_around
 from tiling.osm.extract import OsmObject
 from tiling.values import LonLat

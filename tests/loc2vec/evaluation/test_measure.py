@@ -31,7 +31,7 @@ from loc2vec.evaluation.splits import APART_M, BLOCK_M, Split, blocks, folds, gr
 from loc2vec.evaluation.tasks.osm import BUILDING_TYPES, POINTS, Town, kind_of, make_task
 from loc2vec.evaluation.tasks.task import Task
 from tests.catalogues import without
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.extract import OsmObject
 from tiling.values import LonLat

@@ -15,7 +15,7 @@ from loc2vec.evaluation.retrieval import Retrieval
 from loc2vec.evaluation.run import Methods, covered_by, encode_tasks, read_towns
 from loc2vec.evaluation.tasks.osm import RECIPES, Town, make_task
 from service.cli.main import main
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import ExtractError
 from tiling.osm.extract import read_objects

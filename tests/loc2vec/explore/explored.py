@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from loc2vec.embed.files import Vectors
 from loc2vec.explore.space import Space
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import OutsideError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, TILE_SIZE, Box, LonLat, TileGeometry

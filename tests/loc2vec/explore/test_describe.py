@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loc2vec.explore.describe import describe
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 
 PLACES = json.loads(Path(__file__).with_name("described.json").read_text(encoding="utf-8"))
 CHANNELS = load_catalogue().channels

@@ -17,7 +17,7 @@ from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.plot import Shown, save
 from tests.browser import launched, pixels, watched
 from tests.loc2vec.explore.explored import SOUTH, STEP_DEG, WEST, make_space
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.values import LonLat
 
 CORNER, OTHER = LonLat(WEST, SOUTH), LonLat(WEST + 8 * STEP_DEG, SOUTH + 8 * STEP_DEG)

@@ -11,7 +11,7 @@ from loc2vec.paper.page import COLUMNS, SPRITE, Points, _channels, atlas, page, 
 from loc2vec.paper.painting import Painting, spacing_of
 from loc2vec.paper.squares import paint
 from loc2vec.paper.strips import Cell, View
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import Box, LonLat
 

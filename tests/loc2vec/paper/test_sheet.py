@@ -14,7 +14,7 @@ from PIL import Image
 from loc2vec.paper.plot import FAINT, new_figure, png_of
 from loc2vec.paper.sheet import LEAST_IN, LETTERS, TILE_IN, Sheet, kind_row, sheet
 from loc2vec.paper.strips import Cell, Row, Strips, View
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.values import N_CHANNELS, LonLat
 
 PALETTE = load_catalogue().palette

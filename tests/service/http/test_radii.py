@@ -20,7 +20,7 @@ from service.cli.main import main
 from service.engine.engine import Engine
 from service.settings import Settings
 from tests.service.conftest import serving
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.render.renderer import Renderer
 from tiling.store.source import FeatureSource

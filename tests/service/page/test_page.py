@@ -34,7 +34,7 @@ from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.browser import launched, pixels
 from tests.service.http.test_access import HASHES, KEY, changed
-from tiling.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
 from tiling.geo.geodesy import ground_distance_m
 from tiling.geo.mercator import to_world
 from tiling.osm.gather.gather import ExtractRecord

@@ -9,7 +9,7 @@ import shapely
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.tile import tile_command
 from tiling.dataset.dataset import TARGETS, TileDataset
 from tiling.dataset.targets import Count, Definition, Mean, add_targets, make_targets

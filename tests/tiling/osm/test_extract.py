@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from tests.tiling.handmade import opl
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError
 from tiling.osm import sieve
 from tiling.osm.extract import read_objects, read_ways

@@ -9,7 +9,7 @@ import pyogrio
 import pytest
 
 from tests.postgres import Server
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import AmbiguousNameError, StoreError, UnknownNameError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.names import NamedPlace, fold, resolve

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError, UserError, WriteError
 from tiling.osm.names import KEYS
 from tiling.osm.osm2pgsql import lua_settings, lua_string, require_osm2pgsql, run_osm2pgsql

@@ -9,7 +9,8 @@ import pytest
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import Catalogue, Look, load_catalogue
+from tiling.catalogue.catalogue import Catalogue, load_catalogue
+from tiling.catalogue.channel import Look
 from tiling.geo.geodesy import box_around
 from tiling.geo.mercator import from_world, pixels_per_metre, tile_box, to_world
 from tiling.osm.gather.gather import ExtractRecord

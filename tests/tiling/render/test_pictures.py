@@ -10,7 +10,7 @@ import shapely
 from PIL import Image
 
 from tests.tiling.handmade import features_of, make_store, open_store
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import Loc2VecError
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.geo.mercator import TILE_PX, to_world

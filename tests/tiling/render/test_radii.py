@@ -8,7 +8,7 @@ import pytest
 import shapely
 from click.testing import CliRunner
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.tile import tile_command
 from tiling.dataset.dataset import TileDataset
 from tiling.dataset.job import TileJob, run_job

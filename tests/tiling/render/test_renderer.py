@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from tests.tiling.render.reference import iou, reference_tile
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import FingerprintError
 from tiling.geo.geodesy import MetresPerDegree, box_around
 from tiling.osm.gather.gather import ExtractRecord

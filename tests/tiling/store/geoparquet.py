@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.store.source import Coverage, FeatureSource, Names, Outline
 from tiling.store.store import FileStore
 from tiling.values import Box, Features, halves

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiling.handmade import GROUND, open_store, opl
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.osm.gather.curve import morton, spread
 from tiling.osm.gather.pieces import MAX_VERTICES, OVERLAP_DEG, cut
 from tiling.store.geopackage.import_ import import_extracts

@@ -9,7 +9,7 @@ import shapely
 
 from tests.postgres import Server
 from tests.tiling.handmade import opl
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError, LossError
 from tiling.osm.sieve import BROKEN, INCOMPLETE, NOWHERE, UNREADABLE
 from tiling.store.store import ImportOptions, ImportSummary, Store

@@ -24,7 +24,7 @@ from service.cli.main import main
 from tests.postgres import Server
 from tests.tiling.handmade import GROUND, opl
 from tests.tiling.town import Town, publish
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError, ReplicationError, StoreError, UserError
 from tiling.render.renderer import Renderer
 from tiling.store.geopackage import update

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
 from tests.tiling.handmade import SHA256, features_of, make_store, open_store
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import OutsideError, StoreError, WriteError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.gather.gather import ExtractRecord

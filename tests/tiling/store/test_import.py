@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from tests.tiling.handmade import GROUND, opl
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError, FingerprintError, OutsideError, StoreError, UserError
 from tiling.geo.geodesy import box_around
 from tiling.osm.gather.pieces import MAX_VERTICES

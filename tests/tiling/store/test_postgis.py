@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from service.cli.main import main
 from tests.postgres import PASSWORD, Server
 from tests.tiling.handmade import GROUND, opl
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.job import TileJob
 from tiling.dataset.places import sample_places
 from tiling.errors import (

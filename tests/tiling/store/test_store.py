@@ -11,7 +11,7 @@ from loc2vec.embed.files import read_vectors
 from service.cli.main import main
 from tests.postgres import PASSWORD
 from tests.tiling.store.geoparquet import GeoParquetStore, write_geoparquet
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.dataset import TileDataset
 from tiling.errors import StoreError, StoreReplacedError, UserError
 from tiling.store.geopackage.store import GeoPackageStore

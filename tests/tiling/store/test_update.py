@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.cli.main import main
 from tests.postgres import Server
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.dataset.job import TileJob, run_job
 from tiling.errors import DatasetError, ExtractError, ReplicationError, StoreError
 from tiling.geo.geodesy import MetresPerDegree

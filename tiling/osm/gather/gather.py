@@ -10,7 +10,7 @@ from pathlib import Path
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import ExtractError, LossError
 from tiling.files.atomic import require_file
 from tiling.osm.bounded.read import read_bounded

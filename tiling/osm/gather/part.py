@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from shapely.errors import GEOSException
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import ExtractError, WriteError
 from tiling.files.atomic import sha256_of
 from tiling.osm.bounded.read import TYPE, Board

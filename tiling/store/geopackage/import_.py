@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.files.atomic import replacing, sweep
 from tiling.files.outputs import claimed
 from tiling.osm.apply import require_changeable, require_one

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.catalogue import carried_catalogue
+from tiling.catalogue.catalogue import carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import require_file
 from tiling.osm.names import MOST

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import UserError
 from tiling.osm.gather.gather import Progress
 from tiling.store.changes import Changes

@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import WriteError
 from tiling.osm.gather.gather import ExtractRecord, Gathered
 from tiling.store.geopackage.source import EXTRACTS, LAYER, objects

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import shapely
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.errors import StoreError
 from tiling.osm.apply import replication_of, require_one
 from tiling.osm.gather.gather import Gathered, Progress, gathered

@@ -6,7 +6,7 @@ They equal those that an import makes of the same objects.
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import Catalogue
+from tiling.catalogue.catalogue import Catalogue
 from tiling.osm.gather.coast import sea_polygons
 from tiling.osm.gather.pieces import MAX_VERTICES, cut
 from tiling.osm.names import NamedObject, names_of

@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.catalogue import carried_catalogue
+from tiling.catalogue.catalogue import carried_catalogue
 from tiling.errors import StoreError, StoreReplacedError
 from tiling.osm.gather.curve import morton
 from tiling.osm.names import MOST

@@ -16,7 +16,7 @@ from pathlib import Path
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.catalogue import Catalogue, carried_catalogue
+from tiling.catalogue.catalogue import Catalogue, carried_catalogue
 from tiling.errors import StoreError
 from tiling.files.atomic import sha256_of
 from tiling.osm.osm2pgsql import require_osm2pgsql, run_osm2pgsql

@@ -17,7 +17,7 @@ from loc2vec.encoder import LocationEncoder
 from service.cli.main import main
 from tests.browser import launched, pixels, watched
 from tests.tiling.handmade import features_of, make_store
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.files.tables import own_gdal_data
 from tiling.store.store import Store
 

@@ -9,7 +9,7 @@ import osmium
 import pytest
 
 from tests.tiling.handmade import GROUND, SHA256
-from tiling.catalogue import load_catalogue
+from tiling.catalogue.catalogue import load_catalogue
 from tiling.errors import ExtractError
 from tiling.osm.extract import read_objects
 from tiling.store.store import Store
