@@ -49,7 +49,9 @@ class NeighborIndex:
             vectors.fingerprint,
             sha256[:NAME_DIGITS],
         )
-        self.store, self.table, self.scale = vectors.store, vectors.table, scale
+        self.store, self.scale = vectors.store, scale
+        # In one piece: taking a few rows of several pieces copies all texts of a column.
+        self.table = None if vectors.table is None else vectors.table.combine_chunks()
         self.known = 0  # places that were not added, because it held them
         self._ids = np.flatnonzero(vectors.inside)  # int64 [count], rising
         self._faiss = found

@@ -1,9 +1,11 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -289,6 +291,18 @@ def test_places_that_are_there_are_not_added_again(folder: Path, embedding: Floa
     more.lat[:10] += 2
     longer = NeighborIndex.add(more, folder)
     assert (longer.known, len(longer.lat)) == (290, 310)
+
+
+def test_the_columns_of_an_index_lie_in_one_piece(tmp_path: Path, embedding: Floats) -> None:
+    few = replace(make_vectors(embedding), table=pa.table({"kind": ["a", "b", "c"] * 100}))
+    NeighborIndex.build(few, tmp_path / "index")
+    longer = replace(few, lat=few.lat + 2)
+    for index in (
+        NeighborIndex.add(longer, tmp_path / "index"),
+        NeighborIndex.open(tmp_path / "index"),
+    ):
+        assert index.table is not None
+        assert (index.table["kind"].num_chunks, len(index.table)) == (1, 600)
 
 
 def test_vectors_of_another_length_are_not_added(folder: Path, embedding: Floats) -> None:
