@@ -34,6 +34,8 @@ from tests.service.http.test_access import changed
 from tests.service.http.test_server import running
 from tiling.store.store import Store
 
+pytestmark = pytest.mark.untraced  # clients in a row
+
 SOAK_S = int(os.environ.get("SOAK_S", "1800"))
 DURATIONS = [
     pytest.param(8.0, id="short"),

@@ -24,6 +24,8 @@ from service.settings import Settings
 from tests.service.http.test_access import changed
 from tests.service.http.test_server import running
 
+pytestmark = pytest.mark.untraced  # clients in a row
+
 SOAK_S = float(os.environ.get("SOAK_S", "3600"))
 SHORT_S = 60.0  # at most: it ends with the first new index, which a process of its own tries
 CLIENTS = 3

@@ -36,6 +36,8 @@ from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.extract import OsmObject
 from tiling.values import LonLat
 
+pytestmark = pytest.mark.untraced  # scikit-learn's fits
+
 
 def make(
     n: int = 300,

@@ -29,6 +29,8 @@ from tests.loc2vec.evaluation.test_measure import make, telling
 from tests.loc2vec.explore.explored import CHANNELS, SIDE, SOUTH, STEP_DEG, WEST, make_space
 from tiling.values import LonLat
 
+pytestmark = pytest.mark.untraced  # the browser's driver
+
 CORNER, MIDDLE = LonLat(WEST, SOUTH), LonLat(WEST + 6 * STEP_DEG, SOUTH + 6 * STEP_DEG)
 DESKTOP, PHONE = (1300, 900), (360, 640)
 

@@ -43,6 +43,8 @@ from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import Pose
 
+pytestmark = pytest.mark.untraced  # the browser's driver
+
 PLACE, STADIUM, QUAY = (43.7384, 7.4246), (43.7277, 7.4157), (43.7347, 7.4213)
 AT = "a=43.7384,7.4246"
 SEA = "a=43.7310,7.4300"

@@ -21,6 +21,8 @@ from tests.service.page.test_page import Start, browser, listening, visit
 from tiling.geo.geodesy import ground_distance_m
 from tiling.store.store import Store
 
+pytestmark = pytest.mark.untraced  # the browser's driver
+
 __all__ = ["browser", "visit"]  # fixtures
 
 VIEW = "map=15/43.73250/7.42100"
