@@ -1,11 +1,13 @@
 """An executor on a Ray cluster. Ray is an extra, `pip install loc2vec[ray]`, known here only."""
 
 import os
+import signal
 import socket
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, Generic, TypeVar
 
 from tiling.errors import UserError, WorkerError
@@ -102,7 +104,8 @@ class RayCluster:
             options |= {"object_store_memory": OBJECT_STORE_BYTES, "_node_ip_address": "127.0.0.1"}
         try:
             _reach(address)
-            ray.init(**options)
+            with _own_sigterm():
+                ray.init(**options)
         except (OSError, RuntimeError, ValueError) as error:  # Ray's ConnectionError is an OSError
             raise UserError(f"no Ray cluster at {address}: {error}") from error
 
@@ -131,6 +134,17 @@ class RayCluster:
             else:
                 waiting.done(number)
                 yield result
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep our handler of SIGTERM: Ray's ends the process in a way of its own, and outlives Ray."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reach(address: str) -> None:

@@ -132,8 +132,10 @@ def refuse(item: int) -> int:
 
 
 def test_an_error_of_a_task_ends_the_job_with_its_own_words(cluster: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(StoreError, match=r"^shard 3 has no store$"):
         list(RayCluster(cluster, 0).run(refuse, [3]))
+    assert signal.getsignal(signal.SIGTERM) is before, "processes forked later would not end by it"
 
 
 def die(item: int) -> int:
