@@ -80,7 +80,8 @@ def read_facts(folder: Path) -> Facts:
 
 
 def _facts(facts: dict[str, Any]) -> Facts:
-    words, numbers = [facts[name] for name in WORDS], [facts["dim"], facts["count"]]
+    model, fingerprint, store, sha256 = words = [facts[name] for name in WORDS]
+    dim, count = numbers = [facts["dim"], facts["count"]]
     if (
         facts["format"] != FORMAT
         or not all(isinstance(word, str) for word in words)
@@ -88,7 +89,8 @@ def _facts(facts: dict[str, Any]) -> Facts:
         or not isinstance(facts["checksums"], dict)
     ):
         raise ValueError("no facts")
-    return Facts(*words, *numbers, facts["checksums"], Scale.read(facts["pair_distances"]))
+    scale = Scale.read(facts["pair_distances"])
+    return Facts(model, fingerprint, store, sha256, dim, count, facts["checksums"], scale)
 
 
 def name_of(folder: Path) -> str:

@@ -31,7 +31,7 @@ class Longer:
         new = self._new(_none_of(next(read_blocks(path))))
         first = next(new, None)
         if first is None:
-            raise SearchIndexError("it holds all of these places already: there is nothing to add")
+            raise SearchIndexError("it holds all of these places already: nothing to add")
         for block in read_blocks(path):
             yield join_vectors(block, _none_of(first))
         yield first

@@ -70,7 +70,8 @@ class Rows:
         if (table.schema.metadata or {}).get(OF) != sha256.encode():
             raise ValueError("rows of other vectors")
         table = table.select(others).replace_schema_metadata(None) if others else None
-        rows = cls(*map(_numbers, ours.columns), table)
+        lat, lon, inside, order = map(_numbers, ours.columns)
+        rows = cls(lat, lon, inside, order, table)
         rows._require_sound(count)
         return rows
 
@@ -166,5 +167,5 @@ def _shortened(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return a column, numbers as they lie in the file."""
-    bits = pa.types.is_boolean(column.type)
-    return np.asarray(column.combine_chunks().to_numpy(zero_copy_only=not bits))
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # that copies
+    return np.asarray(whole.to_numpy(zero_copy_only=not pa.types.is_boolean(whole.type)))

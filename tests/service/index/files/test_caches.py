@@ -53,7 +53,7 @@ def answers(index: NeighborIndex, query: Floats) -> list[object]:
     found = [*index.search(query, 10), index.ids_in(box), index.in_box(box), index.ids]
     vectors = [index.vectors_of(index.ids[:50]), index.vector_of(1)]
     assert index.table is not None
-    return [part.tolist() for part in [*found, *vectors]] + index.table.to_pylist()
+    return [*(part.tolist() for part in [*found, *vectors]), index.table.to_pylist()]
 
 
 @pytest.mark.parametrize("name", [VECTORS, ROWS, CACHE])
@@ -99,6 +99,7 @@ def test_blocks_are_added_and_places_that_are_known_left_out(
 ) -> None:
     monkeypatch.setattr("service.index.files.caches.MAPPED_ABOVE", mapped_above)
     monkeypatch.setattr("loc2vec.embed.blocks.BLOCK", 500)
+    assert vectors.table is not None
     new = replace(vectors, lat=vectors.lat + 2, embedding=vectors.embedding + 9,
                   table=vectors.table.append_column("beds", pa.array(range(COUNT))))  # fmt: skip
     new.lat[:1000] -= 2  # known, as is the first block
