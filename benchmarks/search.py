@@ -16,6 +16,7 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,14 @@ def made_up(count: int, seed: int = 0, near: Floats | None = None) -> Vectors:
     rng = np.random.default_rng(seed)
     embedding = _mixture(count, rng) if near is None else _moved(near, count, rng)
     lon, lat = np.array(MIDDLE)[:, None] + rng.uniform(-5, 5, (2, count))
-    said = LocationEncoder.load(DEFAULT_MODEL)
+    said = _default()
     table = pa.table({"price": rng.integers(400, size=count), "kind": rng.choice(KINDS, count)})
     return Vectors(lat, lon, embedding, table, said.model_id, said.fingerprint)
+
+
+@cache
+def _default() -> LocationEncoder:
+    return LocationEncoder.load(DEFAULT_MODEL)
 
 
 def _mixture(count: int, rng: np.random.Generator) -> Floats:

@@ -253,7 +253,7 @@ def test_what_the_machine_refuses_ends_with_one_line(
         raise failure
 
     write_vectors(tmp_path / "v.parquet", vectors)
-    monkeypatch.setattr("service.index.index.write_vectors", fail)
+    monkeypatch.setattr("service.index.files.caches.keep_blocks", fail)
     check_failure(run("index", tmp_path / "v.parquet", "--out", tmp_path / "index"), status, said)
     assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
 
