@@ -38,11 +38,39 @@ def with_points(
     No point where one is not finite.
     """
     finite = np.isfinite(lat) & np.isfinite(lon)
+    metadata = {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
+    return _with_geometry(table, lat, lon).replace_schema_metadata(metadata)
+
+
+class PointsWriter:
+    """Writes the rows of `write_points` block by block, not atomically.
+
+    The file does not say in which box its points lie: that is known after its last block only.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+        nowhere = np.empty(0)
+        self._path = path
+        self._file: pq.ParquetWriter | None = None
+        self._metadata = {"geo": json.dumps(_geo(nowhere, nowhere)), **facts}
+
+    def write(self, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> None:
+        """Append rows, whose columns are the same each time."""
+        table = _with_geometry(table, lat, lon).replace_schema_metadata(self._metadata)
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._file.write_table(table)
+
+    def close(self) -> None:
+        """End the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _with_geometry(table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> pa.Table:
+    finite = np.isfinite(lat) & np.isfinite(lon)
     wkb = shapely.to_wkb(shapely.points(lon, lat))
-    table = table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
-    return table.replace_schema_metadata(
-        {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
-    )
+    return table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
