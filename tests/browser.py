@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 
 from tests.tracing import untraced
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+# A bound on hanging: a machine with other work has needed more than the usual 5 s.
+expect.set_options(timeout=30_000)
 
 
 @contextmanager

@@ -119,4 +119,4 @@ class Commands(CommandGroup):
 )
 @click.version_option(package_name="loc2vec", prog_name="loc2vec")
 def main() -> None:
-    """Any place on Earth as 16 numbers, learned from OpenStreetMap without labels."""
+    """Any place on Earth as 16 numbers, learned from OpenStreetMap."""

@@ -49,6 +49,8 @@ export class PlaceMap {
   constructor(node, info, handlers) {
     this._handlers = handlers;
     this._map = L.map(node, { zoomControl: false, attributionControl: false, minZoom: 1, maxZoom: 19, zoomSnap: 0.25, worldCopyJump: false, zoomAnimation: !STILL.matches, fadeAnimation: !STILL.matches });
+    // Leaflet has no option for the arrow keys' pans.
+    if (STILL.matches) this._map.panBy = (offset) => L.Map.prototype.panBy.call(this._map, offset, { animate: false });
     this._bounds = boundsOf(info.bounds);
     L.control.zoom({ position: "topright" }).addTo(this._map);
     const credit = '<a href="https://www.openstreetmap.org/copyright">(c) OpenStreetMap contributors, ODbL</a>';

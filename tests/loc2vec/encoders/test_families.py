@@ -4,7 +4,7 @@ The options that change the network are families of their own here.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import pairwise
@@ -78,14 +78,13 @@ def in_one_thread() -> Iterator[None]:
         yield
 
 
-# ONNX's exporter takes long for each of the others, OpenVINO for LSTMs.
-QUICK_IN_ONNX = ["loc2vec", "inception", "multiscale", "stn", "vit"]
-QUICK_IN_OPENVINO = [what for what in FAMILIES if what != "rowlstm"]
+# Compilers take 3 to 10 s for a family: those that ship, and one whose graph is of another kind.
+COMPILED = ["loc2vec", "inception", "multiscale", "vit"]
 
 
-def slow_in_soak(quick: Sequence[str]) -> list[ParameterSet]:
-    """Return all families as parameters; those that are not quick are left to `make soak`."""
-    marks = {what: () if what in quick else (pytest.mark.soak,) for what in FAMILIES}
+def others_in_soak() -> list[ParameterSet]:
+    """Return all families as parameters; those not of `COMPILED` are left to `make soak`."""
+    marks = {what: () if what in COMPILED else (pytest.mark.soak,) for what in FAMILIES}
     return [pytest.param(what, marks=marks[what]) for what in FAMILIES]
 
 
@@ -205,7 +204,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
 
 
 @pytest.mark.untraced  # the Python of a compiler
-@pytest.mark.parametrize("what", FAMILIES)
+@pytest.mark.parametrize("what", others_in_soak())
 def test_compiled_it_is_the_same(what: str) -> None:
     """Compile through capture and autograd, but without the slow compiler of C++.
 
@@ -246,14 +245,14 @@ def test_compiled_it_trains_the_same(what: str) -> None:
 
 @pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")  # of the exporters', about themselves
-@pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_ONNX))
+@pytest.mark.parametrize("what", others_in_soak())
 def test_onnx_agrees(what: str) -> None:
     assert_agrees(by_onnx(program_of(what)), what, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("what", slow_in_soak(QUICK_IN_OPENVINO))
+@pytest.mark.parametrize("what", others_in_soak())
 def test_openvino_agrees(what: str) -> None:
     assert_agrees(by_openvino(program_of(what)), what, rtol=1e-4, atol=1e-3)
 

@@ -80,6 +80,7 @@ def test_two_processes_train_network_and_head_as_one_does_also_resumed(tmp_path:
     assert logs[0] == logs[1]
 
 
+@pytest.mark.soak  # the test before trains a network with more parts
 def test_two_processes_train_the_published_network_as_one_does(tmp_path: Path) -> None:
     by_two(tmp_path / "two", "loc2vec", "2")
     run(tmp_path / "one", "loc2vec", 2)

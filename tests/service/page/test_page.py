@@ -1,6 +1,7 @@
 """The map page in a real browser: what people do with it, and that it asks nobody else."""
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -56,6 +57,7 @@ DESKTOP, PHONE = (1200, 800), (360, 640)
 CALM = 4  # turns of the page without a question or an answer that is waited for
 A_TURN = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done, 10)))"
 Start = Callable[..., "Visit"]
+_log = logging.getLogger(__name__)
 Scheme = Literal["dark", "light"]
 
 
@@ -169,7 +171,6 @@ def visit(browser: Browser, service: str) -> Iterator[Start]:
             reduced_motion="reduce",
         )
         contexts.append(context)
-        context.set_default_timeout(10_000)
         visit = Visit(context.new_page(), url)
         visit.watch(context)
         visits.append(visit)
@@ -179,6 +180,8 @@ def visit(browser: Browser, service: str) -> Iterator[Start]:
         return visit
 
     yield start
+    for done in visits:
+        _log.warning("left at %s, waiting for %s: %s", done.page.url, done.waiting, done.errors)
     for context in contexts:
         context.close()
     for done in visits:
@@ -520,6 +523,9 @@ def test_it_works_with_the_keyboard_alone(visit: Start) -> None:
     keys.press("ArrowDown")
     keys.press("Enter")
     expect(seen.page.locator(".effects .channel")).to_have_count(12)
+    # who wants no motion need not wait for the map's end: it was picked where it stands
+    chosen, shown = re.findall(r"(?:b=|map=[^/]+/)([-\d.]+)[,/]([-\d.]+)", seen.page.url)
+    assert [float(v) for v in chosen] == [float(v) for v in shown]
 
 
 def test_a_place_outside_is_explained_in_the_services_words(visit: Start) -> None:
