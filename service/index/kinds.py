@@ -107,7 +107,7 @@ def suits(found: faiss.Index, count: int) -> bool:
 
 def few(found: faiss.Index) -> int:
     """Return up to how many rows measuring them all is faster than asking FAISS for the nearest."""
-    return max(2000, found.ntotal // 50 if isinstance(found, faiss.IndexIVF) else 0)
+    return int(found.ntotal // 50)
 
 
 def parameters(
