@@ -76,7 +76,8 @@ def _tables(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
 
 def _batches(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
     require_file(path, VectorsError, "make one with `loc2vec embed`")
-    with readable(path), pq.ParquetFile(path) as file:
+    # Else all that was read stays in memory until the file is closed.
+    with readable(path), pq.ParquetFile(path, pre_buffer=False) as file:
         schema = file.schema_arrow
         at = schema.get_field_index(EMBEDDING)
         if at < 0 or not pa.types.is_fixed_size_list(schema.field(at).type):

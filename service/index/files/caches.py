@@ -20,6 +20,7 @@ from service.index.files.sound import is_sound
 from service.index.scale import Scale
 from tiling.errors import UserError
 from tiling.files.atomic import replacing, sha256_of
+from tiling.machine import give_back_memory
 from tiling.words import in_one_line
 
 VECTORS, ROWS, CACHE = "vectors.parquet", "rows.arrow", "index.faiss"
@@ -43,6 +44,7 @@ def write_index(folder: Path, blocks: Iterable[Vectors], old: Found = None) -> N
     sha256, count = sha256_of(folder / VECTORS), rows.count
     rows.write(folder / ROWS, sha256)
     del rows  # of many, they take as much memory as half of their vectors
+    give_back_memory()
     found = kinds.build(partial(read_embeddings, folder / VECTORS), count, old)
     kinds.write(found, folder / CACHE)
     _facts(folder, sha256, found).write(folder)

@@ -1,5 +1,6 @@
 """Vectors that are read and written block by block are those that are read at once."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +114,23 @@ def test_files_that_are_none_and_parts_that_differ_are_refused(
                       ("nothing.parquet", "is not a file")):  # fmt: skip
         with pytest.raises(VectorsError, match=why):
             list(read_blocks(tmp_path / path))
+
+
+def test_what_was_read_is_not_kept(tmp_path: Path) -> None:
+    many = np.arange(1_600_000, dtype=np.float32).reshape(100_000, 16)
+    wide = make_vectors(many)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loc2vec.embed.blocks.BLOCK", 10_000)
+        for _ in keep_blocks(tmp_path / "many.parquet", _in_tens(wide)):
+            pass
+        before, most = pa.total_allocated_bytes(), 0
+        for _ in read_embeddings(tmp_path / "many.parquet"):
+            most = max(most, pa.total_allocated_bytes() - before)
+    assert most < many.nbytes
+
+
+def _in_tens(vectors: Vectors) -> Iterator[Vectors]:
+    for first in range(0, len(vectors), 10_000):
+        rows = slice(first, first + 10_000)
+        yield replace(vectors, lat=vectors.lat[rows], lon=vectors.lon[rows],
+                      embedding=vectors.embedding[rows])  # fmt: skip
