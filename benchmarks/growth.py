@@ -42,7 +42,10 @@ def run(*arguments: str | Path) -> tuple[float, float]:
 def used(
     command: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> tuple[float, float]:
-    """Run a command; return its CPU seconds and the peak of its largest process, MB."""
+    """Run a command; return its CPU seconds and the peak of its largest process, MB.
+
+    Linux counts what this process held at the start: a peak is at least its own, up to 190 MB.
+    """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -8,6 +8,7 @@ much a second worker can be worth. The last line is the memory of the parent of 
 """
 
 import contextlib
+import re
 import selectors
 import socket
 import time
@@ -23,7 +24,7 @@ from tiling.cli.options import StoreType
 from tiling.store.store import Store
 
 CONNECTIONS = 8
-ANSWER_BYTES = 1 << 16  # an answer is shorter, and comes in one piece
+MOST_BYTES = 1 << 16  # that are read at once
 
 
 def rate(url: str, seconds: float) -> float:
@@ -34,17 +35,27 @@ def rate(url: str, seconds: float) -> float:
         for _ in range(CONNECTIONS):
             address = parts.hostname, parts.port
             connection = opened.enter_context(socket.create_connection(address))
-            found.register(connection, selectors.EVENT_READ)
+            found.register(connection, selectors.EVENT_READ, bytearray())
             connection.sendall(request)
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
             for key, _ in found.select():
-                ready = key.fileobj
+                ready, answer = key.fileobj, key.data
                 assert isinstance(ready, socket.socket)
-                assert ready.recv(ANSWER_BYTES).startswith(b"HTTP/1.1 200")
-                ready.sendall(request)
-                count += 1
+                answer += ready.recv(MOST_BYTES)
+                if is_whole(answer):
+                    answer.clear()
+                    ready.sendall(request)
+                    count += 1
         return count / (time.perf_counter() - start)
+
+
+def is_whole(answer: bytearray) -> bool:
+    """Tell whether all of an answer is there: its head and its body come one after the other."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    length = re.search(rb"content-length: (\d+)", head)
+    return length is not None and len(body) == int(length[1])
 
 
 @click.command()

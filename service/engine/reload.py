@@ -8,6 +8,7 @@ import errno
 import logging
 import threading
 import time
+from enum import Enum
 from pathlib import Path
 
 from starlette.datastructures import State
@@ -46,34 +47,45 @@ def stamp(folder: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns
 
 
-def swap(engine: Engine, folder: Path, trials: Trials) -> bool:
-    """Put the index in `folder` to use and tell whether that was done.
+class Outcome(Enum):
+    """What became of an index or a store that was found."""
+
+    SAME, DONE, REFUSED, WAITS = range(4)
+
+
+def swap(engine: Engine, folder: Path, trials: Trials) -> Outcome:
+    """Put the index in `folder` to use and tell what became of it.
 
     The old one stays when the new one is the same, damaged, or made with another model.
     """
     try:
         if name_of(folder) == engine.index_name:
             engine.index_refused = None
-            return False
+            return Outcome.SAME
         trials.index(folder)
         engine.use(NeighborIndex.open(folder, keep_cache=False))
     except Exception as error:  # whatever it is, the old index goes on answering
         SWAPS.labels("refused").inc()
         engine.index_refused = f"A newer index {_why(error)}"
         log.error("the new index was not taken into use, the old one still answers: %s", _of(error))
-        return False
+        return Outcome.WAITS if _lacks(error) else Outcome.REFUSED
     SWAPS.labels("done").inc()
     log.info("a new index is in use: %d places, %s", len(engine.search.index), engine.index_name)
-    return True
+    return Outcome.DONE
 
 
 def _why(error: Exception) -> str:
     """Return for clients why something new is not in use."""
-    if isinstance(error, OSError) and error.errno in LACKS:
+    if _lacks(error):
         return WAITS
     if isinstance(error, KilledError):
         return KILLED
     return FOREIGN if isinstance(error, FingerprintError) else REFUSED
+
+
+def _lacks(error: Exception) -> bool:
+    """Tell whether the machine lacks something, which may pass: so it is tried again."""
+    return isinstance(error, OSError) and error.errno in LACKS
 
 
 def _of(error: Exception) -> str:
@@ -124,9 +136,8 @@ class Reloader:
         now = None if folder is None else stamp(folder)
         if folder is not None and now is not None and now != self._seen:
             engine: Engine = self._state.engine
-            swap(engine, folder, self._trials)
-            waits = engine.index_refused == f"A newer index {WAITS}"
-            self._seen = None if waits else now
+            outcome = swap(engine, folder, self._trials)
+            self._seen = None if outcome is Outcome.WAITS else now
 
     def _look_for_store(self) -> None:
         before: Engine = self._state.engine
@@ -154,10 +165,9 @@ class Reloader:
         log.info("a new store is in use")
 
     def _refuse_store(self, revision: str, error: Exception) -> None:
-        why = _why(error)
-        self._tried = "" if why == WAITS else revision  # one that waits is tried again
+        self._tried = "" if _lacks(error) else revision
         STORES.labels("refused").inc()
-        self._state.store_refused = f"A newer store {why}"
+        self._state.store_refused = f"A newer store {_why(error)}"
         log.error("the new store was not taken into use: %s", _of(error))
 
     def _retire(self, now: float) -> None:

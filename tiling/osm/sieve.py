@@ -317,7 +317,7 @@ class _Wanted:
         sieve, osm_id = self.sieve, way.id
         if sieve.held_before_ways is None:
             sieve.held_before_ways = sieve.held()
-        if way.is_closed() and osm_id != sieve.made:
+        if way.is_closed() and osm_id != sieve.made and way.tags.get("area") != "no":
             sieve.rings.add(osm_id)
 
     @_text
@@ -403,6 +403,5 @@ def _look_again(path: Path, sieve: _Sieve) -> None:
             continue
         if lacks_negative(way):
             raise negative(path, named(way))
-        get = way.tags.get
-        if way.visible and get("area") != "no" and sieve.areas.of(get):
+        if way.visible and sieve.areas.of(way.tags.get):
             sieve.lose(INCOMPLETE if len(way.nodes) > 3 else BROKEN)

@@ -11,7 +11,7 @@ import pytest
 
 from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
-from service.engine.reload import stamp, swap
+from service.engine.reload import Outcome, stamp, swap
 from service.engine.trial import Trials
 from service.index.files.caches import VECTORS
 from service.index.files.facts import FACTS
@@ -75,7 +75,7 @@ def test_no_answer_is_lost_or_mixed_while_the_index_changes(
         try:
             for number in range(swaps):
                 NeighborIndex.build(kinds[number % 2], folder)
-                assert swap(engine, folder, Trials())
+                assert swap(engine, folder, Trials()) is Outcome.DONE
         finally:
             done.set()
         assert sum(asker.result() for asker in askers) > swaps / 2
@@ -87,22 +87,22 @@ def test_a_bad_index_leaves_the_old_one(
 ) -> None:
     before = engine.index_name
     folder = tmp_path / "index"
-    assert not swap(engine, folder, Trials())
+    assert swap(engine, folder, Trials()) is Outcome.REFUSED
     other = Vectors(
         vectors.lat, vectors.lon, vectors.embedding, None, "other@1", vectors.fingerprint
     )
     NeighborIndex.build(other, folder)
-    assert not swap(engine, folder, Trials())
+    assert swap(engine, folder, Trials()) is Outcome.REFUSED
     with serving(settings, engine) as client:
         assert "of another model" in client.get("/info").json()["index_refused"]
     NeighborIndex.build(vectors, folder)
     write_vectors(folder / VECTORS, moved(vectors, 1))
-    assert not swap(engine, folder, Trials())
+    assert swap(engine, folder, Trials()) is Outcome.SAME  # so says its name
     (folder / FACTS).write_text("{")
-    assert not swap(engine, folder, Trials())
+    assert swap(engine, folder, Trials()) is Outcome.REFUSED
     assert engine.index_name == before
     NeighborIndex.build(vectors, folder)
-    assert not swap(engine, folder, Trials())  # it is the one that answers
+    assert swap(engine, folder, Trials()) is Outcome.SAME  # it is the one that answers
     assert engine.index_refused is None
 
 
