@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,12 +35,19 @@ class Row:
 
 
 def run(*arguments: str | Path) -> tuple[float, float]:
-    """Run a command of Loc2Vec; return its CPU seconds and the peak of its largest process, MB."""
-    process = subprocess.Popen([sys.executable, "-m", "loc2vec", *map(str, arguments)])
-    _, status, used = os.wait4(process.pid, 0)
+    """Run a command of Loc2Vec, as `used` does."""
+    return used([sys.executable, "-m", "loc2vec", *map(str, arguments)])
+
+
+def used(
+    command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[float, float]:
+    """Run a command; return its CPU seconds and the peak of its largest process, MB."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise click.ClickException(f"loc2vec {arguments[0]} ended with status {status}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+        raise click.ClickException(f"{' '.join(command)} ended with status {status}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
 
 
 def steps(extract: Path, grid: int, folder: Path) -> Iterator[Row]:
@@ -55,13 +62,27 @@ def steps(extract: Path, grid: int, folder: Path) -> Iterator[Row]:
     yield Row("index", "1,000 places", places, *run("index", vectors, "--out", folder / "index"))
 
 
-def law(rows: list[Row], figure: str) -> str:
+def law(rows: Sequence[Row], figure: str) -> str:
     """Return the line and the power that fit a figure of one step."""
     amount = np.array([row.amount for row in rows])
     value = np.array([getattr(row, figure) for row in rows])
     slope, start = np.polyfit(amount, value, 1)
     power = np.polyfit(np.log(amount), np.log(value), 1)[0]
     return f"{start:.3g} + {slope:.3g} a {rows[0].unit.removeprefix('1,')}, power {power:.2f}"
+
+
+def show(rows: Sequence[Row], as_json: bool) -> None:
+    """Print the rows step by step, each with its laws."""
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows]))
+        return
+    for step in dict.fromkeys(row.step for row in rows):
+        mine = [row for row in rows if row.step == step]
+        click.echo(f"{step:<24}{mine[0].unit:>14}{'CPU s':>10}{'peak MB':>10}")
+        for row in mine:
+            click.echo(f"{'':<24}{row.amount:>14.2f}{row.cpu_s:>10.1f}{row.peak_mb:>10.0f}")
+        if len(mine) >= FEWEST:
+            click.echo(f"{'':<24}CPU s: {law(mine, 'cpu_s')}; peak MB: {law(mine, 'peak_mb')}")
 
 
 @click.command()
@@ -74,16 +95,7 @@ def main(extracts: tuple[Path, ...], grid: int, as_json: bool) -> None:
     for extract in sorted(extracts, key=lambda path: path.stat().st_size):
         with tempfile.TemporaryDirectory() as folder:
             rows += steps(extract, grid, Path(folder))
-    if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows]))
-        return
-    for step in dict.fromkeys(row.step for row in rows):
-        mine = [row for row in rows if row.step == step]
-        click.echo(f"{step:<10}{mine[0].unit:>14}{'CPU s':>10}{'peak MB':>10}")
-        for row in mine:
-            click.echo(f"{'':<10}{row.amount:>14.2f}{row.cpu_s:>10.1f}{row.peak_mb:>10.0f}")
-        if len(mine) >= FEWEST:
-            click.echo(f"{'':<10}CPU s: {law(mine, 'cpu_s')}; peak MB: {law(mine, 'peak_mb')}")
+    show(rows, as_json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 One real server, one client on one connection, all on the same machine. `ratio` is the median time
 of a request over that of the same work called in this process. For a new place that is to render
-and encode. For a known place it is the bare route, for neighbours route and search.
+and encode. For a known place it is the bare route, for neighbours route and search. `CPU ms` is
+what the server's processes use for a request, and the last column its ratio to the same.
 
     python benchmarks/serve.py --store monaco.gpkg [--vectors 1000000 | --index FOLDER] [--requests
     300] [--json]
@@ -15,8 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ import httpx2
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from numpy.typing import NDArray
+from turns import Times, Work, clock_of, in_turns, of_all
+from uvicorn.supervisors import Multiprocess
 
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
@@ -42,71 +43,48 @@ from tiling.render.renderer import Renderer
 from tiling.store.store import Store
 from tiling.values import Box, LonLat
 
-Work = Callable[[int], Any]
-WARM_UP, IN_A_ROW = 3, 20
 EXAMPLES = 5  # of a lesson: one new place, and four that were clicked before
 ZOOM = 18  # at which a row of 20 tiles crosses a town
 
 
-def in_turns(works: Mapping[str, Work], count: int) -> dict[str, NDArray[np.float64]]:
-    """Return the seconds of at least `count` calls of each work, each with another number.
-
-    They take turns, so that whatever else the machine does disturbs them all alike. A turn is
-    `IN_A_ROW` calls after three that warm up: a processor that wakes from idling is slower.
-    """
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for start in range(0, count, IN_A_ROW):
-        for name, work in works.items():
-            taken = [seconds(work, number + 2 * start) for number in range(WARM_UP + IN_A_ROW)]
-            times[name] += taken[WARM_UP:]
-    return {name: np.array(taken) for name, taken in times.items()}
-
-
-def seconds(work: Work, number: int) -> float:
-    """Return how long a call takes."""
-    start = time.perf_counter()
-    work(number)
-    return time.perf_counter() - start
-
-
-def bare_route(bound: socket.socket) -> None:
-    """Serve one route that does nothing."""
+def bare_app() -> FastAPI:
+    """Return an application of one route that does nothing."""
     app = FastAPI()
 
     @app.get("/")
     async def bare() -> dict[str, str]:
         return {"hello": "world"}
 
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[bound])
+    return app
+
+
+def bare_route(bound: socket.socket, workers: int) -> None:
+    """Serve it."""
+    config = uvicorn.Config(bare_app, factory=True, log_level="error", workers=workers)
+    if workers == 1:
+        uvicorn.Server(config).run(sockets=[bound])
+    else:
+        Multiprocess(config, [bound]).run()
 
 
 @contextlib.contextmanager
-def hello() -> Iterator[str]:
-    """Serve the bare route in a process, and yield its URL."""
+def hello(workers: int = 1) -> Iterator[tuple[str, int]]:
+    """Serve the bare route in processes, and yield its URL and the process id of the first."""
     # as the service does: another socket would wait for what TCP delays
     with bind("127.0.0.1", 0) as bound:
-        process = get_context("spawn").Process(target=bare_route, args=(bound,))
+        process = get_context("spawn").Process(target=bare_route, args=(bound, workers))
         process.start()
-        yield f"{url_of(bound)}/"
+        assert process.pid is not None
+        yield url_of(bound), process.pid
         process.terminate()
         process.join()
 
 
 @contextlib.contextmanager
-def serving(store: Store, index: Path) -> Iterator[tuple[str, int]]:
+def serving(store: Store, index: Path, *more: str) -> Iterator[tuple[str, int]]:
     """Run `loc2vec serve`, and yield its URL and process id."""
-    command = [
-        sys.executable,
-        "-m",
-        "loc2vec",
-        "serve",
-        "--port",
-        "0",
-        "--store",
-        store.location,
-        "--index",
-        str(index),
-    ]
+    command = [sys.executable, "-m", "loc2vec", "serve", "--port", "0"]
+    command += ["--store", store.location, "--index", str(index), *more]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -149,21 +127,23 @@ def peak_mb(pid: int) -> float:
     return int(line.split()[1]) / 1000
 
 
-def row(
-    name: str, times: NDArray[np.float64], beside: float | None = None, per: int = 1
-) -> dict[str, Any]:
+def row(name: str, times: Times, beside: Sequence[Times] = (), per: int = 1) -> dict[str, Any]:
     """Return a line of the table.
 
-    `beside`: the seconds it is compared with, `per`: places a request.
+    `beside`: the works that it is compared with, each a place. `per`: places a request.
     """
-    p50, p99 = (float(value) for value in np.percentile(times, [50, 99]))
-    ratio = None if beside is None else round(p50 / beside, 2)
+    p50, p99 = (float(value) for value in np.percentile(times.each, [50, 99]))
+    whole, cpu = (
+        per * sum(values) for values in ([b.median for b in beside], [b.cpu for b in beside])
+    )
     return {
         "what": name,
-        "per_s": round(per / float(times.mean()), 1),
+        "per_s": round(per / float(times.each.mean()), 1),
         "p50_ms": round(1000 * p50, 2),
         "p99_ms": round(1000 * p99, 2),
-        "ratio": ratio,
+        "ratio": round(p50 / whole, 2) if beside else None,
+        "cpu_ms": round(1000 * times.cpu, 2),
+        "cpu_ratio": round(times.cpu / cpu, 2) if beside else None,
     }
 
 
@@ -171,7 +151,7 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
     """Ask everything `count` times."""
     with (
         store.open() as source,
-        hello() as bare,
+        hello() as (bare, bare_pid),
         serving(store, index) as (url, pid),
         httpx2.Client() as client,
     ):
@@ -214,38 +194,40 @@ def measure(store: Store, encoder: LocationEncoder, index: Path, count: int) -> 
         known, query = {"lat": middle.y, "lon": middle.x}, client.get
         get("/embed", **known)
         (vector,) = encoder.encode(renderer.north_up([spot]))
+        used = clock_of(pid)
+        asked: dict[str, Callable[[int], Any]] = {
+            "new": lambda n: get("/embed", lat=place(n + 1).lat, lon=place(n + 1).lon),
+            "known": lambda n: get("/embed", **known),
+            "near": lambda n: get("/neighbors", **known),
+            "box": lambda n: query(f"{url}/neighbors?lat={middle.y}&lon={middle.x}&bbox={box}"),
+            "click": predict,
+            "colour": colour,
+        }
         times = in_turns(
             {
-                "called": lambda n: encoder.encode(renderer.north_up([place(n)])),
-                "search": lambda n: search.nearest(vector, 10, [spot]),
-                "boxed": lambda n: search.nearest(vector, 10, [spot], inside),
-                "bare": lambda n: query(bare),
-                "new": lambda n: get("/embed", lat=place(n + 1).lat, lon=place(n + 1).lon),
-                "known": lambda n: get("/embed", **known),
-                "near": lambda n: get("/neighbors", **known),
-                "box": lambda n: query(f"{url}/neighbors?lat={middle.y}&lon={middle.x}&bbox={box}"),
-                "learn": learn,
-                "click": predict,
-                "colour": colour,
+                "called": Work(lambda n: encoder.encode(renderer.north_up([place(n)]))),
+                "search": Work(lambda n: search.nearest(vector, 10, [spot])),
+                "boxed": Work(lambda n: search.nearest(vector, 10, [spot], inside)),
+                "learn": Work(learn),
+                "bare": Work(lambda n: query(bare), clock_of(bare_pid)),
+                **{name: Work(ask, used) for name, ask in asked.items()},
             },
             count,
         )
-        many = np.array([seconds(post, number) for number in range(max(2, count // 60))])
-        once, look, boxed, route, learned = (
-            float(np.median(times[name])) for name in ("called", "search", "boxed", "bare", "learn")
-        )
+        many = of_all(Work(post, used), max(2, count // 60))
+        once, route = times["called"], times["bare"]
         rows = [
-            row("render + encode, called", times["called"]),
+            row("render + encode, called", once),
             row(f"search of {len(search.index)}, called", times["search"]),
             row("search in a box, called", times["boxed"]),
-            row("bare FastAPI route", times["bare"]),
-            row("/embed, new place", times["new"], once),
-            row("/embed, known place", times["known"], route),
-            row("/neighbors, known place", times["near"], route + look),
-            row("/neighbors in a box", times["box"], route + boxed),
-            row("/embed of 128, places", many, 128 * once, 128),
+            row("bare FastAPI route", route),
+            row("/embed, new place", times["new"], [once]),
+            row("/embed, known place", times["known"], [route]),
+            row("/neighbors, known place", times["near"], [route, times["search"]]),
+            row("/neighbors in a box", times["box"], [route, times["boxed"]]),
+            row("/embed of 128, places", many, [once], 128),
             row(f"learn from {EXAMPLES} and score, called", times["learn"]),
-            row("/predict, a click", times["click"], route + once + learned),
+            row("/predict, a click", times["click"], [route, once, times["learn"]]),
             row("/predict, a tile of the map", times["colour"]),
         ]
         return {"rows": rows, "peak_mb": round(peak_mb(pid))}
@@ -272,11 +254,15 @@ def main(store: Store, count: int, index: Path | None, requests: int, as_json: b
     if as_json:
         print(json.dumps(found))
         return
-    print(f"{'service':<32}{'a second':>10}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>7}")
+    print(f"{'service':<34}{'a second':>9}{'p50 ms':>9}{'p99 ms':>9}{'ratio':>7}"
+          f"{'CPU ms':>9}{'ratio':>7}")  # fmt: skip
     for line in found["rows"]:
-        ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
+        ratio, cpu_ratio = (
+            "" if line[name] is None else f"{line[name]:.2f}" for name in ("ratio", "cpu_ratio")
+        )
         print(
-            f"{line['what']:<32}{line['per_s']:>10.1f}{line['p50_ms']:>9.2f}{line['p99_ms']:>9.2f}{ratio:>7}"
+            f"{line['what']:<34}{line['per_s']:>9.1f}{line['p50_ms']:>9.2f}{line['p99_ms']:>9.2f}"
+            f"{ratio:>7}{line['cpu_ms']:>9.2f}{cpu_ratio:>7}"
         )
     print(f"peak memory of the service: {found['peak_mb']} MB")
 

@@ -155,7 +155,7 @@ def postmaster(database: str) -> int:
     return server
 
 
-def _require_empty(store: Store) -> None:
+def require_empty(store: Store) -> None:
     """End unless the database holds no store: an import would replace the user's."""
     try:
         store.open(patience_s=0).close()
@@ -175,7 +175,7 @@ def _require_empty(store: Store) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def main(extracts: tuple[Path, ...], database: str, import_only: bool, as_json: bool) -> None:
     """Print one column a store."""
-    _require_empty(Store.at(database))
+    require_empty(Store.at(database))
     with tempfile.TemporaryDirectory() as folder:
         locations = {"GeoPackage": str(Path(folder) / "store.gpkg"), "PostGIS": database}
         servers = {"GeoPackage": None, "PostGIS": postmaster(database)}

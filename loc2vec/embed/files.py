@@ -1,6 +1,7 @@
 """Files of vectors: GeoParquet with one row a place, in the order they were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,8 +104,19 @@ def read_vectors(path: Path, made_by: tuple[str, str] | None = None) -> Vectors:
     Other programs drop what is said about all rows: `made_by` are then the id and the fingerprint
     of the model. Raises `VectorsError`.
     """
-    table = read_parquet(path)
-    facts = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return vectors_in(path, read_parquet(path), made_by)
+
+
+def said_by(schema: pa.Schema) -> dict[str, str]:
+    """Return what a file of vectors says about all of its rows."""
+    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+
+
+def vectors_in(
+    path: Path, table: pa.Table, made_by: tuple[str, str] | None, first: int = 0
+) -> Vectors:
+    """Return the vectors in a table, whose rows follow `first` others of the file."""
+    facts = said_by(table.schema)
     lacking = [name for name in ("lat", "lon", EMBEDDING) if name not in table.column_names]
     if lacking or not is_list(table.schema.field(EMBEDDING).type):
         raise VectorsError(
@@ -120,9 +132,9 @@ def read_vectors(path: Path, made_by: tuple[str, str] | None = None) -> Vectors:
     others = table.select([name for name in table.column_names if name not in OURS])
     others = others.replace_schema_metadata(None)
     return Vectors(
-        lat=_degrees(path, table["lat"], 90.0),
-        lon=_degrees(path, table["lon"], 180.0),
-        embedding=_embedding(path, table[EMBEDDING]),
+        lat=_degrees(path, table["lat"], 90.0, first),
+        lon=_degrees(path, table["lon"], 180.0, first),
+        embedding=embedding_in(path, table[EMBEDDING], first),
         table=others if others.num_columns else None,
         model=facts["model"],
         fingerprint=facts["fingerprint"],
@@ -182,17 +194,24 @@ def is_list(kind: pa.DataType) -> bool:
 def read_parquet(path: Path) -> pa.Table:
     """Read a file, or the parts of a folder."""
     if path.is_dir():
-        return pa.concat_tables([read_parquet(part) for part in _parts(path)])
+        return pa.concat_tables([read_parquet(part) for part in parts_of(path)])
     require_file(path, VectorsError, "make one with `loc2vec embed`")
-    try:
+    with readable(path):
         return pq.read_table(path, partitioning=None)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be read what it is."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         raise VectorsError(
             f"{path} is no Parquet file, or is damaged: {in_one_line(error)}"
         ) from error
 
 
-def _parts(folder: Path) -> list[Path]:
+def parts_of(folder: Path) -> list[Path]:
     """Return the files of a complete folder of parts."""
     if not (folder / MANIFEST).is_file():
         raise VectorsError(
@@ -208,7 +227,7 @@ def _parts(folder: Path) -> list[Path]:
     return [folder / part["file"] for part in parts]
 
 
-def _degrees(path: Path, column: pa.ChunkedArray, most: float) -> NDArray[np.float64]:
+def _degrees(path: Path, column: pa.ChunkedArray, most: float, first: int) -> NDArray[np.float64]:
     try:
         values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
     except pa.ArrowException as error:
@@ -216,12 +235,14 @@ def _degrees(path: Path, column: pa.ChunkedArray, most: float) -> NDArray[np.flo
             f"{path}: its coordinates cannot be read: {in_one_line(error)}"
         ) from error
     for row in np.flatnonzero(~(np.abs(values) <= most))[:1].tolist():
-        raise VectorsError(f"{path}, row {row + 1}: its place, {values[row]}, is none on Earth")
+        raise VectorsError(
+            f"{path}, row {first + row + 1}: its place, {values[row]}, is none on Earth"
+        )
     return values
 
 
-def _embedding(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Return float32 [n, D], NaN where the column is null."""
+def embedding_in(path: Path, column: pa.ChunkedArray, first: int) -> NDArray[np.float32]:
+    """Return float32 [n, D], NaN where the column is null; its rows follow `first` others."""
     lengths = pc.unique(pc.drop_null(pc.list_value_length(column))).to_pylist()
     if len(lengths) > 1 or 0 in lengths:
         raise VectorsError(f"{path}: its vectors have {sorted(lengths)} numbers, not as many each")
@@ -232,5 +253,5 @@ def _embedding(path: Path, column: pa.ChunkedArray) -> NDArray[np.float32]:
     embedding[inside] = numbers.to_numpy().reshape(-1, dim)
     broken = inside & ~np.isfinite(embedding).all(axis=1)
     for row in np.flatnonzero(broken)[:1].tolist():
-        raise VectorsError(f"{path}, row {row + 1}: its vector is not finite")
+        raise VectorsError(f"{path}, row {first + row + 1}: its vector is not finite")
     return embedding

@@ -26,17 +26,17 @@ def index_command(vectors: Path, out: Path, add: bool, model: str | None, as_jso
     VECTORS is a file or a folder of parts, made by `loc2vec embed`. A running service loads the
     new index by itself. What an index holds already is not added again.
     """
-    from loc2vec.embed.files import read_vectors
+    from loc2vec.embed.blocks import read_blocks
     from loc2vec.model.folder import load_model, model_path
     from service.index.index import NeighborIndex
 
     loaded = None if model is None else load_model(model_path(model))
     made_by = None if loaded is None else (loaded.model_id, loaded.config.fingerprint)
-    read = read_vectors(vectors, made_by)
     with claimed(out):
-        index = (NeighborIndex.add if add else NeighborIndex.build)(read, out)
+        make = NeighborIndex.add if add else NeighborIndex.build
+        index = make(read_blocks(vectors, made_by), out)
     if index.known:
-        click.echo(f"{index.known} of {len(read)} places were in the index already", err=True)
+        click.echo(f"places that were in the index already: {index.known}", err=True)
     facts = {
         "known": index.known,
         "out": str(out),

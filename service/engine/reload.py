@@ -14,7 +14,8 @@ from starlette.datastructures import State
 
 from service.engine.engine import Engine
 from service.engine.trial import Trials
-from service.index.index import FACTS, NeighborIndex, name_of
+from service.index.files.facts import FACTS, name_of
+from service.index.index import NeighborIndex
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
 from tiling.errors import FingerprintError, KilledError, Loc2VecError, StoreUnavailableError

@@ -16,7 +16,8 @@ from loc2vec.encoder import LocationEncoder
 from loc2vec.explore.space import Ground, Space, Tell
 from loc2vec.model.arrays import Pixels
 from service.errors import SearchIndexError
-from service.index.index import VECTORS, NeighborIndex
+from service.index.files.caches import VECTORS
+from service.index.index import NeighborIndex
 from service.index.search import Filters, Neighbor, Search
 from tiling.dataset.places import sample_places
 from tiling.render.basemap import draw_map

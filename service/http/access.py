@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import math
+from functools import lru_cache
 from typing import NoReturn
 
 from fastapi import Request
@@ -27,23 +28,24 @@ class Access:
             for rate in (settings.rate_per_key, settings.rate_per_address)
         )
 
-    async def __call__(self, request: Request) -> None:
-        """Let the request pass, or raise 401 or 429; wrong keys count against the address, too."""
-        request.state.client = _network(request)
+    def admit(self, request: Request) -> str:
+        """Return who asks, or raise 401 or 429; wrong keys count against the address, too."""
+        address = _network(request.client.host if request.client else "")
         if self._per_address is not None:
-            _count(self._per_address, request.state.client)
-        if self._keys:
-            key = self._known(_key(request))
-            if key is None:
-                REFUSED.labels("key").inc()
-                raise HTTPException(
-                    401,
-                    "give a valid key: Authorization: Bearer KEY, or X-API-Key",
-                    {"WWW-Authenticate": "Bearer"},
-                )
-            request.state.client = key.decode()
-            if self._per_key is not None:
-                _count(self._per_key, key.decode())
+            _count(self._per_address, address)
+        if not self._keys:
+            return address
+        key = self._known(_key(request))
+        if key is None:
+            REFUSED.labels("key").inc()
+            raise HTTPException(
+                401,
+                "give a valid key: Authorization: Bearer KEY, or X-API-Key",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if self._per_key is not None:
+            _count(self._per_key, key.decode())
+        return key.decode()
 
     def _known(self, key: str) -> bytes | None:
         """Return the hash of a valid key. Every one is compared, in constant time."""
@@ -72,9 +74,9 @@ def _key(request: Request) -> str:
     return request.headers.get("x-api-key", "")
 
 
-def _network(request: Request) -> str:
+@lru_cache(maxsize=4096)
+def _network(host: str) -> str:
     """Return the client's address; of IPv6 the /64, which belongs to one customer."""
-    host = request.client.host if request.client else ""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -4,23 +4,25 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from service.engine.engine import Engine
 from service.engine.reload import Reloader
 from service.http.access import Access
+from service.http.asking import no_answers
 from service.http.gate import Gate
 from service.http.middleware import Around, BodyGuard
 from service.http.problems import install
 from service.http.ready import Readiness
 from service.http.routes import docs, embedding, map, neighbors, operation, page, teaching
-from service.http.routes.parts import refuse_repeated
 from service.observe.tracing import exported_spans
 from service.settings import Settings
 from service.version import version
 
+TOPICS = embedding, neighbors, teaching, map, docs, page
+ROUTERS = *(topic.router for topic in TOPICS), operation.private, operation.public
 # Those that the service reads, apart from those that every page may send.
 READ_HEADERS = (
     "Authorization",
@@ -65,11 +67,13 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         servers=[{"url": "."}],  # beside the schema, also behind a proxy's path
+        # One list: a router that is included is asked twice for each path.
+        routes=[route for router in ROUTERS for route in router.routes],
     )
     shared = "private" if settings.api_keys else "public"
     app.state.cache_control = f"{shared}, max-age={settings.cache_s}"
     install(app)
-    _add_routes(app, Access(settings))
+    app.state.access, app.state.answers = Access(settings), no_answers(settings.cache_s)
     _add_layers(app, settings)
     return app
 
@@ -82,16 +86,6 @@ def _watching(reloader: Reloader) -> Iterator[None]:
         yield
     finally:
         reloader.close()
-
-
-def _add_routes(app: FastAPI, access: Access) -> None:
-    checks = [Depends(access), Depends(refuse_repeated)]
-    private = embedding, neighbors, teaching, map
-    for router in (*(topic.router for topic in private), operation.private):
-        app.include_router(router, dependencies=checks)
-    app.include_router(operation.public)
-    app.include_router(docs.router)
-    app.include_router(page.router)
 
 
 def _add_layers(app: FastAPI, settings: Settings) -> None:

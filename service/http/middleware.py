@@ -5,8 +5,9 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,16 +18,17 @@ from service.observe.metrics import LATENCY, REQUESTS
 from service.observe.tracing import answered, request_span
 
 GIVEN_ID = re.compile("[A-Za-z0-9._-]{1,64}")
+# Set unless the route sets them.
 HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
     # Swagger UI sets inline styles, and its style sheet has pictures as data.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
-        "worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    b"content-security-policy": (
+        b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+        b"img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; "
+        b"worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
 
@@ -59,10 +61,7 @@ class Around:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                message = {**message, "headers": _safe(message["headers"], request_id)}
             await send(message)
 
         with request_span(_known(method), headers) as span:
@@ -83,6 +82,13 @@ class Around:
                 _tell(scope, method, status, time.perf_counter() - start)
                 answered(span, _known(method), _route(scope), status)
         return None
+
+
+def _safe(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, and those that every answer has."""
+    own = dict(headers)
+    missing = [item for item in HEADERS.items() if item[0] not in own]
+    return [*headers, *missing, (b"x-request-id", request_id.encode())]
 
 
 def _tell(scope: Scope, method: str, status: int, seconds: float) -> None:

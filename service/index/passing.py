@@ -54,6 +54,13 @@ def _found(where: Where, table: pa.Table) -> pa.ChunkedArray:
     column = table[where.column]
     if where.op == IS_NULL:
         return pc.is_null(column, nan_is_null=True)
+    if pa.types.is_dictionary(column.type):  # each of its texts is compared once
+        parts = [_compared(where, part.dictionary).take(part.indices) for part in column.chunks]
+        return pa.chunked_array(parts, pa.bool_())
+    return _compared(where, column)
+
+
+def _compared(where: Test, column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     values = _as_one(where, column.type)
     column = column.cast(values.type, safe=False)
     if where.op != IN:

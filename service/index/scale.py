@@ -1,5 +1,6 @@
 """A distance in the embedding on a scale that people can read: the share of pairs farther apart."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ PAIRS = 100_000  # of indexed places, drawn at random
 CHUNK = 10_000  # pairs that are measured together
 STEPS = 1000  # of the scale: an index keeps a distance for each
 ALIKE = 0.95  # alike: nearer to each other than this share of random pairs
+
+VectorsOf = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 class Scale:
@@ -24,14 +27,17 @@ class Scale:
         self._shares = (np.append(first[1:], len(steps)) - 1) / STEPS
 
     @classmethod
-    def of(cls, embedding: NDArray[np.float32]) -> "Scale":
-        """Return the scale of vectors [n, D], the same for the same vectors."""
-        rng, count = np.random.default_rng(0), len(embedding)
+    def of(cls, count: int, vectors_of: VectorsOf) -> "Scale":
+        """Return the scale of `count` vectors, the same for the same vectors.
+
+        `vectors_of` gives some [n, D] by their numbers.
+        """
+        rng = np.random.default_rng(0)
         # Steps of less than the whole length: no row is paired with itself.
         first = rng.integers(count, size=PAIRS)
         second = (first + rng.integers(1, max(count, 2), size=PAIRS)) % count
         apart = [
-            np.linalg.norm(embedding[one].astype(np.float64) - embedding[other], axis=1)
+            np.linalg.norm(vectors_of(one).astype(np.float64) - vectors_of(other), axis=1)
             for one, other in zip(
                 *(np.split(rows, PAIRS // CHUNK) for rows in (first, second)), strict=True
             )

@@ -36,7 +36,11 @@ class OneLine(DefaultFormatter):
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    )
 
 
 def log_config(log_format: Literal["text", "json"]) -> dict[str, Any]:

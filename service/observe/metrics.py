@@ -52,6 +52,7 @@ BATCH = Histogram(
     "loc2vec_encoded_tiles", "Tiles encoded together", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
 VECTORS = Counter("loc2vec_vectors", "Vectors answered, by where they came from", ["source"])
+KEPT = Counter("loc2vec_kept_answers", "Answers that were given again as they were")
 QUEUE = Gauge("loc2vec_queued_places", "Places that are waited for", multiprocess_mode="livesum")
 REFUSED = Counter("loc2vec_refused", "Requests refused before any work", ["reason"])
 INDEX_SIZE = Gauge("loc2vec_index_places", "Places in the index", multiprocess_mode="livemax")

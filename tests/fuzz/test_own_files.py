@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from loc2vec.embed.files import Vectors
+from service.index.files.facts import checksum
 from service.index.index import NeighborIndex
 from tests.fuzz.attack import DURATIONS, Attack, damage, use_store
 from tests.models import save_fresh_model
@@ -54,9 +55,11 @@ def damaged_folder(good: Path, path: Path, rng: random.Random, about: str) -> No
     file.write_bytes(damage(file.read_bytes(), rng))
     if rng.random() < 0.5 and file.name != about:
         facts = parse_json((path / about).read_bytes(), about)
-        hashes = {"model.safetensors": "sha256", "vectors.parquet": "vectors_sha256",
-                  "index.faiss": "cache_sha256"}  # fmt: skip
-        facts[hashes[file.name]] = sha256_of(file)
+        hashes = {"model.safetensors": "sha256", "vectors.parquet": "vectors_sha256"}
+        if file.name in hashes:
+            facts[hashes[file.name]] = sha256_of(file)
+        if "checksums" in facts:
+            facts["checksums"][file.name] = checksum(file)
         (path / about).write_bytes(json_bytes(facts))
 
 

@@ -23,7 +23,8 @@ import pytest
 from loc2vec.embed.batch import Places, embed
 from loc2vec.embed.files import Vectors
 from loc2vec.encoder import LocationEncoder
-from service.index.index import FACTS, NeighborIndex
+from service.index.files.facts import FACTS
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.disk import fill_disk, free_disk
 from tests.postgres import Server

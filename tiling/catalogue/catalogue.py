@@ -105,6 +105,14 @@ class Catalogue:
         matches = [match for match in (*self.rules, *self.hidden) if match.on == on]
         return tuple(sorted({key for match in matches for key, _ in (*match.tags, *match.without)}))
 
+    def first_keys_on(self, on: str) -> tuple[str, ...]:
+        """Return OSM keys of which each object of kind `on` that matches has one.
+
+        >>> load_catalogue().first_keys_on("line")[:3]
+        ('aerialway', 'aeroway', 'highway')
+        """
+        return tuple(sorted({rule.tags[0][0] for rule in self.rules if rule.on == on}))
+
     @cached_property
     def reach_m(self) -> float:
         """Return how far, in metres, anything is drawn beyond its geometry."""

@@ -2,6 +2,8 @@
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -82,9 +84,8 @@ def import_command(
             else f"{store} is up to date"
         )
         return
-    signal.signal(signal.SIGTERM, _stop)
     options = ImportOptions(allow_loss, slim, reader)
-    with import_bar() as told:
+    with _sigterm_stops(), import_bar() as told:
         summary = store.import_extracts(paths, by, told, options)
     if as_json:
         click.echo(json.dumps({"store": store.location, **asdict(summary)}))
@@ -102,6 +103,15 @@ def import_command(
         click.echo(f"regions: {', '.join(summary.regions)}")
 
 
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """Let SIGTERM end the command as an error does, with nothing left of the import."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End the command as an error does, so that nothing is left of the import."""
     raise StoppedError("stopped: the store is the one before")

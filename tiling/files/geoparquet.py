@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import shapely
 from numpy.typing import NDArray
 
 from tiling.files.atomic import replacing
 
 GEOMETRY = "geometry"
+# A point as well-known binary: OGC 06-103r4, 8.2.
+POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("lon", "<f8"), ("lat", "<f8")])
+LITTLE, KIND = 1, 1
 
 
 def write_points(
@@ -38,11 +40,45 @@ def with_points(
     No point where one is not finite.
     """
     finite = np.isfinite(lat) & np.isfinite(lon)
-    wkb = shapely.to_wkb(shapely.points(lon, lat))
-    table = table.append_column(GEOMETRY, pa.array(np.where(finite, wkb, None), pa.binary()))
-    return table.replace_schema_metadata(
-        {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
-    )
+    metadata = {"geo": json.dumps(_geo(lat[finite], lon[finite])), **facts}
+    return _with_geometry(table, lat, lon).replace_schema_metadata(metadata)
+
+
+class PointsWriter:
+    """Writes the rows of `write_points` block by block, not atomically.
+
+    The file does not say in which box its points lie: that is known after its last block only.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, str]) -> None:
+        nowhere = np.empty(0)
+        self._path = path
+        self._file: pq.ParquetWriter | None = None
+        self._metadata = {"geo": json.dumps(_geo(nowhere, nowhere)), **facts}
+
+    def write(self, table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> None:
+        """Append rows, whose columns are the same each time."""
+        table = _with_geometry(table, lat, lon).replace_schema_metadata(self._metadata)
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._file.write_table(table)
+
+    def close(self) -> None:
+        """End the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _with_geometry(table: pa.Table, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> pa.Table:
+    """Append the points, made as one array: an object for each takes 50 times as long."""
+    finite = np.isfinite(lat) & np.isfinite(lon)
+    points = np.empty(int(finite.sum()), POINT)
+    points["order"], points["kind"] = LITTLE, KIND
+    points["lon"], points["lat"] = lon[finite], lat[finite]
+    ends = pa.array(np.append(0, np.cumsum(finite)) * POINT.itemsize).cast(pa.int32())
+    buffers = [pa.array(finite).buffers()[1], ends.buffers()[1], pa.py_buffer(points)]
+    wkb = pa.Array.from_buffers(pa.binary(), len(finite), buffers)
+    return table.append_column(GEOMETRY, wkb)
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:

@@ -67,9 +67,6 @@ class Batch:
     named: list[NamedObject] = field(default_factory=list)
     coastline: list[tuple[int, str]] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.drawn) + len(self.named)
-
 
 @dataclass
 class Found:
@@ -149,7 +146,7 @@ class _Matcher:
     """The channels of objects of one kind, remembered by the values of the keys that count."""
 
     def __init__(self, catalogue: Catalogue, on: str) -> None:
-        self.keys = catalogue.keys_on(on)
+        self.keys, self.first_keys = catalogue.keys_on(on), catalogue.first_keys_on(on)
         self._on, self._catalogue = on, catalogue
         self.by = lru_cache(maxsize=100_000)(self._by)
 
@@ -172,18 +169,21 @@ class _Sieve:
         self.points, self.lines, self.areas = (
             _Matcher(catalogue, on) for on in ("point", "line", "area")
         )
-        self.point_keys = (*self.points.keys, NAME)
-        self.line_keys = (*self.lines.keys, "natural", NAME)  # "natural" is for the coastline
-        self.area_keys = (*self.areas.keys, NAME)
-        self.unusual_keys = tuple(key for key in self.area_keys if key != USUAL)
+        self.point_keys = (*self.points.first_keys, NAME)
+        self.line_keys = (*self.lines.first_keys, "natural", NAME)  # "natural": for the coastline
+        self.area_keys = (*self.areas.first_keys, NAME)
+        self.unusual_keys = tuple({*self.areas.keys, NAME} - {USUAL})
+        self.usual = lru_cache(self._usual)
         self.found, self.batch = Found(), Batch()
         self.held: Callable[[], int] = lambda: 0  # bytes of the positions of nodes
         self.held_before_ways: int | None = None
         self.let_go: Callable[[], None] = lambda: None  # of the pages with those positions
         self.rings: set[int] = set()  # closed ways that no area was made of, so far
+        self.made = 0  # the closed way that an area was made of last
         self.wanted: set[int] = set()  # relations that are drawn
         self.assembled: set[int] = set()  # those that areas were made of
         self.pending: DrawnObject | None = None
+        self.node = 0  # that came last
         self._take = take
 
     def see(self, kind: int, osm_id: int) -> None:
@@ -191,9 +191,10 @@ class _Sieve:
         if osm_id < 0:
             raise negative(self.path, f"{WORDS[kind]} {osm_id}")
         at = self.at
-        at[0], at[1] = kind, osm_id
+        at[0] = kind
+        at[1] = osm_id
         at[2] += 1
-        if len(self.batch) >= AT_ONCE:
+        if len(self.batch.drawn) + len(self.batch.named) >= AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
@@ -215,6 +216,10 @@ class _Sieve:
                 self.batch.drawn.append(area)
             else:
                 self.lose(BROKEN)
+
+    def _usual(self, value: str | None) -> Drawn:
+        """Return the channels of an area whose one key is the usual one."""
+        return self.areas.by(*[value if key == USUAL else None for key in self.areas.keys])
 
     def area_channels(self, area: Any) -> Drawn:
         """Return the channels of an area, by all its keys."""
@@ -259,19 +264,20 @@ class _Areas:
     @_text
     def area(self, area: Any) -> None:
         """Leave the area pending: `_UnusualAreas` is called next if it has another key."""
-        sieve, osm_id, of_way = self.sieve, area.orig_id(), area.from_way()
+        sieve, osm_id = self.sieve, area.orig_id()
         sieve.settle()
-        sieve.see(WAY if of_way else RELATION, osm_id)
-        (sieve.rings.discard if of_way else sieve.assembled.add)(osm_id)
-        if not of_way:
-            drawn = sieve.area_channels(area)
-        elif (value := area.tags.get(USUAL)) is not None:
-            drawn = sieve.areas.by(*[value if k == USUAL else None for k in sieve.areas.keys])
+        if area.from_way():
+            kind, drawn = WAY, sieve.usual(area.tags.get(USUAL))
+            sieve.rings.discard(osm_id)
+            sieve.made = osm_id
         else:
-            drawn = ()
+            kind, drawn = RELATION, sieve.area_channels(area)
+            sieve.assembled.add(osm_id)
+        sieve.see(kind, osm_id)
         if area.visible:
-            kind, wkb = WAY if of_way else RELATION, area_wkb(area) or ""
-            sieve.pending = DrawnObject(kind, True, osm_id, area.version, drawn, wkb)
+            sieve.pending = DrawnObject(
+                kind, True, osm_id, area.version, drawn, area_wkb(area) or ""
+            )
 
 
 @dataclass
@@ -286,7 +292,8 @@ class _UnusualAreas:
         held, self.sieve.pending = self.sieve.pending, None
         if held is None:  # it was lost
             return
-        self.sieve.pending = held._replace(drawn=self.sieve.area_channels(area))
+        drawn = self.sieve.area_channels(area)
+        self.sieve.pending = DrawnObject(held.type, True, held.id, held.version, drawn, held.wkb)
         if NAME in area.tags and (held.type == RELATION or _is_area(area, True)):
             self.sieve.name(held.type, held.id, area, held.wkb)
 
@@ -306,12 +313,12 @@ class _Wanted:
 
     @_text
     def way(self, way: Any) -> None:
-        """Note a closed way; `_Areas` strikes it off later."""
-        sieve = self.sieve
+        """Note a closed way; `_Areas` strikes it off later, or has just been given its area."""
+        sieve, osm_id = self.sieve, way.id
         if sieve.held_before_ways is None:
             sieve.held_before_ways = sieve.held()
-        if way.is_closed() and way.tags.get("area") != "no":
-            sieve.rings.add(way.id)
+        if way.is_closed() and osm_id != sieve.made:
+            sieve.rings.add(osm_id)
 
     @_text
     def relation(self, relation: Any) -> None:
@@ -323,27 +330,21 @@ class _Wanted:
             sieve.wanted.add(relation.id)
 
 
+@dataclass
 class _Others:
     """Takes points and lines."""
 
-    def __init__(self, sieve: _Sieve) -> None:
-        self.sieve = sieve
-        self._last = [0, 0]  # ids of a node and of a way
-
-    def _see(self, kind: int, item: Any) -> bool:
-        """Look at an object; False if it was deleted."""
-        osm_id = item.id
-        self.sieve.see(kind, osm_id)
-        if osm_id <= self._last[kind]:
-            self.sieve.found.ordered = False
-        self._last[kind] = osm_id
-        return bool(item.visible)
+    sieve: _Sieve
 
     @_text
     def node(self, node: Any) -> None:
         """Keep a point that is drawn or has a name."""
-        sieve = self.sieve
-        if not self._see(NODE, node):
+        sieve, osm_id = self.sieve, node.id
+        sieve.see(NODE, osm_id)
+        if osm_id <= sieve.node:  # ways in such an order are refused by osmium
+            sieve.found.ordered = False
+        sieve.node = osm_id
+        if not node.visible:
             return
         if sieve.held_before_ways is not None:
             raise unordered(sieve.path, named(node))
@@ -363,7 +364,8 @@ class _Others:
     def way(self, way: Any) -> None:
         """Keep a line that is drawn or has a name, and the coastline."""
         sieve, get = self.sieve, way.tags.get
-        if not self._see(WAY, way):
+        sieve.see(WAY, way.id)
+        if not way.visible:
             return
         drawn, has_name = (
             sieve.lines.of(get),
@@ -401,5 +403,6 @@ def _look_again(path: Path, sieve: _Sieve) -> None:
             continue
         if lacks_negative(way):
             raise negative(path, named(way))
-        if way.visible and sieve.areas.of(way.tags.get):
+        get = way.tags.get
+        if way.visible and get("area") != "no" and sieve.areas.of(get):
             sieve.lose(INCOMPLETE if len(way.nodes) > 3 else BROKEN)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 
@@ -13,9 +13,10 @@ from loc2vec.embed.algebra import between, combine, walk
 from loc2vec.model.arrays import Vector
 from service.engine.engine import Engine
 from service.errors import CostError
+from service.http.asking import Kept
 from service.http.formats import GEOJSON, JSON, answer, choose
 from service.http.problems import RESPONSES
-from service.http.routes.parts import Engines, Gates, located
+from service.http.routes.parts import Visits
 from service.http.schemas.answers import (
     ArithmeticAnswer,
     ChannelEffect,
@@ -47,7 +48,7 @@ from service.observe.metrics import timed
 from tiling.geo.geodesy import ground_distance_m
 from tiling.values import N_CHANNELS, LonLat
 
-router = APIRouter(tags=["neighbours"])
+router = APIRouter(tags=["neighbours"], route_class=Kept)
 SEARCH_WEIGHT = 1  # a search of a million vectors costs about as much as a place
 FOUND: dict[int | str, dict[str, Any]] = {
     **RESPONSES,
@@ -80,25 +81,29 @@ class Telling:
         return near(found, values, self._engine.called(places) if names else [])
 
 
-@router.get("/neighbors", response_model=NeighborList, responses=FOUND)
-async def neighbors(
-    request: Request, engine: Engines, gate: Gates, asked: Annotated[NeighborQuery, Query()]
-) -> Response:
+@router.get(
+    "/neighbors",
+    response_model=NeighborList,
+    responses=FOUND,
+    openapi_extra=NeighborQuery.documented(),
+)
+async def neighbors(request: Request, visit: Visits) -> Response:
     """Return the `k` indexed places whose embeddings are nearest, nearest first.
 
     Filters apply before the search: there are `k` results as long as `k` places pass. As JSON, or
     with `Accept` as GeoJSON.
     """
+    engine, asked = visit.engine, NeighborQuery.of(request)
     kind, filters = choose(request, [JSON, GEOJSON]), asked.filters(asked.min_distance_m)
     telling = Telling(engine, filters, asked.shown())
-    (place,) = await located(engine, gate, [asked.meant()])
+    (place,) = await visit.located([asked.meant()])
 
     def find() -> list[Near]:
         (embedding,) = engine.embed([place])
         with timed("search"):
             return telling.near(telling.search.nearest(embedding, asked.k, [place], filters))
 
-    found, name = await gate.run(SEARCH_WEIGHT, find), telling.search.index.name
+    found, name = await visit.run(SEARCH_WEIGHT, find), telling.search.index.name
     if kind == GEOJSON:
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
     return answer(
@@ -110,10 +115,9 @@ async def neighbors(
 
 
 @router.post("/neighbors", response_model=VectorNeighbors, responses=FOUND)
-async def neighbors_of_vector(
-    request: Request, engine: Engines, gate: Gates, body: VectorQuestion
-) -> Response:
+async def neighbors_of_vector(request: Request, visit: Visits, body: VectorQuestion) -> Response:
     """Return the `k` indexed places whose embeddings are nearest to a vector."""
+    engine = visit.engine
     kind, filters = choose(request, [JSON, GEOJSON]), body.filters()
     telling = Telling(engine, filters, body.shown())
     if len(body.embedding) != engine.dim:
@@ -125,7 +129,7 @@ async def neighbors_of_vector(
         with timed("search"):
             return telling.near(telling.search.nearest(embedding, body.k, filters=filters))
 
-    found, name = await gate.run(SEARCH_WEIGHT, find), telling.search.index.name
+    found, name = await visit.run(SEARCH_WEIGHT, find), telling.search.index.name
     if kind == GEOJSON:
         return answer(request, GeoNeighbors.of(engine.model, name, found), GEOJSON)
     return answer(
@@ -134,12 +138,13 @@ async def neighbors_of_vector(
 
 
 @router.post("/arithmetic", response_model=ArithmeticAnswer, responses=RESPONSES)
-async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arithmetic) -> Response:
+async def arithmetic(request: Request, visit: Visits, body: Arithmetic) -> Response:
     """Add and subtract embeddings of places; return the indexed places nearest to the result."""
+    engine = visit.engine
     choose(request, [JSON])
     filters = body.filters(body.min_distance_m)
     telling = Telling(engine, filters, body.shown())
-    places = await located(engine, gate, [item.meant() for item in (*body.plus, *body.minus)])
+    places = await visit.located([item.meant() for item in (*body.plus, *body.minus)])
     count = len(body.plus)
 
     def find() -> ArithmeticAnswer:
@@ -155,14 +160,18 @@ async def arithmetic(request: Request, engine: Engines, gate: Gates, body: Arith
             neighbors=found,
         )
 
-    return answer(request, await gate.run(len(places), find))
+    return answer(request, await visit.run(len(places), find))
 
 
-@router.get("/interpolate", response_model=Interpolation, responses=RESPONSES)
-async def interpolate(
-    request: Request, engine: Engines, gate: Gates, asked: Annotated[InterpolationQuery, Query()]
-) -> Response:
+@router.get(
+    "/interpolate",
+    response_model=Interpolation,
+    responses=RESPONSES,
+    openapi_extra=InterpolationQuery.documented(),
+)
+async def interpolate(request: Request, visit: Visits) -> Response:
     """Interpolate two embeddings in equal steps; return the indexed places nearest to each."""
+    engine, asked = visit.engine, InterpolationQuery.of(request)
     choose(request, [JSON])
     if asked.steps * asked.k > MAX_NEIGHBORS:
         raise CostError(
@@ -171,7 +180,7 @@ async def interpolate(
     filters = asked.filters()
     telling = Telling(engine, filters, asked.shown())
     search = telling.search
-    ends = await located(engine, gate, [asked.meant(), asked.destination()])
+    ends = await visit.located([asked.meant(), asked.destination()])
 
     def find() -> Interpolation:
         start, end = engine.embed(ends)
@@ -186,18 +195,19 @@ async def interpolate(
             ]
         return Interpolation(model=engine.model, index=search.index.name, steps=steps)
 
-    return answer(request, await gate.run(asked.steps, find))
+    return answer(request, await visit.run(asked.steps, find))
 
 
-@router.get("/compare", response_model=Comparison, responses=RESPONSES)
-async def compare(
-    request: Request, engine: Engines, gate: Gates, asked: Annotated[PairQuery, Query()]
-) -> Response:
+@router.get(
+    "/compare", response_model=Comparison, responses=RESPONSES, openapi_extra=PairQuery.documented()
+)
+async def compare(request: Request, visit: Visits) -> Response:
     """Compare two places: their distance, and the effect of each channel of their tiles."""
+    engine, asked = visit.engine, PairQuery.of(request)
     choose(request, [JSON])
-    here, there = await located(engine, gate, [asked.meant(), asked.destination()])
+    here, there = await visit.located([asked.meant(), asked.destination()])
     search = None if engine.index is None else engine.search
-    found, shares = await gate.run(2 * N_CHANNELS, engine.compare, here, there)
+    found, shares = await visit.run(2 * N_CHANNELS, engine.compare, here, there)
     channels = [
         ChannelEffect(name=name, effect=effect, share=share, to_share=to_share)
         for name, effect, (share, to_share) in zip(
@@ -226,17 +236,16 @@ async def compare(
     )
 
 
-@router.get("/walk", response_model=Walk, responses=RESPONSES)
-async def random_walk(
-    request: Request, engine: Engines, gate: Gates, asked: Annotated[WalkQuery, Query()]
-) -> Response:
+@router.get("/walk", response_model=Walk, responses=RESPONSES, openapi_extra=WalkQuery.documented())
+async def random_walk(request: Request, visit: Visits) -> Response:
     """Walk at random: each step goes to one of the nearest indexed places that are new."""
+    engine, asked = visit.engine, WalkQuery.of(request)
     choose(request, [JSON])
     # A step is to lie apart from all before it, not only from those that it is chosen from.
     filters = replace(asked.filters(asked.spread_m), spread_m=0.0)
     telling = Telling(engine, filters, asked.shown())
     search = telling.search
-    (place,) = await located(engine, gate, [asked.meant()])
+    (place,) = await visit.located([asked.meant()])
 
     def nearest(embedding: Vector, k: int, way: Sequence[LonLat]) -> list[Neighbor]:
         return search.nearest(embedding, k, [place, *way], filters)
@@ -249,4 +258,4 @@ async def random_walk(
             model=engine.model, index=search.index.name, seed=asked.seed, steps=telling.near(way)
         )
 
-    return answer(request, await gate.run(asked.steps, find))
+    return answer(request, await visit.run(asked.steps, find))

@@ -5,9 +5,11 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from loc2vec.model.folder import LICENCE
+from service.engine.engine import Engine
+from service.http.asking import Admitted
 from service.http.formats import answer
 from service.http.problems import RESPONSES
-from service.http.routes.parts import Engines
+from service.http.routes.parts import Visits
 from service.http.schemas.answers import Health, Info, Ready
 from service.index.columns import kinds_of
 from service.observe.metrics import exposition
@@ -17,12 +19,13 @@ from tiling.values import ATTRIBUTION
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 public = APIRouter(tags=["operation"])  # without a key: a load balancer has none
-private = APIRouter(tags=["operation"])
+private = APIRouter(tags=["operation"], route_class=Admitted)
 
 
 @private.get("/info", response_model=Info, responses={k: RESPONSES[k] for k in (401, 406, 429)})
-async def info(request: Request, engine: Engines) -> Response:
+async def info(request: Request, visit: Visits) -> Response:
     """Return what is being served."""
+    engine = visit.engine
     index, source = engine.index, engine.source
     kinds = {} if index is None else kinds_of(index.table)
     columns = {name: kind.value for name, kind in kinds.items()}
@@ -59,12 +62,13 @@ async def healthz() -> Response:
 
 
 @public.get("/readyz", response_model=Ready, responses={503: RESPONSES[503]})
-async def readyz(request: Request, engine: Engines) -> Response:
+async def readyz(request: Request) -> Response:
     """Tell that places are answered now: renders, encodes and searches one of them.
 
     The result is told for a second. An answer comes within a second, whatever hangs.
     """
     state = request.app.state
+    engine: Engine = state.engine
 
     async def try_out() -> None:
         await state.gate.run(0, engine.try_out, client="readyz")

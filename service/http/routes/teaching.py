@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 
 from loc2vec.model.arrays import Vectors
 from service.engine.engine import Engine
+from service.http.asking import Admitted
 from service.http.formats import ARROW, JSON, PARQUET, PNG, answer, choose, table_bytes
 from service.http.problems import RESPONSES
-from service.http.routes.parts import Engines, Gates, located
+from service.http.routes.parts import Visits
 from service.http.schemas.answers import PlaceScore, Prediction, TaughtPlace, called_places
 from service.http.schemas.questions import Lesson
 from service.index.columns import values_of
@@ -22,7 +23,7 @@ from service.index.teach import Scores
 from service.observe.metrics import timed
 from tiling.values import ATTRIBUTION, LonLat
 
-router = APIRouter(tags=["teaching"])
+router = APIRouter(tags=["teaching"], route_class=Admitted)
 SCORE_WEIGHT = 4  # scoring a million vectors costs about as much as so many places
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FOUND: dict[int | str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ FOUND: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/predict", response_model=Prediction, responses=FOUND)
-async def predict(request: Request, engine: Engines, gate: Gates, body: Lesson) -> Response:
+async def predict(request: Request, visit: Visits, body: Lesson) -> Response:
     """Learn from examples, and tell which places are like them.
 
     As JSON: the scores of `places`, the `best` indexed places of each kind, and those whose answer
@@ -40,13 +41,14 @@ async def predict(request: Request, engine: Engines, gate: Gates, body: Lesson) 
     file, or a map `tile` of them as a PNG. The 128 places that may be new are examples and
     `places` together.
     """
+    engine = visit.engine
     kind, tile = choose(request, [JSON, ARROW, PARQUET, PNG]), body.tile_number()
     if kind == PNG and tile is None:
         raise HTTPException(422, "a picture is of a tile: give `tile` with zoom, x and y")
     search, filters = engine.search, body.filters(body.min_distance_m)
     search.require(filters, body.columns)
     wheres = [item.meant() for item in (*body.examples, *body.places)]
-    places, count = await located(engine, gate, wheres), len(body.examples)
+    places, count = await visit.located(wheres), len(body.examples)
 
     def find() -> bytes:
         vectors = engine.embed(places)
@@ -72,7 +74,7 @@ async def predict(request: Request, engine: Engines, gate: Gates, body: Lesson) 
         )
 
     weight = engine.count_new(places) + SCORE_WEIGHT
-    return answer(request, await gate.run(weight, find), kind)
+    return answer(request, await visit.run(weight, find), kind)
 
 
 def _chosen(

@@ -178,7 +178,7 @@ def test_vectors_that_another_program_wrote_are_indexed_by_their_model(
     more = ("index", tmp_path / "more.parquet", *index[2:], "--model", model_folder, "--add")
     added = run(*more)
     assert (json.loads(added.stdout)["count"], json.loads(added.stdout)["known"]) == (70, 10)
-    assert "10 of 30 places were in the index already" in added.stderr
+    assert "places that were in the index already: 10" in added.stderr
     check_failure(run(*more), 2, "holds all of these places already: nothing to add")
     assert NeighborIndex.open(tmp_path / "index").model == vectors.model
 
@@ -253,7 +253,7 @@ def test_what_the_machine_refuses_ends_with_one_line(
         raise failure
 
     write_vectors(tmp_path / "v.parquet", vectors)
-    monkeypatch.setattr("service.index.index.write_vectors", fail)
+    monkeypatch.setattr("service.index.files.caches.keep_blocks", fail)
     check_failure(run("index", tmp_path / "v.parquet", "--out", tmp_path / "index"), status, said)
     assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
 

@@ -18,7 +18,9 @@ from starlette.datastructures import State
 from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
 from service.engine.reload import Reloader
-from service.index.index import CACHE, FACTS, VECTORS, NeighborIndex
+from service.index.files.caches import CACHE, VECTORS
+from service.index.files.facts import FACTS, checksum
+from service.index.index import NeighborIndex
 from service.observe.metrics import STORES, SWAPS
 from service.settings import Settings
 from tests.disk import fill_disk, free_disk
@@ -167,11 +169,9 @@ def altered(folder: Path, **facts: object) -> None:
 
 def rehashed(folder: Path) -> None:
     """Write the hashes of what the folder holds, as who made it by hand would."""
-    hashes = {
-        "vectors_sha256": sha256_of(folder / VECTORS),
-        "cache_sha256": sha256_of(folder / CACHE),
-    }
-    altered(folder, **hashes)
+    known = json.loads((folder / FACTS).read_text())["checksums"]
+    checksums = {name: checksum(folder / name) for name in known}
+    altered(folder, vectors_sha256=sha256_of(folder / VECTORS), checksums=checksums)
 
 
 def of(vectors: Vectors, **values: object) -> Vectors:

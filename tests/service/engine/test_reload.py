@@ -13,7 +13,9 @@ from loc2vec.embed.files import Vectors, write_vectors
 from service.engine.engine import Engine
 from service.engine.reload import stamp, swap
 from service.engine.trial import Trials
-from service.index.index import FACTS, VECTORS, NeighborIndex
+from service.index.files.caches import VECTORS
+from service.index.files.facts import FACTS
+from service.index.index import NeighborIndex
 from service.settings import Settings
 from tests.service.conftest import serving
 from tests.service.http.test_access import changed

@@ -127,6 +127,7 @@ def test_cache_is_made_again(folder: Path, embedding: Floats, damage: str) -> No
         "vectors.parquet",
         "index.json",
         "index.faiss",
+        "rows.arrow",
     }
 
 

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from service.cli.main import main
+from tiling.cli.import_ import import_command
+from tiling.errors import UserError
 
 
 def run(*arguments: str | Path) -> Result:
@@ -162,6 +164,14 @@ def test_a_full_disk_ends_a_command_and_leaves_nothing_behind(
         "0",
     )
     assert sorted(path.name for path in out.iterdir()) == ["places.parquet", "plan.json"]
+
+
+def test_an_import_puts_the_handler_of_sigterm_back(monaco_pbf: Path, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    arguments = [str(monaco_pbf), "--store", str(tmp_path / "m.gpkg"), "--reader", "anyone"]
+    result = CliRunner().invoke(import_command, arguments)
+    assert isinstance(result.exception, UserError), "it was refused before it began"
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tiling.files.geoparquet import parquet_bytes, with_points, write_points
+from tiling.files.geoparquet import PointsWriter, parquet_bytes, with_points, write_points
 
 LAT, LON = np.array([43.7384, -90.0, 0.5]), np.array([7.4246, 180.0, -179.5])
 
@@ -84,3 +84,19 @@ def test_the_same_table_gives_the_same_bytes(compression: str) -> None:
     expected = {"zstd": "ZSTD", "none": "UNCOMPRESSED"}[compression]
     assert read.metadata.row_group(0).column(0).compression == expected
     assert read.read()["n"].to_pylist() == ["a", "b", "c"]
+
+
+def test_a_file_that_is_written_in_blocks_is_the_same_but_for_its_box(tmp_path: Path) -> None:
+    table = pa.table({"name": ["a", "b", "c"]})
+    writer = PointsWriter(tmp_path / "places.parquet", {"made": "by hand"})
+    for rows in (slice(0, 2), slice(2, 3)):
+        part = table.slice(rows.start, rows.stop - rows.start)
+        writer.write(part, LAT[rows], LON[rows])
+    writer.close()
+    found = pq.read_table(tmp_path / "places.parquet")
+    expected = with_points(table, LAT, LON, {"made": "by hand"})
+    assert found.equals(expected)
+    geo = json.loads(expected.schema.metadata[b"geo"])
+    del geo["columns"]["geometry"]["bbox"]
+    assert json.loads(found.schema.metadata[b"geo"]) == geo
+    assert found.schema.metadata[b"made"] == b"by hand"

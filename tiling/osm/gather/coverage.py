@@ -97,9 +97,9 @@ def _merged(
 
 def _ground(cells: NDArray[np.int64]) -> BaseGeometry:
     """Return the ground, in metres, that cells cover: block by block where they are many."""
-    if len(cells) <= MOST_CELLS:
+    blocks = list(_blocks(cells, cells.min(axis=0) - MARGIN, cells.max(axis=0) + 1 + MARGIN))
+    if len(blocks) == 1:
         return _closed(cells)
-    blocks = _blocks(cells, cells.min(axis=0) - MARGIN, cells.max(axis=0) + 1 + MARGIN)
     return shapely.union_all([_closed(some).intersection(block) for some, block in blocks])
 
 

@@ -87,12 +87,12 @@ class Stage:
         self._connection.executemany(
             _PUT,
             [
-                (code, 0, item.type, item.id, item.area, channel, item.version, part, width, wkb)
-                for item, code, wkb, is_large in zip(
+                (code, 0, kind, osm_id, area, channel, version, part, width, wkb)
+                for (kind, area, osm_id, version, drawn, _), code, wkb, is_large in zip(
                     objects, curve, shapes.wkb, large.tolist(), strict=True
                 )
                 if not is_large
-                for channel, width in item.drawn
+                for channel, width in drawn
             ],
         )
         for number in np.flatnonzero(large).tolist():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.index import kinds
-from service.index.sound import is_sound
+from service.index.files.sound import is_sound
 
 COUNT, DIM = 600, 8
 VECTORS = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float32)
@@ -19,7 +19,8 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param != "flat":
         monkeypatch.setattr("service.index.kinds.LISTS_ABOVE", 100)
     few = request.param.endswith("empty")
-    index = kinds.build(VECTORS[np.arange(COUNT) % 3] if few else VECTORS)
+    vectors = VECTORS[np.arange(COUNT) % 3] if few else VECTORS
+    index = kinds.build(lambda: [vectors[:200], vectors[200:]], COUNT)
     path = tmp_path / "index.faiss"
     faiss.write_index(index, str(path))
     return path
