@@ -1,5 +1,6 @@
 """What an index folder says of itself, and whether its files are as they were written."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from tiling.values import ATTRIBUTION
 FACTS = "index.json"
 FORMAT = 1
 MOST_FACTS = 100_000  # bytes
-PIECE = 1 << 20  # bytes of a file that are read together
 NAME_DIGITS = 12  # of the hash of the vectors
 WORDS = ("model", "fingerprint", "store", "vectors_sha256")
 
@@ -104,9 +104,5 @@ def checksum(path: Path) -> str:
     It finds each byte that was lost or turned on a disk or on a way, at the speed of reading. It is
     no defence against somebody who chooses bytes and also writes the facts.
     """
-    found = xxhash.xxh3_128()
-    piece = memoryview(bytearray(PIECE))
-    with path.open("rb", buffering=0) as file:
-        while read := file.readinto(piece):
-            found.update(piece[:read])
-    return found.hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
