@@ -53,11 +53,18 @@ class Multiscale(nn.Module):
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Encode tiles, uint8 or float [n, scales * 12, 128, 128], as float32 [n, dim]."""
+        return self.joined(self.pooled(tiles))
+
+    def pooled(self, tiles: Tensor) -> Tensor:
+        """Return what the trunks and the channels have pooled from tiles: [n, F]."""
         x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
         near, *wide = torch.split(x, N_CHANNELS, 1)
         scales = [near, *(F.avg_pool2d(each, 2) for each in wide)]
-        features = torch.cat([*self._seen(scales), *_covers(scales)], 1)
-        with torch.autocast(x.device.type, enabled=False):
+        return torch.cat([*self._seen(scales), *_covers(scales)], 1)
+
+    def joined(self, features: Tensor) -> Tensor:
+        """Join pooled features [n, F] to vectors, float32 [n, dim]: the layers after the trunks."""
+        with torch.autocast(features.device.type, enabled=False):
             joined = self.embedding(self.hidden(self.norm(features.float())))
             return cast(Tensor, self.whitening(joined))
 

