@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole recipe of `place-16`: extracts to stores, tiles with targets, a trained model, figures.
+# The whole recipe of `place-16` and `place-64`: extracts to stores, tiles with targets, a trained model, figures.
 #
 #   OSM=extracts OUT=build/place bash docs/make/place.sh
 #   OSM=extracts OUT=build/place DEVICE=cuda LOCATIONS=60000 STEPS=20000 PLACES=512 bash docs/make/place.sh
@@ -51,7 +51,9 @@ loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$M
   --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=1 \
   --channel-dropout 0.15 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
 
+"$PYTHON" docs/make/longer_vectors.py --tiles "$OUT/tiles" --model "$OUT/$MODEL/best" --out "$OUT/longer"
+
 loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
 loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \
-  --model inception-16-nce --model loc2vec-16 --per-class "$PER_CLASS" --out "$OUT/evaluation" \
+  --model "$OUT/longer/model" --model inception-16-nce --model loc2vec-16 --per-class "$PER_CLASS" --out "$OUT/evaluation" \
   --workers "$WORKERS"

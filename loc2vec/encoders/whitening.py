@@ -45,11 +45,11 @@ class Whitening(nn.Module):
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.covariance.lerp_(covariance, self.momentum)
-            self.matrix.copy_(_inverse_root(self.covariance))
-        return centred @ _inverse_root(covariance).T
+            self.matrix.copy_(inverse_root(self.covariance))
+        return centred @ inverse_root(covariance).T
 
 
-def _inverse_root(covariance: Tensor) -> Tensor:
+def inverse_root(covariance: Tensor) -> Tensor:
     """Return the inverse L^-1 of the triangular root of a covariance L L^T: [D, D]."""
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     # Without raising: a batch that is not finite is skipped by its loss.

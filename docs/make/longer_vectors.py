@@ -1,12 +1,12 @@
-"""Train the layers after the trunks of a `multiscale` model anew, for several sizes at once.
+"""Add numbers to the vectors of a `multiscale` model; the first ones stay as they are.
 
-    python docs/make/last_layers.py --tiles build/place/tiles --model place-16 --out build/last
+    python docs/make/longer_vectors.py --tiles build/place/tiles --out build/place-64
 
-The trunks stay as they are. What they pool from each view is kept in OUT/kept, where a killed run
-goes on. Every size has objectives of its own, on the first numbers of the vector: the larger ones
-begin with the smaller (Kusupati et al.: Matryoshka Representation Learning, NeurIPS 2022,
-arXiv 2205.13147). The whitening is triangular, so the first numbers are white by themselves.
-OUT/place-SIZE is the model of each size.
+The trunks stay as they are, too. What they pool from each view is kept in OUT/kept, where a killed
+run goes on. The new numbers come from a hidden layer of their own, beside that of the model. They
+learn what it learned: contrast, counts of tags, covers. So the first half of them does by itself
+(Kusupati et al.: Matryoshka Representation Learning, NeurIPS 2022, arXiv 2205.13147). The whitening
+is triangular: it leaves the first numbers alone. OUT/model is the model.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,15 @@ from typing import Any, Self, cast
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from loc2vec.encoders.base import LEAK
 from loc2vec.encoders.multiscale import Multiscale
 from loc2vec.encoders.registry import build
+from loc2vec.encoders.whitening import Whitening, inverse_root
 from loc2vec.model.compute import keep_freed_memory, mixed_precision
 from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model, model_path, save_model
@@ -38,6 +41,7 @@ from tiling.values import N_CHANNELS
 
 CHUNK = 128  # places whose features are written at once
 LEARNING_RATE = 2e-3
+WEIGHTS = {"tags": 3.0, "cover": 2.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,29 +126,85 @@ class Objectives(nn.Module):
         return total
 
 
+class Longer(nn.Module):
+    """The layers after the trunks of a model, and new ones beside them."""
+
+    def __init__(self, first: Multiscale, dim: int, dropout: float = 0.0) -> None:
+        """Take the model, the length of the vectors, and the share of features to drop."""
+        super().__init__()
+        self.first, self.dropout = first.eval().requires_grad_(False), dropout
+        width = first.embedding.in_features
+        self.hidden = nn.Sequential(
+            nn.Linear(_width(first), width), nn.BatchNorm1d(width), nn.LeakyReLU(LEAK)
+        )
+        self.embedding = nn.Linear(2 * width, dim - first.embedding.out_features)
+        self.whitening = Whitening(dim)
+
+    def train(self, mode: bool = True) -> Self:
+        """Leave the statistics of the model alone."""
+        super().train(mode)
+        self.first.eval()
+        return self
+
+    def numbers(self, features: Tensor) -> Tensor:
+        """Join pooled features [n, F] to vectors [n, dim] that are not white yet."""
+        seen = self.first.norm(features)
+        old = self.first.hidden(seen)
+        new = self.hidden(F.dropout(seen, self.dropout, self.training))
+        return torch.cat([self.first.embedding(old), self.embedding(torch.cat([old, new], 1))], 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Join pooled features [n, F] to white vectors [n, dim]."""
+        white: Tensor = self.whitening(self.numbers(features))
+        return white
+
+    @torch.inference_mode()
+    def network(self, options: dict[str, Any], features: Tensor) -> Multiscale:
+        """Return one network of both; its new numbers are white over pooled features [n, F]."""
+        first, size = self.first.state_dict(), self.first.embedding.out_features
+        own, width = self.state_dict(), self.first.embedding.in_features
+        dim = size + self.embedding.out_features
+        more = options | {"dim": dim, "hidden": 2 * width}
+        network = build("multiscale", self.first.scales, **more)
+        state = dict(first)
+        for name in (name for name in first if name.startswith("hidden.") and first[name].ndim):
+            state[name] = torch.cat([first[name], own[name]])
+        apart = F.pad(first["embedding.weight"], (0, width))  # the first numbers see the old layer
+        state["embedding.weight"] = torch.cat([apart, own["embedding.weight"]])
+        state["embedding.bias"] = torch.cat([first["embedding.bias"], own["embedding.bias"]])
+        numbers = torch.cat([self.numbers(part) for part in torch.split(features, 4096)])
+        mean, covariance = numbers.mean(0), torch.cov(numbers.T)
+        matrix = inverse_root(covariance)
+        mean[:size] = first["whitening.mean"]
+        covariance[:size, :size] = first["whitening.covariance"]
+        matrix[:size, :size] = first["whitening.matrix"]
+        state |= {
+            "whitening.mean": mean,
+            "whitening.covariance": covariance,
+            "whitening.matrix": matrix,
+        }
+        network.load_state_dict(state)
+        return cast(Multiscale, network.eval())
+
+
 def train(
-    model: Model, tiles: Dataset, kept: Kept, sizes: list[int], config: TrainConfig
-) -> Multiscale:
-    """Train fresh layers after the trunks of a model, for the largest size."""
-    torch.manual_seed(config.seed)
-    options = model.config.options | {"dim": max(sizes)}
-    network = build("multiscale", tiles.geometry.scales, **options)
-    assert isinstance(network, Multiscale)
-    old = model.network.state_dict()
-    trunks = {name: value for name, value in old.items() if name.startswith("trunks.")}
-    network.load_state_dict(trunks, strict=False)
+    longer: Longer, tiles: Dataset, kept: Kept, sizes: list[int], config: TrainConfig
+) -> None:
+    """Train the new layers; each size has objectives of its own, on so many first numbers."""
     covers = torch.from_numpy(np.asarray(kept.covers))
     targets = known_targets(tiles)
     objectives = nn.ModuleList(Objectives(size, targets, covers) for size in sizes)
-    learned = nn.ModuleList([network.norm, network.hidden, network.embedding, objectives])
-    optimizer = torch.optim.AdamW(learned.parameters(), weight_decay=config.weight_decay)
-    network.train()
+    learned = [*longer.hidden.parameters(), *longer.embedding.parameters()]
+    optimizer = torch.optim.AdamW(
+        [*learned, *objectives.parameters()], weight_decay=config.weight_decay
+    )
+    longer.train()
     losses: list[float] = []
     progress = tqdm(enumerate(_batches(tiles, kept, config)), total=config.steps, desc="train")
     for step, (features, batch) in progress:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        vectors = network.joined(features.flatten(0, 1)).view(*features.shape[:2], -1)
+        vectors = longer(features.flatten(0, 1)).view(*features.shape[:2], -1)
         each = [one(vectors, covers[batch.places], batch, dict(config.heads)) for one in objectives]
         loss = torch.stack(each).sum()
         optimizer.zero_grad()
@@ -152,7 +212,7 @@ def train(
         optimizer.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{np.mean(losses[-100:]):.3f}")
-    return network.eval()
+    longer.eval()
 
 
 def _batches(tiles: Dataset, kept: Kept, config: TrainConfig) -> Iterator[tuple[Tensor, Batch]]:
@@ -166,64 +226,44 @@ def _batches(tiles: Dataset, kept: Kept, config: TrainConfig) -> Iterator[tuple[
         yield features, Batch(none, none, torch.from_numpy(near), torch.from_numpy(places))
 
 
-def first_numbers(network: Multiscale, model: Model, size: int) -> Multiscale:
-    """Return the network that gives the first numbers of another one's vectors."""
-    small = build("multiscale", network.scales, **(model.config.options | {"dim": size}))
-    assert isinstance(small, Multiscale)
-    shapes = {name: value.shape for name, value in small.state_dict().items()}
-    small.load_state_dict(
-        {
-            name: value[tuple(slice(length) for length in shapes[name])]
-            for name, value in network.state_dict().items()
-        }
-    )
-    return small.eval()
-
-
 @click.command()
 @click.option("--tiles", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--model", "of", default="place-16", show_default=True, help="its trunks are kept")
+@click.option("--model", "of", default="place-16", show_default=True, help="the first numbers")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
-@click.option("--size", "sizes", multiple=True, type=int, default=(16, 64), show_default=True)
-@click.option("--steps", default=3000, show_default=True)
+@click.option("--dim", default=64, show_default=True, help="numbers in all")
+@click.option("--steps", default=4000, show_default=True)
 @click.option("--places", default=192, show_default=True, help="in a batch")
-@click.option("--tags", default=2.0, show_default=True, help="weight of the counts of tags")
-@click.option("--cover", default=0.25, show_default=True, help="weight of the covers")
-@click.option("--channel-dropout", default=0.15, show_default=True)
+@click.option("--dropout", default=0.3, show_default=True, help="share of pooled features")
 @click.option("--seed", default=51, show_default=True)
 def main(
-    tiles: Path, of: str, out: Path, sizes: tuple[int, ...], steps: int, places: int,
-    tags: float, cover: float, channel_dropout: float, seed: int,
-) -> None:  # fmt: skip
-    """Train the last layers and write a model of each size."""
+    tiles: Path, of: str, out: Path, dim: int, steps: int, places: int, dropout: float, seed: int
+) -> None:
+    """Train the new numbers and write the model."""
     model, dataset = load_model(model_path(of)), TileDataset.open(tiles)
+    first = cast(Multiscale, model.network)
     config = TrainConfig(
-        encoder="multiscale",
-        dim=max(sizes),
-        places=places,
-        pairs=dataset.positives,
-        steps=steps,
-        learning_rate=LEARNING_RATE,
-        loss="nce",
-        projector=True,
-        heads={"tags": tags, "cover": cover},
-        channel_dropout=channel_dropout,
-        seed=seed,
-    )
+        encoder="multiscale", dim=dim, places=places, pairs=dataset.positives, steps=steps,
+        learning_rate=LEARNING_RATE, loss="nce", projector=True, heads=WEIGHTS,
+        channel_dropout=0.15, seed=seed,
+    )  # fmt: skip
     keep_freed_memory(torch.device("cpu"))
     kept = Kept.of(dataset, model, out / "kept", config)
-    network = train(model, dataset, kept, sorted(sizes), config)
-    last = {
-        "sizes": sorted(sizes), "places": places, "steps": steps, "learning_rate": LEARNING_RATE,
-        "tags": tags, "cover": cover, "channel_dropout": channel_dropout, "seed": seed,
-        "train_places": dataset.n_places, "trunks": model.model_id,
+    torch.manual_seed(seed)
+    longer = Longer(first, dim, dropout)
+    sizes = [(first.embedding.out_features + dim) // 2, dim]
+    train(longer, dataset, kept, sizes, config)
+    features = torch.from_numpy(kept.features.reshape(-1, _width(first)).astype(np.float32))
+    network = longer.network(model.config.options, features)
+    added = {
+        "to": model.model_id, "sizes": sizes, "places": places, "steps": steps, "seed": seed,
+        "learning_rate": LEARNING_RATE, "heads": WEIGHTS, "dropout": dropout,
+        "channel_dropout": 0.15, "train_places": dataset.n_places,
     }  # fmt: skip
-    for size in sizes:
-        options = model.config.options | {"dim": size}
-        training = model.config.training | {"last_layers": last}
-        about = replace(model.config, name=f"place-{size}", options=options, training=training)
-        save_model(out / about.name, first_numbers(network, model, size), about)
-        click.echo(f"{out / about.name}")
+    options = model.config.options | {"dim": dim, "hidden": network.embedding.in_features}
+    training = model.config.training | {"added": added}
+    about = replace(model.config, name=f"place-{dim}", options=options, training=training)
+    save_model(out / "model", network, about)
+    click.echo(out / "model")
 
 
 if __name__ == "__main__":
