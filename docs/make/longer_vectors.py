@@ -260,8 +260,7 @@ def main(
         "channel_dropout": 0.15, "train_places": dataset.n_places,
     }  # fmt: skip
     options = model.config.options | {"dim": dim, "hidden": network.embedding.in_features}
-    training = model.config.training | {"added": added}
-    about = replace(model.config, name=f"place-{dim}", options=options, training=training)
+    about = replace(model.config, name=f"place-{dim}", options=options, training={"added": added})
     save_model(out / "model", network, about)
     click.echo(out / "model")
 
