@@ -1,5 +1,9 @@
 """Real stores for all tests: Monaco, imported once, and a small region drawn by hand."""
 
+from tests.libraries import collecting  # before all that imports them
+
+# isort: split
+
 import os
 import shutil
 import signal
@@ -53,6 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files of `LONG` first; pytest-xdist keeps the order where it is told to."""
     place = {str(ROOT / name): number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(str(item.path), len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the collection out of the coverage of a worker, which has imported what it measures."""
+    with collecting():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
