@@ -43,11 +43,9 @@ LONG = (
     "tests/tiling/dataset/test_job_stops.py",
     "tests/tiling/dataset/test_ray.py",
     "tests/loc2vec/train/test_distributed.py",
-    "tests/service/test_chaos.py",
     "tests/test_site.py",
     "tests/test_notebook.py",
     "tests/service/test_shipped.py",
-    "tests/service/test_mixed_load.py",
 )
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
