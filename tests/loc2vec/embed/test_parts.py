@@ -36,7 +36,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def job(monaco_store: Path, model_folder: Path) -> EmbedJob:
-    return EmbedJob(Store.at(monaco_store), str(model_folder), metres=250)
+    return EmbedJob(Store.at(monaco_store), str(model_folder), metres=250.0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def whole(
     out = tmp_path_factory.mktemp("whole") / "vectors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loc2vec.embed.parts.PLACES_PER_PART", PER_PART)
-        job = EmbedJob(Store.at(monaco_store), str(model_folder), metres=250)
+        job = EmbedJob(Store.at(monaco_store), str(model_folder), metres=250.0)
         done = embed_parts(job, out, Means(workers=0))
     assert (done.parts_made, done.parts_found, done.finished) == (
         -(-done.places // PER_PART),

@@ -102,6 +102,7 @@ def moved_to(monaco: FeatureSource, tmp_path: Path) -> Callable[[LonLat], Featur
 @pytest.mark.parametrize(
     "place",
     [
+        # Far north and across the antimeridian are the hardest; the others are the same path.
         pytest.param(LonLat(10, 0), marks=pytest.mark.soak),
         pytest.param(LonLat(25, 60), marks=pytest.mark.soak),
         LonLat(15, 78),
