@@ -26,7 +26,6 @@ LIBRARIES = (
     "rasterio",
     "ray",
     "schemathesis",
-    "skops.io",
     "sklearn.linear_model",
     "torch._dynamo",
     "torch.export",
