@@ -1,5 +1,9 @@
 """Real stores for all tests: Monaco, imported once, and a small region drawn by hand."""
 
+from tests.libraries import collecting  # before all that imports them
+
+# isort: split
+
 import os
 import shutil
 import signal
@@ -39,11 +43,9 @@ LONG = (
     "tests/tiling/dataset/test_job_stops.py",
     "tests/tiling/dataset/test_ray.py",
     "tests/loc2vec/train/test_distributed.py",
-    "tests/service/test_chaos.py",
     "tests/test_site.py",
     "tests/test_notebook.py",
     "tests/service/test_shipped.py",
-    "tests/service/test_mixed_load.py",
 )
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
@@ -53,6 +55,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files of `LONG` first; pytest-xdist keeps the order where it is told to."""
     place = {str(ROOT / name): number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(str(item.path), len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the collection out of the coverage of a worker, which has imported what it measures."""
+    with collecting():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

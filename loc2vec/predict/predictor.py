@@ -7,7 +7,6 @@ from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
-import skops.io
 from numpy.typing import ArrayLike, NDArray
 
 from loc2vec.errors import PredictorError
@@ -113,6 +112,8 @@ class Predictor:
             "columns": [column.as_values() for column in self.columns],
             "attribution": ATTRIBUTION,
         }
+        import skops.io  # takes seconds: not for those who predict nothing
+
         with replacing_folder(folder) as temporary:
             (temporary / FITTED).write_bytes(skops.io.dumps(self.estimator))
             write_json(temporary / ABOUT, about)
@@ -120,6 +121,8 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote; `PredictorError` where a part is missing or holds other types."""
+        import skops.io
+
         try:
             values = read_json(folder / ABOUT)
             data = (folder / FITTED).read_bytes()

@@ -35,7 +35,8 @@ from tests.service.http.test_access import changed
 from tests.service.http.test_server import running
 from tiling.store.store import Store
 
-pytestmark = pytest.mark.untraced  # clients in a row
+# Clients in a row. What each thing does alone is tested beside: faults, hostile files, reloads.
+pytestmark = [pytest.mark.untraced, pytest.mark.soak]
 
 SOAK_S = int(os.environ.get("SOAK_S", "1800"))
 DURATIONS = [

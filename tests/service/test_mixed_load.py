@@ -115,9 +115,10 @@ def medians(curve: Sequence[tuple[float, float]], seconds: float) -> list[float]
     return [float(np.median(part)) for part in parts]
 
 
+@pytest.mark.soak  # tests of the routes and of reloads ask the same, one thing at a time
 @pytest.mark.parametrize(
     "seconds",
-    [SHORT_S, pytest.param(SOAK_S, marks=[pytest.mark.soak, pytest.mark.timeout(SOAK_S + 600)])],
+    [SHORT_S, pytest.param(SOAK_S, marks=pytest.mark.timeout(SOAK_S + 600))],
 )
 def test_nothing_is_lost_and_memory_does_not_grow(
     settings: Settings, vectors: Vectors, own_store: Path, tmp_path: Path, seconds: float

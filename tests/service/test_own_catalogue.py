@@ -129,7 +129,10 @@ def test_the_service_has_the_names_and_colours(
         assert len(client.get("/neighbors", params={**place, "k": 3}).json()["neighbors"]) == 3
 
 
-def test_tasks_read_it_from_the_model(own_settings: Settings, monaco_pbf: Path) -> None:
+def test_tasks_read_it_from_the_model(
+    own_settings: Settings, monaco_pbf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loc2vec.evaluation.splits.FOLDS", 2)  # fits take most of the time
     quick = ["--task", "point of interest", "--per-class", 10, "--seeds", 1, "--workers", 0]
     with quick_probes():
         result = run("evaluate", monaco_pbf, "--model", own_settings.model, *quick, "--json")

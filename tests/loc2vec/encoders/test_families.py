@@ -79,12 +79,13 @@ def in_one_thread() -> Iterator[None]:
 
 
 # Compilers take 3 to 10 s for a family: those that ship, and one whose graph is of another kind.
-COMPILED = ["loc2vec", "inception", "multiscale", "vit"]
+SHIPPED = ["loc2vec", "inception", "multiscale"]
+COMPILED = [*SHIPPED, "vit"]
 
 
-def others_in_soak() -> list[ParameterSet]:
-    """Return all families as parameters; those not of `COMPILED` are left to `make soak`."""
-    marks = {what: () if what in COMPILED else (pytest.mark.soak,) for what in FAMILIES}
+def others_in_soak(here: list[str]) -> list[ParameterSet]:
+    """Return all families as parameters; those not of `here` are left to `make soak`."""
+    marks = {what: () if what in here else (pytest.mark.soak,) for what in FAMILIES}
     return [pytest.param(what, marks=marks[what]) for what in FAMILIES]
 
 
@@ -204,7 +205,7 @@ def test_bfloat16_does_not_reach_the_output(network: nn.Module) -> None:
 
 
 @pytest.mark.untraced  # the Python of a compiler
-@pytest.mark.parametrize("what", others_in_soak())
+@pytest.mark.parametrize("what", others_in_soak(COMPILED))
 def test_compiled_it_is_the_same(what: str) -> None:
     """Compile through capture and autograd, but without the slow compiler of C++.
 
@@ -229,7 +230,7 @@ def test_lstms_are_in_the_graph_where_the_compiler_is_told_to_take_them() -> Non
 # the compiler looks at what breaks a graph
 @pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
-@pytest.mark.parametrize("what", ["stn", "vit", "rowlstm"])
+@pytest.mark.parametrize("what", [pytest.param("stn", marks=pytest.mark.soak), "vit", "rowlstm"])
 def test_compiled_it_trains_the_same(what: str) -> None:
     """Also a graph that breaks, as LSTMs break it."""
     tiles, gradients = random_tiles(2), []
@@ -245,14 +246,14 @@ def test_compiled_it_trains_the_same(what: str) -> None:
 
 @pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")  # of the exporters', about themselves
-@pytest.mark.parametrize("what", others_in_soak())
+@pytest.mark.parametrize("what", others_in_soak(SHIPPED))
 def test_onnx_agrees(what: str) -> None:
     assert_agrees(by_onnx(program_of(what)), what, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.untraced  # the Python of a compiler
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("what", others_in_soak())
+@pytest.mark.parametrize("what", others_in_soak(SHIPPED))
 def test_openvino_agrees(what: str) -> None:
     assert_agrees(by_openvino(program_of(what)), what, rtol=1e-4, atol=1e-3)
 

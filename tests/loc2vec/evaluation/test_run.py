@@ -40,8 +40,10 @@ def test_towns_are_named_as_regions_are(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_one_command_from_extract_to_table(
-    monaco_pbf: Path, monaco_store: Path, model_folder: Path, tmp_path: Path
-) -> None:
+    monaco_pbf: Path, monaco_store: Path, model_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("loc2vec.evaluation.splits.FOLDS", 3)  # fits take most of the time
     quick = (
         "--task",
         "point of interest",
@@ -107,7 +109,7 @@ def test_tiles_are_those_of_their_places_with_channels_blanked(
     from tiling.render.renderer import Renderer
 
     names = ("land use", "building levels")
-    tasks = [make_task(name, towns, covered_by(monaco), 20) for name in names]
+    tasks = [make_task(name, towns, covered_by(monaco), 10) for name in names]
     found = encode_tasks(monaco, tasks, Methods({"model": encoder}), workers=0)
     with Store.at(monaco_store).open() as source:
         for task, vectors in zip(tasks, found, strict=True):

@@ -86,6 +86,7 @@ def kill_and_start_again(
     return struck
 
 
+@pytest.mark.soak  # stops by Ctrl-C and what killed writers leave are tested below
 def test_killed_at_random_moments_it_makes_the_same_bytes(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -301,8 +302,7 @@ def test_a_full_disk_ends_the_job_and_with_more_room_it_goes_on(
     assert not [path for path in out.iterdir() if path.is_dir()], "half-written files take room"
     assert all(path.read_bytes() == undisturbed[path.name] for path in made)
     subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
-    again = subprocess.run(command(job, out, "--json"), capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout)["shards_found"] == len(made)
+    assert run_job(job, out).shards_found == len(made)
     assert contents(out) == undisturbed
 
 
@@ -310,18 +310,17 @@ def test_shares_make_the_same_dataset_in_any_order(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     out = tmp_path / "tiles"
-    for number in (3, 1):
-        part = subprocess.run(
-            command(job, out, "--shard", f"{number}/3", "--json"), capture_output=True, check=True
-        )
-        summary = json.loads(part.stdout)
-        assert (summary["finished"], summary["shards"]) == (False, 2)
+    part = subprocess.run(
+        command(job, out, "--shard", "3/3", "--json"), capture_output=True, check=True
+    )
+    summary = json.loads(part.stdout)
+    assert (summary["finished"], summary["shards"]) == (False, 2)
+    first = run_job(job, out, share=Share(1, 3))
+    assert (first.finished, first.shards) == (False, 2)
     with pytest.raises(DatasetError, match="is unfinished, 4 of 6 shards are there"):
         TileDataset.open(out)
-    summary = json.loads(
-        subprocess.run(command(job, out, "--json"), capture_output=True, check=True).stdout
-    )
-    assert (summary["shards_made"], summary["shards_found"], summary["finished"]) == (2, 4, True)
+    last = run_job(job, out)
+    assert (last.shards_made, last.shards_found, last.finished) == (2, 4, True)
     assert contents(out) == undisturbed
 
 
@@ -330,11 +329,11 @@ def test_shares_that_start_together_make_one_dataset(
 ) -> None:
     out = tmp_path / "tiles"
     running = [
-        start(command(job, out, "--shard", f"{number}/4", "--workers", "0", "--json"))
-        for number in (1, 2, 3, 4)
+        start(command(job, out, "--shard", f"{number}/2", "--workers", "0", "--json"))
+        for number in (1, 2)
     ]
     said = [each.communicate() for each in running]
-    assert [each.returncode for each in running] == [0, 0, 0, 0], said
+    assert [each.returncode for each in running] == [0, 0], said
     assert any(json.loads(printed)["finished"] for printed, _ in said)
     assert contents(out) == undisturbed
 

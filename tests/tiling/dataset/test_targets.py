@@ -1,5 +1,6 @@
 """Targets: counts of tags around places, beside brute force."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,21 @@ from tiling.dataset.dataset import TARGETS, TileDataset
 from tiling.dataset.targets import Count, Definition, Mean, add_targets, make_targets
 from tiling.errors import DatasetError
 from tiling.geo.geodesy import ground_distance_m
-from tiling.osm.extract import read_objects
+from tiling.osm.extract import OsmObject, read_objects
 
 LAT, LON = np.array([43.7384, 43.7325, 43.7450]), np.array([7.4246, 7.4180, 7.4300])
 CATALOGUE = load_catalogue()
 
 
+@cache
+def objects_of(pbf: Path, key: str) -> list[OsmObject]:
+    """The points and areas with a key."""
+    return [item for item in read_objects(pbf, CATALOGUE, [key]) if item.kind != "line"]
+
+
 def near(pbf: Path, key: str, lat: float, lon: float, radius_m: float) -> list[str]:
     """The values of a key at the objects whose middle lies within a radius."""
-    objects = [item for item in read_objects(pbf, CATALOGUE, [key]) if item.kind != "line"]
+    objects = objects_of(pbf, key)
     middles = shapely.centroid(shapely.from_wkb([item.wkb for item in objects]))
     x, y = shapely.get_coordinates(middles).T
     hit = ground_distance_m(lat, lon, y, x) < radius_m

@@ -36,9 +36,10 @@ def test_tiles_come_in_order(
 
 
 def test_a_killed_worker_is_replaced_and_the_tiles_are_the_same(
-    monaco: FeatureSource, places: Places
+    monaco: FeatureSource, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = np.tile(places.lon_lat, (20, 1))
+    monkeypatch.setattr("tiling.render.batch.CHUNK", 8)
+    many = np.tile(places.lon_lat, (3, 1))
     undisturbed = np.concatenate(list(render_all(monaco, many, workers=0)))
     tiles = render_all(monaco, many, workers=2)
     found = [next(tiles)]

@@ -71,9 +71,9 @@ def test_two_hundred_random_changes_are_a_fresh_import(
 ) -> None:
     town, before = Town(monaco_pbf, seed=7), updatable.content_hash()
     files = []
-    for number in range(4):
+    for number in range(2):
         files.append(tmp_path / f"{number}.osc.gz")
-        files[-1].write_bytes(gzip.compress(town.change(50).encode()))
+        files[-1].write_bytes(gzip.compress(town.change(100).encode()))
     picked = np.random.default_rng(7).permutation(len(town.places))[:60]
     places = np.array(town.places)[picked]
     drawn = tiles(updatable, places)
@@ -297,6 +297,7 @@ def check_kills(location: str, following: Path, folder: Path, count: int) -> int
     return early
 
 
+@pytest.mark.soak  # an update that is stopped after any step is tested above
 def test_updates_that_are_killed_are_one_import(following: Path, tmp_path: Path) -> None:
     check_kills(str(tmp_path / "killed.gpkg"), following, tmp_path, 2)
 
