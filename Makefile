@@ -13,7 +13,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/loc2vec demo $(if $(PORT),--port $(PORT))
 
-test: lint types unit
+# The types beside the tests, which often wait.
+test: lint
+	$(MAKE) --jobs 2 types unit
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -98,9 +98,8 @@ def test_what_several_processes_cannot_train_as_one_is_refused(module: nn.Module
         use_whole_batches(nn.Sequential(nn.Sequential(module)), World(0, 2))
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_torchrun_stops_all_processes_with_a_checkpoint(
     tmp_path: Path, number: signal.Signals
 ) -> None:

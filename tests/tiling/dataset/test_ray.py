@@ -45,6 +45,7 @@ def workers(pid: int) -> list[int]:
     ]
 
 
+@pytest.mark.soak
 def test_a_lost_worker_is_replaced_and_the_bytes_are_the_same(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
