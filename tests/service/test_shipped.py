@@ -49,8 +49,8 @@ def test_a_shipped_model_fits_the_catalogue_and_finds_places(name: str, tiles: T
     vectors = LocationEncoder(model).encode(one)
     assert vectors.shape == (1, 64 if name == "place-64" else 16)
     if name == "place-64":
-        first = LocationEncoder.load("place-16").encode(one)
-        np.testing.assert_allclose(vectors[:, :16], first, atol=1e-4)
+        small = LocationEncoder.load("place-16").encode(one)
+        np.testing.assert_allclose(vectors[:, :16], small, atol=1e-4)
     family = model.config.encoder
     first = baselines.untrained(
         [family], dataset.tiles(places := np.arange(60), np.zeros_like(places))
