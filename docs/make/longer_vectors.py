@@ -4,7 +4,7 @@
 
 The trunks stay as they are, too. What they pool from each view is kept in OUT/kept, where a killed
 run goes on. The new numbers come from a hidden layer of their own, beside that of the model. They
-learn what it learned: contrast, counts of tags, covers. So the first half of them does by itself
+learn what it learned: contrast, counts of tags, covers. So does the first half of them by itself
 (Kusupati et al.: Matryoshka Representation Learning, NeurIPS 2022, arXiv 2205.13147). The whitening
 is triangular: it leaves the first numbers alone. OUT/model is the model.
 """
@@ -66,9 +66,14 @@ class Kept:
             _array(folder / "covers.npy", (tiles.n_places, covers), np.float32),
         )
         progress = folder / "done.json"
-        about: dict[str, Any] = {"model": model.model_id, "seed": config.seed}
+        about: dict[str, Any] = {
+            "model": model.model_id,
+            "tiles": tiles.fingerprint,
+            "of": tiles.n_places,
+            "seed": config.seed,
+        }
         done = read_json(progress) if progress.exists() else about | {"places": 0}
-        if {name: done[name] for name in about} != about:
+        if {name: done.get(name) for name in about} != about:
             raise click.ClickException(f"{folder} holds features of {done}: remove it")
         for first in tqdm(range(done["places"], tiles.n_places, CHUNK), desc="features"):
             kept._add(tiles, network, np.arange(first, min(first + CHUNK, tiles.n_places)), config)
