@@ -46,6 +46,11 @@ LONG = (
     "tests/test_site.py",
     "tests/test_notebook.py",
     "tests/service/test_shipped.py",
+    "tests/loc2vec/evaluation/test_run.py",
+    "tests/loc2vec/embed/test_parts.py",
+    "tests/loc2vec/predict/test_predict.py",
+    "tests/loc2vec/paper/test_every_page.py",
+    "tests/test_docs.py",
 )
 GRID_M = 200.0
 MOVED, DELETED = 48807846, 23715051  # buildings of Monaco
