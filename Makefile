@@ -24,11 +24,11 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# One thread for each process: more would wait for each other. Four on two cores, as tests often wait for
+# One thread for each process: more would wait for each other. Three on two cores, as tests often wait for
 # what they started. Modules are compiled once, not in each process that a test starts.
 # With RERUNS=1 a test that fails is tried once more, and named: a fault of the test, to be mended.
 unit: $(READY)
-	PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(if $(RERUNS),--reruns $(RERUNS) -raR)
+	PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered $(if $(RERUNS),--reruns $(RERUNS) -raR)
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak
