@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from loc2vec.encoders.base import LEAK
-from loc2vec.encoders.multiscale import Multiscale
+from loc2vec.encoders.multiscale import Multiscale, hidden_layer
 from loc2vec.encoders.registry import build
 from loc2vec.encoders.whitening import Whitening, inverse_root
 from loc2vec.model.compute import keep_freed_memory, mixed_precision
 from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model, model_path, save_model
-from loc2vec.train.batches import Batch, overlapping, places_of_step
+from loc2vec.train.batches import Batch, drawn_channels, overlapping, places_of_step
 from loc2vec.train.loop import learning_rate
 from loc2vec.train.objectives.contrastive import Contrastive, projector_of
 from loc2vec.train.objectives.cover import CoverObjective, root_covers
@@ -76,8 +75,9 @@ class Kept:
         if {name: done.get(name) for name in about} != about:
             raise click.ClickException(f"{folder} holds features of {done}: remove it")
         for first in tqdm(range(done["places"], tiles.n_places, CHUNK), desc="features"):
-            kept._add(tiles, network, np.arange(first, min(first + CHUNK, tiles.n_places)), config)
-            write_json(progress, about | {"places": min(first + CHUNK, tiles.n_places)})
+            last = min(first + CHUNK, tiles.n_places)
+            kept._add(tiles, network, np.arange(first, last), config)
+            write_json(progress, about | {"places": last})
         return kept
 
     @torch.inference_mode()
@@ -91,8 +91,8 @@ class Kept:
             if view == 0:
                 self.covers[places] = root_covers(pixels, N_CHANNELS).numpy()
             else:
-                share = 2 * config.channel_dropout * random.random((len(places), 1))
-                on = np.tile(random.random((len(places), N_CHANNELS)) >= share, scales)
+                shape = (len(places), N_CHANNELS)
+                on = drawn_channels(random, shape, scales, config.channel_dropout)
                 pixels = pixels * torch.from_numpy(on)[..., None, None]
             with mixed_precision(pixels.device):
                 parts = [network.pooled(part).float() for part in torch.split(pixels, 32)]
@@ -139,9 +139,7 @@ class Longer(nn.Module):
         super().__init__()
         self.first, self.dropout = first.eval().requires_grad_(False), dropout
         width = first.embedding.in_features
-        self.hidden = nn.Sequential(
-            nn.Linear(_width(first), width), nn.BatchNorm1d(width), nn.LeakyReLU(LEAK)
-        )
+        self.hidden = hidden_layer(_width(first), width)
         self.embedding = nn.Linear(2 * width, dim - first.embedding.out_features)
         self.whitening = Whitening(dim)
 
@@ -172,8 +170,9 @@ class Longer(nn.Module):
         more = options | {"dim": dim, "hidden": 2 * width}
         network = build("multiscale", self.first.scales, **more)
         state = dict(first)
-        for name in (name for name in first if name.startswith("hidden.") and first[name].ndim):
-            state[name] = torch.cat([first[name], own[name]])
+        for name, value in first.items():
+            if name.startswith("hidden.") and value.ndim:
+                state[name] = torch.cat([value, own[name]])
         apart = F.pad(first["embedding.weight"], (0, width))  # the first numbers see the old layer
         state["embedding.weight"] = torch.cat([apart, own["embedding.weight"]])
         state["embedding.bias"] = torch.cat([first["embedding.bias"], own["embedding.bias"]])

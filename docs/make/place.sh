@@ -55,5 +55,5 @@ loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$M
 
 loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
 loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \
-  --model "$OUT/longer/model" --model inception-16-nce --model loc2vec-16 --per-class "$PER_CLASS" --out "$OUT/evaluation" \
-  --workers "$WORKERS"
+  --model "$OUT/longer/model" --model inception-16-nce --model loc2vec-16 \
+  --per-class "$PER_CLASS" --out "$OUT/evaluation" --workers "$WORKERS"

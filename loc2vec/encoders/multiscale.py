@@ -46,7 +46,7 @@ class Multiscale(nn.Module):
         pools = len(MIDDLES) + scales
         features = pools * (TRUNK_WIDTH + N_CHANNELS)
         self.norm = nn.BatchNorm1d(features)
-        self.hidden = _hidden(features, options.hidden)
+        self.hidden = hidden_layer(features, options.hidden)
         self.embedding = nn.Linear(options.hidden or features, options.dim)  # [n, dim]
         self.whitening = Whitening(options.dim) if options.white else nn.Identity()
         self.apply(initialise)
@@ -83,7 +83,8 @@ class Multiscale(nn.Module):
         return [*(each.mean((2, 3)) for each in maps), *_middles(maps[0])]
 
 
-def _hidden(features: int, width: int) -> nn.Module:
+def hidden_layer(features: int, width: int) -> nn.Module:
+    """Return the layer before the last one: [n, features] -> [n, width]; without a width, none."""
     if not width:
         return nn.Identity()
     return nn.Sequential(nn.Linear(features, width), nn.BatchNorm1d(width), nn.LeakyReLU(LEAK))

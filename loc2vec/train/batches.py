@@ -87,6 +87,18 @@ def overlapping(lat: Floats, lon: Floats, radius_m: float) -> Flags:
     return ground_distance_m(lat[:, None], lon[:, None], lat, lon) < reach_m
 
 
+def drawn_channels(
+    random: np.random.Generator, shape: tuple[int, ...], scales: int, dropout: float
+) -> Flags:
+    """Draw which channels of views stay: bool [..., scales * C] for a shape [..., C].
+
+    A channel is off in every scale, as one is that nobody maps. Each view draws its own share of
+    them, from none to twice the mean, `dropout`.
+    """
+    share = 2 * dropout * random.random((*shape[:-1], 1))
+    return np.tile(random.random(shape) >= share, scales)
+
+
 class Batches:
     """The batches of a dataset; `batch(step)` depends on dataset, configuration and step alone.
 
@@ -180,15 +192,10 @@ class Batches:
         return flags
 
     def _kept(self, step: int) -> Flags:
-        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's.
-
-        A channel is off in every scale, as one is that nobody maps. Each view draws its own share
-        of them, from none to twice the mean.
-        """
+        """Return which channels of a whole batch stay: bool [P, 1 + K, C], all of an anchor's."""
         channels, scales = len(self.dataset.channels), self.dataset.geometry.scales
         random = np.random.default_rng((self.seed, step, 1))
-        share = 2 * self.channel_dropout * random.random((self.places, self.pairs, 1))
-        drawn = random.random((self.places, self.pairs, channels // scales)) >= share
+        shape = (self.places, self.pairs, channels // scales)
         kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
-        kept[:, 1:] = np.tile(drawn, scales)
+        kept[:, 1:] = drawn_channels(random, shape, scales, self.channel_dropout)
         return kept
