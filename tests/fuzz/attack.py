@@ -27,7 +27,7 @@ DURATIONS = [
 ]
 HANG_S = 60.0
 MOST_MB = 1000  # of memory
-FEWEST = 20  # spoilt things, the same ones on every machine
+FEWEST = 40  # spoilt things, the same ones on every machine
 RESET_PEAK = "5"  # for /proc/self/clear_refs, see proc(5)
 Use = Callable[[Path], None]
 Spoil = Callable[[Path, random.Random], None]

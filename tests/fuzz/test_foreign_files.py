@@ -36,7 +36,7 @@ from tiling.values import TileGeometry
 
 CENTRE = osmium.osm.Box(7.4225, 43.7375, 7.4255, 43.7395)  # of Monaco
 CATALOGUE = load_catalogue()
-FEW, MANY = 12, 50  # tries of the short forms: an import takes longer than a table
+FEW, MANY = 24, 100  # tries of the short forms: an import takes longer than a table
 R = TypeVar("R")
 
 

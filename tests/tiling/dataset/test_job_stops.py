@@ -86,7 +86,6 @@ def kill_and_start_again(
     return struck
 
 
-@pytest.mark.soak  # stops by Ctrl-C and what killed writers leave are tested below
 def test_killed_at_random_moments_it_makes_the_same_bytes(
     job: TileJob, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
