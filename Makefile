@@ -113,7 +113,7 @@ evaluate-docs: evaluate
 	$(BIN)/python docs/make/publish_evaluation.py --report $(EVALUATION) $(if $(TOWN),--town $(TOWN))
 
 # Pictures of what the model has learned, for docs/gallery.md; with more EXTRACTS there are more of them.
-GALLERY_MODEL ?= loc2vec-16-nce
+GALLERY_MODEL ?= place-16
 
 gallery: $(READY)
 	$(BIN)/python docs/make/gallery.py $(EXTRACTS) --model $(GALLERY_MODEL)

@@ -30,7 +30,7 @@ from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model, model_path, save_model
 from loc2vec.train.batches import Batch, drawn_channels, overlapping, places_of_step
 from loc2vec.train.loop import learning_rate
-from loc2vec.train.objectives.contrastive import Contrastive, projector_of
+from loc2vec.train.objectives.contrastive import NO_LOSS, Contrastive, projector_of
 from loc2vec.train.objectives.cover import CoverObjective, root_covers
 from loc2vec.train.objectives.tags import TagsObjective, known_targets
 from loc2vec.train.run import TrainConfig
@@ -61,7 +61,7 @@ class Kept:
         views, covers = 1 + tiles.positives, len(tiles.channels) + N_CHANNELS
         folder.mkdir(parents=True, exist_ok=True)
         kept = cls(
-            _array(folder / "features.npy", (tiles.n_places, views, _width(network)), np.float16),
+            _array(folder / "features.npy", (tiles.n_places, views, width_of(network)), np.float16),
             _array(folder / "covers.npy", (tiles.n_places, covers), np.float32),
         )
         progress = folder / "done.json"
@@ -106,28 +106,34 @@ def _array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArr
     return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
-def _width(network: Multiscale) -> int:
+def width_of(network: Multiscale) -> int:
+    """Return F, how many features the trunks of a network pool from a place."""
     return int(network.norm.num_features)
 
 
 class Objectives(nn.Module):
-    """The losses of the first numbers of the vectors: contrast, tags and covers."""
+    """The losses of the first numbers of the vectors: those that the configuration names."""
 
-    def __init__(self, size: int, targets: NDArray[np.float32], covers: Tensor) -> None:
+    def __init__(
+        self, size: int, targets: NDArray[np.float32], covers: Tensor, config: TrainConfig
+    ) -> None:
         super().__init__()
-        self.size = size
-        self.contrastive = Contrastive("nce", projector_of(size))
+        self.size, self.weights = size, dict(config.heads)
+        projector = projector_of(size) if config.projector else None
+        self.contrastive = None if config.loss == NO_LOSS else Contrastive(config.loss, projector)
         self.tags = TagsObjective(nn.Linear(size, targets.shape[1]), targets)
         self.cover = CoverObjective(nn.Linear(size, covers.shape[1]), covers.var(0))
 
-    def forward(
-        self, vectors: Tensor, covers: Tensor, batch: Batch, weights: dict[str, float]
-    ) -> Tensor:
+    def forward(self, vectors: Tensor, covers: Tensor, batch: Batch) -> Tensor:
         """Return the weighted loss of vectors [P, V, D]."""
         own = vectors[..., : self.size]
-        tags = weights["tags"] * self.tags(own, batch).loss
-        cover = weights["cover"] * self.cover.error(own, covers)
-        total: Tensor = self.contrastive(own, batch).loss + tags + cover
+        total = own.new_zeros(())
+        if self.contrastive is not None:
+            total = total + self.contrastive(own, batch).loss
+        if "tags" in self.weights:
+            total = total + self.weights["tags"] * self.tags(own, batch).loss
+        if "cover" in self.weights:
+            total = total + self.weights["cover"] * self.cover.error(own, covers)
         return total
 
 
@@ -139,7 +145,7 @@ class Longer(nn.Module):
         super().__init__()
         self.first, self.dropout = first.eval().requires_grad_(False), dropout
         width = first.embedding.in_features
-        self.hidden = hidden_layer(_width(first), width)
+        self.hidden = hidden_layer(width_of(first), width)
         self.embedding = nn.Linear(2 * width, dim - first.embedding.out_features)
         self.whitening = Whitening(dim)
 
@@ -192,31 +198,34 @@ class Longer(nn.Module):
 
 
 def train(
-    longer: Longer, tiles: Dataset, kept: Kept, sizes: list[int], config: TrainConfig
+    layers: nn.Module, tiles: Dataset, kept: Kept, sizes: list[int], config: TrainConfig
 ) -> None:
-    """Train the new layers; each size has objectives of its own, on so many first numbers."""
+    """Train layers from pooled features [n, F] to vectors [n, D].
+
+    Each size has objectives of its own, on so many first numbers.
+    """
     covers = torch.from_numpy(np.asarray(kept.covers))
     targets = known_targets(tiles)
-    objectives = nn.ModuleList(Objectives(size, targets, covers) for size in sizes)
-    learned = [*longer.hidden.parameters(), *longer.embedding.parameters()]
+    objectives = nn.ModuleList(Objectives(size, targets, covers, config) for size in sizes)
+    learned = [each for each in layers.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(
         [*learned, *objectives.parameters()], weight_decay=config.weight_decay
     )
-    longer.train()
+    layers.train()
     losses: list[float] = []
     progress = tqdm(enumerate(_batches(tiles, kept, config)), total=config.steps, desc="train")
     for step, (features, batch) in progress:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        vectors = longer(features.flatten(0, 1)).view(*features.shape[:2], -1)
-        each = [one(vectors, covers[batch.places], batch, dict(config.heads)) for one in objectives]
+        vectors = layers(features.flatten(0, 1)).view(*features.shape[:2], -1)
+        each = [one(vectors, covers[batch.places], batch) for one in objectives]
         loss = torch.stack(each).sum()
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
         progress.set_postfix(loss=f"{np.mean(losses[-100:]):.3f}")
-    longer.eval()
+    layers.eval()
 
 
 def _batches(tiles: Dataset, kept: Kept, config: TrainConfig) -> Iterator[tuple[Tensor, Batch]]:
@@ -256,7 +265,7 @@ def main(
     longer = Longer(first, dim, dropout)
     sizes = [(first.embedding.out_features + dim) // 2, dim]
     train(longer, dataset, kept, sizes, config)
-    features = torch.from_numpy(kept.features.reshape(-1, _width(first)).astype(np.float32))
+    features = torch.from_numpy(kept.features.reshape(-1, width_of(first)).astype(np.float32))
     network = longer.network(model.config.options, features)
     added = {
         "to": model.model_id, "sizes": sizes, "places": places, "steps": steps, "seed": seed,

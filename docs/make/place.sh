@@ -5,7 +5,8 @@
 #   OSM=extracts OUT=build/place DEVICE=cuda LOCATIONS=60000 STEPS=20000 PLACES=512 bash docs/make/place.sh
 #
 # Every step resumes: the same command goes on after it was stopped. The extracts in UNSEEN are
-# neither tiled nor counted for training; the model is measured on them.
+# neither tiled nor counted for training; the model is measured on them. On a GPU the tests that need
+# one, and the speed of training, come last.
 set -euo pipefail
 
 PYTHON=${PYTHON:-python}
@@ -20,6 +21,7 @@ MODEL=${MODEL:-place-16}
 UNSEEN=${UNSEEN:-"newport_gb aalborg_dk belize nimba_west_africa anhui_henan_cn timor_west"}
 SEARCHED=${SEARCHED:-newport_gb}  # the town in which places are searched while training
 PER_CLASS=${PER_CLASS:-400}
+LONGER_STEPS=${LONGER_STEPS:-4000}
 
 loc2vec() { "$PYTHON" -m loc2vec "$@"; }
 unseen() { [[ " $UNSEEN " == *" $1 "* ]]; }
@@ -51,9 +53,17 @@ loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$M
   --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=1 \
   --channel-dropout 0.15 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
 
-"$PYTHON" docs/make/longer_vectors.py --tiles "$OUT/tiles" --model "$OUT/$MODEL/best" --out "$OUT/longer"
+"$PYTHON" docs/make/longer_vectors.py --tiles "$OUT/tiles" --model "$OUT/$MODEL/best" --out "$OUT/longer" \
+  --steps "$LONGER_STEPS"
 
 loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
 loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \
   --model "$OUT/longer/model" --model inception-16-nce --model loc2vec-16 \
   --per-class "$PER_CLASS" --out "$OUT/evaluation" --workers "$WORKERS"
+
+if [ "$DEVICE" = cuda ]; then
+  loc2vec tile --store "$OUT/stores/$SEARCHED.gpkg" --out "$OUT/speed" \
+    --locations 1200 --positives 5 --workers "$WORKERS"
+  "$PYTHON" benchmarks/train.py --tiles "$OUT/speed" --device cuda --compiled | tee "$OUT/speed.txt"
+  "$PYTHON" -m pytest -m gpu tests | tee "$OUT/gpu-tests.txt"
+fi

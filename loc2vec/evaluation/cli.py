@@ -18,7 +18,7 @@ from tiling.cli.progress import progress_bar
 if TYPE_CHECKING:
     from loc2vec.evaluation.intrinsic import Scores
     from loc2vec.evaluation.measure import Outcome
-    from loc2vec.evaluation.run import Covered, Lookup, Methods
+    from loc2vec.evaluation.run import Covered, Methods
     from loc2vec.evaluation.tasks.osm import Town
     from loc2vec.evaluation.tasks.task import Task
     from loc2vec.model.arrays import Vectors
@@ -195,38 +195,31 @@ def _dataset(tiles: Path | None) -> "TileDataset | None":
 
 
 def _chosen_tasks(options: Options, methods: "Methods", source: "FeatureSource") -> list["Task"]:
-    from loc2vec.evaluation.run import covered_by
+    from loc2vec.evaluation.run import covered_by, labels_task, where_vectors_are
+    from loc2vec.evaluation.splits import require_folds
 
     if options.labels is not None and options.target is not None:
-        return [_own_task(options.labels, options.target, source, methods.lookups)]
+        own = labels_task(options.labels, options.target, source, _warn)
+        task = where_vectors_are(own, methods.lookups, _warn)
+        require_folds(task, options.seeds)
+        return [task]
     radius_m = max(encoder.geometry.widest.radius_m for encoder in methods.encoders.values())
     covered = covered_by(source, methods.lookups, radius_m)
-    return _tasks(options.names, methods.towns, covered, options.per_class)
-
-
-def _own_task(
-    labels: Path, target: str, source: "FeatureSource", lookups: Sequence["Lookup"]
-) -> "Task":
-    from loc2vec.evaluation.run import labels_task, where_vectors_are
-    from loc2vec.evaluation.splits import FOLDS
-
-    task = where_vectors_are(labels_task(labels, target, source, _warn), lookups, _warn)
-    task.require(FOLDS)  # before hours of rendering
-    return task
+    return _tasks(options.names, methods.towns, covered, options.per_class, options.seeds)
 
 
 def _tasks(
-    names: tuple[str, ...], towns: Sequence["Town"], covered: "Covered", per_class: int
+    names: tuple[str, ...], towns: Sequence["Town"], covered: "Covered", per_class: int, seeds: int
 ) -> list["Task"]:
     """Make the named tasks, or all; those that cannot be learned are left out unless named."""
-    from loc2vec.evaluation.splits import FOLDS
+    from loc2vec.evaluation.splits import require_folds
     from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 
     tasks = []
     for name in names or RECIPES:
         try:
             task = make_task(name, towns, covered, per_class)
-            task.require(FOLDS)
+            require_folds(task, seeds)
             tasks.append(task)
         except LabelsError as error:
             if names:

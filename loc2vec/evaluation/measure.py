@@ -122,6 +122,14 @@ def measure(
     return outcome
 
 
+def scores_of(task: Task, values: Vectors, split: Split) -> dict[Probe, float]:
+    """Return the primary metric of each probe on one split with one seed: a quick look."""
+    plan = _Plan.of(task, split, 1)
+    with small_fits():
+        predicted = {probe: plan.predict(probe, task, values)[0] for probe in PROBES}
+    return {probe: metrics(task, one)[primary(task)] for probe, one in predicted.items()}
+
+
 def _measure_method(outcome: Outcome, plan: _Plan, name: str, values: Vectors) -> None:
     """Add what the probes read from the vectors of a method to the outcome."""
     task, strictest = outcome.task, plan.split == outcome.split

@@ -197,11 +197,11 @@ def encode_tasks(
     every: dict[str, Vectors] = {}
     for geometry, encoders in readers.items():
         parts: dict[str, list[Vectors]] = {name: [] for name in encoders}
-        for tiles in _rendered(source, tasks, geometry, workers):
+        for tiles in rendered(source, tasks, geometry, workers):
             for name, encode in encoders.items():
                 parts[name].append(encode(tiles))
             progress(len(tiles))
-        back = np.argsort(_order(tasks))
+        back = np.argsort(order_of(tasks))
         every |= {name: np.concatenate(values)[back] for name, values in parts.items()}
     owner = _owner(tasks)
     return [
@@ -220,17 +220,17 @@ def _owner(tasks: Sequence[Task]) -> Places:
     return np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
 
 
-def _order(tasks: Sequence[Task]) -> Places:
+def order_of(tasks: Sequence[Task]) -> Places:
     """Return the order in which places are rendered: near ones one after another."""
     lon, lat = _lon_lat(tasks).T
     return np.lexsort((lat, lon))
 
 
-def _rendered(
+def rendered(
     source: FeatureSource, tasks: Sequence[Task], geometry: TileGeometry, workers: int
 ) -> Iterator[Pixels]:
-    """Yield the tiles of all places in `_order`, without the channels that their tasks blank."""
-    order, owner = _order(tasks), _owner(tasks)
+    """Yield the tiles of all places in `order_of`, without the channels that their tasks blank."""
+    order, owner = order_of(tasks), _owner(tasks)
     done = 0
     for tiles in render_all(source, _lon_lat(tasks)[order], workers, geometry):
         for tile, task in zip(tiles, owner[order[done : done + len(tiles)]], strict=True):

@@ -73,6 +73,18 @@ def folds(task: Task, split: Split, seed: int) -> Iterator[tuple[Rows, Rows]]:
         yield train, test
 
 
+def require_folds(task: Task, seeds: int) -> None:
+    """Raise `LabelsError` when the task has too few labels, or folds without a place to train on.
+
+    It takes no time, and what it looks for would end the evaluation after hours of rendering.
+    """
+    task.require(FOLDS)
+    for split in splits_of(task):
+        for seed in range(seeds):
+            for _ in folds(task, split, seed):
+                pass
+
+
 def _too_near(task: Task) -> LabelsError:
     return LabelsError(
         f"task {task.name}: no place lies {APART_M:.0f} m from the others: give a wider area"

@@ -23,6 +23,7 @@ from loc2vec.paper.strips import View
 from tiling.values import LonLat
 
 APART, ALIKE = CLASSES[4], CLASSES[0]
+BAR_IN = 0.2  # inches a channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +50,14 @@ class Comparison:
 
     def figure(self) -> Figure:
         """Plot the two tiles beside the effect of each channel."""
-        figure = new_figure(9.2, 4.6, self.title, self.lead)
+        high = max(2.95, BAR_IN * len(self.channels))
+        figure = new_figure(9.2, high + 1.65, self.title, self.lead)
         for number, view in enumerate((self.a, self.b)):
             axes = axes_in(figure, 0.15, 0.95 + number * 1.68, 1.4, 1.4)
             show_tile(axes, view.picture)
             axes.set_title(f"{'AB'[number]}  {printable(view.name)}", fontsize=8, pad=3, loc="left")
         effect = self.why.effect
-        axes = axes_in(figure, 4.6, 0.95, 4.2, 2.95)
+        axes = axes_in(figure, 4.6, 0.95, 4.2, high)
         bars(axes, self.channels, effect, [APART if value > 0 else ALIKE for value in effect])
         axes.set_xlabel("effect on the distance (in the units of the space)")
         axes.axvline(0, color=INK, lw=0.8)

@@ -159,11 +159,11 @@ def test_tasks_without_labels_are_left_out_unless_they_were_asked_for(
     towns: list[Town], monaco: FeatureSource, capsys: pytest.CaptureFixture[str]
 ) -> None:
     covered = covered_by(monaco, radius_m=100.0)
-    tasks = _tasks((), towns, covered, 20)
+    tasks = _tasks((), towns, covered, 20, 1)
     assert [task.name for task in tasks] == [name for name in RECIPES if name != "town"]
     assert "left out: task town: every place is 'monaco'" in capsys.readouterr().err
     with pytest.raises(LabelsError, match="task town"):
-        _tasks(("town",), towns, covered, 20)
+        _tasks(("town",), towns, covered, 20, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.splits import APART_M, blocks, folds, groups, splits_of
+from loc2vec.evaluation.splits import APART_M, blocks, folds, groups, require_folds, splits_of
 from loc2vec.evaluation.tasks.task import Task
 from tiling.geo.geodesy import MetresPerDegree, ground_distance_m
 
@@ -106,3 +106,12 @@ def test_places_that_all_touch_leave_nothing_to_train_on(middle: float) -> None:
     task = task_of(lat, lon, np.zeros(4, np.int64))
     with pytest.raises(LabelsError, match="283 m from the others: give a wider area"):
         list(folds(task, "blocks", 0))
+    places = np.zeros(10, np.int64)
+    small = task_of(lat[places], lon[places], places)  # enough labels, all at one place
+    small.require(5)
+    with pytest.raises(LabelsError, match="283 m from the others: give a wider area"):
+        require_folds(small, 1)
+
+
+def test_a_task_whose_folds_can_all_be_trained_on_is_taken() -> None:
+    require_folds(towns(3), 2)
