@@ -32,12 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from loc2vec.encoders.registry import build
 from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
-from loc2vec.evaluation.measure import measure
-from loc2vec.evaluation.probes import primary
+from loc2vec.evaluation.measure import quick_scores
+from loc2vec.evaluation.probes import Probe, primary
 from loc2vec.evaluation.report.table import markdown
 from loc2vec.evaluation.retrieval import retrieval
 from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, source_of
-from loc2vec.evaluation.splits import FOLDS
+from loc2vec.evaluation.splits import Split, require_folds
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.compute import (
@@ -62,7 +62,8 @@ from tiling.values import ATTRIBUTION, TILE_RADIUS_M, TileGeometry
 
 PLACES, PAIRS = 20, 2  # of a batch: 60 tiles
 ENCODED, TRAINED = 64, 24  # tiles of a batch whose speed and memory are measured
-SPLIT, PROBE = "blocks", "linear"
+SPLIT: Split = "blocks"
+PROBE: Probe = "linear"
 Vectors = NDArray[np.float32]
 Facts = dict[str, Any]
 Costs = Mapping[str, Mapping[str, Facts]]  # by device and row
@@ -155,7 +156,7 @@ class Probes:
                     continue
                 with suppress(LabelsError):
                     task = make_task(name, towns, covered, per_class)
-                    task.require(FOLDS)
+                    require_folds(task, 1)
                     self.tasks.append(task)
 
     def __call__(self, encode: Encode, geometry: TileGeometry) -> dict[str, float]:
@@ -165,9 +166,7 @@ class Probes:
             vectors = np.concatenate(
                 [encode(tiles[i : i + ENCODED]) for i in range(0, len(tiles), ENCODED)]
             )
-            scores = measure(task, {"": vectors}, seeds=1).scores
-            (score,) = (each for each in scores if (each.split, each.probe) == (SPLIT, PROBE))
-            found[f"{task.name}, {primary(task)}"] = score.mean(primary(task))
+            found[f"{task.name}, {primary(task)}"] = quick_scores(task, vectors, SPLIT)[PROBE]
         return found
 
     def _tiles(self, geometry: TileGeometry) -> list[NDArray[np.uint8]]:

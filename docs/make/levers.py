@@ -27,7 +27,7 @@ from loc2vec.encoders.inception import TRUNK_WIDTH
 from loc2vec.encoders.multiscale import Multiscale
 from loc2vec.encoders.registry import build
 from loc2vec.errors import LabelsError
-from loc2vec.evaluation.measure import scores_of
+from loc2vec.evaluation.measure import quick_scores
 from loc2vec.evaluation.probes import PROBES
 from loc2vec.evaluation.retrieval import ranks_of_own, thinned
 from loc2vec.evaluation.run import covered_by, order_of, read_towns, rendered
@@ -36,6 +36,7 @@ from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.arrays import Vectors
 from loc2vec.model.compute import encode_tiles, keep_freed_memory
+from loc2vec.model.dataset import Dataset
 from loc2vec.model.folder import Model, load_model, model_path
 from loc2vec.train.objectives.contrastive import NO_LOSS
 from loc2vec.train.run import TrainConfig
@@ -136,12 +137,12 @@ class Asked:
         ranks = ranks_of_own(encode(self.own), encode(self.anchors))
         found = {"recall@1": float((ranks == 1).mean())}
         for task, features in self.tasks:
-            for probe, score in scores_of(task, encode(features), "blocks").items():
+            for probe, score in quick_scores(task, encode(features), "blocks").items():
                 found[f"{task.name}, {probe}"] = score
         return found
 
 
-def trained(way: Way, seed: int, tiles: TileDataset, kept: Kept) -> Callable[[Vectors], Vectors]:
+def trained(way: Way, seed: int, tiles: Dataset, kept: Kept) -> Callable[[Vectors], Vectors]:
     """Train the layers of a way; return them as a function of pooled features."""
     config = replace(way.config, seed=seed)
     torch.manual_seed(seed)

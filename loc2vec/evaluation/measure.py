@@ -122,7 +122,7 @@ def measure(
     return outcome
 
 
-def scores_of(task: Task, values: Vectors, split: Split) -> dict[Probe, float]:
+def quick_scores(task: Task, values: Vectors, split: Split) -> dict[Probe, float]:
     """Return the primary metric of each probe on one split with one seed: a quick look."""
     plan = _Plan.of(task, split, 1)
     with small_fits():
