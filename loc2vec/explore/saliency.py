@@ -11,7 +11,7 @@ from loc2vec.explore.space import Ground, Tell
 from loc2vec.model.arrays import Floats, Pixels
 from loc2vec.model.compute import Encode
 from loc2vec.paper.colours import CLASSES
-from loc2vec.paper.graphs import bars
+from loc2vec.paper.graphs import BAR_IN, bars
 from loc2vec.paper.overlays import heat, laid_over
 from loc2vec.paper.page import Layers, page
 from loc2vec.paper.plot import Figure, axes_in, new_figure, show_tile, tile_scale
@@ -59,14 +59,15 @@ class Saliency:
 
     def figure(self) -> Figure:
         """Plot the tile, where it matters, the strongest channels, and what each channel counts."""
-        figure = new_figure(10.4, 4.9, self.title, self.lead)
+        high = max(3.1, BAR_IN * len(self.channels))
+        figure = new_figure(10.4, high + 1.8, self.title, self.lead)
         for number, (name, picture) in enumerate(self._panels()):
             left = 0.15 + number % 3 * (SIDE_IN + 0.12)
             top = 1.0 + number // 3 * (SIDE_IN + 0.24)
             axes = axes_in(figure, left, top, SIDE_IN, SIDE_IN)
             show_tile(axes, picture)
             axes.set_title(name, fontsize=8, pad=3)
-        axes = axes_in(figure, 7.75, 1.0, 2.4, 3.1)
+        axes = axes_in(figure, 7.75, 1.0, 2.4, high)
         bars(axes, self.channels, self.channel, [CLASSES[0]] * len(self.channels))
         axes.set_xlabel("distance that the vector moves")
         tile_scale(figure, self.sides_m[0], 0.15, 0.13, SIDE_IN)

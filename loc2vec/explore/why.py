@@ -7,7 +7,7 @@ import numpy as np
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.explore.space import Ground
 from loc2vec.paper.colours import CLASSES
-from loc2vec.paper.graphs import bars
+from loc2vec.paper.graphs import BAR_IN, bars
 from loc2vec.paper.overlays import only_channel
 from loc2vec.paper.page import Layers, page
 from loc2vec.paper.plot import (
@@ -23,7 +23,6 @@ from loc2vec.paper.strips import View
 from tiling.values import LonLat
 
 APART, ALIKE = CLASSES[4], CLASSES[0]
-BAR_IN = 0.2  # inches a channel
 
 
 @dataclass(frozen=True, eq=False)

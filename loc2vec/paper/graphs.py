@@ -13,6 +13,7 @@ from loc2vec.paper.plot import FAINT, Axes, Figure, panels, styled
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SMALL = 8.5
 LETTERS = 40  # of the name of a bar
+BAR_IN = 0.2  # inches that a bar takes
 ROOM = 0.5  # of their width around the points, in which contours close
 FEWEST_DENSE = 8  # points whose density is plotted
 STEPS = 140  # a side of the grid on which densities are computed
