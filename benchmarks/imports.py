@@ -44,7 +44,9 @@ def translated(extract: Path, folder: Path) -> Used:
     settings = folder / "osmconf.ini"
     settings.write_text(osmconf(load_catalogue()))
     options = ["-q", "-f", "GPKG", "-oo", f"CONFIG_FILE={settings}"]
-    return used(["ogr2ogr", *options, str(folder / "theirs.gpkg"), str(extract), *LAYERS])
+    # Mapnik's PROJ_LIB, which is set here, holds no database of reference systems.
+    command = ["env", "-u", "PROJ_LIB", "ogr2ogr", *options]
+    return used([*command, str(folder / "theirs.gpkg"), str(extract), *LAYERS])
 
 
 def osmconf(catalogue: Catalogue) -> str:
