@@ -16,7 +16,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from loc2vec.encoders.registry import build
-from loc2vec.errors import LabelsError
 from loc2vec.evaluation.baselines import channel_means
 from loc2vec.evaluation.measure import quick_scores
 from loc2vec.evaluation.probes import Probe, primary
 from loc2vec.evaluation.report.table import markdown
 from loc2vec.evaluation.retrieval import retrieval
-from loc2vec.evaluation.run import covered_by, empty_channels, read_towns, source_of
-from loc2vec.evaluation.splits import Split, require_folds
+from loc2vec.evaluation.run import askable, covered_by, empty_channels, read_towns, source_of
+from loc2vec.evaluation.splits import Split
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.compute import (
@@ -150,14 +148,17 @@ class Probes:
         with source_of([extract], store, load_catalogue()) as drawn_from:
             towns = read_towns([extract], drawn_from.catalogue)
             covered = covered_by(drawn_from)
-            self.tasks = []
-            for name, recipe in RECIPES.items():
-                if recipe.geolocation or name in left_out:
-                    continue
-                with suppress(LabelsError):
-                    task = make_task(name, towns, covered, per_class)
-                    require_folds(task, 1)
-                    self.tasks.append(task)
+            chosen = [
+                name
+                for name, recipe in RECIPES.items()
+                if not recipe.geolocation and name not in left_out
+            ]
+            self.tasks = askable(
+                chosen,
+                lambda name: make_task(name, towns, covered, per_class),
+                seeds=1,
+                left_out=lambda _: None,
+            )
 
     def __call__(self, encode: Encode, geometry: TileGeometry) -> dict[str, float]:
         """Return the primary metric of each task by the linear probe across blocks of 1 km."""

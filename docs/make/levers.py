@@ -9,7 +9,7 @@ places of the extracts. In --searched, a tile with channels off searches its own
 goes on where it was stopped, and prints a table: mean over the seeds, and the standard deviation.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -26,12 +26,11 @@ from torch import Tensor, nn
 from loc2vec.encoders.inception import TRUNK_WIDTH
 from loc2vec.encoders.multiscale import Multiscale
 from loc2vec.encoders.registry import build
-from loc2vec.errors import LabelsError
 from loc2vec.evaluation.measure import quick_scores
 from loc2vec.evaluation.probes import PROBES
-from loc2vec.evaluation.retrieval import ranks_of_own, thinned
-from loc2vec.evaluation.run import covered_by, order_of, read_towns, rendered
-from loc2vec.evaluation.splits import require_folds
+from loc2vec.evaluation.report.table import markdown
+from loc2vec.evaluation.retrieval import APART_M, ranks_of_own, thinned
+from loc2vec.evaluation.run import askable, covered_by, order_of, read_towns, rendered
 from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 from loc2vec.evaluation.tasks.task import Task
 from loc2vec.model.arrays import Vectors
@@ -48,7 +47,6 @@ from tiling.values import N_CHANNELS
 Answers = dict[str, float]
 SCALES = 2
 POOLS = ("200 m", "800 m", "middle 100 m", "middle 50 m")  # in the order of the features
-APART_M = 250.0
 BEGIN = TrainConfig(
     encoder="multiscale", places=192, pairs=2, steps=500, learning_rate=2e-3, loss="nce",
     projector=True, heads={"tags": 2.0, "cover": 1.0}, channel_dropout=0.15, seed=51,
@@ -175,7 +173,12 @@ def asked_tasks(
     with Store.at(store).open() as source:
         towns = read_towns(extracts, source.catalogue)
         covered = covered_by(source, (), model.config.geometry.widest.radius_m)
-        tasks = list(_askable(lambda name: make_task(name, towns, covered, per_class)))
+        tasks = askable(
+            [name for name, recipe in RECIPES.items() if not recipe.geolocation],
+            lambda name: make_task(name, towns, covered, per_class),
+            seeds=1,
+            left_out=lambda error: click.echo(f"left out: {error}", err=True),
+        )
         if not kept.exists():
             pooled = _Pooled(cast(Multiscale, model.network))
             parts = rendered(source, tasks, model.config.geometry, workers=1)
@@ -183,18 +186,6 @@ def asked_tasks(
             np.save(kept, features[np.argsort(order_of(tasks))])
     bounds = np.cumsum([len(task) for task in tasks])[:-1]
     return list(zip(tasks, np.split(np.load(kept), bounds), strict=True))
-
-
-def _askable(make: Callable[[str], Task]) -> Iterator[Task]:
-    for name in RECIPES:
-        try:
-            task = make(name)
-            require_folds(task, 1)
-        except LabelsError as error:
-            click.echo(f"left out: {error}", err=True)
-            continue
-        if not task.geolocation:
-            yield task
 
 
 class _Pooled(nn.Module):
@@ -212,7 +203,7 @@ def table(found: Mapping[str, Sequence[Answers]]) -> str:
     """Return a Markdown table: a row a way, linear probe / 15 neighbours, the mean of its seeds."""
     tasks = list(dict.fromkeys(name.split(",")[0] for name in found["all"][0] if "," in name))
     head = ["way", "recall@1", "mean of the tasks", *tasks]
-    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    rows = [head]
     for way, seeds in found.items():
         recall = _spread([each["recall@1"] for each in seeds])
         means = [
@@ -222,7 +213,7 @@ def table(found: Mapping[str, Sequence[Answers]]) -> str:
         cells = [_both([fmean(each[f"{task}, {probe}"] for each in seeds) for probe in PROBES])
                  for task in tasks]  # fmt: skip
         rows.append([way, recall, " / ".join(means), *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(rows)
 
 
 def _both(values: Sequence[float]) -> str:
@@ -250,6 +241,15 @@ def main(
     """Train and measure each way, with each seed; print the table."""
     keep_freed_memory(torch.device("cpu"))
     model, dataset = load_model(model_path(of)), TileDataset.open(tiles)
+    about = {
+        "model": model.model_id, "extracts": sorted(path.name for path in extracts),
+        "per_class": per_class, "steps": steps, "tiles": dataset.n_places,
+    }  # fmt: skip
+    begun = out / "about.json"
+    if begun.exists() and read_json(begun) != about:
+        raise click.ClickException(f"{out} holds answers of {read_json(begun)}: remove it")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(begun, about)
     kept = Kept.of(dataset, model, out / "kept", BEGIN)
     own, anchors = searched(model, search, out / "searched")
     asked = Asked(asked_tasks(model, extracts, store, per_class, out / "asked.npy"), own, anchors)

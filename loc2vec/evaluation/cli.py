@@ -212,19 +212,17 @@ def _tasks(
     names: tuple[str, ...], towns: Sequence["Town"], covered: "Covered", per_class: int, seeds: int
 ) -> list["Task"]:
     """Make the named tasks, or all; those that cannot be learned are left out unless named."""
-    from loc2vec.evaluation.splits import require_folds
+    from loc2vec.evaluation.run import askable
     from loc2vec.evaluation.tasks.osm import RECIPES, make_task
 
-    tasks = []
-    for name in names or RECIPES:
-        try:
-            task = make_task(name, towns, covered, per_class)
-            require_folds(task, seeds)
-            tasks.append(task)
-        except LabelsError as error:
-            if names:
-                raise
-            _warn(f"left out: {error}")
+    def left_out(error: LabelsError) -> None:
+        if names:
+            raise error
+        _warn(f"left out: {error}")
+
+    tasks = askable(
+        names or RECIPES, lambda name: make_task(name, towns, covered, per_class), seeds, left_out
+    )
     if not tasks:
         raise LabelsError("the extracts hold labels for no task: give larger ones, or more")
     return tasks

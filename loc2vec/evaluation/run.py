@@ -25,6 +25,7 @@ from loc2vec.evaluation.baselines import (
 )
 from loc2vec.evaluation.intrinsic import Scores, measure_alike
 from loc2vec.evaluation.scales import of_first_scales
+from loc2vec.evaluation.splits import require_folds
 from loc2vec.evaluation.tasks.labels import read_labels, task_of
 from loc2vec.evaluation.tasks.osm import KEYS, Town
 from loc2vec.evaluation.tasks.task import Task
@@ -143,6 +144,24 @@ def labels_task(
         )
     names = tuple(f"part {number}" for number in range(1, len(parts) + 1))
     return task_of(labels, target, place, names).at(np.flatnonzero(place >= 0))
+
+
+def askable(
+    names: Iterable[str],
+    make: Callable[[str], Task],
+    seeds: int,
+    left_out: Callable[[LabelsError], object],
+) -> list[Task]:
+    """Make the tasks that can be learned in folds; `left_out` is told why another one cannot."""
+    tasks = []
+    for name in names:
+        try:
+            task = make(name)
+            require_folds(task, seeds)
+            tasks.append(task)
+        except LabelsError as error:
+            left_out(error)
+    return tasks
 
 
 def where_vectors_are(task: Task, lookups: Sequence[Lookup], warn: Callable[[str], object]) -> Task:
