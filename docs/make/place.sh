@@ -17,11 +17,9 @@ WORKERS=${WORKERS:-$(nproc)}
 LOCATIONS=${LOCATIONS:-60000}
 STEPS=${STEPS:-8000}
 PLACES=${PLACES:-64}
-MODEL=${MODEL:-place-16}
 UNSEEN=${UNSEEN:-"newport_gb aalborg_dk belize nimba_west_africa anhui_henan_cn timor_west"}
 SEARCHED=${SEARCHED:-newport_gb}  # the town in which places are searched while training
 PER_CLASS=${PER_CLASS:-400}
-LONGER_STEPS=${LONGER_STEPS:-4000}
 
 loc2vec() { "$PYTHON" -m loc2vec "$@"; }
 unseen() { [[ " $UNSEEN " == *" $1 "* ]]; }
@@ -42,23 +40,22 @@ for extract in "$OSM"/*.osm.pbf; do
   fi
 done
 
-loc2vec tile "${stores[@]}" "${counted[@]}" --out "$OUT/tiles" --radii 100,400 --locations "$LOCATIONS" \
-  --positives 2 --close-positives 1 --seed 11 --workers "$WORKERS"
 loc2vec tile --store "$OUT/stores/$SEARCHED.gpkg" --out "$OUT/validation" --radii 100,400 \
   --locations 1200 --positives 2 --seed 1 --workers "$WORKERS"
+loc2vec tile "${stores[@]}" "${counted[@]}" --out "$OUT/tiles" --radii 100,400 --locations "$LOCATIONS" \
+  --positives 2 --close-positives 1 --seed 11 --workers "$WORKERS"
 
 resume=()
-[ -e "$OUT/$MODEL" ] && resume=(--resume)
-loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/$MODEL" --device "$DEVICE" \
-  --encoder multiscale --init inception-16-nce --loss nce --projector --head tags=2 --head cover=1 \
-  --channel-dropout 0.15 --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
-
-"$PYTHON" docs/make/longer_vectors.py --tiles "$OUT/tiles" --model "$OUT/$MODEL/best" --out "$OUT/longer" \
-  --steps "$LONGER_STEPS"
+[ -e "$OUT/place-64" ] && resume=(--resume)
+loc2vec train --tiles "$OUT/tiles" --validation "$OUT/validation" --out "$OUT/place-64" --device "$DEVICE" \
+  --encoder multiscale --dim 64 --nested 16 --option dropout=0.3 --init inception-16-nce \
+  --loss nce --projector --head tags=3 --head cover=2 --channel-dropout 0.15 --mirrored \
+  --places "$PLACES" --pairs 1 --steps "$STEPS" --seed 41 "${resume[@]}"
+"$PYTHON" docs/make/first_numbers.py --model "$OUT/place-64/best" --numbers 16 --out "$OUT/place-16"
 
 loc2vec import "${held_out[@]}" --store "$OUT/unseen.gpkg" --if-changed
-loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/$MODEL/best" \
-  --model "$OUT/longer/model" --model inception-16-nce --model loc2vec-16 \
+loc2vec evaluate "${held_out[@]}" --store "$OUT/unseen.gpkg" --model "$OUT/place-16" \
+  --model "$OUT/place-64/best" --model inception-16-nce --model loc2vec-16 \
   --per-class "$PER_CLASS" --out "$OUT/evaluation" --workers "$WORKERS"
 
 if [ "$DEVICE" = cuda ]; then

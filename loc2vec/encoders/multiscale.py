@@ -27,12 +27,14 @@ class MultiscaleOptions(Options):
     """Options of `multiscale`.
 
     `hidden`: width of the layer before the last one; 0 leaves it out. `shared`: one trunk reads
-    all scales. `white`: whether vectors are whitened.
+    all scales. `white`: whether vectors are whitened. `dropout`: share of the pooled features that
+    a tile lacks in training.
     """
 
     hidden: Annotated[int, Field(ge=0)] = 256
     shared: bool = False
     white: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Multiscale(nn.Module):
@@ -46,6 +48,7 @@ class Multiscale(nn.Module):
         pools = len(MIDDLES) + scales
         features = pools * (TRUNK_WIDTH + N_CHANNELS)
         self.norm = nn.BatchNorm1d(features)
+        self.dropout = nn.Dropout(options.dropout)
         self.hidden = hidden_layer(features, options.hidden)
         self.embedding = nn.Linear(options.hidden or features, options.dim)  # [n, dim]
         self.whitening = Whitening(options.dim) if options.white else nn.Identity()
@@ -65,7 +68,7 @@ class Multiscale(nn.Module):
     def joined(self, features: Tensor) -> Tensor:
         """Join pooled features [n, F] to vectors, float32 [n, dim]: the layers after the trunks."""
         with torch.autocast(features.device.type, enabled=False):
-            joined = self.embedding(self.hidden(self.norm(features.float())))
+            joined = self.embedding(self.hidden(self.dropout(self.norm(features.float()))))
             return cast(Tensor, self.whitening(joined))
 
     def start_from(self, model: Inception) -> None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from itertools import islice
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from loc2vec.errors import RunError
@@ -36,8 +38,9 @@ class Batch:
     `kept` bool [P, 1 + K, C]: false for channels that are switched off.
     `overlapping` bool [P, P]: the tiles of two places may share ground.
     `places` int64 [P]: numbers of the places in the dataset.
+    `symmetry` uint8 [P, 1 + K]: how tiles are turned and mirrored, 0 to 7; `None`: not at all.
 
-    With several processes, `pixels` and `kept` hold this process's part of the P places.
+    With several processes, `pixels`, `kept` and `symmetry` hold this process's part of the places.
     `overlapping` and `places` are always of the whole batch.
     """
 
@@ -45,11 +48,22 @@ class Batch:
     kept: Tensor
     overlapping: Tensor
     places: Tensor
+    symmetry: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device; from pinned memory this does not wait for it."""
         values = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(value.to(device, non_blocking=True) for value in values))
+        return Batch(*(v if v is None else v.to(device, non_blocking=True) for v in values))
+
+    def seen(self) -> Tensor:
+        """Return the tiles as the encoder sees them, uint8 [P * (1 + K), C, H, W]."""
+        tiles = (self.pixels * self.kept[..., None, None]).flatten(0, 1)
+        if self.symmetry is not None:
+            bits = self.symmetry.flatten()[:, None, None, None]
+            tiles = torch.where((bits & 1).bool(), tiles.flip(-1), tiles)
+            tiles = torch.where((bits & 2).bool(), tiles.flip(-2), tiles)
+            tiles = torch.where((bits & 4).bool(), tiles.mT, tiles)
+        return tiles.contiguous(memory_format=torch.channels_last)
 
 
 def places_of_step(n_places: int, seed: int, step: int, places: int = 20) -> Places:
@@ -122,7 +136,7 @@ class Batches:
                 f"to {self.world.size} processes"
             )
         self.dataset, self.seed, self.places, self.pairs = dataset, config.seed, places, pairs
-        self.channel_dropout = config.channel_dropout
+        self.channel_dropout, self.mirrored = config.channel_dropout, config.mirrored
 
     def batch(self, step: int) -> Batch:
         """Read the tiles of a step."""
@@ -166,7 +180,10 @@ class Batches:
         columns = np.insert(slots[part], 0, 0, axis=1)
         pixels = self._empty(rows.shape, pinned)
         reads = self._reads(rows.reshape(-1), columns.reshape(-1), pixels)
-        others = map(torch.from_numpy, (self._kept(step)[part], self._overlapping(places), places))
+        arrays: list[NDArray[Any]] = [self._kept(step)[part], self._overlapping(places), places]
+        if self.mirrored:
+            arrays.append(self._symmetry(step)[part])
+        others = map(torch.from_numpy, arrays)
         return Batch(pixels, *(each.pin_memory() if pinned else each for each in others)), reads
 
     def _empty(self, shape: tuple[int, ...], pinned: bool) -> Tensor:
@@ -199,3 +216,8 @@ class Batches:
         kept = np.ones((self.places, 1 + self.pairs, channels), np.bool_)
         kept[:, 1:] = drawn_channels(random, shape, scales, self.channel_dropout)
         return kept
+
+    def _symmetry(self, step: int) -> NDArray[np.uint8]:
+        """Draw how the tiles of a whole batch are turned and mirrored: uint8 [P, 1 + K]."""
+        random = np.random.default_rng((self.seed, step, 2))
+        return random.integers(0, 8, (self.places, 1 + self.pairs), np.uint8)

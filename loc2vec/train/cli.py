@@ -110,11 +110,22 @@ def _weights(
     "(`loc2vec tile --targets`); cover, the shares of its channels. Repeat for more.",
 )  # fmt: skip
 @click.option(
+    "--nested",
+    type=WholeRange(min=1),
+    multiple=True,
+    help="So many first numbers of a vector also learn by themselves; may be given several times.",
+)
+@click.option(
     "--channel-dropout",
     type=NumberRange(0, 0.5),
     default=DEFAULTS.channel_dropout,
     show_default=True,
     help="Mean share of the channels of a positive that are switched off.",
+)
+@click.option(
+    "--mirrored",
+    is_flag=True,
+    help="Also turn each tile by quarter turns and mirror it, at random.",
 )
 @click.option("--init", help="Start from the weights of a shipped model or a model folder.")
 @click.option("--seed", type=WholeRange(min=0), default=DEFAULTS.seed, show_default=True)
@@ -139,7 +150,9 @@ def train_command(
     loss: str,
     projector: bool,
     heads: dict[str, float],
+    nested: tuple[int, ...],
     channel_dropout: float,
+    mirrored: bool,
     init: str | None,
     seed: int,
     device: str,
@@ -167,7 +180,9 @@ def train_command(
         loss=loss,
         projector=projector,
         heads=heads,
+        nested=nested,
         channel_dropout=channel_dropout,
+        mirrored=mirrored,
         seed=seed,
     )
     data = TileDataset.open(tiles)

@@ -92,10 +92,8 @@ class Learner(nn.Module):
 
         Of several objectives the weighted losses are added up; each is reported as "NAME_loss".
         """
-        pixels = batch.pixels * batch.kept[..., None, None]  # [P, 1 + K, C, H, W]
-        tiles = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with mixed_precision(self.device):
-            vectors = self.encoder(tiles).float()  # [P * (1 + K), D]
+            vectors = self.encoder(batch.seen()).float()  # [P * (1 + K), D]
         # of all processes' places from here on
         vectors = self.world.gather(vectors.unflatten(0, batch.kept.shape[:2]))  # [P, 1 + K, D]
         outcomes = {objective.name: objective(vectors, batch) for objective in self.objectives}

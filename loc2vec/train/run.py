@@ -35,7 +35,9 @@ class TrainConfig:
     projector: bool = False  # the loss is mostly of a projection of the vectors
     # what else is learned, by name, with the weight of its loss
     heads: Mapping[str, float] = field(default_factory=dict)
+    nested: tuple[int, ...] = ()  # so many first numbers also learn by themselves
     channel_dropout: float = 0.05  # mean share of the channels that a positive lacks
+    mirrored: bool = False  # tiles are also turned by quarter turns and mirrored, at random
     seed: int = 0
     eval_every: int = 500
     checkpoint_every: int = 100
@@ -67,6 +69,11 @@ class Run:
 
     def check(self) -> None:
         """Raise `FingerprintError` or `RunError` when the parts do not fit each other."""
+        for size in self.config.nested:
+            if not 0 < size < self.vector_size:
+                raise RunError(
+                    f"--nested {size} needs vectors of more numbers, they have {self.vector_size}"
+                )
         ours = self.tiles.fingerprint
         if self.validation is not None:
             check_fingerprint("the validation dataset", self.validation.fingerprint, ours)
@@ -115,6 +122,7 @@ class Run:
         changed = {name: value for name, value in options if value != defaults[name]}
         return asdict(config) | {
             "options": changed or None,
+            "nested": list(config.nested),  # as it comes back from JSON
             "fingerprint": self.tiles.fingerprint,
             "train_places": self.tiles.n_places,
             "train_positives": self.tiles.positives,

@@ -181,7 +181,7 @@ def tile_command(
         executor = _executor(engine, ray_address, workers)
         summary = _make(job, out, executor, Share(*share), repair)
         if extracts and summary.finished:
-            add_targets(out, extracts)
+            add_targets(out, extracts, workers)
         click.echo(json.dumps({"out": out, **asdict(summary)}) if as_json else _told(summary, out))
 
 

@@ -6,9 +6,12 @@ place. Its metadata name the extracts and the definition that it was made from.
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from importlib import resources
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +28,8 @@ from tiling.files.atomic import parse_json, sha256_of
 from tiling.files.folders import open_folder
 from tiling.files.geoparquet import parquet_bytes
 from tiling.geo.globe import on_the_globe
-from tiling.osm.extract import read_objects
+from tiling.osm.bounded.read import Board, read_bounded
+from tiling.osm.extract import objects
 from tiling.values import ATTRIBUTION
 
 DEFINITION = "targets.toml"
@@ -115,13 +119,15 @@ def make_targets(
     lat: NDArray[np.float64],
     lon: NDArray[np.float64],
     definition: Definition,
+    workers: int = 0,
 ) -> pa.Table:
     """Return the targets of places at `lat`, `lon` [n], in their order.
 
     Columns are float32. A count has log(1 + count) for each radius, called "NAME within 100 m". A
-    mean is NaN where fewer than two numbers are near. Raises `ExtractError` as reading does.
+    mean is NaN where fewer than two numbers are near. Several `workers` read an extract each.
+    Raises `ExtractError` as reading does.
     """
-    found = _found(extracts, catalogue, definition)
+    found = _found(extracts, catalogue, definition, workers)
     places = cKDTree(on_the_globe(lat, lon))
     columns: dict[str, NDArray[np.float32]] = {}
     for count in definition.counts:
@@ -139,7 +145,7 @@ def make_targets(
     return pa.table(columns).replace_schema_metadata(about)
 
 
-def add_targets(location: str | Path, extracts: Sequence[Path]) -> int:
+def add_targets(location: str | Path, extracts: Sequence[Path], workers: int = 0) -> int:
     """Write the targets of a complete dataset beside its tiles; return how many there are.
 
     Raises `DatasetError` for an incomplete dataset, `ExtractError` as reading does.
@@ -152,30 +158,56 @@ def add_targets(location: str | Path, extracts: Sequence[Path]) -> int:
     catalogue = carried_catalogue(manifest.get("catalogue"), str(location))
     places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
     lat, lon = places["lat"].to_numpy(), places["lon"].to_numpy()
-    table = make_targets(extracts, catalogue, lat, lon, Definition.shipped())
+    table = make_targets(extracts, catalogue, lat, lon, Definition.shipped(), workers)
     folder.put(TARGETS, parquet_bytes(table))
     return len(table.column_names)
 
 
 def _found(
-    extracts: Iterable[Path], catalogue: Catalogue, definition: Definition
+    extracts: Sequence[Path], catalogue: Catalogue, definition: Definition, workers: int
 ) -> dict[str, Tagged]:
     """Return the objects of each count and mean, by its name."""
-    names = [count.name for count in definition.counts] + [mean.name for mean in definition.means]
-    found = {name: Tagged([], [], []) for name in names}
-    for path in extracts:
-        for item in read_objects(path, catalogue, definition.keys):
-            hits: list[tuple[str, float]] = [
-                (count.name, 0.0) for count in definition.counts if count.matches(item.tags)
-            ]
-            hits += [
-                (mean.name, number)
-                for mean in definition.means
-                if (number := mean.number(item.tags)) is not None
-            ]
-            if hits:
-                _add(found, hits, item.wkb)
+    found = _nothing(definition)
+    with ThreadPoolExecutor(max(workers, 1)) as readers:  # each waits for a process that reads
+        try:
+            for part in readers.map(partial(_read, catalogue, definition), extracts):
+                for name, tagged in part.items():
+                    for column, more in zip(found[name], tagged, strict=True):
+                        column.extend(more)
+        except BaseException:
+            readers.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.kill()
+            raise
     return found
+
+
+def _read(catalogue: Catalogue, definition: Definition, path: Path) -> dict[str, Tagged]:
+    """Return what is counted of one extract, which is read in a bounded process."""
+    return read_bounded(path, partial(_tagged, path, catalogue, definition))
+
+
+def _tagged(
+    path: Path, catalogue: Catalogue, definition: Definition, board: Board
+) -> dict[str, Tagged]:
+    found = _nothing(definition)
+    for item in objects(path, catalogue, definition.keys, board):
+        hits: list[tuple[str, float]] = [
+            (count.name, 0.0) for count in definition.counts if count.matches(item.tags)
+        ]
+        hits += [
+            (mean.name, number)
+            for mean in definition.means
+            if (number := mean.number(item.tags)) is not None
+        ]
+        if hits:
+            _add(found, hits, item.wkb)
+    return found
+
+
+def _nothing(definition: Definition) -> dict[str, Tagged]:
+    names = [count.name for count in definition.counts] + [mean.name for mean in definition.means]
+    return {name: Tagged([], [], []) for name in names}
 
 
 def _add(found: Mapping[str, Tagged], hits: Iterable[tuple[str, float]], wkb: bytes) -> None:

@@ -66,12 +66,13 @@ def read_ways(path: Path, keys: Sequence[str]) -> list[OsmWay]:
 def _all_objects(
     path: Path, catalogue: Catalogue, keys: Sequence[str], board: Board
 ) -> list[OsmObject]:
-    return list(_objects(path, catalogue, keys, board))
+    return list(objects(path, catalogue, keys, board))
 
 
-def _objects(
+def objects(
     path: Path, catalogue: Catalogue, keys: Sequence[str], board: Board
 ) -> Iterator[OsmObject]:
+    """Yield what `read_objects` returns, in the process that reads; `board`: where it is."""
     wanted = osmium.filter.KeyFilter(*keys)
     with reading(path):
         processor = osmium.FileProcessor(osm_file(path)).with_areas(wanted)

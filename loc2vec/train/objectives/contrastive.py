@@ -125,10 +125,10 @@ class Contrastive(Objective):
         self.projector = projector
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, size: int) -> Self:
         """Return the objective of a run's `loss`, with a fresh projector if it has one."""
         config = run.config
-        return cls(config.loss, projector_of(run.vector_size) if config.projector else None)
+        return cls(config.loss, projector_of(size) if config.projector else None)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
         """Return the loss, mean distances, and how many pairs are nearer than all negatives."""

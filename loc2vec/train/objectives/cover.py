@@ -35,11 +35,11 @@ class CoverObjective(Objective):
         self.world = world or World()
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, size: int) -> Self:
         """Return the objective with a fresh head for the channels of the run's tiles."""
         channels = len(run.tiles.channels)
         middle = channels // run.tiles.geometry.scales
-        head = nn.Linear(run.vector_size, channels + middle)
+        head = nn.Linear(size, channels + middle)
         covers = _sampled_covers(run.tiles, middle)
         return cls(head, covers.var(0, correction=0), World.of_environment())
 

@@ -137,10 +137,10 @@ class GeoCellObjective(Objective):
         self.register_buffer("labels", torch.from_numpy(labels), persistent=False)
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, size: int) -> Self:
         """Return the objective with a fresh head for the cells of the run's tiles."""
         lat, lon = run.tiles.lat, run.tiles.lon
-        head = GeoCellHead(run.vector_size, Cells.of(lat, lon))
+        head = GeoCellHead(size, Cells.of(lat, lon))
         return cls(head, head.cells.labels(lat, lon))
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:

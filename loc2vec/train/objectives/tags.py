@@ -39,10 +39,10 @@ class TagsObjective(Objective):
         )
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, size: int) -> Self:
         """Return the objective with a fresh head; `RunError` when the tiles have no targets."""
         targets = known_targets(run.tiles)
-        return cls(nn.Linear(run.vector_size, targets.shape[1]), targets)
+        return cls(nn.Linear(size, targets.shape[1]), targets)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
         """Return the mean square error over all views and known targets."""
