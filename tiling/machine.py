@@ -40,6 +40,12 @@ def cpu_quota() -> float:
     return least
 
 
+def data_bytes() -> int:
+    """Return how much memory of its own this process has reserved; 0 where Linux does not tell."""
+    pages = _text("/proc/self/statm").split()[5:6]  # data and stack: proc_pid_statm(5)
+    return sum(map(int, pages)) * mmap.PAGESIZE
+
+
 def _quota_of(group: Path) -> float:
     """Return the CPUs that one control group allows."""
     words = [word for line in _lines(group / "cpu.max") for word in line.split()]

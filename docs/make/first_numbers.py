@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from torch import Tensor
+from torch import Tensor, nn
 
 from loc2vec.encoders.registry import build
 from loc2vec.model.folder import Model, load_model, model_path, save_model
@@ -15,8 +15,8 @@ from loc2vec.model.folder import Model, load_model, model_path, save_model
 OF_NUMBERS = ("embedding.", "whitening.")  # beginnings of what has a row for each number
 
 
-def first_numbers(model: Model, numbers: int) -> Model:
-    """Return a model of the first `numbers` of the vectors; its whitening is triangular."""
+def first_numbers(model: Model, numbers: int) -> nn.Module:
+    """Return a network of the first `numbers` of the vectors; the whitening is triangular."""
 
     def cut(name: str, value: Tensor) -> Tensor:
         if not name.startswith(OF_NUMBERS):
@@ -27,10 +27,9 @@ def first_numbers(model: Model, numbers: int) -> Model:
     config = model.config
     options = config.options | {"dim": numbers}
     network = build(config.encoder, config.geometry.scales, **options)
-    network.load_state_dict(
-        {name: cut(name, value) for name, value in model.network.state_dict().items()}
-    )
-    return Model(replace(config, options=options), network.eval())
+    weights = model.network.state_dict()
+    network.load_state_dict({name: cut(name, value) for name, value in weights.items()})
+    return network.eval()
 
 
 @click.command()
@@ -40,10 +39,15 @@ def first_numbers(model: Model, numbers: int) -> Model:
 def main(of: str, numbers: int, out: Path) -> None:
     """Write the model."""
     model = load_model(model_path(of))
-    cut = first_numbers(model, numbers)
     first = {"of": model.model_id, "numbers": numbers}
-    about = replace(cut.config, name=out.name, training=cut.config.training | {"first": first})
-    save_model(out, cut.network, about)
+    config = model.config
+    about = replace(
+        config,
+        name=out.name,
+        options=config.options | {"dim": numbers},
+        training=config.training | {"first": first},
+    )
+    save_model(out, first_numbers(model, numbers), about)
     click.echo(out)
 
 

@@ -59,8 +59,8 @@ class Frames:
         self._shards = shards
         self._ends = np.cumsum([len(shard.offset) for shard in shards])
 
-    def __getitem__(self, row: int) -> bytes:
-        """Read the frame of one tile."""
+    def __getitem__(self, row: int) -> memoryview:
+        """Return the frame of one tile, in the memory that its file is mapped to."""
         number = int(np.searchsorted(self._ends, row, "right"))
         shard = self._shards[number]
         row -= int(self._ends[number])  # from the end of its shard

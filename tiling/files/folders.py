@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import fsspec
+import pyarrow as pa
 
 from tiling.errors import Loc2VecError, UserError, WriteError
 from tiling.files.atomic import replacing, write_new
@@ -23,7 +24,7 @@ ATTEMPTS = 3
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
-Pieces = Callable[[int, int], bytes]  # offset and length in bytes -> that piece of a file
+Pieces = Callable[[int, int], memoryview]  # offset and length in bytes -> that piece of a file
 
 
 class Folder(Protocol):
@@ -38,7 +39,10 @@ class Folder(Protocol):
         """Return the content of a file; `FileNotFoundError` without it."""
 
     def pieces(self, name: str, data: bytes) -> Pieces:
-        """Return a function that gives pieces of a file, whose content is `data`."""
+        """Return a function that gives pieces of a file, whose content is `data`.
+
+        Thousands of files may be cut up so at a time.
+        """
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file, or put it in the place of the one there, in one step."""
@@ -93,8 +97,10 @@ class LocalFolder:
         return (self._path / name).read_bytes()
 
     def pieces(self, name: str, data: bytes) -> Pieces:
-        """Return a function that reads pieces of a file; it holds nothing."""
-        return partial(_piece, self._path / name)
+        """Return a function that gives pieces of a file, mapped: it holds no memory of its own."""
+        with pa.memory_map(str(self._path / name)) as file:
+            content = memoryview(file.read_buffer())  # stays mapped when the file is closed
+        return partial(_piece, content)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file in one step."""
@@ -158,7 +164,7 @@ class RemoteFolder:
 
     def pieces(self, name: str, data: bytes) -> Pieces:
         """Return a function that cuts pieces out of `data`: a request for each would take long."""
-        return lambda offset, length: data[offset : offset + length]
+        return partial(_piece, memoryview(data))
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file in one step."""
@@ -217,6 +223,5 @@ def _explained(url: str) -> Iterator[None]:
         raise WriteError(f"{url}: {type(error).__name__}: {error}") from error
 
 
-def _piece(path: Path, offset: int, length: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), length, offset)
+def _piece(content: memoryview, offset: int, length: int) -> memoryview:
+    return content[offset : offset + length]

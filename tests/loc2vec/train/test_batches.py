@@ -21,7 +21,8 @@ from tiling.errors import DatasetError
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
+    values = ((getattr(a, name), getattr(b, name)) for name in a.__slots__)
+    return all(x is y or torch.equal(x, y) for x, y in values)
 
 
 def test_every_place_comes_once_an_epoch_in_another_order() -> None:
@@ -69,6 +70,35 @@ def test_channels_of_positives_are_switched_off(make_dataset: type[MemoryDataset
         TrainConfig().channel_dropout, abs=0.02
     )
     assert kept[:, :, 0].all()
+
+
+def test_tiles_are_turned_and_mirrored_with_all_their_channels(
+    make_dataset: type[MemoryDataset],
+) -> None:
+    config = TrainConfig(places=8, pairs=3, channel_dropout=0, mirrored=True)
+    batches = Batches(make_dataset(n_places=8, positives=3), config)
+    batch = batches.batch(2)
+    assert same(batch, batches.batch(2))
+    symmetry = batch.symmetry
+    assert symmetry is not None
+    assert set(symmetry.flatten().tolist()) == set(range(8))
+    seen, whole = batch.seen(), batch.pixels.flatten(0, 1)
+    forms = {0: (0, False), 1: (0, True), 2: (2, True), 3: (2, False)}
+    forms |= {4: (3, True), 5: (3, False), 6: (1, False), 7: (1, True)}
+    for tile, rendered, which in zip(seen, whole, symmetry.flatten().tolist(), strict=True):
+        turns, mirrored = forms[which]
+        expected = torch.rot90(rendered, turns, (1, 2))
+        torch.testing.assert_close(tile, expected.flip(2) if mirrored else expected)
+
+
+def test_a_batch_is_seen_as_it_was_rendered_without_its_channels_that_are_off(
+    make_dataset: type[MemoryDataset],
+) -> None:
+    batch = Batches(make_dataset(), TrainConfig(places=4, pairs=2, channel_dropout=0.4)).batch(0)
+    expected = (batch.pixels * batch.kept[..., None, None]).flatten(0, 1)
+    assert batch.symmetry is None
+    assert torch.equal(batch.seen(), expected)
+    assert not torch.equal(expected, batch.pixels.flatten(0, 1))
 
 
 @pytest.mark.parametrize("size", [2, 4])

@@ -1,7 +1,9 @@
 """Targets: counts of tags around places, beside brute force."""
 
 from functools import cache
+from multiprocessing import active_children
 from pathlib import Path
+from shutil import copy
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +16,7 @@ from tiling.catalogue.catalogue import load_catalogue
 from tiling.cli.tile import tile_command
 from tiling.dataset.dataset import TARGETS, TileDataset
 from tiling.dataset.targets import Count, Definition, Mean, add_targets, make_targets
-from tiling.errors import DatasetError
+from tiling.errors import DatasetError, ExtractError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.extract import OsmObject, read_objects
 
@@ -106,6 +108,32 @@ def test_they_are_the_same_bytes_each_time(tiles: Path, monaco_pbf: Path) -> Non
     before = (tiles / TARGETS).read_bytes()
     add_targets(tiles, [monaco_pbf])
     assert (tiles / TARGETS).read_bytes() == before
+
+
+def test_several_processes_count_the_same(tiles: Path, monaco_pbf: Path, tmp_path: Path) -> None:
+    data = TileDataset.open(tiles)
+    other = tmp_path / "other.osm.pbf"
+    copy(monaco_pbf, other)
+    extracts = [monaco_pbf, other]
+    alone, together = (
+        make_targets(extracts, CATALOGUE, data.lat, data.lon, Definition.shipped(), workers)
+        for workers in (0, 2)
+    )
+    for name in alone.column_names:
+        np.testing.assert_array_equal(column(together, name), column(alone, name))
+    once = make_targets([monaco_pbf], CATALOGUE, data.lat, data.lon, Definition.shipped())
+    twice = "building within 100 m"
+    assert np.expm1(column(alone, twice)).sum() == pytest.approx(
+        2 * np.expm1(column(once, twice)).sum()
+    )
+
+
+def test_an_extract_that_cannot_be_read_ends_the_counting(monaco_pbf: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.osm.pbf"
+    broken.write_bytes(monaco_pbf.read_bytes()[:20_000])
+    with pytest.raises(ExtractError, match="broken"):
+        make_targets([broken, monaco_pbf], CATALOGUE, LAT, LON, Definition.shipped(), 2)
+    assert not active_children()
 
 
 def test_close_positives_are_shifted_by_15_m_at_most(tiles: Path) -> None:

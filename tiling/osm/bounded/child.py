@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeVar
 
 from tiling.errors import Loc2VecError
-from tiling.machine import SharedMemory
+from tiling.machine import SharedMemory, data_bytes
 
 POLL_S = 0.2
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -26,7 +26,7 @@ Board = Any  # int64 [n] of shared memory: what the child is at
 
 
 class Bounds(NamedTuple):
-    """What a child may use: CPU seconds, and bytes of memory."""
+    """What a child may use: CPU seconds, and bytes of memory beside what it begins with."""
 
     cpu_s: int
     memory: int
@@ -87,7 +87,8 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _end_with(parent)
     _limit(resource.RLIMIT_CPU, bounds.cpu_s)
-    _limit(resource.RLIMIT_DATA, bounds.memory)
+    # Libraries reserve tens of megabytes for each CPU of the machine when they are imported.
+    _limit(resource.RLIMIT_DATA, data_bytes() + bounds.memory)
     _limit(resource.RLIMIT_CORE, 0)
     gc.disable()  # the process ends soon, and looking for cycles takes a tenth of its time
     try:

@@ -49,7 +49,7 @@ def test_covers_that_vary_little_weigh_as_much_as_others(tmp_path: Path) -> None
     tiles = np.stack([MemoryDataset().tile(place, 0) for place in range(6)])
     covers = root_covers(torch.from_numpy(tiles), N_CHANNELS)
     expected = covers.var(0, correction=0).clamp(min=LEAST_VARIANCE)
-    torch.testing.assert_close(CoverObjective.of(run).variance, expected)
+    torch.testing.assert_close(CoverObjective.of(run, 16).variance, expected)
 
 
 def test_it_learns(tmp_path: Path, tiny: str) -> None:

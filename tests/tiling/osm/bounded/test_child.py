@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -41,6 +43,21 @@ def spin(board: Board) -> None:
 
 def hoard(board: Board) -> int:
     return int(np.ones(400_000_000).sum())
+
+
+class Large:
+    """A task whose process begins with 200 MB, as it does where libraries see many CPUs."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _with_much, ()
+
+
+def _with_much() -> "partial[int]":
+    return partial(_fill_beside, np.ones(25_000_000))
+
+
+def _fill_beside(held: object, board: Board) -> int:
+    return len(bytearray(30_000_000))
 
 
 def test_the_answer_and_the_board_come_back() -> None:
@@ -77,6 +94,11 @@ def test_cpu_time_and_memory_are_bounded() -> None:
     assert died.value.signal == signal.SIGXCPU
     with pytest.raises(MemoryError):
         in_child(hoard, Bounds(60, 1_000_000_000))
+
+
+def test_memory_that_libraries_have_reserved_does_not_count() -> None:
+    large = cast(Callable[[Board], int], Large())
+    assert in_child(large, Bounds(60, 60_000_000)) == 30_000_000
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
