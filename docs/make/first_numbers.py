@@ -1,4 +1,6 @@
-"""Cut a `multiscale` model to the first numbers of its vectors, as those of `train --nested`.
+"""Cut a `multiscale` model to the first numbers of its vectors.
+
+Run it as follows. `loc2vec train --nested` makes these numbers of use by themselves.
 
     python docs/make/first_numbers.py --model runs/place-64/best --numbers 16 --out runs/place-16
 """

@@ -6,7 +6,7 @@ Batches are prefetched: one thread plans them, in order, and a pool of threads r
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from itertools import islice
 from math import sqrt
@@ -38,7 +38,7 @@ class Batch:
     `kept` bool [P, 1 + K, C]: false for channels that are switched off.
     `overlapping` bool [P, P]: the tiles of two places may share ground.
     `places` int64 [P]: numbers of the places in the dataset.
-    `symmetry` uint8 [P, 1 + K]: how tiles are turned and mirrored, 0 to 7; `None`: not at all.
+    `symmetry` uint8 [P, 1 + K]: how tiles are turned and mirrored, 0 to 7; empty: not at all.
 
     With several processes, `pixels`, `kept` and `symmetry` hold this process's part of the places.
     `overlapping` and `places` are always of the whole batch.
@@ -48,17 +48,17 @@ class Batch:
     kept: Tensor
     overlapping: Tensor
     places: Tensor
-    symmetry: Tensor | None = None
+    symmetry: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device; from pinned memory this does not wait for it."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return Batch(*(v if v is None else v.to(device, non_blocking=True) for v in values))
+        values = (getattr(self, each.name) for each in fields(self))
+        return Batch(*(value.to(device, non_blocking=True) for value in values))
 
     def seen(self) -> Tensor:
         """Return the tiles as the encoder sees them, uint8 [P * (1 + K), C, H, W]."""
         tiles = (self.pixels * self.kept[..., None, None]).flatten(0, 1)
-        if self.symmetry is not None:
+        if self.symmetry.numel():
             bits = self.symmetry.flatten()[:, None, None, None]
             tiles = torch.where((bits & 1).bool(), tiles.flip(-1), tiles)
             tiles = torch.where((bits & 2).bool(), tiles.flip(-2), tiles)

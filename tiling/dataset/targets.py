@@ -116,19 +116,18 @@ def _values(tags: Mapping[str, str]) -> dict[str, frozenset[str] | None]:
 def make_targets(
     extracts: Sequence[Path],
     catalogue: Catalogue,
-    lat: NDArray[np.float64],
-    lon: NDArray[np.float64],
+    at: NDArray[np.float64],
     definition: Definition,
     workers: int = 0,
 ) -> pa.Table:
-    """Return the targets of places at `lat`, `lon` [n], in their order.
+    """Return the targets of places `at` latitudes and longitudes [2, n], in their order.
 
     Columns are float32. A count has log(1 + count) for each radius, called "NAME within 100 m". A
     mean is NaN where fewer than two numbers are near. Several `workers` read an extract each.
     Raises `ExtractError` as reading does.
     """
     found = _found(extracts, catalogue, definition, workers)
-    places = cKDTree(on_the_globe(lat, lon))
+    places = cKDTree(on_the_globe(*at))
     columns: dict[str, NDArray[np.float32]] = {}
     for count in definition.counts:
         near = found[count.name]
@@ -157,8 +156,8 @@ def add_targets(location: str | Path, extracts: Sequence[Path], workers: int = 0
     manifest = parse_json(folder.read(MANIFEST), f"{location}/{MANIFEST}")
     catalogue = carried_catalogue(manifest.get("catalogue"), str(location))
     places = decode_table(folder.read(PLACES), f"{location}/{PLACES}")
-    lat, lon = places["lat"].to_numpy(), places["lon"].to_numpy()
-    table = make_targets(extracts, catalogue, lat, lon, Definition.shipped(), workers)
+    at = np.array([places["lat"], places["lon"]])
+    table = make_targets(extracts, catalogue, at, Definition.shipped(), workers)
     folder.put(TARGETS, parquet_bytes(table))
     return len(table.column_names)
 

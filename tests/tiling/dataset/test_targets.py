@@ -20,7 +20,7 @@ from tiling.errors import DatasetError, ExtractError
 from tiling.geo.geodesy import ground_distance_m
 from tiling.osm.extract import OsmObject, read_objects
 
-LAT, LON = np.array([43.7384, 43.7325, 43.7450]), np.array([7.4246, 7.4180, 7.4300])
+AT = np.array([[43.7384, 43.7325, 43.7450], [7.4246, 7.4180, 7.4300]])
 CATALOGUE = load_catalogue()
 
 
@@ -39,6 +39,10 @@ def near(pbf: Path, key: str, lat: float, lon: float, radius_m: float) -> list[s
     return [item.tags[key] for item, inside in zip(objects, hit, strict=True) if inside]
 
 
+def at_of(data: TileDataset) -> NDArray[np.float64]:
+    return np.array([data.lat, data.lon])
+
+
 def column(table: object, name: str) -> NDArray[np.float32]:
     values: NDArray[np.float32] = table[name].to_numpy()  # type: ignore[index]
     return values
@@ -53,11 +57,11 @@ def test_counts_and_means_are_those_of_brute_force(monaco_pbf: Path) -> None:
         (Mean("levels", "building:levels", 100.0, 60),),
         "",
     )
-    table = make_targets([monaco_pbf], CATALOGUE, LAT, LON, definition)
+    table = make_targets([monaco_pbf], CATALOGUE, AT, definition)
     assert table.column_names == [
         "shop within 100 m", "shop within 250 m", "food within 250 m", "levels",
     ]  # fmt: skip
-    for row, (lat, lon) in enumerate(zip(LAT.tolist(), LON.tolist(), strict=True)):
+    for row, (lat, lon) in enumerate(zip(*AT.tolist(), strict=True)):
         for radius in (100, 250):
             shops = len(near(monaco_pbf, "shop", lat, lon, radius))
             assert np.expm1(column(table, f"shop within {radius} m")[row]) == pytest.approx(shops)
@@ -76,7 +80,7 @@ def test_counts_and_means_are_those_of_brute_force(monaco_pbf: Path) -> None:
 
 def test_what_ships_counts_every_target_somewhere(monaco_pbf: Path) -> None:
     definition = Definition.shipped()
-    table = make_targets([monaco_pbf], CATALOGUE, LAT, LON, definition)
+    table = make_targets([monaco_pbf], CATALOGUE, AT, definition)
     assert len(table.column_names) == len(set(table.column_names)) > 90
     seen = [name for name in table.column_names if np.nan_to_num(column(table, name)).any()]
     assert len(seen) > 50
@@ -96,7 +100,7 @@ def test_the_command_writes_them_beside_the_tiles(tiles: Path, monaco_pbf: Path)
     data = TileDataset.open(tiles)
     assert data.targets is not None
     assert data.targets.num_rows == 5
-    expected = make_targets([monaco_pbf], CATALOGUE, data.lat, data.lon, Definition.shipped())
+    expected = make_targets([monaco_pbf], CATALOGUE, at_of(data), Definition.shipped())
     for name in expected.column_names:
         np.testing.assert_array_equal(column(data.targets, name), column(expected, name))
     about = pq.read_schema(tiles / TARGETS).metadata
@@ -116,12 +120,12 @@ def test_several_processes_count_the_same(tiles: Path, monaco_pbf: Path, tmp_pat
     copy(monaco_pbf, other)
     extracts = [monaco_pbf, other]
     alone, together = (
-        make_targets(extracts, CATALOGUE, data.lat, data.lon, Definition.shipped(), workers)
+        make_targets(extracts, CATALOGUE, at_of(data), Definition.shipped(), workers)
         for workers in (0, 2)
     )
     for name in alone.column_names:
         np.testing.assert_array_equal(column(together, name), column(alone, name))
-    once = make_targets([monaco_pbf], CATALOGUE, data.lat, data.lon, Definition.shipped())
+    once = make_targets([monaco_pbf], CATALOGUE, at_of(data), Definition.shipped())
     twice = "building within 100 m"
     assert np.expm1(column(alone, twice)).sum() == pytest.approx(
         2 * np.expm1(column(once, twice)).sum()
@@ -132,7 +136,7 @@ def test_an_extract_that_cannot_be_read_ends_the_counting(monaco_pbf: Path, tmp_
     broken = tmp_path / "broken.osm.pbf"
     broken.write_bytes(monaco_pbf.read_bytes()[:20_000])
     with pytest.raises(ExtractError, match="broken"):
-        make_targets([broken, monaco_pbf], CATALOGUE, LAT, LON, Definition.shipped(), 2)
+        make_targets([broken, monaco_pbf], CATALOGUE, AT, Definition.shipped(), 2)
     assert not active_children()
 
 

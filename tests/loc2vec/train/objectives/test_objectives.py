@@ -41,9 +41,9 @@ class Latitude(Objective):
         self.register_buffer("targets", targets, persistent=False)
 
     @classmethod
-    def of(cls, run: Run) -> "Latitude":
+    def of(cls, run: Run, size: int) -> "Latitude":
         lat = torch.from_numpy(run.tiles.lat).float()
-        return cls(run.vector_size, (lat - lat.mean()) / lat.std())
+        return cls(size, (lat - lat.mean()) / lat.std())
 
     def forward(self, vectors: Tensor, batch: Batch) -> Outcome:
         found = self.dense(self.norm(vectors.flatten(0, 1))).view(vectors.shape[:2])  # [P, V]
@@ -156,7 +156,7 @@ def test_a_checkpoint_of_other_objectives_is_refused(
     tmp_path: Path, make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(run(tmp_path / "run", make_dataset, steps=2), "cpu")
-    monkeypatch.setitem(HEADS, "latitude", lambda run: Latitude(4, torch.zeros(8)))
+    monkeypatch.setitem(HEADS, "latitude", lambda run, size: Latitude(4, torch.zeros(8)))
     with pytest.raises(RunError, match="is of another network"):
         train(run(tmp_path / "run", make_dataset, steps=3), "cpu", resume=True)
 
