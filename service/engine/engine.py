@@ -11,7 +11,7 @@ from queue import Empty, LifoQueue
 from typing import Self
 
 import numpy as np
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from loc2vec.embed.occlusion import Why, why
 from loc2vec.encoder import LocationEncoder
@@ -41,6 +41,7 @@ from tiling.values import N_CHANNELS, Box, LonLat, Pose, Tile, TileGeometry, che
 MOST_NEW = 128  # places to render and encode for one request: under two seconds of CPU
 log = logging.getLogger(__name__)
 PICTURE_BYTES = 64_000_000  # of map tiles in memory: a thousand or more
+DRAWN = 32  # places drawn last: who asks for the vector of one may ask for its description, too
 
 
 class Engine:
@@ -64,6 +65,7 @@ class Engine:
         self._pictures: TTLCache[Hashable, bytes] = TTLCache(
             PICTURE_BYTES, settings.cache_s, getsizeof=len
         )
+        self._drawn: LRUCache[LonLat, Pixels] = LRUCache(DRAWN)
         self._knowing = threading.Lock()
         self._new = Flights[LonLat, Vector]()
         self._precomputed = False  # whether the vectors of the index are of this very store
@@ -210,7 +212,10 @@ class Engine:
 
     def described(self, place: LonLat, vector: Vector) -> str:
         """Return what kind of place it is, as a sentence."""
-        near = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
+        with self._knowing:
+            near = self._drawn.get(place)
+        if near is None:
+            near = self.tile(Pose(place.lat, place.lon)).pixels[:N_CHANNELS]
         cover = dict(zip(self.catalogue.channels, _shares(near).tolist(), strict=True))
         search = self._search
         alike = None if search is None else search.alike(vector)
@@ -257,6 +262,7 @@ class Engine:
         with self._knowing:
             self._known.clear()
             self._pictures.clear()
+            self._drawn.clear()
 
     def embed(self, places: Sequence[LonLat]) -> Vectors:
         """Return the embeddings [n, D] of located places, known or new."""
@@ -307,6 +313,9 @@ class Engine:
     def _embed_few(self, places: Sequence[LonLat]) -> Vectors:
         with self._batcher.expected(), self._renderer() as renderer, timed("render"):
             tiles = renderer.render(places)
+        near = [tile[:N_CHANNELS].copy() for tile in tiles[:DRAWN]]
+        with self._knowing:
+            self._drawn.update(zip(places, near, strict=False))
         vectors = self._batcher.encode(tiles)
         if not np.isfinite(vectors).all():
             raise EmbeddingError(

@@ -13,7 +13,7 @@ from service.engine.engine import Engine
 from service.index.index import NeighborIndex
 from service.settings import Settings
 from tiling.store.store import Store
-from tiling.values import LonLat
+from tiling.values import LonLat, Pose, Tile
 
 
 def test_an_engine_with_processes_gives_the_same_vectors(
@@ -37,3 +37,23 @@ def test_an_index_of_other_ground_is_told_at_the_start(
         assert "other ground" not in caplog.text
     with Engine.open(settings.model_copy(update={"index": tmp_path / "index"})):
         assert f"lies in the store {settings.store}: it is of other ground" in caplog.text
+
+
+def test_a_place_just_embedded_is_described_without_being_drawn_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = LonLat(7.42461, 43.73847)
+    engine.forget()
+    (vector,) = engine.embed_new([place])
+    drawn, draw = [], engine.tile
+
+    def counted(pose: Pose) -> Tile:
+        drawn.append(pose)
+        return draw(pose)
+
+    monkeypatch.setattr(engine, "tile", counted)
+    told = engine.described(place, vector)
+    assert not drawn
+    engine.forget()
+    assert engine.described(place, vector) == told
+    assert len(drawn) == 1
