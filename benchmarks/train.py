@@ -38,6 +38,7 @@ from loc2vec.train.loop import Learner, train_step
 from loc2vec.train.objectives.contrastive import Contrastive, pairs_of, soft_pn
 from loc2vec.train.run import TrainConfig
 from tiling.dataset.dataset import TileDataset
+from tiling.machine import cpu_count
 
 WAYS = (
     ("float32, NCHW", torch.contiguous_format, False),
@@ -121,10 +122,9 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     """Time training on one resident batch, on what the loader reads, and the loader alone."""
     keep_freed_memory(device)
     config = TrainConfig(places=places, pairs=pairs)
-    batches, pinned = (
-        Batches(TileDataset.open(folder), TrainConfig(places=places, pairs=pairs)),
-        device.type == "cuda",
-    )
+    batches = Batches(TileDataset.open(folder), TrainConfig(places=places, pairs=pairs))
+    pinned = device.type == "cuda"
+    readers = cpu_count() if pinned else 0
     learner = Learner(build("loc2vec"), [Contrastive(config.loss)])
     learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
@@ -145,7 +145,7 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
         loss.cpu()
 
     def on_loaded() -> None:
-        with closing(batches.prefetched(0, STEPS + 1, pinned)) as coming:
+        with closing(batches.prefetched(0, STEPS + 1, readers, pinned)) as coming:
             take(next(coming)).cpu()  # a run has its first batches once
             start = time.perf_counter()
             for batch in coming:
@@ -154,7 +154,7 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
             loaded.append(time.perf_counter() - start)
 
     def alone() -> None:
-        with closing(batches.prefetched(0, STEPS, pinned)) as coming:
+        with closing(batches.prefetched(0, STEPS, readers, pinned)) as coming:
             for _ in coming:
                 pass
 

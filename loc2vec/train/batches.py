@@ -1,21 +1,21 @@
 """Batches of training tiles: a pure function of seed and step, so a resumed run sees the same ones.
 
-Batches are prefetched: one thread plans them, in order, and a pool of threads reads their tiles.
+For a GPU, processes read them ahead. Threads would take the interpreter's lock from the one that
+trains, which then takes twice as long to start its work on the GPU.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
-from functools import lru_cache, partial
-from itertools import islice
+import signal
+from collections.abc import Generator
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from math import sqrt
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Items
 
 from loc2vec.errors import RunError
 from loc2vec.model.arrays import Flags, Floats, Places
@@ -23,11 +23,8 @@ from loc2vec.model.dataset import Dataset
 from loc2vec.train.distributed import World
 from loc2vec.train.run import TrainConfig
 from tiling.dataset.poses import MAX_SHIFT_M
+from tiling.errors import Loc2VecError
 from tiling.geo.geodesy import ground_distance_m
-from tiling.machine import cpu_count
-
-PREFETCHED = 4  # batches
-READ_TILES = 32  # tiles that a thread reads at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +49,14 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device; from pinned memory this does not wait for it."""
-        values = (getattr(self, each.name) for each in fields(self))
-        return Batch(*(value.to(device, non_blocking=True) for value in values))
+        return Batch(*(value.to(device, non_blocking=True) for value in self._tensors()))
+
+    def pin_memory(self) -> "Batch":
+        """Copy the batch to pinned memory; `DataLoader` calls this."""
+        return Batch(*(value.pin_memory() for value in self._tensors()))
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, each.name) for each in fields(self)]
 
     def seen(self) -> Tensor:
         """Return the tiles as the encoder sees them, uint8 [P * (1 + K), C, H, W]."""
@@ -140,63 +143,43 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """Read the tiles of a step."""
-        batch, reads = self._plan(step, pinned=False)
-        for read in reads:
-            read()
-        return batch
-
-    def prefetched(self, start: int, stop: int, pinned: bool = False) -> Generator[Batch]:
-        """Yield the batches of the steps start..stop-1 while threads read the next ones.
-
-        Copies from `pinned` memory to a GPU overlap with computing.
-        """
-        planner = ThreadPoolExecutor(1)
-        readers = ThreadPoolExecutor(max(1, cpu_count() // self.world.of_host))
-
-        def begin(step: int) -> tuple[Batch, list[Future[object]]]:
-            batch, reads = self._plan(step, pinned)
-            return batch, [readers.submit(read) for read in reads]
-
-        try:
-            steps = iter(range(start, stop))
-            ahead = deque(planner.submit(begin, step) for step in islice(steps, PREFETCHED))
-            while ahead:
-                batch, reading = ahead.popleft().result()
-                ahead.extend(planner.submit(begin, step) for step in islice(steps, 1))
-                for part in reading:
-                    part.result()
-                yield batch
-        finally:
-            planner.shutdown(cancel_futures=True)
-            readers.shutdown(cancel_futures=True)
-
-    def _plan(self, step: int, pinned: bool) -> tuple[Batch, list[Callable[[], object]]]:
-        """Return the batch of a step, its pixels still empty, and the calls that read them."""
         data, part = self.dataset, self.world.part(self.places)
         places = places_of_step(data.n_places, self.seed, step, self.places)
         slots = slots_of_step(data.positives, self.seed, step, self.places, self.pairs)
         # [P, 1 + K]
         rows = np.repeat(places[part, None], 1 + self.pairs, axis=1)
         columns = np.insert(slots[part], 0, 0, axis=1)
-        pixels = self._empty(rows.shape, pinned)
-        reads = self._reads(rows.reshape(-1), columns.reshape(-1), pixels)
-        arrays: list[NDArray[Any]] = [self._kept(step)[part], self._overlapping(places), places]
+        near, kept = self._overlapping(places), self._kept(step)[part]
+        size = data.geometry.size
+        pixels = torch.empty((*rows.shape, len(data.channels), size, size), dtype=torch.uint8)
+        data.tiles(rows.reshape(-1), columns.reshape(-1), pixels.flatten(0, 1).numpy())
+        batch = Batch(pixels, *map(torch.from_numpy, (kept, near, places)))
         if self.mirrored:
-            arrays.append(self._symmetry(step)[part])
-        others = map(torch.from_numpy, arrays)
-        return Batch(pixels, *(each.pin_memory() if pinned else each for each in others)), reads
+            symmetry = torch.from_numpy(self._symmetry(step)[part])
+            batch = replace(batch, symmetry=symmetry)
+        return batch
 
-    def _empty(self, shape: tuple[int, ...], pinned: bool) -> Tensor:
-        """Return memory for tiles: uint8 [*shape, C, H, W]."""
-        size = self.dataset.geometry.size
-        whole = (*shape, len(self.dataset.channels), size, size)
-        return torch.empty(whole, dtype=torch.uint8, pin_memory=pinned)
+    def prefetched(
+        self, start: int, stop: int, readers: int = 0, pinned: bool = False
+    ) -> Generator[Batch]:
+        """Yield the batches of the steps start..stop-1 while processes read the next ones.
 
-    def _reads(self, rows: Places, columns: Places, pixels: Tensor) -> list[Callable[[], object]]:
-        """Return calls that each read a few tiles, of places and slots [n], into `pixels`."""
-        out = pixels.flatten(0, 1).numpy()  # [n, C, H, W], the same memory
-        parts = [slice(first, first + READ_TILES) for first in range(0, len(rows), READ_TILES)]
-        return [partial(self.dataset.tiles, rows[part], columns[part], out[part]) for part in parts]
+        Without `readers` this process reads each when it is asked for. Copies from `pinned` memory
+        to a GPU overlap with computing. Processes are forked: they share what is open.
+        """
+        coming = DataLoader(
+            _Steps(self),
+            batch_size=None,
+            sampler=range(start, stop),
+            num_workers=readers,
+            pin_memory=pinned,
+            worker_init_fn=_leave_signals,
+            multiprocessing_context="fork" if readers else None,
+        )
+        for batch in coming:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
     def _overlapping(self, places: Places) -> Flags:
         """Return which places of a batch may share ground; `RunError` when all do."""
@@ -221,3 +204,21 @@ class Batches:
         """Draw how the tiles of a whole batch are turned and mirrored: uint8 [P, 1 + K]."""
         random = np.random.default_rng((self.seed, step, 2))
         return random.integers(0, 8, (self.places, 1 + self.pairs), np.uint8)
+
+
+class _Steps(Items[Batch | Loc2VecError]):
+    """The batches of steps, for a `DataLoader`. An error is a value, to be raised as it is."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch | Loc2VecError:
+        try:
+            return self.batches.batch(step)
+        except Loc2VecError as error:
+            return error
+
+
+def _leave_signals(_: int) -> None:
+    """Let the main process decide what Ctrl-C means, in a process that reads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -39,6 +39,7 @@ from loc2vec.train.objectives.registry import objectives_of
 from loc2vec.train.run import Run, TrainConfig, TrainResult
 from loc2vec.train.runlog import Board, Log, Meter, Step
 from loc2vec.train.triplets import hardest, sample
+from tiling.machine import cpu_count
 
 VALIDATION_PLACES = 1000
 SHOWN_PLACES, SHOWN_TRIPLETS = 200, 8
@@ -214,10 +215,11 @@ class Training:
 
     def loop(self, batches: Batches, stop: threading.Event, board: Board | None) -> TrainResult:
         """Train until the run has all its steps, or `stop` is set."""
-        config, meter, pinned = self.run.config, self.meter, self.learner.device.type == "cuda"
+        config, meter, on_gpu = self.run.config, self.meter, self.learner.device.type == "cuda"
+        readers = max(1, cpu_count() // self.world.of_host) if on_gpu else 0
         with (
             closing(self._log(board)) as log,
-            closing(batches.prefetched(self.start, config.steps, pinned)) as coming,
+            closing(batches.prefetched(self.start, config.steps, readers, on_gpu)) as coming,
             self._progress() as progress,
         ):
             for step in range(self.start, config.steps + 1):

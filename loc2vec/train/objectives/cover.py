@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from loc2vec.model.dataset import Dataset
-from loc2vec.train.batches import READ_TILES, Batch
+from loc2vec.train.batches import Batch
 from loc2vec.train.distributed import World
 from loc2vec.train.objectives.objective import Objective, Outcome
 from loc2vec.train.run import Run
 
 MIDDLE = 3 / 8  # side of the middle of the first scale, as a share of the tile
+READ_TILES = 32  # tiles decoded at once
 SAMPLE = 1024  # places whose covers tell how much each varies
 LEAST_VARIANCE = 1e-3  # a channel that is hardly drawn must not outweigh the others
 

@@ -1,4 +1,6 @@
-import threading
+import os
+import signal
+from multiprocessing import active_children
 
 import numpy as np
 import pytest
@@ -7,7 +9,6 @@ from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
 from loc2vec.train.batches import (
-    PREFETCHED,
     Batch,
     Batches,
     overlapping,
@@ -130,58 +131,43 @@ def test_prefetched_batches_are_the_same_and_begin_anywhere(
     assert list(batches.prefetched(3, 3)) == []
 
 
-@pytest.mark.parametrize("threads", [1, 5])
-def test_the_number_of_threads_changes_nothing(
-    make_dataset: type[MemoryDataset], monkeypatch: pytest.MonkeyPatch, threads: int
+def test_a_batch_is_read_when_it_is_asked_for_or_ahead_by_processes(
+    make_dataset: type[MemoryDataset],
 ) -> None:
-    monkeypatch.setattr("loc2vec.train.batches.cpu_count", lambda: threads)
-    monkeypatch.setattr("loc2vec.train.batches.READ_TILES", 5)  # a batch of 12 tiles in three parts
-    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2))
-    got = list(batches.prefetched(0, 6))
-    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got))
+    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2, mirrored=True))
+    got = list(batches.prefetched(2, 9, readers=2))
+    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 2))
+    assert len(got) == 7
 
 
-def test_several_batches_are_read_ahead() -> None:
-    read = threading.Semaphore(0)
+class Damaged(MemoryDataset):
+    def tiles(
+        self,
+        places: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
+        raise DatasetError("tile 3 does not match its checksum")
 
-    class Counting(MemoryDataset):
-        def tiles(
-            self,
-            places: NDArray[np.int64],
-            slots: NDArray[np.int64],
-            out: NDArray[np.uint8] | None = None,
-        ) -> NDArray[np.uint8]:
-            read.release()
-            return super().tiles(places, slots, out)
 
-    coming = Batches(Counting(), TrainConfig(places=4, pairs=2)).prefetched(0, 100)
+@pytest.mark.parametrize("readers", [0, 2])
+def test_an_error_of_reading_arrives_as_it_is(readers: int) -> None:
+    batches = Batches(Damaged(), TrainConfig(places=4, pairs=2))
+    with pytest.raises(DatasetError, match=r"^tile 3 does not match its checksum$"):
+        next(batches.prefetched(0, 100, readers))
+
+
+def test_reading_ends_with_who_asks(make_dataset: type[MemoryDataset]) -> None:
+    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100, readers=2)
     next(coming)
-    assert all(
-        read.acquire(timeout=20) for _ in range(1 + PREFETCHED)
-    )  # while nobody asks for the next
-    coming.close()
-
-
-def test_an_error_of_a_reading_thread_arrives() -> None:
-    class Damaged(MemoryDataset):
-        def tiles(
-            self,
-            places: NDArray[np.int64],
-            slots: NDArray[np.int64],
-            out: NDArray[np.uint8] | None = None,
-        ) -> NDArray[np.uint8]:
-            raise DatasetError("tile 3 does not match its checksum")
-
-    with pytest.raises(DatasetError, match="tile 3"):
-        next(Batches(Damaged(), TrainConfig(places=4, pairs=2)).prefetched(0, 100))
-
-
-def test_prefetching_ends_with_its_reader(make_dataset: type[MemoryDataset]) -> None:
-    before = threading.active_count()
-    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100)
+    readers = active_children()
+    assert len(readers) == 2
+    for reader in readers:  # as a terminal sends it to all
+        os.kill(reader.pid or 0, signal.SIGINT)
     next(coming)
+    assert len(active_children()) == 2
     coming.close()
-    assert threading.active_count() == before
+    assert not active_children()
 
 
 def test_places_overlap_when_a_shifted_tile_may_reach_the_other() -> None:
