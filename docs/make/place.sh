@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The whole recipe of `place-16` and `place-64`: extracts to stores, tiles with targets, a trained model, figures.
+# Models like `place-16` and `place-64`: extracts to stores, tiles with targets, one training, figures.
 #
 #   OSM=extracts OUT=build/place bash docs/make/place.sh
-#   OSM=extracts OUT=build/place DEVICE=cuda LOCATIONS=60000 STEPS=20000 PLACES=512 bash docs/make/place.sh
+#   OSM=extracts OUT=build/place DEVICE=cuda LOCATIONS=80000 STEPS=3000 PLACES=1024 bash docs/make/place.sh
 #
 # Every step resumes: the same command goes on after it was stopped. The extracts in UNSEEN are
 # neither tiled nor counted for training; the model is measured on them. On a GPU the tests that need
