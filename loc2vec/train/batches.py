@@ -26,6 +26,11 @@ from tiling.dataset.poses import MAX_SHIFT_M
 from tiling.errors import Loc2VecError
 from tiling.geo.geodesy import ground_distance_m
 
+KILLED = (
+    "a process that reads tiles was killed (out of memory, or of shared memory?): "
+    "go on with --resume, perhaps with fewer --places"
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -165,7 +170,8 @@ class Batches:
         """Yield the batches of the steps start..stop-1 while processes read the next ones.
 
         Without `readers` this process reads each when it is asked for. Copies from `pinned` memory
-        to a GPU overlap with computing. Processes are forked: they share what is open.
+        to a GPU overlap with computing. Processes are forked: they share what is open. Raises
+        `RunError` when one of them is killed.
         """
         coming = DataLoader(
             _Steps(self),
@@ -176,10 +182,15 @@ class Batches:
             worker_init_fn=_leave_signals,
             multiprocessing_context="fork" if readers else None,
         )
-        for batch in coming:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
+        try:
+            for batch in coming:
+                if isinstance(batch, Exception):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            raise RunError(KILLED) from error
 
     def _overlapping(self, places: Places) -> Flags:
         """Return which places of a batch may share ground; `RunError` when all do."""

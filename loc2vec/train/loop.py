@@ -43,6 +43,7 @@ from tiling.machine import cpu_count
 
 VALIDATION_PLACES = 1000
 SHOWN_PLACES, SHOWN_TRIPLETS = 200, 8
+READERS = 8  # processes for a GPU; each holds two batches in shared memory
 LOG_EVERY = 10  # steps; reading a number from a GPU waits for it
 
 
@@ -216,7 +217,7 @@ class Training:
     def loop(self, batches: Batches, stop: threading.Event, board: Board | None) -> TrainResult:
         """Train until the run has all its steps, or `stop` is set."""
         config, meter, on_gpu = self.run.config, self.meter, self.learner.device.type == "cuda"
-        readers = max(1, cpu_count() // self.world.of_host) if on_gpu else 0
+        readers = min(READERS, max(1, cpu_count() // self.world.of_host)) if on_gpu else 0
         with (
             closing(self._log(board)) as log,
             closing(batches.prefetched(self.start, config.steps, readers, on_gpu)) as coming,

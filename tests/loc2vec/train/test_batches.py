@@ -157,6 +157,15 @@ def test_an_error_of_reading_arrives_as_it_is(readers: int) -> None:
         next(batches.prefetched(0, 100, readers))
 
 
+def test_a_killed_reader_is_told(make_dataset: type[MemoryDataset]) -> None:
+    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100, readers=1)
+    next(coming)
+    (reader,) = active_children()
+    os.kill(reader.pid or 0, signal.SIGKILL)
+    with pytest.raises(RunError, match="a process that reads tiles was killed"):
+        list(coming)
+
+
 def test_reading_ends_with_who_asks(make_dataset: type[MemoryDataset]) -> None:
     coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100, readers=2)
     next(coming)
