@@ -18,6 +18,7 @@ LISTS = 4.0  # times the root of the number of vectors
 MOST_LISTS = 16_384  # as building takes vectors times lists
 SAMPLE, ROUNDS = 64, 10  # vectors a centroid, and rounds, of k-means
 PROBES = 128  # lists that a search looks into; 32 hold all ten nearest of a million places
+MOST_ROWS = 200_000  # that are measured one by one
 OVER = 32  # candidates for each neighbour that is asked for
 
 Floats = NDArray[np.float32]
@@ -106,8 +107,11 @@ def suits(found: faiss.Index, count: int) -> bool:
 
 
 def few(found: faiss.Index) -> int:
-    """Return up to how many rows measuring them all is faster than asking FAISS for the nearest."""
-    return int(found.ntotal // 50)
+    """Return up to how many rows measuring them all is faster than asking FAISS for the nearest.
+
+    More than `MOST_ROWS` lie all over a file that memory may not hold; lists are read in a row.
+    """
+    return min(int(found.ntotal // 50), MOST_ROWS)
 
 
 def parameters(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors
 from service.errors import SearchIndexError
 from service.index.index import NeighborIndex
+from service.index.kinds import few
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.values import Box, LonLat
 
@@ -246,16 +247,22 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.index.kinds.LISTS_ABOVE", 1000)
 
 
-@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize(("lists", "most_rows"), [(False, 1000), (True, 1000), (True, 20)])
 def test_allowed_rows_alone_are_found_and_all_that_are_asked(
-    tmp_path: Path, request: pytest.FixtureRequest, lists: bool
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    lists: bool,
+    most_rows: int,
 ) -> None:
+    monkeypatch.setattr("service.index.kinds.MOST_ROWS", most_rows)
     if lists:
         request.getfixturevalue("large")
     rng = np.random.default_rng(1)
     values = rng.standard_normal((20_000, 16)).astype(np.float32)
     values[::7] = np.nan
     index = NeighborIndex.build(make_vectors(values), tmp_path / "index")
+    assert few(index._faiss) == min(most_rows, len(index) // 50)
     for share in (1.0, 0.5, 0.15, 0.01, 0.0003, 0.0):
         allowed = rng.random(len(values)) < share
         hits = total = 0
