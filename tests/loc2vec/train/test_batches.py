@@ -1,15 +1,12 @@
-import os
-import signal
-from multiprocessing import active_children
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from loc2vec.errors import RunError
 from loc2vec.train.batches import (
-    Batch,
     Batches,
     overlapping,
     places_of_step,
@@ -17,12 +14,10 @@ from loc2vec.train.batches import (
 )
 from loc2vec.train.distributed import World
 from loc2vec.train.run import TrainConfig
+from tests.commands import ROOT
 from tests.loc2vec.memory import MemoryDataset
+from tests.loc2vec.train.readers import DAMAGED, Damaged, same
 from tiling.errors import DatasetError
-
-
-def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)
 
 
 def test_every_place_comes_once_an_epoch_in_another_order() -> None:
@@ -131,52 +126,18 @@ def test_prefetched_batches_are_the_same_and_begin_anywhere(
     assert list(batches.prefetched(3, 3)) == []
 
 
-def test_a_batch_is_read_when_it_is_asked_for_or_ahead_by_processes(
-    make_dataset: type[MemoryDataset],
-) -> None:
-    batches = Batches(make_dataset(), TrainConfig(places=4, pairs=2, mirrored=True))
-    got = list(batches.prefetched(2, 9, readers=2))
-    assert all(same(batch, batches.batch(step)) for step, batch in enumerate(got, 2))
-    assert len(got) == 7
-
-
-class Damaged(MemoryDataset):
-    def tiles(
-        self,
-        places: NDArray[np.int64],
-        slots: NDArray[np.int64],
-        out: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:
-        raise DatasetError("tile 3 does not match its checksum")
-
-
-@pytest.mark.parametrize("readers", [0, 2])
-def test_an_error_of_reading_arrives_as_it_is(readers: int) -> None:
+def test_an_error_of_reading_arrives_as_it_is() -> None:
     batches = Batches(Damaged(), TrainConfig(places=4, pairs=2))
-    with pytest.raises(DatasetError, match=r"^tile 3 does not match its checksum$"):
-        next(batches.prefetched(0, 100, readers))
+    with pytest.raises(DatasetError, match=f"^{DAMAGED}$"):
+        next(batches.prefetched(0, 100))
 
 
-def test_a_killed_reader_is_told(make_dataset: type[MemoryDataset]) -> None:
-    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100, readers=1)
-    next(coming)
-    (reader,) = active_children()
-    os.kill(reader.pid or 0, signal.SIGKILL)
-    with pytest.raises(RunError, match="a process that reads tiles was killed"):
-        list(coming)
-
-
-def test_reading_ends_with_who_asks(make_dataset: type[MemoryDataset]) -> None:
-    coming = Batches(make_dataset(), TrainConfig(places=4, pairs=2)).prefetched(0, 100, readers=2)
-    next(coming)
-    readers = active_children()
-    assert len(readers) == 2
-    for reader in readers:  # as a terminal sends it to all
-        os.kill(reader.pid or 0, signal.SIGINT)
-    next(coming)
-    assert len(active_children()) == 2
-    coming.close()
-    assert not active_children()
+@pytest.mark.parametrize(
+    "what", ["the_same_batches", "an_error", "a_killed_reader", "the_end_of_who_asks"]
+)
+def test_processes_read_ahead(what: str) -> None:
+    command = [sys.executable, "-m", "tests.loc2vec.train.readers", what]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
 
 
 def test_places_overlap_when_a_shifted_tile_may_reach_the_other() -> None:
