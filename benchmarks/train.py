@@ -34,11 +34,10 @@ from torch import nn
 from loc2vec.encoders.registry import build
 from loc2vec.model.compute import bfloat16_is_fast, keep_freed_memory, pick_device
 from loc2vec.train.batches import Batch, Batches
-from loc2vec.train.loop import Learner, train_step
+from loc2vec.train.loop import Learner, readers_for, train_step
 from loc2vec.train.objectives.contrastive import Contrastive, pairs_of, soft_pn
 from loc2vec.train.run import TrainConfig
 from tiling.dataset.dataset import TileDataset
-from tiling.machine import cpu_count
 
 WAYS = (
     ("float32, NCHW", torch.contiguous_format, False),
@@ -122,9 +121,8 @@ def feeding(folder: Path, rounds: int, device: torch.device, places: int, pairs:
     """Time training on one resident batch, on what the loader reads, and the loader alone."""
     keep_freed_memory(device)
     config = TrainConfig(places=places, pairs=pairs)
-    batches = Batches(TileDataset.open(folder), TrainConfig(places=places, pairs=pairs))
-    pinned = device.type == "cuda"
-    readers = cpu_count() if pinned else 0
+    batches = Batches(TileDataset.open(folder), config)
+    pinned, readers = device.type == "cuda", readers_for(device, batches.world)
     learner = Learner(build("loc2vec"), [Contrastive(config.loss)])
     learner.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(learner.parameters(), fused=True)

@@ -130,6 +130,13 @@ class Learner(nn.Module):
             objective.save(folder)
 
 
+def readers_for(device: torch.device, world: World) -> int:
+    """Return how many processes read batches ahead; a CPU needs none."""
+    if device.type != "cuda":
+        return 0
+    return min(READERS, max(1, cpu_count() // world.of_host))
+
+
 def fresh_learner(run: Run, world: World) -> Learner:
     """Return the encoder and the objectives of a run as it starts, on the CPU."""
     torch.manual_seed(run.config.seed)
@@ -217,7 +224,7 @@ class Training:
     def loop(self, batches: Batches, stop: threading.Event, board: Board | None) -> TrainResult:
         """Train until the run has all its steps, or `stop` is set."""
         config, meter, on_gpu = self.run.config, self.meter, self.learner.device.type == "cuda"
-        readers = min(READERS, max(1, cpu_count() // self.world.of_host)) if on_gpu else 0
+        readers = readers_for(self.learner.device, self.world)
         with (
             closing(self._log(board)) as log,
             closing(batches.prefetched(self.start, config.steps, readers, on_gpu)) as coming,
