@@ -173,24 +173,35 @@ class Batches:
         to a GPU overlap with computing. Processes are forked: they share what is open. Raises
         `RunError` when one of them is killed.
         """
-        coming = DataLoader(
-            _Steps(self),
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=readers,
-            pin_memory=pinned,
-            worker_init_fn=_leave_signals,
-            multiprocessing_context="fork" if readers else None,
+        told = signal.getsignal(signal.SIGCHLD)
+        coming = iter(
+            DataLoader(
+                _Steps(self),
+                batch_size=None,
+                sampler=range(start, stop),
+                num_workers=readers,
+                pin_memory=pinned,
+                worker_init_fn=_leave_signals,
+                multiprocessing_context="fork" if readers else None,
+            )
         )
-        try:
-            for batch in coming:
-                if isinstance(batch, Exception):
-                    raise batch
-                yield batch
-        except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
-                raise
-            raise RunError(KILLED) from error
+        if signal.getsignal(signal.SIGCHLD) is not told:  # it would raise anywhere in a step
+            signal.signal(signal.SIGCHLD, told)
+        while True:
+            try:
+                batch = next(coming)
+            except StopIteration:
+                return
+            except (EOFError, OSError):  # the pipe or socket of a process that is no more
+                break
+            except RuntimeError as error:
+                if "DataLoader worker (pid" not in str(error):
+                    raise
+                break
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+        raise RunError(KILLED)
 
     def _overlapping(self, places: Places) -> Flags:
         """Return which places of a batch may share ground; `RunError` when all do."""
@@ -217,16 +228,16 @@ class Batches:
         return random.integers(0, 8, (self.places, 1 + self.pairs), np.uint8)
 
 
-class _Steps(Items[Batch | Loc2VecError]):
+class _Steps(Items[Batch | Loc2VecError | OSError]):
     """The batches of steps, for a `DataLoader`. An error is a value, to be raised as it is."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
-    def __getitem__(self, step: int) -> Batch | Loc2VecError:
+    def __getitem__(self, step: int) -> Batch | Loc2VecError | OSError:
         try:
             return self.batches.batch(step)
-        except Loc2VecError as error:
+        except (Loc2VecError, OSError) as error:
             return error
 
 

@@ -6,6 +6,7 @@ python -m tests.loc2vec.train.readers the_same_batches
 import os
 import signal
 import sys
+import time
 from multiprocessing import active_children
 
 import numpy as np
@@ -58,6 +59,16 @@ def a_killed_reader() -> None:
         list(coming)
 
 
+def a_reader_killed_between_two_batches() -> None:
+    coming = Batches(MemoryDataset(), CONFIG).prefetched(0, 100, readers=1)
+    next(coming)
+    (reader,) = active_children()
+    os.kill(reader.pid or 0, signal.SIGKILL)
+    time.sleep(1)  # what a step does meanwhile is not interrupted
+    with pytest.raises(RunError, match="a process that reads tiles was killed"):
+        list(coming)
+
+
 def the_end_of_who_asks() -> None:
     coming = Batches(MemoryDataset(), CONFIG).prefetched(0, 100, readers=2)
     next(coming)
@@ -73,5 +84,4 @@ def the_end_of_who_asks() -> None:
 
 
 if __name__ == "__main__":
-    ways = (the_same_batches, an_error, a_killed_reader, the_end_of_who_asks)
-    {way.__name__: way for way in ways}[sys.argv[1]]()
+    globals()[sys.argv[1]]()

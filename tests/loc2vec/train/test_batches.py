@@ -133,7 +133,14 @@ def test_an_error_of_reading_arrives_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["the_same_batches", "an_error", "a_killed_reader", "the_end_of_who_asks"]
+    "what",
+    [
+        "the_same_batches",
+        "an_error",
+        "a_killed_reader",
+        "a_reader_killed_between_two_batches",
+        "the_end_of_who_asks",
+    ],
 )
 def test_processes_read_ahead(what: str) -> None:
     command = [sys.executable, "-m", "tests.loc2vec.train.readers", what]
