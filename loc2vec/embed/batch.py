@@ -17,8 +17,9 @@ from loc2vec.errors import EarlierError, EmbeddingError
 from tiling.files.points import read_points
 from tiling.geo.grid import grid
 from tiling.render.batch import chunks_of, render_chunks, workers_for
+from tiling.render.wide import block_by_block
 from tiling.store.source import FeatureSource
-from tiling.values import Box, LonLat
+from tiling.values import Box, LonLat, TileGeometry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +99,7 @@ def embed_each(
 
     def chunks() -> Iterator[Sequence[LonLat]]:
         for places in parts:
-            waiting.append(_Part.of(places, covered(source, places)))
+            waiting.append(_Part.of(places, covered(source, places), encoder.geometry))
             yield from chunks_of(waiting[-1].lon_lat) if len(waiting[-1].lon_lat) else [[]]
 
     for tiles in render_chunks(source, chunks(), workers, encoder.geometry):
@@ -115,8 +116,8 @@ def embed_each(
 class _Part:
     """Places that are being embedded.
 
-    `lon_lat` [m, 2]: those to render, each once. `row` [n]: the row there of each place, -1 outside
-    the store. `encoded`: the vectors of the first ones.
+    `lon_lat` [m, 2]: those to render, each once, near ones together. `row` [n]: the row there of
+    each place, -1 outside the store. `encoded`: the vectors of the first ones.
     """
 
     places: Places
@@ -125,11 +126,13 @@ class _Part:
     encoded: list[NDArray[np.float32]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, places: Places, inside: NDArray[np.bool_]) -> "_Part":
+    def of(cls, places: Places, inside: NDArray[np.bool_], geometry: TileGeometry) -> "_Part":
         _, first, again = np.unique(
             places.lon_lat[inside], axis=0, return_index=True, return_inverse=True
         )
         order = np.argsort(first)  # as they came
+        lon_lat = places.lon_lat[inside][first[order]]
+        order = order[block_by_block(lon_lat, geometry)]
         row = np.full(len(places), -1)
         row[inside] = np.argsort(order)[again.reshape(-1)]
         return cls(places, places.lon_lat[inside][first[order]], row)

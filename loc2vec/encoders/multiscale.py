@@ -60,8 +60,8 @@ class Multiscale(nn.Module):
 
     def pooled(self, tiles: Tensor) -> Tensor:
         """Return what the trunks and the channels have pooled from tiles: [n, F]."""
-        x = tiles.float() / 255 if tiles.dtype == torch.uint8 else tiles
-        near, *wide = torch.split(x, N_CHANNELS, 1)
+        firsts = range(0, tiles.shape[1], N_CHANNELS)
+        near, *wide = (_floats(tiles[:, first : first + N_CHANNELS]) for first in firsts)
         scales = [near, *(F.avg_pool2d(each, 2) for each in wide)]
         return torch.cat([*self._seen(scales), *_covers(scales)], 1)
 
@@ -79,11 +79,14 @@ class Multiscale(nn.Module):
     def _seen(self, scales: list[Tensor]) -> list[Tensor]:
         """Return the pooled maps of each scale [n, 192], then those of the middles."""
         trunks = list(self.trunks) * (self.scales // len(self.trunks))
-        maps = [
-            each(scale.contiguous(memory_format=torch.channels_last)).float()
-            for each, scale in zip(trunks, scales, strict=True)
-        ]
+        maps = [each(scale).float() for each, scale in zip(trunks, scales, strict=True)]
         return [*(each.mean((2, 3)) for each in maps), *_middles(maps[0])]
+
+
+def _floats(scale: Tensor) -> Tensor:
+    """Return one scale of tiles as float32, 0 to 1, channels last: bytes are the least to move."""
+    dense = scale.contiguous(memory_format=torch.channels_last)
+    return dense.float().div_(255) if dense.dtype == torch.uint8 else dense
 
 
 def hidden_layer(features: int, width: int) -> nn.Module:

@@ -61,7 +61,7 @@ class Renderer:
             self._new_canvas(scale, geometry.size, geometry.size) for scale in geometry.each
         ]
         self._wide = [
-            WideTiles(scale, partial(self._square, scale, canvas))
+            WideTiles(scale, partial(self._rectangle, scale, canvas))
             for scale, canvas in zip(geometry.each[1:], self._canvases[1:], strict=True)
         ]
 
@@ -107,19 +107,21 @@ class Renderer:
             wide.tiles(places, pixels[:, number])
         return pixels.reshape(len(places), len(self.channels), size, size)
 
-    def _square(  # noqa: PLR0913 - the last four are those of `Draw`
+    def _rectangle(  # noqa: PLR0913 - the last five are those of `Draw`
         self,
         scale: TileGeometry,
         canvas: "_Canvas",
         middle: LonLat,
         x: float,
         y: float,
-        size: int,
+        width: int,
+        height: int,
     ) -> NDArray[np.uint8]:
-        """Render the square of `size` pixels, x metres east and y metres north of a middle."""
-        half = size / 2 / scale.pixels_per_metre
-        window = _Window(x, y, half, half, 0.0)
-        canvas = canvas if size == scale.size else self._new_canvas(scale, size, size)
+        """Render width x height pixels, the middle of them x metres east and y north of another."""
+        halves = width / 2 / scale.pixels_per_metre, height / 2 / scale.pixels_per_metre
+        window = _Window(x, y, *halves, 0.0)
+        if (width, height) != (scale.size, scale.size):
+            canvas = self._new_canvas(scale, width, height)
         return self._render(self._scene(middle, [window]), [window], canvas).squeeze(0)
 
     def _render_rows(

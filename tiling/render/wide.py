@@ -2,31 +2,28 @@
 
 Wide ground takes long to render, because it holds many features, and near places show nearly the
 same of it. So the wide scales of tiles lie on a raster of whole pixels. It is fixed on the ground,
-block by block. A block is as large as a tile, and its picture reaches half a tile beyond it. A
-tile is at most half a pixel off its place. Cut from a picture, a pixel may differ by a few of 255
-from one rendered alone: lines are clipped elsewhere. So only the places of one call decide which
-are cut: the same call gives the same pixels, whatever came before.
+block by block, and a tile is at most half a pixel off its place. The places of one call that lie in
+a block share a picture of all their tiles, where it is no larger than the tiles one by one. Cut
+from a picture, a pixel may differ by a few of 255 from one rendered alone: lines are clipped
+elsewhere. So only the places of one call decide which are cut: the same call gives the same pixels.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
-from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree
 from tiling.values import LonLat, TileGeometry
 
-KEPT = 48  # pictures of blocks: 0.8 MB each
-SHARED = 3  # so many places of a block make its picture cheaper than tiles alone
-SPARE_PX = 2  # degrees of latitude differ in length by 1 %: blocks are that much higher
+BLOCK_TILES = 8  # tiles along a side of a block: over 6 km of ground, degrees keep their length
+CORNER_TILES = 1  # along a side of what is rendered at one go: makes pictures nearly square
 
-# (middle, x, y, pixels a side) -> uint8 [12, pixels, pixels] of the ground x metres east and y
-# metres north of the middle.
-Draw = Callable[[LonLat, float, float, int], NDArray[np.uint8]]
+# (middle, x, y, width, height) -> uint8 [12, height, width] of the ground x metres east and y
+# metres north of the middle, width and height in pixels.
+Draw = Callable[[LonLat, float, float, int, int], NDArray[np.uint8]]
 
 
 class Block(NamedTuple):
@@ -38,7 +35,7 @@ class Block(NamedTuple):
 
     @classmethod
     def of(cls, place: LonLat, side_m: float) -> Self:
-        """Return the block that a place lies in."""
+        """Return the block of so many metres a side that a place lies in."""
         height_deg = side_m / MetresPerDegree.at(0).y
         row = math.floor(place.lat / height_deg)
         lat = (row + 0.5) * height_deg
@@ -54,28 +51,60 @@ class Block(NamedTuple):
         return round(east), round(north)
 
 
+def block_by_block(lon_lat: NDArray[np.float64], geometry: TileGeometry) -> NDArray[np.int64]:
+    """Return the order in which places [n, 2] share most, int64 [n]: block by block, in short rows.
+
+    Tiles of one scale share along whole rows, so these places stay as they are.
+    """
+    if geometry.scales == 1:
+        return np.arange(len(lon_lat))
+    tile_m, places = 2 * geometry.widest.radius_m, [LonLat(*place) for place in lon_lat.tolist()]
+    keys = [
+        (*Block.of(place, BLOCK_TILES * tile_m)[:2], *Block.of(place, CORNER_TILES * tile_m)[:2])
+        for place in places
+    ]
+    return np.lexsort((*lon_lat.T, *np.array(keys, np.int64).reshape(-1, 4).T[::-1]))
+
+
 class WideTiles:
     """Tiles of one wide scale; it belongs to one thread, as what draws them does."""
 
     def __init__(self, scale: TileGeometry, draw: Draw) -> None:
         self._scale, self._draw = scale, draw
-        self._pictures: LRUCache[Block, NDArray[np.uint8]] = LRUCache(KEPT)
 
     def tiles(self, places: Sequence[LonLat], out: NDArray[np.uint8]) -> None:
         """Render the tiles of places into `out`, uint8 [n, 12, size, size]."""
-        blocks = [Block.of(place, 2 * self._scale.radius_m) for place in places]
-        shared = {block for block, count in Counter(blocks).items() if count >= SHARED}
-        for tile, place, block in zip(out, places, blocks, strict=True):
-            at = block.pixels(place, self._scale.pixels_per_metre)
-            tile[:] = self._cut(block, *at) if block in shared else self._alone(block, *at)
+        blocks: dict[Block, list[int]] = {}
+        for number, place in enumerate(places):
+            block = Block.of(place, BLOCK_TILES * 2 * self._scale.radius_m)
+            blocks.setdefault(block, []).append(number)
+        for block, numbers in blocks.items():
+            at = [block.pixels(places[number], self._scale.pixels_per_metre) for number in numbers]
+            self._tiles_of_block(block.middle, np.array(at), numbers, out)
 
-    def _alone(self, block: Block, east: int, north: int) -> NDArray[np.uint8]:
-        ppm = self._scale.pixels_per_metre
-        return self._draw(block.middle, east / ppm, north / ppm, self._scale.size)
-
-    def _cut(self, block: Block, east: int, north: int) -> NDArray[np.uint8]:
+    def _tiles_of_block(
+        self,
+        middle: LonLat,
+        at: NDArray[np.int64],
+        numbers: Sequence[int],
+        out: NDArray[np.uint8],
+    ) -> None:
+        """Render the tiles `at` [n, 2] pixels east and north of the middle into `out[numbers]`."""
         size = self._scale.size
-        if block not in self._pictures:
-            self._pictures[block] = self._draw(block.middle, 0, 0, 2 * (size + SPARE_PX))
-        top, left = size // 2 + SPARE_PX - north, size // 2 + SPARE_PX + east
-        return self._pictures[block][:, top : top + size, left : left + size]
+        west, south = at.min(0)
+        width, height = np.ptp(at, axis=0) + size
+        if width * height > len(at) * size**2:
+            for number, each in zip(numbers, at, strict=True):
+                out[number] = self._rectangle(middle, each, size, size)
+            return
+        centre = (at.min(0) + at.max(0)) / 2
+        picture = self._rectangle(middle, centre, int(width), int(height))
+        for number, (left, top) in zip(numbers, (at - (west, south)).tolist(), strict=True):
+            top = height - size - top
+            out[number] = picture[:, top : top + size, left : left + size]
+
+    def _rectangle(
+        self, middle: LonLat, at: NDArray[np.generic], width: int, height: int
+    ) -> NDArray[np.uint8]:
+        x_m, y_m = (at / self._scale.pixels_per_metre).tolist()
+        return self._draw(middle, x_m, y_m, width, height)

@@ -7,14 +7,16 @@ import pytest
 from numpy.typing import NDArray
 
 from tiling.geo.geodesy import MetresPerDegree
+from tiling.render.batch import CHUNK
 from tiling.render.renderer import Renderer
-from tiling.render.wide import SHARED, Block, WideTiles
+from tiling.render.wide import BLOCK_TILES, Block, WideTiles, block_by_block
 from tiling.store.source import FeatureSource
 from tiling.values import LonLat, Pose, TileGeometry
 
 PLACE = LonLat(7.4246, 43.7384)
 WIDE, BOTH = TileGeometry(radius_m=400.0), TileGeometry(wider_m=(400.0,))
 HALF_PIXEL_M = 400 / 128
+BLOCK_M = BLOCK_TILES * 800.0
 
 
 def around(place: LonLat, count: int, step_m: float) -> list[LonLat]:
@@ -49,25 +51,57 @@ def test_it_shows_the_ground_around_the_place(monaco: FeatureSource) -> None:
     assert off < 0.5 * shifted
 
 
-def test_near_places_share_a_picture_and_the_same_call_gives_the_same() -> None:
-    drawn: list[tuple[float, float, int]] = []
+class Drawn:
+    """Notes the pictures that are asked for, (width, height); each holds 7."""
 
-    def draw(middle: LonLat, x: float, y: float, size: int) -> NDArray[np.uint8]:
-        drawn.append((x, y, size))
-        return np.zeros((12, size, size), np.uint8)
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
 
-    wide, out = WideTiles(WIDE, draw), np.empty((16, 12, 128, 128), np.uint8)
-    middle = Block.of(PLACE, 800.0).middle
-    few = around(middle, SHARED - 1, 20.0)
-    wide.tiles(few, out[: len(few)])
-    assert [size for _, _, size in drawn] == [128] * len(few)
-    drawn.clear()
-    wide.tiles(around(middle, 16, 20.0), out)
-    assert len(drawn) == 1
-    wide.tiles(around(middle, 16, 20.0), out)
-    assert len(drawn) == 1
-    wide.tiles(few, out[: len(few)])  # whatever came before
-    assert len(drawn) == 1 + len(few)
+    def __call__(
+        self, middle: LonLat, x: float, y: float, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        self.sizes.append((width, height))
+        return np.full((12, height, width), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("count", "step_m", "expected"),
+    [
+        (1, 0.0, [(128, 128)]),
+        (16, 20.0, [(138, 138)]),  # 60 m are 9.6 pixels
+        (2, 800.0, [(256, 128)]),  # side by side: no less than two tiles, but no more
+        (2, 900.0, [(128, 128)] * 2),
+        (16, 200.0, [(224, 224)]),
+    ],
+)
+def test_near_places_share_a_picture_no_larger_than_their_tiles(
+    count: int, step_m: float, expected: list[tuple[int, int]]
+) -> None:
+    drawn = Drawn()
+    out = np.zeros((count, 12, 128, 128), np.uint8)
+    middle = Block.of(PLACE, BLOCK_M).middle
+    wide = WideTiles(WIDE, drawn)
+    for _ in range(2):  # whatever came before
+        wide.tiles(around(middle, count, step_m), out)
+    assert np.abs(np.array(drawn.sizes) - expected * 2).max() <= 1  # places are rounded to pixels
+    assert (out == 7).all()
+
+
+def test_places_of_a_grid_are_ordered_so_that_a_chunk_is_nearly_a_square() -> None:
+    scale = MetresPerDegree.at(PLACE.lat)
+    lon, lat = np.meshgrid(
+        PLACE.lon + np.arange(64) * 200 / scale.x, PLACE.lat + np.arange(64) * 200 / scale.y
+    )
+    places = np.stack([lon.ravel(), lat.ravel()], axis=1)
+    order = block_by_block(places, BOTH)
+    assert sorted(order) == list(range(len(places)))
+    drawn, out = Drawn(), np.empty((CHUNK, 12, 128, 128), np.uint8)
+    for first in range(0, len(order), CHUNK):
+        chunk = [LonLat(*place) for place in places[order[first : first + CHUNK]].tolist()]
+        WideTiles(WIDE, drawn).tiles(chunk, out)
+    tiles = sum(width * height for width, height in drawn.sizes) / 128**2
+    assert tiles / len(places) < 0.2  # in rows 0.5
+    assert np.array_equal(block_by_block(places, TileGeometry()), np.arange(len(places)))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +120,9 @@ def test_a_tile_lies_in_the_picture_of_its_block_half_a_pixel_off(place: LonLat)
     scale = MetresPerDegree.at(place.lat)
     for dx, dy in rng.uniform(-900, 900, (200, 2)).tolist():
         at = LonLat(place.lon + dx / scale.x, place.lat + dy / scale.y)
-        block = Block.of(at, 800.0)
+        block = Block.of(at, BLOCK_M)
         east, north = block.pixels(at, WIDE.pixels_per_metre)
-        assert max(abs(east), abs(north)) <= 64 + 2
+        assert max(abs(east), abs(north)) <= (64 + 2) * BLOCK_TILES
         ours = MetresPerDegree.at(block.middle.lat)
         shown_lon = block.middle.lon + east / WIDE.pixels_per_metre / ours.x
         shown_lat = block.middle.lat + north / WIDE.pixels_per_metre / ours.y
