@@ -100,8 +100,7 @@ class NeighborIndex:
 
     def vectors_of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors [n, D] of ids that have one."""
-        vectors: NDArray[np.float32] = self._faiss.reconstruct_batch(self._rows.numbers_of(ids))
-        return vectors
+        return kinds.vectors_of(self._faiss, self._rows.numbers_of(ids))
 
     def vector(self, place: LonLat) -> NDArray[np.float32] | None:
         """Return the vector [D] of exactly this place, if it is in the index."""
@@ -140,9 +139,8 @@ class NeighborIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Let FAISS find the candidates, then measure and order them in float64."""
         rows = self._candidates(query, k, choice)
-        distances = np.linalg.norm(
-            self._faiss.reconstruct_batch(rows).astype(np.float64) - query, axis=1
-        )
+        vectors = kinds.vectors_of(self._faiss, rows).astype(np.float64)
+        distances = np.linalg.norm(vectors - query, axis=1)
         if len(rows) > k:  # sorting all takes longer than the rest; equals of the last stay
             near = distances <= np.partition(distances, k - 1)[k - 1]
             rows, distances = rows[near], distances[near]

@@ -114,6 +114,20 @@ def few(found: faiss.Index) -> int:
     return min(int(found.ntotal // 50), MOST_ROWS)
 
 
+def vectors_of(found: faiss.Index, numbers: NDArray[np.int64]) -> Floats:
+    """Return the vectors [n, D] of these numbers.
+
+    They are read in the order of the file: memory may not hold it, and a disk reads in a row.
+    """
+    vectors = np.empty((len(numbers), found.d), np.float32)
+    order = np.arange(len(numbers))
+    if isinstance(found, faiss.IndexIVF):
+        lies_at = faiss.rev_swig_ptr(found.direct_map.array.data(), found.ntotal)
+        order = np.argsort(lies_at[numbers])
+    vectors[order] = found.reconstruct_batch(numbers[order])
+    return vectors
+
+
 def parameters(
     found: faiss.Index, count: int, share: float, selector: faiss.IDSelector | None
 ) -> faiss.SearchParameters:

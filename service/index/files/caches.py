@@ -123,7 +123,7 @@ def _facts(folder: Path, sha256: str, found: Found) -> Facts:
         dim=found.d,
         count=found.ntotal,
         checksums={name: checksum(folder / name) for name in names},
-        scale=Scale.of(found.ntotal, found.reconstruct_batch),
+        scale=Scale.of(found.ntotal, partial(kinds.vectors_of, found)),
     )
 
 

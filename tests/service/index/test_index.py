@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loc2vec.embed.files import Vectors
 from service.errors import SearchIndexError
 from service.index.index import NeighborIndex
-from service.index.kinds import few
+from service.index.kinds import build, few, read, vectors_of, write
 from tests.threads import threads_come_to, threads_of_this_process
 from tiling.values import Box, LonLat
 
@@ -274,6 +274,30 @@ def test_allowed_rows_alone_are_found_and_all_that_are_asked(
             assert (np.diff(distances) >= 0).all()
             hits, total = hits + len(set(ids) & set(expected)), total + len(expected)
         assert hits >= (0.99 if lists else 1) * total
+
+
+@pytest.mark.usefixtures("large")
+def test_vectors_are_read_in_the_order_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).standard_normal((5000, 16)).astype(np.float32)
+    write(build(lambda: [values], len(values)), tmp_path / "lists")
+    lists = read(tmp_path / "lists", mapped=True)
+    asked: list[NDArray[np.int64]] = []
+    really = faiss.IndexIVFFlat.reconstruct_batch
+
+    def noted(found: faiss.Index, numbers: NDArray[np.int64]) -> Floats:
+        asked.append(numbers)
+        vectors: Floats = really(found, numbers)
+        return vectors
+
+    monkeypatch.setattr(faiss.IndexIVFFlat, "reconstruct_batch", noted)
+    numbers = np.random.default_rng(1).permutation(len(values))[:700]
+    assert np.array_equal(vectors_of(lists, numbers), values[numbers])
+    (read_in,) = asked
+    lie_at = faiss.vector_to_array(lists.direct_map.array)[read_in]  # the list, the place in it
+    assert (np.diff(lie_at) > 0).all()
+    assert len(np.unique(lie_at >> 32)) > 10
 
 
 def test_vectors_are_added_behind_those_that_are_there(folder: Path, embedding: Floats) -> None:
