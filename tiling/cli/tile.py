@@ -160,6 +160,7 @@ def tile_command(
     """
     from tiling.dataset.job import Share, TileJob, render_sheet
     from tiling.dataset.targets import add_targets
+    from tiling.osm.extract import require_extract
 
     if (out is None) == (preview is None):
         raise click.UsageError("give --out FOLDER or --preview FILE.png, one of them")
@@ -178,6 +179,8 @@ def tile_command(
         require_output(preview, points, *(Path(store.location) for store in stores))
         click.echo(f"{counted(render_sheet(job, preview), 'place')} in {preview}")
     elif out is not None:
+        for extract in extracts:  # the tiles take long
+            require_extract(extract)
         executor = _executor(engine, ray_address, workers)
         summary = _make(job, out, executor, Share(*share), repair)
         if extracts and summary.finished:

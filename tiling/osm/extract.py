@@ -55,6 +55,15 @@ def read_objects(path: Path, catalogue: Catalogue, keys: Sequence[str]) -> list[
     )
 
 
+def require_extract(path: Path) -> None:
+    """Raise `ExtractError` for what begins like no OSM extract, or is a history."""
+    read_bounded(path, partial(_facts, path))
+
+
+def _facts(path: Path, _board: Board) -> None:
+    facts_of(path)
+
+
 def read_ways(path: Path, keys: Sequence[str]) -> list[OsmWay]:
     """Return every way that has one of `keys` and is no area, with its tags of these keys.
 

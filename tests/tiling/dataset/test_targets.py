@@ -140,6 +140,19 @@ def test_an_extract_that_cannot_be_read_ends_the_counting(monaco_pbf: Path, tmp_
     assert not active_children()
 
 
+def test_a_file_that_is_no_extract_is_refused_before_a_tile_is_drawn(
+    monaco_store: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "places.csv"
+    wrong.write_text("lat,lon\n43.7,7.4\n")
+    out = tmp_path / "tiles"
+    arguments = ["--store", str(monaco_store), "--out", str(out), "--locations", "3"]
+    found = CliRunner().invoke(tile_command, [*arguments, "--targets", str(wrong)])
+    assert isinstance(found.exception, ExtractError)
+    assert "places.csv" in str(found.exception)
+    assert not out.exists()
+
+
 def test_close_positives_are_shifted_by_15_m_at_most(tiles: Path) -> None:
     data = TileDataset.open(tiles)
     shifts = np.array(
