@@ -1,7 +1,7 @@
 """CPU time of turning tiles into vectors in several ways, and how far their vectors are apart.
 
 The ways take turns and the median of each counts, so that other work on the machine disturbs
-little. `difference` is the mean distance to the float32 NCHW vectors, over the spread of these.
+little. `difference` is the mean distance to the float32 vectors, over the spread of these.
 Freed memory is kept, as `LocationEncoder` does on the CPU. On a GPU the times are of the clock.
 
     python benchmarks/encode.py [--model M ...] [--rounds 5] [--device auto] [--json]
@@ -27,24 +27,19 @@ Way = Callable[[Tensor], Tensor]
 
 def ways(network: nn.Module, device: torch.device, shape: tuple[int, ...]) -> dict[str, Way]:
     """Return the ways to encode tiles uint8 [n, *shape], by name."""
-    last = torch.channels_last
-    network.to(memory_format=last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast = fast_network(network, shape)
 
     def bfloat16(tiles: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return in_parts(network, tiles.contiguous(memory_format=last), AT_ONCE)
-
-    def channels_last(at_once: int) -> Way:
-        return lambda tiles: in_parts(network, tiles.contiguous(memory_format=last), at_once)
+            return in_parts(network, tiles, AT_ONCE)
 
     return {
-        "float32, NCHW": lambda tiles: in_parts(network, tiles, AT_ONCE),
-        "float32, channels last": channels_last(AT_ONCE),  # what LocationEncoder does
-        "the same, one at a time": channels_last(1),
-        "bfloat16, channels last": bfloat16,
+        "float32": lambda tiles: in_parts(network, tiles, AT_ONCE),  # what LocationEncoder does
+        "float32, each alone": lambda tiles: in_parts(network, tiles, 1),
+        "bfloat16": bfloat16,
         "fast": lambda tiles: in_parts(fast, tiles, AT_ONCE),
-        "the same, each alone": lambda tiles: in_parts(fast, tiles, 1),
+        "fast, each alone": lambda tiles: in_parts(fast, tiles, 1),
     }
 
 
@@ -75,7 +70,7 @@ def measure(
             start = clock()
             vectors[name] = way(tiles)
             taken[name] += [clock() - start] if round_ else []
-    exact = vectors["float32, NCHW"]
+    exact = vectors["float32"]
     spread = (exact - exact.mean(0)).norm(dim=1).mean()
     apart = {
         name: {

@@ -9,6 +9,7 @@ the first model. Freed memory is kept, as `embed` does.
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 from statistics import median
 
@@ -26,7 +27,18 @@ from tiling.store.source import FeatureSource
 from tiling.store.store import Store
 from tiling.values import LonLat
 
-FIELDS = ("render_ms", "encode_ms", "both_ms")
+
+@dataclass(frozen=True)
+class Row:
+    """CPU milliseconds of a place with one model on one grid; `times` is beside the first model."""
+
+    grid_m: float
+    places: int
+    model: str
+    render_ms: float
+    encode_ms: float
+    both_ms: float
+    times: float
 
 
 def timed(
@@ -50,8 +62,8 @@ def measure(
     metres: float,
     most: int,
     rounds: int,
-) -> list[dict[str, object]]:
-    """Return a row for each model: CPU milliseconds a place."""
+) -> list[Row]:
+    """Return a row for each model."""
     places = grid(source.coverage, metres)[:most]
     chunks = {
         name: list(chunks_of(places[block_by_block(places, encoder.geometry)]))
@@ -60,13 +72,14 @@ def measure(
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in encoders}
     for _, (name, encoder) in product(range(rounds), encoders.items()):
         taken[name].append(timed(source, encoder, chunks[name]))
-    rows: list[dict[str, object]] = []
+    rows = list[Row]()
     for name, times in taken.items():
         parts = [[*each, sum(each)] for each in times]
-        ms = [1000 * median(column) / len(places) for column in zip(*parts, strict=True)]
-        rows.append({"grid_m": metres, "places": len(places), "model": name})
-        rows[-1] |= dict(zip(FIELDS, ms, strict=True))
-        rows[-1]["times"] = ms[-1] / rows[0]["both_ms"]  # type: ignore[operator]
+        render_ms, encode_ms, both_ms = (
+            1000 * median(column) / len(places) for column in zip(*parts, strict=True)
+        )
+        ratio = both_ms / rows[0].both_ms if rows else 1.0
+        rows.append(Row(metres, len(places), name, render_ms, encode_ms, both_ms, ratio))
     return rows
 
 
@@ -97,14 +110,12 @@ def main(
     with store.open() as source:
         rows = [row for metres in grids for row in measure(source, encoders, metres, most, rounds)]
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps([asdict(row) for row in rows]))
         return
     print(" grid, m  places  model               render  encode  both, ms   times")
     for row in rows:
-        print(
-            "{grid_m:>8.0f}{places:>8}  {model:<18}{render_ms:>8.2f}{encode_ms:>8.2f}"
-            "{both_ms:>10.2f}{times:>8.2f}".format(**row)
-        )
+        print(f"{row.grid_m:>8.0f}{row.places:>8}  {row.model:<18}{row.render_ms:>8.2f}", end="")
+        print(f"{row.encode_ms:>8.2f}{row.both_ms:>10.2f}{row.times:>8.2f}")
 
 
 if __name__ == "__main__":

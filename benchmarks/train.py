@@ -39,17 +39,12 @@ from loc2vec.train.objectives.contrastive import Contrastive, pairs_of, soft_pn
 from loc2vec.train.run import TrainConfig
 from tiling.dataset.dataset import TileDataset
 
-WAYS = (
-    ("float32, NCHW", torch.contiguous_format, False),
-    ("float32, channels last", torch.channels_last, False),
-    ("bfloat16, channels last", torch.channels_last, True),
-)
+WAYS = {"float32": False, "bfloat16": True}
 LARGER = (5, 50)  # times the batch, on a GPU
 STEPS = 10  # of the loader, a round
 
 
 def stepper(
-    layout: torch.memory_format,
     bfloat16: bool,
     device: torch.device,
     places: int,
@@ -58,13 +53,12 @@ def stepper(
 ) -> Callable[[], None]:
     """Return a function that takes one training step and waits for its end."""
     torch.manual_seed(0)
-    network = build("loc2vec").to(device, memory_format=layout)  # type: ignore[call-overload]
+    network = build("loc2vec").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     forward = network if compiled is None else torch.compile(network, mode=compiled)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     tiles = torch.randint(
         0, 256, (places * (1 + pairs), 12, 128, 128), dtype=torch.uint8, device=device
     )
-    tiles = tiles.to(memory_format=layout)
     overlapping = torch.eye(places, dtype=torch.bool, device=device)
 
     def step() -> None:
@@ -94,25 +88,23 @@ def best_times(steps: list[Callable[[], None]], rounds: int) -> list[float]:
 
 def ways(rounds: int, device: torch.device, places: int, pairs: int, compiled: bool) -> list[Row]:
     """Time every way."""
-    steps = {
-        name: stepper(layout, bfloat16, device, places, pairs) for name, layout, bfloat16 in WAYS
-    }
+    steps = {name: stepper(bfloat16, device, places, pairs) for name, bfloat16 in WAYS.items()}
     tiles = dict.fromkeys(steps, places * (1 + pairs))
     if device.type == "cuda":
         for factor in LARGER:
-            name = f"bfloat16, channels last, {factor} x the batch"
-            steps[name] = stepper(*WAYS[-1][1:], device, factor * places, pairs)
+            name = f"bfloat16, {factor} x the batch"
+            steps[name] = stepper(True, device, factor * places, pairs)
             tiles[name] = factor * places * (1 + pairs)
         for mode in ("default", "reduce-overhead") if compiled else ():
             for factor in (1, LARGER[-1]):
                 name = f"compiled ({mode}), {factor} x the batch"
-                steps[name] = stepper(*WAYS[-1][1:], device, factor * places, pairs, mode)
+                steps[name] = stepper(True, device, factor * places, pairs, mode)
                 tiles[name] = factor * places * (1 + pairs)
     best = dict(zip(steps, best_times(list(steps.values()), rounds), strict=True))
     if device.type == "cpu":
         keep_freed_memory(device)
         name = "the same, freed memory kept"
-        best[name] = best_times([steps["bfloat16, channels last"]], rounds)[0]
+        best[name] = best_times([steps["bfloat16"]], rounds)[0]
         tiles[name] = places * (1 + pairs)
     return rows_of({name: tiles[name] / t for name, t in best.items()})
 

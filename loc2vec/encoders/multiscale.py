@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from loc2vec.encoders.base import LEAK, STRICT, Options, initialise
+from loc2vec.encoders.base import LEAK, STRICT, Options, as_floats, initialise
 from loc2vec.encoders.inception import TRUNK_WIDTH, Inception, trunk
 from loc2vec.encoders.whitening import Whitening
 from tiling.values import N_CHANNELS
@@ -61,7 +61,7 @@ class Multiscale(nn.Module):
     def pooled(self, tiles: Tensor) -> Tensor:
         """Return what the trunks and the channels have pooled from tiles: [n, F]."""
         firsts = range(0, tiles.shape[1], N_CHANNELS)
-        near, *wide = (_floats(tiles[:, first : first + N_CHANNELS]) for first in firsts)
+        near, *wide = (as_floats(tiles[:, first : first + N_CHANNELS]) for first in firsts)
         scales = [near, *(F.avg_pool2d(each, 2) for each in wide)]
         return torch.cat([*self._seen(scales), *_covers(scales)], 1)
 
@@ -81,12 +81,6 @@ class Multiscale(nn.Module):
         trunks = list(self.trunks) * (self.scales // len(self.trunks))
         maps = [each(scale).float() for each, scale in zip(trunks, scales, strict=True)]
         return [*(each.mean((2, 3)) for each in maps), *_middles(maps[0])]
-
-
-def _floats(scale: Tensor) -> Tensor:
-    """Return one scale of tiles as float32, 0 to 1, channels last: bytes are the least to move."""
-    dense = scale.contiguous(memory_format=torch.channels_last)
-    return dense.float().div_(255) if dense.dtype == torch.uint8 else dense
 
 
 def hidden_layer(features: int, width: int) -> nn.Module:

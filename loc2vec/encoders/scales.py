@@ -1,6 +1,5 @@
 """Tiles of several scales: one encoder for all, its vectors concatenated."""
 
-import torch
 from torch import Tensor, nn
 
 from tiling.values import N_CHANNELS
@@ -18,5 +17,5 @@ class SharedScales(nn.Module):
         # [n * scales, 12, 128, 128]
         each = tiles.reshape(len(tiles) * self.scales, N_CHANNELS, *tiles.shape[2:])
         # [n * scales, dim]
-        vectors: Tensor = self.encoder(each.contiguous(memory_format=torch.channels_last))
+        vectors: Tensor = self.encoder(each)
         return vectors.reshape(len(tiles), vectors.shape[1] * self.scales)

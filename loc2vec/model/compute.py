@@ -72,13 +72,9 @@ def keep_freed_memory(device: torch.device) -> None:
 
 
 def to_device(tiles: Pixels, device: torch.device) -> Tensor:
-    """Copy tiles uint8 [n, C, H, W] to a device, channels last: the fastest layout to convolve."""
+    """Copy tiles uint8 [n, C, H, W] to a device."""
     writable = np.require(tiles, requirements=["C", "W"])  # torch shares no other memory
-    return (
-        torch.from_numpy(writable)
-        .to(device, non_blocking=True)
-        .to(memory_format=torch.channels_last)
-    )
+    return torch.from_numpy(writable).to(device, non_blocking=True)
 
 
 @torch.inference_mode()

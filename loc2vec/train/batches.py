@@ -71,7 +71,7 @@ class Batch:
             tiles = torch.where((bits & 1).bool(), tiles.flip(-1), tiles)
             tiles = torch.where((bits & 2).bool(), tiles.flip(-2), tiles)
             tiles = torch.where((bits & 4).bool(), tiles.mT, tiles)
-        return tiles.contiguous(memory_format=torch.channels_last)
+        return tiles
 
 
 def places_of_step(n_places: int, seed: int, step: int, places: int = 20) -> Places:

@@ -16,6 +16,7 @@ that scaling, so angles are true.
 """
 
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Self
@@ -32,7 +33,8 @@ from tiling.values import N_CHANNELS, Features, LonLat, Pose, Tile, TileGeometry
 
 PRIMARIES = ("#f00", "#0f0", "#00f")  # three channels share a picture, a primary each
 DEFAULT_GEOMETRY = TileGeometry()
-DISC_CORNERS = 32  # points are rendered as discs, which are polygons
+# Points are rendered as discs of radius 1, which are polygons of 32 corners: closed, [33, 2].
+DISC = np.exp(2j * math.pi * (np.arange(33) % 32) / 32).view(np.float64).reshape(-1, 2)
 EDGE_PX = 1.0  # an antialiased edge may reach this far beyond its geometry
 ROW_PX = 2048  # longest picture that tiles share
 SAME_PX = 1e-6  # far below 1/256 pixel, to which AGG, Mapnik's rasterizer, rounds corners
@@ -230,10 +232,10 @@ class _Scene:
     def __init__(self, place: LonLat, features: Features, edge_m: float) -> None:
         self.place = place
         scale = MetresPerDegree.at(place.lat)
-        geometry, self._wkb = _shapes(place, scale, features)
+        boxes, dimensions, self._wkb = _shapes(place, scale, features)
         # Boxes [n, 2 corners, 2 axes] in metres. Lines reach half their width beyond their corners.
-        corners = (shapely.bounds(geometry).reshape(-1, 2, 2) - place) * scale
-        beyond = np.where(shapely.get_dimensions(geometry) == 1, features.width_m / 2, 0) + edge_m
+        corners = (boxes - place) * scale
+        beyond = np.where(dimensions == 1, features.width_m / 2, 0) + edge_m
         self._middle = corners.mean(axis=1)
         self._half = (corners[:, 1] - corners[:, 0]) / 2 + beyond[:, None]
         self._channel, self._width_m = features.channel.tolist(), features.width_m.tolist()
@@ -286,23 +288,33 @@ class _Scene:
 
 def _shapes(
     place: LonLat, scale: MetresPerDegree, features: Features
-) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Return what is rendered, in degrees, as shapely geometries and as WKB, object [n] each.
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.object_]]:
+    """Return what is rendered, in degrees: boxes [n, 2 corners, 2 axes], dimensions [n], WKB [n].
 
     Points become discs, `width_m` their radius. Beyond the antimeridian, 360 degrees are added or
     taken, so that all lie on the side of the place. WKB is written anew for these alone.
     """
     geometry, wkb = shapely.from_wkb(features.wkb), features.wkb.copy()
-    point = shapely.get_dimensions(geometry) == 0
-    angle = np.arange(DISC_CORNERS) * (2 * math.pi / DISC_CORNERS)
-    disc = np.stack([np.cos(angle), np.sin(angle)], axis=1) / scale
-    middle = shapely.get_coordinates(geometry[point])[:, None]
-    geometry[point] = shapely.polygons(middle + disc * features.width_m[point, None, None])
-    far = np.abs(shapely.bounds(geometry)[:, 0] - place.lon) > 180  # across the antimeridian
+    dimensions = shapely.get_dimensions(geometry)
+    boxes = shapely.bounds(geometry).reshape(-1, 2, 2)
+    far = np.abs(boxes[:, 0, 0] - place.lon) > 180  # across the antimeridian
     round_the_earth = np.array([math.copysign(360, place.lon), 0])
-    geometry[far] = shapely.transform(geometry[far], lambda degrees: degrees + round_the_earth)
-    wkb[point | far] = shapely.to_wkb(geometry[point | far])
-    return geometry, wkb
+    boxes[far] += round_the_earth
+    point = dimensions == 0
+    wkb[far & ~point] = shapely.to_wkb(
+        shapely.transform(geometry[far & ~point], lambda degrees: degrees + round_the_earth)
+    )
+    discs = boxes[point, :1] + DISC / scale * features.width_m[point, None, None]
+    boxes[point] = np.stack([discs.min(1), discs.max(1)], axis=1)
+    wkb[point] = _rings_wkb(discs)
+    return boxes, dimensions, wkb
+
+
+def _rings_wkb(rings: NDArray[np.float64]) -> list[bytes]:
+    """Return closed rings [n, corners, 2] as polygons in WKB: many times as fast as shapely."""
+    head = struct.pack("<BIII", 1, 3, 1, rings.shape[1])  # little-endian, polygon, one ring
+    corners = rings.astype("<f8")
+    return [head + ring.tobytes() for ring in corners]
 
 
 class _Canvas:

@@ -9,7 +9,7 @@ elsewhere. So only the places of one call decide which are cut: the same call gi
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -80,31 +80,28 @@ class WideTiles:
             blocks.setdefault(block, []).append(number)
         for block, numbers in blocks.items():
             at = [block.pixels(places[number], self._scale.pixels_per_metre) for number in numbers]
-            self._tiles_of_block(block.middle, np.array(at), numbers, out)
+            for number, tile in zip(numbers, self._of_block(block.middle, at), strict=True):
+                out[number] = tile
 
-    def _tiles_of_block(
-        self,
-        middle: LonLat,
-        at: NDArray[np.int64],
-        numbers: Sequence[int],
-        out: NDArray[np.uint8],
-    ) -> None:
-        """Render the tiles `at` [n, 2] pixels east and north of the middle into `out[numbers]`."""
+    def _of_block(
+        self, middle: LonLat, at: Sequence[tuple[int, int]]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the tiles `at` so many pixels east and north of the middle."""
         size = self._scale.size
-        west, south = at.min(0)
-        width, height = np.ptp(at, axis=0) + size
+        west, south = (min(pixels) for pixels in zip(*at, strict=True))
+        east, north = (max(pixels) for pixels in zip(*at, strict=True))
+        width, height = east - west + size, north - south + size
         if width * height > len(at) * size**2:
-            for number, each in zip(numbers, at, strict=True):
-                out[number] = self._rectangle(middle, each, size, size)
+            for x, y in at:
+                yield self._picture(middle, x, y, size, size)
             return
-        centre = (at.min(0) + at.max(0)) / 2
-        picture = self._rectangle(middle, centre, int(width), int(height))
-        for number, (left, top) in zip(numbers, (at - (west, south)).tolist(), strict=True):
-            top = height - size - top
-            out[number] = picture[:, top : top + size, left : left + size]
+        picture = self._picture(middle, (west + east) / 2, (south + north) / 2, width, height)
+        for x, y in at:
+            top, left = north - y, x - west
+            yield picture[:, top : top + size, left : left + size]
 
-    def _rectangle(
-        self, middle: LonLat, at: NDArray[np.generic], width: int, height: int
+    def _picture(
+        self, middle: LonLat, x: float, y: float, width: int, height: int
     ) -> NDArray[np.uint8]:
-        x_m, y_m = (at / self._scale.pixels_per_metre).tolist()
-        return self._draw(middle, x_m, y_m, width, height)
+        scale = self._scale.pixels_per_metre
+        return self._draw(middle, x / scale, y / scale, width, height)

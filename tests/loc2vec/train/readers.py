@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing import active_children
 
 import numpy as np
@@ -50,20 +51,24 @@ def an_error() -> None:
         next(Batches(Damaged(), CONFIG).prefetched(0, 100, readers=2))
 
 
-def a_killed_reader() -> None:
-    coming = Batches(MemoryDataset(), CONFIG).prefetched(0, 100, readers=1)
+def _killed(coming: Iterator[Batch]) -> None:
+    """Kill the process that reads, once it waits: within a lock of PyTorch it would keep that."""
     next(coming)
     (reader,) = active_children()
+    time.sleep(1)
     os.kill(reader.pid or 0, signal.SIGKILL)
+
+
+def a_killed_reader() -> None:
+    coming = Batches(MemoryDataset(), CONFIG).prefetched(0, 100, readers=1)
+    _killed(coming)
     with pytest.raises(RunError, match="a process that reads tiles was killed"):
         list(coming)
 
 
 def a_reader_killed_between_two_batches() -> None:
     coming = Batches(MemoryDataset(), CONFIG).prefetched(0, 100, readers=1)
-    next(coming)
-    (reader,) = active_children()
-    os.kill(reader.pid or 0, signal.SIGKILL)
+    _killed(coming)
     time.sleep(1)  # what a step does meanwhile is not interrupted
     with pytest.raises(RunError, match="a process that reads tiles was killed"):
         list(coming)
