@@ -88,6 +88,7 @@ encoder-tiles: $(READY)
 bench: $(READY)
 	$(BIN)/loc2vec import service/data/monaco.osm.pbf --store build/monaco.gpkg --if-changed
 	$(BIN)/python benchmarks/render.py --store build/monaco.gpkg
+	$(BIN)/python benchmarks/place.py --store build/monaco.gpkg
 	$(BIN)/loc2vec tile --store build/monaco.gpkg --out build/bench-tiles --locations 100 --positives 5
 	$(BIN)/python benchmarks/train.py --tiles build/bench-tiles
 	$(BIN)/python benchmarks/encode.py

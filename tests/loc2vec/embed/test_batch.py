@@ -48,6 +48,21 @@ def test_each_row_is_the_vector_of_its_place(
     assert len(np.unique(vectors.embedding, axis=0)) > len(places) / 2
 
 
+def test_vectors_of_two_scales_stand_in_the_order_of_their_places(
+    monaco: FeatureSource, places: Places
+) -> None:
+    with LocationEncoder.load("place-16") as encoder:
+        chosen = np.random.default_rng(0).permutation(places.lon_lat)[:60]
+        found = embed(monaco, encoder, Places(chosen), workers=0).embedding
+        renderer = Renderer(monaco, encoder.geometry)
+        alone = encoder.encode(
+            np.concatenate([renderer.north_up([LonLat(*place)]) for place in chosen.tolist()])
+        )
+    apart = np.linalg.norm(found[:, None] - alone, axis=2)
+    assert (apart.argmin(axis=1) == np.arange(60)).all()
+    assert np.diagonal(apart).max() < 0.05 * np.median(apart)
+
+
 def test_places_outside_keep_their_row_without_a_vector(
     monaco: FeatureSource, encoder: LocationEncoder
 ) -> None:
