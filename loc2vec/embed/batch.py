@@ -127,15 +127,14 @@ class _Part:
 
     @classmethod
     def of(cls, places: Places, inside: NDArray[np.bool_], geometry: TileGeometry) -> "_Part":
-        _, first, again = np.unique(
+        lon_lat, first, again = np.unique(
             places.lon_lat[inside], axis=0, return_index=True, return_inverse=True
         )
         order = np.argsort(first)  # as they came
-        lon_lat = places.lon_lat[inside][first[order]]
-        order = order[block_by_block(lon_lat, geometry)]
+        order = order[block_by_block(lon_lat[order], geometry)]
         row = np.full(len(places), -1)
         row[inside] = np.argsort(order)[again.reshape(-1)]
-        return cls(places, places.lon_lat[inside][first[order]], row)
+        return cls(places, lon_lat[order], row)
 
 
 def _vectors(part: _Part, encoder: LocationEncoder, content: str) -> Vectors:
